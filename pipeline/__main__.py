@@ -1,0 +1,210 @@
+"""python -m pipeline COMMAND: the stages one by one, and what is done with their results.
+
+`dvc repro` runs the stages in their order, each only if what it depends on has changed.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Never
+
+import typer
+
+from pipeline.errors import RefusedError, UserError
+from pipeline.params import load_params
+
+app = typer.Typer(
+    help=__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Take the options that all commands share."""
+    if debug:
+        os.environ["PIPELINE_DEBUG"] = "1"
+
+
+@app.command(rich_help_panel=STAGES)
+def fetch() -> None:
+    """Get the four MNIST files into data/raw.
+
+    The mirrors in params.yaml, fetch.mirrors, are tried in order: folders and http(s) addresses.
+    A file is kept only if its SHA-256 is the known one.
+    """
+    from pipeline.stages import fetch
+
+    fetch.run(load_params().fetch)
+
+
+@app.command(rich_help_panel=STAGES)
+def prepare() -> None:
+    """Check the files of data/raw and decode them.
+
+    Writes data/train.safetensors and data/test.safetensors (uint8 images N x 28 x 28 and labels
+    N), a sheet of sample digits and the class counts in reports/prepare.
+    """
+    from pipeline.stages import prepare
+
+    prepare.run(load_params().prepare)
+
+
+@app.command(rich_help_panel=STAGES)
+def train() -> None:
+    """Train the network on data/train.safetensors alone.
+
+    Killed at any moment, it goes on after the last finished epoch when it is started again, and
+    ends in the same weights. Ctrl-C stops it within a batch. All settings: params.yaml, train.
+    """
+    from pipeline.stages import train
+
+    train.run(load_params().train)
+
+
+@app.command(rich_help_panel=STAGES)
+def export() -> None:
+    """Export the weights to ONNX and compare with torch.
+
+    Writes artifacts/model.onnx, which takes raw uint8 images, and reports/export.json.
+    """
+    from pipeline.stages import export
+
+    export.run(load_params().export)
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate() -> None:
+    """Measure the exported file on the test set with ONNX Runtime.
+
+    Writes metrics, speed, curves, confusion matrix and misclassified digits to
+    reports/evaluation.
+    """
+    from pipeline.stages import evaluate
+
+    evaluate.run(load_params().evaluate)
+
+
+@app.command(rich_help_panel=STAGES)
+def gate() -> None:
+    """Judge the reports by the criteria in params.yaml, gate.
+
+    Exit status 1 if any criterion fails; the table goes to reports/gate.md.
+    """
+    from pipeline.stages import gate
+
+    gate.run(load_params().gate)
+
+
+@app.command(rich_help_panel=STAGES)
+def release() -> None:
+    """Put what passed the gate into models/ and register it in MLflow.
+
+    Exit status 1, and nothing changed, if the gate refused it or if the released model is
+    significantly better.
+    """
+    from pipeline.stages import release
+
+    release.run(load_params())
+
+
+@app.command(rich_help_panel=OTHERS)
+def summary() -> None:
+    """Print the network's layer table."""
+    from tabulate import tabulate
+
+    from pipeline.mnist.model import build_network, count_parameters, layer_table
+
+    network = build_network()
+    headers = ("Layer (type)", "Output Shape", "Param #")
+    rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_table(network)]
+    print(tabulate(rows, headers, "github", disable_numparse=True, colalign=["right"] * 3))
+    print(f"\nTotal params: {count_parameters(network):,}")
+
+
+@app.command(rich_help_panel=OTHERS)
+def track(
+    follow: Annotated[
+        bool, typer.Option(help="Go on until standard input ends (how training uses it).")
+    ] = False,
+) -> None:
+    """Bring MLflow up to date from reports/ and models/.
+
+    Publishes what the server lacks and changes nothing else, so it can be run at any time. The
+    server is MLFLOW_TRACKING_URI, by default sqlite:///mlflow.db; `make mlflow` shows it.
+    """
+    from pipeline import tracking
+
+    if follow:
+        raise typer.Exit(0 if tracking.follow() else UserError.status)
+    try:
+        tracking.publish()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(tracking.describe(error)) from error
+
+
+@app.command(rich_help_panel=OTHERS)
+def predict(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="PNG, JPEG or IDX files (IDX also as .gz).", metavar="FILE..."),
+    ],
+    model: Annotated[Path, typer.Option(help="The ONNX file to use.")] = Path(
+        "models/mnist-cnn.onnx"
+    ),
+    normalise: Annotated[
+        bool,
+        typer.Option(
+            "--normalise", help="Bring a picture into MNIST's form: invert dark on light, centre."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per image.")] = False,
+) -> None:
+    """Read the digits in image files with the released model.
+
+    A picture is expected as MNIST has them: 28 x 28 pixels, light ink on dark ground. Others need
+    --normalise.
+    """
+    from pipeline.serving import predict
+
+    predict.run(files, model, normalise=normalise, as_json=json)
+
+
+def main() -> Never:
+    """Run the command line; every foreseen failure is one line and an exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app(prog_name="python -m pipeline", standalone_mode=True)
+    except (UserError, RefusedError) as error:
+        _fail(str(error), error.status, error)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}", UserError.status, error)
+    sys.exit(0)
+
+
+def _fail(message: str, status: int, error: BaseException) -> Never:
+    if os.environ.get("PIPELINE_DEBUG"):
+        raise error
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _stop(number: int, frame: FrameType | None) -> Never:
+    print(f"stopped by {signal.Signals(number).name}", file=sys.stderr)
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

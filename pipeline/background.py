@@ -1,0 +1,51 @@
+"""Keeps MLflow up to date from beside a stage: in a process of its own, that can hang or die alone.
+
+A stage never waits for a tracking server longer than the few seconds stated here, and never fails
+for it. What a server missed, `python -m pipeline track` brings to it later.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRACK = [sys.executable, "-m", "pipeline", "track"]
+AT_THE_END = 20  # seconds for what is left to publish when training has ended
+AT_ONCE = 60  # seconds for all that there is, a new store included
+MISSED = (
+    "MLflow is not up to date ({}); the files are complete: run `python -m pipeline track` later"
+)
+
+
+@contextmanager
+def following() -> Iterator[None]:
+    """Publish what the files say, again and again, while the block runs, and once after it."""
+    follower = subprocess.Popen(
+        [*TRACK, "--follow"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        assert follower.stdin is not None
+        follower.stdin.close()  # however this process ends, the other side sees it
+        _wait(follower, AT_THE_END)
+
+
+def publish() -> None:
+    """Publish what the files say, once, now."""
+    print("publishing to MLflow ...", flush=True)
+    _wait(subprocess.Popen(TRACK, start_new_session=True), AT_ONCE)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        if process.wait(seconds) != 0:
+            print(MISSED.format("see above"), file=sys.stderr)
+    except subprocess.TimeoutExpired:
+        print(MISSED.format(f"no answer in {seconds} s"), file=sys.stderr)
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,38 @@
+"""The IDX format of the MNIST files: two zero bytes, a type, the number of dimensions, their sizes
+as big-endian 32-bit integers, then the data."""
+
+import math
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNSIGNED_BYTE = 0x08
+
+
+def decode(data: bytes, dimensions: int) -> NDArray[np.uint8]:
+    """The array in an IDX file of unsigned bytes with so many dimensions, as uint8.
+
+    Raises ValueError, naming the field, if the header or the length of the data is wrong.
+    """
+    header = 4 + 4 * dimensions
+    if len(data) < header:
+        raise ValueError(f"{len(data)} bytes are too few for an IDX header of {header}")
+    zeros, kind, count = struct.unpack(">HBB", data[:4])
+    if zeros != 0:
+        raise ValueError(f"not an IDX file: it starts with {data[:2].hex()}, not 0000")
+    if kind != UNSIGNED_BYTE:
+        raise ValueError(f"the data type is 0x{kind:02x}, not 0x{UNSIGNED_BYTE:02x}, unsigned byte")
+    if count != dimensions:
+        raise ValueError(f"there are {count} dimensions, not {dimensions}")
+    shape = struct.unpack(f">{dimensions}I", data[4:header])
+    if math.prod(shape) != len(data) - header:
+        sizes = " x ".join(map(str, shape))
+        raise ValueError(f"{sizes} does not fit the {len(data) - header} bytes of data")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def encode(array: NDArray[np.uint8]) -> bytes:
+    """The IDX file that holds `array`; `decode` reads it back."""
+    header = struct.pack(">HBB", 0, UNSIGNED_BYTE, array.ndim)
+    return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()

@@ -1,0 +1,35 @@
+"""Where the stages leave what they make, relative to the folder that holds dvc.yaml."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+TRAIN = Path("data/train.safetensors")
+TEST = Path("data/test.safetensors")
+PREPARE_REPORTS = Path("reports/prepare")
+
+WEIGHTS = Path("artifacts/weights.safetensors")
+EPOCHS = Path("artifacts/epochs")  # averaged weights after each epoch
+RESUME = Path("artifacts/resume.safetensors")  # only while training is unfinished
+TRAIN_REPORTS = Path("reports/train")
+HISTORY = TRAIN_REPORTS / "history.csv"
+SYSTEM = TRAIN_REPORTS / "system.csv"
+SUMMARY = TRAIN_REPORTS / "summary.json"
+
+MODEL = Path("artifacts/model.onnx")
+EXPORT_REPORT = Path("reports/export.json")
+
+EVALUATION = Path("reports/evaluation")
+METRICS = EVALUATION / "metrics.json"
+SPEED = EVALUATION / "speed.json"
+CURVES = EVALUATION / "curves.csv"
+
+GATE_REPORT = Path("reports/gate.json")
+GATE_TABLE = Path("reports/gate.md")
+
+RELEASES = Path("models")
+RELEASED_MODEL = RELEASES / "mnist-cnn.onnx"
+PROVENANCE = RELEASES / "provenance.json"
+MODEL_CARD = RELEASES / "MODEL_CARD.md"
+CHECKSUMS = RELEASES / "SHA256SUMS"
+
+TRACKING_LOCK = Path("artifacts/track.lock")

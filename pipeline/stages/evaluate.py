@@ -1,0 +1,104 @@
+"""evaluate: the exported file, measured with ONNX Runtime on the test set.
+
+The test curve over epochs is drawn after training has ended, so it chooses nothing.
+"""
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from pipeline import figures
+from pipeline.files import read_csv, read_tensors, sha256, write_csv, write_json
+from pipeline.mnist import metrics
+from pipeline.mnist.model import build_network, normalise
+from pipeline.mnist.training import measure
+from pipeline.params import Evaluate
+from pipeline.paths import CURVES, EPOCHS, EVALUATION, HISTORY, METRICS, MODEL, SPEED, TEST
+from pipeline.serving.session import OnnxModel
+
+
+def run(params: Evaluate) -> None:
+    """Write metrics, speed, curves, tables and figures to reports/evaluation."""
+    test = read_tensors(TEST)
+    images, labels = test["images"], test["labels"]
+    model = OnnxModel(MODEL, params.provider)
+    _, probabilities = model.run(images, params.batch_size)
+    predictions = probabilities.argmax(1)
+
+    summary = {
+        "images": len(images),
+        **metrics.summarise(probabilities, labels),
+        "model_sha256": sha256(MODEL),
+        "test_sha256": sha256(TEST),
+        "providers": ",".join(model.providers),
+    }
+    write_json(METRICS, summary)
+    write_json(SPEED, measure_speed(model, images, params))
+    write_csv(EVALUATION / "classes.csv", metrics.per_class(predictions, labels))
+    pairs = [{"truth": t, "prediction": p} for t, p in zip(labels, predictions, strict=True)]
+    write_csv(EVALUATION / "predictions.csv", pairs)
+    curves = test_curves(images, labels)
+    write_csv(CURVES, curves)
+
+    wrong = np.flatnonzero(predictions != labels)
+    confidences = probabilities.max(1)
+    wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
+    for name, figure in {
+        "curves": figures.learning_curves(curves),
+        "confusion": figures.confusion_matrix(metrics.confusion(predictions, labels)),
+        "misclassified": figures.misclassified_sheet(
+            images[wrong], labels[wrong], predictions[wrong], confidences[wrong]
+        ),
+    }.items():
+        figures.save(figure, EVALUATION / f"{name}.png")
+    print(
+        f"{summary['accuracy']:.2%} of {len(images):,} test images, 95 % interval "
+        f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"
+    )
+
+
+def measure_speed(
+    model: OnnxModel, images: NDArray[np.uint8], params: Evaluate
+) -> dict[str, float | str]:
+    """Latency of single images in ms, p50 and p99, and images/s in batches, on this machine."""
+    model.run(images[:100], 1)  # warm up
+    latencies = []
+    for index in range(params.latency_calls):
+        image = images[index % len(images)][None]
+        started = time.perf_counter()
+        model.run(image)
+        latencies.append(1000 * (time.perf_counter() - started))
+    started = time.perf_counter()
+    model.run(images, params.batch_size)
+    seconds = time.perf_counter() - started
+    return {
+        "latency_ms_p50": round(float(np.percentile(latencies, 50)), 4),
+        "latency_ms_p99": round(float(np.percentile(latencies, 99)), 4),
+        "images_per_second": round(len(images) / seconds),
+        "batch_size": params.batch_size,
+    }
+
+
+def test_curves(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[dict[str, float]]:
+    """A row per epoch: loss and accuracy in training, and on the test set with averaged weights."""
+    network = build_network().to(memory_format=torch.channels_last)
+    inputs = normalise(torch.from_numpy(images)).to(memory_format=torch.channels_last)
+    targets = torch.from_numpy(labels).long()
+    rows = []
+    for row in tqdm(read_csv(HISTORY), desc="test curve", unit=" epochs", disable=None):
+        network.load_state_dict(load_file(EPOCHS / f"{int(row['epoch']):02}.safetensors"))
+        loss, accuracy = measure(network, inputs, targets)
+        rows.append(
+            {
+                "epoch": int(row["epoch"]),
+                "training_loss": row["training_loss"],
+                "test_loss": loss,
+                "training_accuracy": row["training_accuracy"],
+                "test_accuracy": accuracy,
+            }
+        )
+    return rows

@@ -1,0 +1,118 @@
+"""gate: every criterion with its measured value, threshold and verdict; nothing else decides."""
+
+import math
+from typing import Any
+
+from tabulate import tabulate
+
+from pipeline import background
+from pipeline.errors import RefusedError, UserError
+from pipeline.files import read_json, write_json, write_text
+from pipeline.params import Gate
+from pipeline.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS
+
+Criterion = dict[str, Any]
+
+
+def run(params: Gate) -> None:
+    """Write the verdict and show it. RefusedError if any criterion fails."""
+    verdict = judge(_report(METRICS), _report(EXPORT_REPORT), params)
+    table = to_markdown(verdict)
+    write_json(GATE_REPORT, verdict)
+    write_text(GATE_TABLE, table)
+    print(table)
+    background.publish()
+    if not verdict["passed"]:
+        failed = [f"{c['name']} ({c['measured']})" for c in verdict["criteria"] if not c["passed"]]
+        raise RefusedError(f"the gate refuses the model: {', '.join(failed)}")
+
+
+def judge(evaluation: dict[str, Any], export: dict[str, Any], params: Gate) -> dict[str, Any]:
+    """The verdict on an evaluation and an export report; what is missing or NaN in them fails."""
+    accuracy, images = evaluation.get("accuracy"), evaluation.get("images")
+    difference, changed = export.get("max_logit_difference"), export.get("prediction_differences")
+    size, parameters = export.get("model_bytes"), export.get("parameters")
+    criteria = [
+        at_least("test accuracy", accuracy, params.min_accuracy),
+        equal("test images", images, params.test_images),
+        equal("test set SHA-256", evaluation.get("test_sha256"), params.test_sha256),
+        equal("evaluated file SHA-256", evaluation.get("model_sha256"), export.get("model_sha256")),
+        at_most("logit difference to torch", difference, params.max_logit_difference),
+        at_most("other predictions than torch", changed, params.max_prediction_differences),
+        equal("parameters", parameters, params.parameters),
+        at_most("model bytes", size, params.max_model_bytes),
+    ]
+    return {
+        "passed": all(criterion["passed"] for criterion in criteria),
+        "model_sha256": export.get("model_sha256"),
+        "criteria": criteria,
+    }
+
+
+def at_least(name: str, measured: Any, threshold: float) -> Criterion:
+    """The criterion that a number reaches a threshold."""
+    return _criterion(
+        name, measured, "≥", threshold, _is_number(measured) and measured >= threshold
+    )
+
+
+def at_most(name: str, measured: Any, threshold: float) -> Criterion:
+    """The criterion that a number does not exceed a threshold."""
+    return _criterion(
+        name, measured, "≤", threshold, _is_number(measured) and measured <= threshold
+    )
+
+
+def equal(name: str, measured: Any, threshold: Any) -> Criterion:
+    """The criterion that a value is just this one, and there at all."""
+    return _criterion(
+        name, measured, "=", threshold, measured is not None and measured == threshold
+    )
+
+
+def to_markdown(verdict: dict[str, Any]) -> str:
+    """The verdict as a Markdown table."""
+    rows = [
+        [c["name"], _short(c["measured"]), f"{c['relation']} {_short(c['threshold'])}", mark]
+        for c in verdict["criteria"]
+        for mark in ["passed" if c["passed"] else "**FAILED**"]
+    ]
+    headers = ["criterion", "measured", "required", "verdict"]
+    heading = "Gate passed" if verdict["passed"] else "Gate refused"
+    align = ("left", "right", "right", "left")
+    table = tabulate(rows, headers, "github", disable_numparse=True, colalign=align)
+    return f"## {heading}\n\n{table}\n"
+
+
+def _report(path: Any) -> dict[str, Any]:
+    """A report, or nothing, with which every criterion on it fails."""
+    try:
+        content = read_json(path)
+    except (UserError, OSError) as error:
+        print(f"gate: {error}")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _criterion(name: str, measured: Any, relation: str, threshold: Any, passed: bool) -> Criterion:
+    if isinstance(measured, float) and not math.isfinite(measured):
+        measured = str(measured)
+    return {
+        "name": name,
+        "measured": measured,
+        "relation": relation,
+        "threshold": threshold,
+        "passed": passed,
+    }
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value[:12]}…" if len(value) > 16 else str(value)
