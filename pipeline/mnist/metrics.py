@@ -44,6 +44,7 @@ def mcnemar(old_correct: NDArray[np.bool_], new_correct: NDArray[np.bool_]) -> d
 def summarise(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     """Accuracy with its 95 % interval, mistakes, cross-entropy, calibration error, macro F1."""
     predictions = probabilities.argmax(1)
+    exact = probabilities / probabilities.sum(1, keepdims=True, dtype=float)  # not float32's 1
     correct = int((predictions == labels).sum())
     low, high = accuracy_interval(correct, len(labels))
     f1 = precision_recall_fscore_support(
@@ -54,7 +55,7 @@ def summarise(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         "accuracy_low": low,
         "accuracy_high": high,
         "mistakes": len(labels) - correct,
-        "loss": float(log_loss(labels, probabilities.astype(float), labels=range(10))),
+        "loss": float(log_loss(labels, exact, labels=range(10))),
         "expected_calibration_error": expected_calibration_error(probabilities, labels),
         "macro_f1": float(f1),
     }

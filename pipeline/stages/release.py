@@ -23,7 +23,7 @@ from pipeline.mnist.metrics import mcnemar
 from pipeline.params import Params
 from pipeline.serving.session import OnnxModel
 
-CARD_TEMPLATE = "paths.MODEL_CARD.md.j2"
+CARD_TEMPLATE = "MODEL_CARD.md.j2"
 BUILD_TYPE = "https://dvc.org/doc/user-guide/project-structure/dvcyaml-files"
 STAGES = ["fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 
