@@ -5,11 +5,9 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib import ticker
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torchvision.utils import make_grid
 
 from pipeline.files import replacing
 
@@ -38,11 +36,11 @@ def sample_sheet(images: NDArray[np.uint8], labels: NDArray[np.uint8], columns: 
     rows = [images[labels == digit][:columns] for digit in range(10)]
     blank = np.zeros((columns, 28, 28), np.uint8)
     padded = np.concatenate([np.concatenate([row, blank])[:columns] for row in rows])
-    sheet = make_grid(torch.from_numpy(padded)[:, None], nrow=columns, padding=2)[0]
+    sheet = padded.reshape(10, columns, 28, 28).swapaxes(1, 2).reshape(10 * 28, columns * 28)
     figure = Figure(figsize=(10, 5.2))
     axes = figure.subplots()
-    axes.imshow(255 - sheet.numpy(), cmap="gray", vmin=0, vmax=255)
-    axes.set_yticks([16 + 30 * digit for digit in range(10)], [str(digit) for digit in range(10)])
+    axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
+    axes.set_yticks([14 + 28 * digit for digit in range(10)], [str(digit) for digit in range(10)])
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.grid(False)
@@ -59,20 +57,26 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
     """
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(10, 7))
+    panels = figure.subplots(2, 2)
     for column, (name, color) in enumerate([("training", TRAINING), ("test", TEST)]):
-        for row, quantity in enumerate(["loss", "accuracy"]):
-            axes = figure.add_subplot(2, 2, 2 * row + column + 1)
-            values = [entry[f"{name}_{quantity}"] for entry in history]
-            last = f"last epoch: {values[-1]:.4f}" if quantity == "loss" else f"{values[-1]:.2%}"
-            axes.plot(epochs, values, "o-", color=color, markersize=3)
-            axes.annotate(last, (1, 1), xycoords="axes fraction", ha="right", va="bottom")
-            axes.set_title(f"{name} {quantity}".capitalize(), loc="left")
+        losses = [row[f"{name}_loss"] for row in history]
+        accuracies = [row[f"{name}_accuracy"] for row in history]
+        loss_axes, accuracy_axes = panels[:, column]
+        loss_axes.plot(epochs, losses, "o-", color=color, markersize=3)
+        loss_axes.set_title(f"{name.capitalize()} loss", loc="left")
+        loss_axes.set_title(f"last epoch: {losses[-1]:.4f}", loc="right", fontsize=10)
+        loss_axes.set_yscale("log")
+        loss_axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        loss_axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        loss_axes.yaxis.set_minor_locator(ticker.NullLocator())
+        accuracy_axes.plot(epochs, accuracies, "o-", color=color, markersize=3)
+        accuracy_axes.set_title(f"{name.capitalize()} accuracy", loc="left")
+        accuracy_axes.set_title(f"last epoch: {accuracies[-1]:.2%}", loc="right", fontsize=10)
+        accuracy_axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
+        for axes in (loss_axes, accuracy_axes):
             axes.set_xlabel("epoch")
+            axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-            if quantity == "loss":
-                axes.set_yscale("log")
-            else:
-                axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
     figure.supxlabel(
         "training: augmented images, weights of the moment; test: averaged weights", fontsize=9
     )
@@ -85,7 +89,7 @@ def confusion_matrix(matrix: NDArray[np.int64]) -> Figure:
     np.fill_diagonal(mistakes, np.nan)
     figure = Figure(figsize=(6.4, 6))
     axes = figure.subplots()
-    axes.imshow(mistakes, cmap="Oranges", vmin=0)
+    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=2 * max(1, np.nanmax(mistakes)))
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             weight = "bold" if row == column else "normal"
@@ -110,7 +114,7 @@ def misclassified_sheet(
     """The given images [N, 28, 28], at most so many, each with truth, prediction and confidence."""
     shown, columns = min(len(images), most), 10
     rows = max(1, -(-shown // columns))
-    figure = Figure(figsize=(10, 1.35 * rows + 0.7))
+    figure = Figure(figsize=(10, 1.2 * rows + 0.6))
     for index in range(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)

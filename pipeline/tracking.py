@@ -10,6 +10,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,14 @@ def _experiment(client: MlflowClient) -> str:
     return client.create_experiment(EXPERIMENT, artifact_location=location)
 
 
-def _run(client: MlflowClient, experiment: str, training_id: str, started: float) -> Run:
+def _run(client: MlflowClient, experiment: str, training_id: str, started: str) -> Run:
     """The one MLflow run of this training, made if it is not there."""
     query = f"tags.`{RUN_TAG}` = '{training_id}'"
     found = client.search_runs([experiment], query, order_by=["attributes.start_time"])
     if not found:
         return client.create_run(
             experiment,
-            start_time=round(started * 1000),
+            start_time=round(_seconds(started) * 1000),
             tags={RUN_TAG: training_id},
             run_name=f"train-{training_id[:8]}",
         )
@@ -112,6 +113,11 @@ def _run(client: MlflowClient, experiment: str, training_id: str, started: float
     for double in doubles:
         client.delete_run(double.info.run_id)
     return first
+
+
+def _seconds(moment: str) -> float:
+    """An ISO 8601 date and time as seconds since 1970."""
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def _publish_run(client: MlflowClient, experiment: str, *, training: bool) -> None:
@@ -170,7 +176,7 @@ def _made_from(summary: dict[str, Any]) -> tuple[bool, bool]:
 
 def _metrics(summary: dict[str, Any], *, evaluated: bool) -> Iterator[Metric]:
     """Every number of the run, each with a time that depends on the files alone."""
-    moment = summary["started"]
+    moment = _seconds(summary["started"])
     moments = {}
     history = read_csv(paths.HISTORY)
     for row in history:
@@ -218,7 +224,7 @@ def _set_status(client: MlflowClient, run: Run, summary: dict[str, Any], *, trai
     if status == "RUNNING":
         client.update_run(run.info.run_id, status)
     else:
-        ended = round((summary["started"] + summary["seconds"]) * 1000)
+        ended = round((_seconds(summary["started"]) + summary["seconds"]) * 1000)
         client.set_terminated(run.info.run_id, status, ended)
 
 

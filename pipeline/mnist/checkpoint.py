@@ -25,7 +25,7 @@ class Checkpoint:
 
     identity: dict[str, Any]
     run_id: str
-    started: float  # seconds since 1970, UTC
+    started: str  # date and time, ISO 8601
     history: list[Row] = field(default_factory=list)  # Epoch.figures, a row per epoch
     system: list[Row] = field(default_factory=list)  # load of the machine, a row per epoch
     weights: list[Tensors] = field(default_factory=list)  # averaged weights of each epoch

@@ -6,11 +6,11 @@ and MLflow to read.
 """
 
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,11 @@ def resume_or_start(identity: dict[str, Any]) -> Checkpoint:
         except CheckpointError as error:
             print(f"starting anew: {RESUME} is ignored, for {error}")
             RESUME.unlink()
-    return Checkpoint(identity, run_id=uuid.uuid4().hex, started=round(time.time(), 3))
+    return Checkpoint(
+        identity,
+        run_id=uuid.uuid4().hex,
+        started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
 
 
 def write_reports(checkpoint: Checkpoint, *, finished: bool = False) -> None:

@@ -1,0 +1,45 @@
+# make repro and make test are all that is needed; both make .venv first where it is missing.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint lock smoke mlflow clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
+	dvc repro
+
+test: $(INSTALLED) ## run the test suite
+	pytest
+
+lint: $(INSTALLED) ## check format, lint rules and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
+	python -m tests.smoke
+
+mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000
+	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
+
+lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml
+	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate \
+	  --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
+	  --upgrade --quiet --output-file requirements.txt
+
+clean: ## remove all that the pipeline made except models/ and reports/
+	rm -rf data artifacts dvc_plots mlflow.db mlartifacts .dvc/cache .dvc/tmp
+
+# pip brings uv, itself from the lock; uv does the rest, in a tenth of the time
+$(INSTALLED): requirements.txt
+	$(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
+	pip install --quiet --require-hashes --requirement .venv/uv.txt
+	uv pip sync --quiet --require-hashes --python .venv requirements.txt
+	touch $@

@@ -1,0 +1,85 @@
+"""A copy of the project in a scratch folder, on the small digit set, under DVC and git."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.numpy import save
+
+from tests.digits import make_digits, write_mirror
+
+PROJECT = Path(__file__).parents[1]
+TRAINING, TEST = 2000, 500  # images
+SMALL: dict[str, dict[str, Any]] = {
+    "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
+    "prepare": {"training_images": TRAINING, "test_images": TEST},
+    "train": {"epochs": 3, "batch_size": 50, "peak_learning_rate": 0.05, "weight_average": 0.9},
+    "export": {"parity_images": 100},
+    "evaluate": {"latency_calls": 20},
+    "gate": {"min_accuracy": 0.9, "test_images": TEST},
+}
+
+
+class Workspace:
+    """The scratch folder and what one does in it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Copy code and DAG into `folder`, make the digits in its mirror/ and small params."""
+        self.path = folder
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+        }
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / "pipeline", folder / "pipeline", ignore=ignored)
+        for name in ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore"):
+            shutil.copy(PROJECT / name, folder / name)
+        files = write_mirror(folder / "mirror", TRAINING, TEST)
+        images, labels = make_digits(TEST, seed=2)
+        (folder / "expected.safetensors").write_bytes(save({"images": images, "labels": labels}))
+        self.set_params(SMALL)
+        self.set_params({"fetch": {"files": files}})
+        self.set_params({"gate": {"test_sha256": self.sha256("expected.safetensors")}})
+        for command in (
+            ["git", "init", "--quiet"],
+            ["dvc", "init", "--quiet"],
+            ["dvc", "config", "core.analytics", "false"],
+            ["git", "add", "."],
+            ["git", *_AUTHOR, "commit", "--quiet", "--message", "a small copy"],
+        ):
+            self.run(*command).check_returncode()
+
+    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command in the folder; output is captured unless `options` say otherwise."""
+        settings: dict[str, Any] = {"capture_output": True, "text": True, "env": self.environment}
+        result: subprocess.CompletedProcess[str] = subprocess.run(
+            command, cwd=self.path, **(settings | options)
+        )
+        return result
+
+    def pipeline(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `python -m pipeline` with these arguments."""
+        return self.run(sys.executable, "-m", "pipeline", *arguments, **options)
+
+    def set_params(self, sections: dict[str, dict[str, Any]]) -> None:
+        """Change values of params.yaml."""
+        path = self.path / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for section, values in sections.items():
+            params[section] |= values
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def sha256(self, name: str) -> str:
+        """The digest of a file in the folder."""
+        return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+
+
+_AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
