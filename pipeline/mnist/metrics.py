@@ -29,18 +29,6 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def mcnemar(old_correct: NDArray[np.bool_], new_correct: NDArray[np.bool_]) -> dict[str, float]:
-    """Exact two-sided McNemar test of two classifiers on the same images.
-
-    Returns how many images only the old and only the new one gets right, and the p value.
-    """
-    only_old = int((old_correct & ~new_correct).sum())
-    only_new = int((new_correct & ~old_correct).sum())
-    discordant = only_old + only_new
-    p_value = float(binomtest(only_old, discordant).pvalue) if discordant else 1.0
-    return {"only_old_right": only_old, "only_new_right": only_new, "p_value": p_value}
-
-
 def summarise(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     """Accuracy with its 95 % interval, mistakes, cross-entropy, calibration error, macro F1."""
     predictions = probabilities.argmax(1)

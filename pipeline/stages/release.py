@@ -19,7 +19,7 @@ from pipeline.files import (
     write_json,
     write_text,
 )
-from pipeline.mnist.metrics import mcnemar
+from pipeline.mnist.comparison import mcnemar
 from pipeline.params import Params
 from pipeline.serving.session import OnnxModel
 
