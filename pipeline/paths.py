@@ -20,6 +20,7 @@ EXPORT_REPORT = Path("reports/export.json")
 
 EVALUATION = Path("reports/evaluation")
 METRICS = EVALUATION / "metrics.json"
+SUBJECT = EVALUATION / "subject.json"  # what the metrics are of
 SPEED = EVALUATION / "speed.json"
 CURVES = EVALUATION / "curves.csv"
 

@@ -170,7 +170,7 @@ def _made_from(summary: dict[str, Any]) -> tuple[bool, bool]:
     ours = export["weights_sha256"] == summary["weights_sha256"]
     return tuple(  # type: ignore[return-value]
         ours and path.exists() and read_json(path)["model_sha256"] == export["model_sha256"]
-        for path in (paths.METRICS, paths.GATE_REPORT)
+        for path in (paths.SUBJECT, paths.GATE_REPORT)
     )
 
 

@@ -17,7 +17,7 @@ from pipeline.mnist import metrics
 from pipeline.mnist.model import build_network, normalise
 from pipeline.mnist.training import measure
 from pipeline.params import Evaluate
-from pipeline.paths import CURVES, EPOCHS, EVALUATION, HISTORY, METRICS, MODEL, SPEED, TEST
+from pipeline.paths import CURVES, EPOCHS, EVALUATION, HISTORY, METRICS, MODEL, SPEED, SUBJECT, TEST
 from pipeline.serving.session import OnnxModel
 
 
@@ -29,14 +29,14 @@ def run(params: Evaluate) -> None:
     _, probabilities = model.run(images, params.batch_size)
     predictions = probabilities.argmax(1)
 
-    summary = {
-        "images": len(images),
-        **metrics.summarise(probabilities, labels),
+    summary = {"images": len(images), **metrics.summarise(probabilities, labels)}
+    write_json(METRICS, summary)
+    subject = {
         "model_sha256": sha256(MODEL),
         "test_sha256": sha256(TEST),
-        "providers": ",".join(model.providers),
+        "providers": model.providers,
     }
-    write_json(METRICS, summary)
+    write_json(SUBJECT, subject)
     write_json(SPEED, measure_speed(model, images, params))
     write_csv(EVALUATION / "classes.csv", metrics.per_class(predictions, labels))
     pairs = [{"truth": t, "prediction": p} for t, p in zip(labels, predictions, strict=True)]

@@ -9,14 +9,14 @@ from pipeline import background
 from pipeline.errors import RefusedError, UserError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import Gate
-from pipeline.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS
+from pipeline.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS, SUBJECT
 
 Criterion = dict[str, Any]
 
 
 def run(params: Gate) -> None:
     """Write the verdict and show it. RefusedError if any criterion fails."""
-    verdict = judge(_report(METRICS), _report(EXPORT_REPORT), params)
+    verdict = judge(_report(METRICS) | _report(SUBJECT), _report(EXPORT_REPORT), params)
     table = to_markdown(verdict)
     write_json(GATE_REPORT, verdict)
     write_text(GATE_TABLE, table)

@@ -100,7 +100,7 @@ def model_card(params: Params) -> str:
         sha256=sha256(paths.MODEL),
         training=read_json(paths.SUMMARY),
         export=read_json(paths.EXPORT_REPORT),
-        evaluation=read_json(paths.METRICS),
+        evaluation=read_json(paths.METRICS) | read_json(paths.SUBJECT),
         speed=read_json(paths.SPEED),
         classes=read_csv(paths.EVALUATION / "classes.csv"),
         gate=read_json(paths.GATE_REPORT),
