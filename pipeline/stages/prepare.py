@@ -26,8 +26,11 @@ def run(params: Prepare) -> None:
     sheet = figures.sample_sheet(train_images, train_labels)
     figures.save(sheet, PREPARE_REPORTS / "digits.png")
     counts = [
-        {"set": name, "digit": digit, "images": int((labels == digit).sum())}
-        for name, labels in (("training", train_labels), ("test", test_labels))
+        {
+            "digit": digit,
+            "training_images": int((train_labels == digit).sum()),
+            "test_images": int((test_labels == digit).sum()),
+        }
         for digit in range(10)
     ]
     write_csv(PREPARE_REPORTS / "classes.csv", counts)
