@@ -2,8 +2,10 @@
 
 A stage never waits for a tracking server longer than the few seconds stated here, and never fails
 for it. What a server missed, `python -m pipeline track` brings to it later.
+MLFLOW_TRACKING_URI=none turns all this off.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,9 @@ MISSED = (
 @contextmanager
 def following() -> Iterator[None]:
     """Publish what the files say, again and again, while the block runs, and once after it."""
+    if not _wanted():
+        yield
+        return
     follower = subprocess.Popen(
         [*TRACK, "--follow"],
         stdin=subprocess.PIPE,
@@ -36,8 +41,14 @@ def following() -> Iterator[None]:
 
 def publish() -> None:
     """Publish what the files say, once, now."""
+    if not _wanted():
+        return
     print("publishing to MLflow ...", flush=True)
     _wait(subprocess.Popen(TRACK, start_new_session=True), AT_ONCE)
+
+
+def _wanted() -> bool:
+    return os.environ.get("MLFLOW_TRACKING_URI") != "none"
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -22,18 +22,25 @@ from pipeline.errors import UserError
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; it takes the place of `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is not None:  # a full disk names no file, others the temporary one
+            error.filename = str(path)
+        raise
 
 
 def replace_directory(new: Path, target: Path) -> None:
@@ -47,7 +54,11 @@ def replace_directory(new: Path, target: Path) -> None:
     if renameat2 is None or renameat2(at_cwd, bytes(new), at_cwd, bytes(target), exchange) != 0:
         aside = new.with_name(f"{new.name}.old")
         target.rename(aside)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
         aside.rename(new)
 
 

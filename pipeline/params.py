@@ -4,11 +4,13 @@ The classes say what type and range a value has; params.yaml says what it means.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
 from pipeline.mnist.recipe import Recipe
@@ -29,10 +31,10 @@ class Section(BaseModel):
 
 class Fetch(Section):
     mirrors: list[str] = Field(min_length=1)
-    timeout: Seconds
+    timeout: Annotated[float, Field(gt=0)]
     retries: Count
     backoff: Seconds
-    files: dict[str, Sha256]
+    files: dict[str, Sha256] = Field(min_length=1)
 
 
 class Prepare(Section):
@@ -81,22 +83,21 @@ class Params(Section):
 def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. UserError names every bad key, or what else is wrong."""
     try:
-        content = yaml.safe_load(path.read_text())
+        # as JSON, in which a strict list may become a tuple; a date is a text
+        content = json.dumps(YAML(typ="safe", pure=True).load(path), default=str)
     except FileNotFoundError as error:
         raise UserError(
             f"{path} is missing in {Path.cwd().name}/; run from the folder that holds it"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
-        # by way of JSON, in which a strict list may become a tuple
-        return Params.model_validate_json(json.dumps(content))
+        return Params.model_validate_json(content)
     except ValidationError as invalid:
         raise UserError(f"{path}: " + "; ".join(_explain(invalid))) from invalid
 
 
-def _explain(invalid: ValidationError) -> list[str]:
-    return [
-        ".".join(map(str, error["loc"])) + ": " + error["msg"].removeprefix("Value error, ")
-        for error in invalid.errors()
-    ]
+def _explain(invalid: ValidationError) -> Iterator[str]:
+    for error in invalid.errors():
+        key = ".".join(map(str, error["loc"]))  # nothing, where the whole file is no mapping
+        yield f"{key}: ".removeprefix(": ") + error["msg"].removeprefix("Value error, ")

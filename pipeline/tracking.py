@@ -66,6 +66,7 @@ def follow() -> bool:
 
     A server that fails is tried again, ever more rarely, up to once a minute.
     """
+    os.nice(10)  # training comes first
     pause = FOLLOW_INTERVAL
     while not select.select([sys.stdin], [], [], pause)[0]:
         try:

@@ -35,6 +35,7 @@ class Workspace:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+            "OMP_NUM_THREADS": "1",  # two trainings on two cores would wait for each other
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
         }

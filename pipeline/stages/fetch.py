@@ -10,7 +10,7 @@ import pooch
 import requests
 
 from pipeline.errors import UserError
-from pipeline.files import write_bytes
+from pipeline.files import replacing, write_bytes
 from pipeline.params import Fetch
 from pipeline.paths import RAW
 
@@ -21,7 +21,7 @@ class MirrorError(Exception):
 
 def run(params: Fetch) -> None:
     """Fill data/raw. UserError lists every mirror with its reason if a file cannot be had."""
-    logging.getLogger("pooch").setLevel(logging.WARNING)  # what is said is said here
+    pooch.get_logger().setLevel(logging.WARNING)  # what is said is said here
     for name, digest in params.files.items():
         fetch_file(name, digest, params)
 
@@ -66,9 +66,10 @@ def download(url: str, digest: str, target: Path, params: Fetch) -> None:
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=params.timeout)
     for attempt in range(params.retries + 1):
         try:
-            pooch.retrieve(
-                url, f"sha256:{digest}", target.name, target.parent, downloader=downloader
-            )
+            with replacing(target) as temporary:
+                pooch.retrieve(
+                    url, f"sha256:{digest}", temporary.name, temporary.parent, downloader=downloader
+                )
         except requests.RequestException as error:
             status = error.response.status_code if error.response is not None else None
             if status is not None and status < 500:

@@ -1,0 +1,314 @@
+"""fetch against a real HTTP server on 127.0.0.1 that answers well, wrongly or not at all."""
+
+import gzip
+import hashlib
+import os
+import pty
+import random
+import re
+import socket
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.params import Fetch, load_params
+from pipeline.paths import RAW
+from pipeline.stages import fetch
+from tests.workspace import PROJECT
+
+NAMES = [f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1")]
+NAMES += [f"{part}-ubyte.gz" for part in ("t10k-images-idx3", "t10k-labels-idx1")]
+CONTENT = {name: gzip.compress(random.Random(name).randbytes(5000), mtime=0) for name in NAMES}
+SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+FIRST = NAMES[0]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT at /BEHAVIOUR/NAME and remembers what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests: list[str] = []
+        self.waiting = threading.Event()  # a client waits for an answer that does not come
+        self.closing = threading.Event()
+
+    def url(self, behaviour: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{behaviour}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the method called BEHAVIOUR does."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        behaviour, name = self.path[1:].split("/")
+        self.server.requests.append(self.path)
+        getattr(self, behaviour)(CONTENT[name])
+
+    def answer(self, status: int, content: bytes, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def good(self, content: bytes) -> None:
+        self.answer(200, content)
+
+    def flipped(self, content: bytes) -> None:
+        self.answer(200, content[:-1] + bytes([content[-1] ^ 1]))
+
+    def truncated(self, content: bytes) -> None:
+        self.answer(200, content[:3000], len(content))
+
+    def page(self, content: bytes) -> None:
+        self.answer(200, b"<!doctype html><title>Log in to this network</title>")
+
+    def absent(self, content: bytes) -> None:
+        self.answer(404, b"not here")
+
+    def failing(self, content: bytes) -> None:
+        self.answer(500, b"sorry")
+
+    def recovering(self, content: bytes) -> None:
+        early = self.server.requests.count(self.path) <= 2
+        self.answer(500 if early else 200, content)
+
+    def dropping(self, content: bytes) -> None:
+        self.close_connection = True
+
+    def silent(self, content: bytes) -> None:
+        self.server.waiting.set()
+        self.server.closing.wait()
+
+    def stalling(self, content: bytes) -> None:
+        self.answer(200, content[:3000], len(content))
+        self.silent(content)
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.closing.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def refused() -> Iterator[str]:
+    """The address of a port that is taken and does not listen."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with the four files in mirror/."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    Path("mirror").mkdir()
+    for name, content in CONTENT.items():
+        Path("mirror", name).write_bytes(content)
+    return tmp_path
+
+
+def run(*mirrors: str, **changes: Any) -> None:
+    settings: dict[str, Any] = {"timeout": 10.0, "retries": 1, "backoff": 0.0, "files": SHA256}
+    fetch.run(Fetch(mirrors=list(mirrors), **(settings | changes)))
+
+
+def fetched() -> dict[str, bytes]:
+    """All that lies in data/raw, hidden and temporary files too."""
+    return {path.name: path.read_bytes() for path in RAW.glob("*")}
+
+
+def test_all_files_come_from_an_http_mirror(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(server.url("good"))
+    assert fetched() == CONTENT
+    output = capfd.readouterr()
+    assert output.err == ""
+    assert output.out.splitlines() == [f"{name}: from {server.url('good')}" for name in NAMES]
+
+
+def test_a_folder_named_first_spares_the_network(server: Server) -> None:
+    run("mirror", server.url("good"))
+    assert fetched() == CONTENT
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("no folder", "no such folder"), ("no file", "No such file"), ("bit flip", "corrupt")],
+)
+def test_a_folder_without_the_right_file_is_passed_over(
+    fault: str, reason: str, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path("mirror", FIRST)
+    if fault == "no folder":
+        Path("mirror").rename("elsewhere")
+    elif fault == "no file":
+        copy.unlink()
+    else:
+        copy.write_bytes(CONTENT[FIRST][:-1] + b"?")
+    run("mirror", server.url("good"))
+    assert fetched() == CONTENT
+    assert re.match(f"{FIRST}: not from mirror: .*{reason}", capfd.readouterr().err)
+    assert len(server.requests) == (4 if fault == "no folder" else 1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("flipped", "SHA-256"),
+        ("page", "SHA-256"),
+        ("truncated", "2 attempts"),
+        ("dropping", "2 attempts"),
+        ("failing", "HTTP status 500 in 2 attempts"),
+        ("absent", "HTTP status 404"),
+        ("refused", "Connection"),
+        ("silent", "Timeout"),
+        ("stalling", "2 attempts"),
+    ],
+)
+@pytest.mark.timeout(20)  # the default of 30 s is for other networks than this one
+def test_a_bad_mirror_is_named_and_the_next_one_serves(
+    behaviour: str,
+    reason: str,
+    server: Server,
+    refused: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bad = refused if behaviour == "refused" else server.url(behaviour)
+    waits = behaviour in ("silent", "stalling")
+    good = "mirror" if waits else server.url("good")  # a folder answers in time on any machine
+    run(bad, good, timeout=0.2 if waits else 10.0, files={FIRST: SHA256[FIRST]})
+    assert fetched() == {FIRST: CONTENT[FIRST]}
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith(FIRST)]
+    assert len(said) == 1
+    assert said[0].startswith(f"{FIRST}: not from {bad}: ")
+    assert reason in said[0]
+
+
+def test_a_mirror_that_recovers_is_asked_again_ever_more_patiently(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(server.url("recovering"), retries=2, backoff=0.01, files={FIRST: SHA256[FIRST]})
+    assert fetched() == {FIRST: CONTENT[FIRST]}
+    assert len(server.requests) == 3
+    said = capfd.readouterr().err
+    assert re.findall(r"HTTP status 500, again in (\S+) s", said) == ["0.01", "0.02"]
+
+
+@pytest.mark.parametrize("behaviour", ["absent", "flipped", "page"])
+def test_what_a_second_attempt_cannot_heal_is_not_asked_for_twice(
+    behaviour: str, server: Server
+) -> None:
+    with pytest.raises(UserError):
+        run(server.url(behaviour), retries=5)
+    assert len(server.requests) == 1
+
+
+def test_when_all_mirrors_fail_one_error_lists_each_with_its_reason_and_nothing_is_kept(
+    server: Server, refused: str
+) -> None:
+    Path("empty").mkdir()
+    web = {
+        server.url(behaviour): reason
+        for behaviour, reason in {
+            "absent": "404",
+            "failing": "500",
+            "flipped": "SHA-256",
+            "truncated": "attempts",
+            "page": "SHA-256",
+        }.items()
+    }
+    reasons = {"nowhere": "no such folder", "empty": "No such file", refused: "Connection", **web}
+    with pytest.raises(UserError) as raised:
+        run(*reasons)
+    instruction, *tried = str(raised.value).splitlines()
+    assert FIRST in instruction
+    assert "folder" in instruction
+    assert "fetch.mirrors" in instruction
+    assert len(tried) == len(reasons)
+    for line, (mirror, reason) in zip(tried, reasons.items(), strict=True):
+        assert line.strip().startswith(f"{mirror}: ")
+        assert reason in line.removeprefix(mirror)
+    assert fetched() == {}
+
+
+@pytest.mark.parametrize("source", ["mirror", "good"])
+def test_a_wrong_file_of_an_earlier_run_is_replaced(source: str, server: Server) -> None:
+    RAW.mkdir(parents=True)
+    (RAW / FIRST).write_bytes(b"from an earlier, other release")
+    run(source if source == "mirror" else server.url(source))
+    assert fetched() == CONTENT
+
+
+@pytest.mark.parametrize("source", ["mirror", "good"])
+def test_other_users_may_read_the_files_as_far_as_the_umask_lets_them(
+    source: str, server: Server
+) -> None:
+    umask = os.umask(0o027)
+    try:
+        run(source if source == "mirror" else server.url(source))
+    finally:
+        os.umask(umask)
+    assert {path.stat().st_mode & 0o777 for path in RAW.iterdir()} == {0o640}
+
+
+def test_a_terminal_shows_a_progress_bar(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    with os.fdopen(screen, "rb", buffering=0) as shown, os.fdopen(terminal, "w") as stderr:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stderr)
+            run(server.url("good"), files={FIRST: SHA256[FIRST]})
+        os.set_blocking(screen, False)
+        assert "100%|█████" in b"".join(iter(lambda: shown.read(4096), None)).decode()
+
+
+def test_a_download_that_is_stopped_leaves_nothing(folder: Path, server: Server) -> None:
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["fetch"] |= {"mirrors": [server.url("stalling")], "timeout": 60.0, "files": SHA256}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "fetch"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert server.waiting.wait(60)
+            process.terminate()
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + 15
+    assert said == "stopped by SIGTERM\n"
+    assert fetched() == {}
+
+
+def test_the_public_mirrors_and_file_names_are_those_of_torchvision() -> None:
+    from torchvision.datasets import MNIST
+
+    params = load_params(PROJECT / "params.yaml").fetch
+    assert params.mirrors[1:] == MNIST.mirrors
+    assert list(params.files) == [name for name, _ in MNIST.resources]

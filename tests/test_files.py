@@ -1,0 +1,297 @@
+"""Files are whole or not there: after an exception, on a full disk, on a read-only one."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from pipeline import files
+from pipeline.errors import UserError
+from tests.workspace import Workspace
+
+WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
+    "bytes": (files.write_bytes, b"\0new\n", b"\0new\n"),
+    "text": (files.write_text, "näu\n", b"n\xc3\xa4u\n"),
+    "JSON": (files.write_json, {"new": [1, 0.5]}, b'{\n  "new": [\n    1,\n    0.5\n  ]\n}\n'),
+    "CSV": (files.write_csv, [{"a": 1, "b": 0.5}], b"a,b\n1,0.5\n"),
+}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, hidden and temporary ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("old", [None, b"old and longer than what is new"])
+def test_a_file_is_written_into_its_folder_and_nothing_else(
+    old: bytes | None, kind: str, tmp_path: Path
+) -> None:
+    write, value, written = WRITERS[kind]
+    path = tmp_path / "new" / "folder" / "file"
+    if old is not None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(old)
+    write(path, value)
+    assert content(tmp_path) == {"new/folder/file": written}
+
+
+@pytest.mark.parametrize("old", [{}, {"file": b"old"}])
+@pytest.mark.parametrize("interruption", [OSError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_the_old_file_alone(
+    interruption: type[BaseException], old: dict[str, bytes], tmp_path: Path
+) -> None:
+    for name, data in old.items():
+        (tmp_path / name).write_bytes(data)
+
+    def write_half() -> None:
+        with files.replacing(tmp_path / "file") as temporary:
+            temporary.write_bytes(b"half of the new conte")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_half()
+    assert content(tmp_path) == old
+
+
+def test_not_a_number_is_no_json_and_the_old_report_stays(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "report.json", {"accuracy": 0.99})
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "report.json", {"accuracy": float("nan")})
+    assert content(tmp_path) == before
+
+
+def test_until_the_block_ends_readers_see_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(b"new")
+            assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"new"
+        assert reader.read() == b"old"
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_what_a_file_is_linked_to_keeps_its_content(
+    link: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "file"  # as DVC's cache links them
+    cached.write_bytes(b"old")
+    cached.chmod(0o444)
+    link(cached, path)
+    files.write_bytes(path, b"new")
+    assert content(tmp_path) == {"cached": b"old", "file": b"new"}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_a_new_file_has_the_mode_that_the_umask_leaves(
+    umask: int, mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_bytes(tmp_path / "file", b"new")
+        assert os.umask(umask) == umask  # and the umask is as it was
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+class NoLibrary:
+    """A C library without renameat2, as on macOS."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None: ...
+
+
+class OldKernel(NoLibrary):
+    """A C library whose renameat2 the kernel or the file system does not know."""
+
+    def renameat2(self, *arguments: Any) -> int:
+        return -1
+
+
+@pytest.fixture
+def directories(tmp_path: Path) -> tuple[Path, Path]:
+    """A new and a released directory, with a file that both have and one that only one has."""
+    for name, only in (("new", "card"), ("released", "note")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").write_text(name)
+        (tmp_path / name / only).write_text(name)
+    return tmp_path / "new", tmp_path / "released"
+
+
+@pytest.mark.parametrize("library", [ctypes.CDLL, NoLibrary, OldKernel])
+def test_two_directories_change_places_whole(
+    library: type, directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    new, target = directories
+    before = content(new), content(target)
+    files.replace_directory(new, target)
+    assert (content(target), content(new)) == before
+    assert len(list(target.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("library", [ctypes.CDLL, NoLibrary])
+def test_without_a_new_directory_the_old_one_stays(
+    library: type, directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    _, target = directories
+    before = content(target.parent)
+    with pytest.raises(OSError, match="nowhere"):
+        files.replace_directory(target.with_name("nowhere"), target)
+    assert content(target.parent) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes two steps")
+def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Path]) -> None:
+    new, target = directories
+    over = threading.Event()
+    seen: set[str] = set()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                seen.add((target / "model").read_text())
+            except OSError:
+                seen.add("nothing")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        swaps = 0
+        while swaps < 3000 or len(seen) < 2:
+            files.replace_directory(new, target)
+            swaps += 1
+    finally:
+        over.set()
+        reader.join()
+    assert seen == {"new", "released"}
+
+
+@pytest.mark.parametrize(
+    ("read", "broken"),
+    [
+        (files.read_json, b'{"accuracy": 0.9'),
+        (files.read_json, b"\xff\xfe"),
+        (files.read_csv, b"epoch,loss\n1,0.5\n2\n"),
+        (files.read_csv, b"epoch,loss\n1,0.5,7\n"),
+        (files.read_csv, b"epoch,loss\n1,low\n"),
+        (files.read_csv, b"epoch,loss\n1,\xff\n"),
+        (files.read_tensors, b""),
+        (files.read_tensors, b"<!doctype html>"),
+        (files.read_tensors, save({"images": np.zeros((2, 28, 28), np.uint8)})[:-1]),
+    ],
+)
+def test_a_broken_or_missing_file_is_one_line_that_names_it(
+    read: Callable[[Path], Any], broken: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(UserError, match=rf"^{path} is missing; `dvc repro`.*$"):
+        read(path)
+    path.write_bytes(broken)
+    with pytest.raises(UserError, match=rf"^{path} is .*; `dvc repro`[^\n]*$"):
+        read(path)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("small") / "project")
+
+
+@pytest.fixture
+def data(workspace: Workspace) -> Iterator[Path]:
+    """The folder data/ of the workspace, on which a test may mount something."""
+    folder = workspace.path / "data"
+    folder.mkdir(exist_ok=True)
+    yield folder
+    while folder.is_mount():
+        subprocess.run(["umount", folder], check=True)
+
+
+def mount(folder: Path, options: str) -> None:
+    """Put a small file system of its own on `folder`; where that may not be, skip the test."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()}")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of an HTTP server for `folder`."""
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def fill_raw(workspace: Workspace) -> None:
+    raw = workspace.path / "data" / "raw"
+    raw.mkdir()
+    for path in (workspace.path / "mirror").iterdir():
+        (raw / path.name).write_bytes(path.read_bytes())
+
+
+def check_refused(result: subprocess.CompletedProcess[str], where: str, reason: str) -> None:
+    """Exit status 2 and one line that says where and why."""
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert where in result.stderr
+    assert reason in result.stderr
+
+
+@pytest.mark.parametrize("source", ["folder", "web"])
+def test_fetch_on_a_full_disk_says_so_and_leaves_no_half_file(
+    source: str, workspace: Workspace, data: Path
+) -> None:
+    mount(data, "size=64k")
+    with serving(workspace.path / "mirror") as url:
+        workspace.set_params({"fetch": {"mirrors": ["mirror" if source == "folder" else url]}})
+        result = workspace.pipeline("fetch", timeout=60)
+    check_refused(result, "data/raw/train-images-idx3-ubyte.gz", "No space left")
+    assert content(data) == {}
+
+
+def test_prepare_on_a_full_disk_says_so_and_leaves_no_half_file(
+    workspace: Workspace, data: Path
+) -> None:
+    mount(data, "size=1m")  # enough for the files as they come, not for the images in them
+    fill_raw(workspace)
+    before = content(data)
+    check_refused(workspace.pipeline("prepare"), "data/train.safetensors", "No space left")
+    assert content(data) == before
+
+
+@pytest.mark.parametrize(("stage", "output"), [("fetch", "data/raw"), ("prepare", "data/train")])
+def test_a_read_only_output_folder_is_named(
+    stage: str, output: str, workspace: Workspace, data: Path
+) -> None:
+    mount(data, "size=8m")
+    fill_raw(workspace)
+    before = content(data)
+    workspace.set_params({"fetch": {"mirrors": ["mirror"]}})
+    subprocess.run(["mount", "-o", "remount,ro", data], check=True)
+    check_refused(workspace.pipeline(stage), output, "Read-only file system")
+    assert content(data) == before

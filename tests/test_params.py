@@ -1,0 +1,225 @@
+"""params.yaml: every knob is known, and every wrong value is one clear error."""
+
+import os
+import re
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.params import load_params
+from tests.workspace import PROJECT
+
+DEFAULTS: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "params.yaml").read_text())
+KNOBS = [(section, key) for section, knobs in DEFAULTS.items() for key in knobs]
+NUMBERS = [(s, key) for s, key in KNOBS if type(DEFAULTS[s][key]) in (int, float)]
+STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+
+
+def complaint(folder: Path, text: str | bytes) -> str:
+    """What load_params says about a params.yaml with this text."""
+    path = folder / "params.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError) as raised:
+        load_params(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}")
+
+
+def changed(section: str, key: str, value: Any) -> str:
+    """The project's params.yaml with another value for one knob."""
+    params = deepcopy(DEFAULTS)
+    params[section][key] = value
+    return yaml.safe_dump(params)
+
+
+def as_written(section: str, key: str, text: str) -> str:
+    """The same, with the value in just these characters."""
+    return changed(section, key, "THIS").replace("THIS", text)
+
+
+def test_every_knob_of_the_project_is_taken_as_it_is_written() -> None:
+    assert load_params(PROJECT / "params.yaml").model_dump(mode="json") == DEFAULTS
+
+
+def test_sections_stages_and_modules_have_the_same_names() -> None:
+    modules = {path.stem for path in (PROJECT / "pipeline" / "stages").glob("[a-z]*.py")}
+    assert list(DEFAULTS) == list(STAGES)
+    assert modules == STAGES.keys()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_its_command_and_depends_on_its_own_section(stage: str) -> None:
+    assert STAGES[stage]["cmd"] == f"python -m pipeline {stage}"
+    # what is released tells all that it was made with
+    assert STAGES[stage]["params"] == (list(DEFAULTS) if stage == "release" else [stage])
+
+
+@pytest.mark.parametrize(("section", "key"), KNOBS)
+def test_a_missing_knob_is_named(section: str, key: str, tmp_path: Path) -> None:
+    params = deepcopy(DEFAULTS)
+    del params[section][key]
+    assert f"{section}.{key}" in complaint(tmp_path, yaml.safe_dump(params))
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+@pytest.mark.parametrize("content", ["absent", None, [], "all", 3])
+def test_a_section_that_is_missing_or_no_mapping_is_named(
+    content: Any, section: str, tmp_path: Path
+) -> None:
+    params: dict[str, Any] = DEFAULTS | {section: content}
+    if content == "absent":
+        del params[section]
+    assert f" {section}: " in complaint(tmp_path, yaml.safe_dump(params))
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+def test_an_unknown_knob_is_named(section: str, tmp_path: Path) -> None:
+    assert f" {section}.colour: " in complaint(tmp_path, changed(section, "colour", 1))
+
+
+def test_an_unknown_section_is_named(tmp_path: Path) -> None:
+    assert " deploy: " in complaint(tmp_path, yaml.safe_dump(DEFAULTS | {"deploy": {"to": "moon"}}))
+
+
+@pytest.mark.parametrize(("section", "key"), KNOBS)
+@pytest.mark.parametrize("value", [None, [], {"of": 1}])
+def test_an_ill_typed_value_is_named(value: Any, section: str, key: str, tmp_path: Path) -> None:
+    assert f"{section}.{key}" in complaint(tmp_path, changed(section, key, value))
+
+
+@pytest.mark.parametrize(("section", "key"), NUMBERS)
+@pytest.mark.parametrize("value", ["1", True, -1, float("nan"), float("inf"), -float("inf")])
+def test_a_number_must_be_a_finite_number_and_not_negative(
+    value: Any, section: str, key: str, tmp_path: Path
+) -> None:
+    assert re.search(
+        rf" {section}(\.|: ){key}\b", complaint(tmp_path, changed(section, key, value))
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("fetch", "mirrors", [1]),
+        ("fetch", "timeout", 0),
+        ("fetch", "retries", 1.5),
+        ("fetch", "files", {}),
+        ("fetch", "files", {"train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873"}),
+        ("prepare", "training_images", 0),
+        ("prepare", "test_images", 0),
+        ("train", "seed", 2**31 + 1),
+        ("train", "epochs", 0),
+        ("train", "epochs", 1.5),
+        ("train", "batch_size", 1),
+        ("train", "peak_learning_rate", 0),
+        ("train", "warmup", 1.0),
+        ("train", "momentum", 0.0),
+        ("train", "momentum", 1.0),
+        ("train", "weight_decay", 1.1),
+        ("train", "weight_average", 1.0),
+        ("train", "label_smoothing", 1.0),
+        ("train", "dropout", 0.1),
+        ("train", "dropout", [0.1, 0.1, 0.1]),
+        ("train", "dropout", [0.1, 0.1, 0.1, 1.0]),
+        ("train", "dropout", [0.1, 0.1, 0.1, float("nan")]),
+        ("train", "rotation", 181),
+        ("train", "shift", 1.1),
+        ("train", "scale", 1.0),
+        ("train", "device", 0),
+        ("train", "precision", "float16"),
+        ("export", "opset", 17),
+        ("export", "opset", 99),
+        ("export", "parity_images", 0),
+        ("evaluate", "provider", "cpu"),
+        ("evaluate", "batch_size", 0),
+        ("evaluate", "latency_calls", 0),
+        ("gate", "min_accuracy", 99.4),
+        ("gate", "test_sha256", "unknown"),
+        ("release", "allow_regression", "no"),
+        ("release", "allow_regression", 0),
+        ("release", "significance", 5),
+    ],
+)
+def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_path: Path) -> None:
+    assert re.search(
+        rf" {section}(\.|: ){key}\b", complaint(tmp_path, changed(section, key, value))
+    )
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    params = deepcopy(DEFAULTS)
+    params["fetch"]["retries"] = -1
+    params["gate"]["min_acuracy"] = params["gate"].pop("min_accuracy")
+    said = complaint(tmp_path, yaml.safe_dump(params))
+    for key in ("fetch.retries", "gate.min_acuracy", "gate.min_accuracy"):
+        assert f" {key}: " in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("", r"\w.*", id="empty"),
+        pytest.param("# all commented out\n", r"\w.*", id="only a comment"),
+        pytest.param("- fetch\n- prepare\n", r"\w.*", id="list"),
+        pytest.param("hello", r"\w.*", id="text"),
+        pytest.param("fetch: {retries: [1, 2\n", "not valid YAML.*line 2", id="open bracket"),
+        pytest.param("fetch:\n\tretries: 3\n", "not valid YAML.*line 2", id="tab"),
+        pytest.param("fetch: !!python/object:os.system {}", "not valid YAML", id="object"),
+        pytest.param(b"fetch: \xff\xfe", "not valid YAML", id="not UTF-8"),
+        pytest.param("fetch: &fetch\n  files: *fetch\n", "not valid YAML", id="holds itself"),
+        pytest.param("fetch: !!binary aGVsbG8=", r"fetch: \w.*", id="binary"),
+        pytest.param(as_written("train", "seed", "2024-01-01"), r"train\.seed: ", id="date"),
+        pytest.param(as_written("train", "seed", "2024-13-45"), "not valid YAML", id="no date"),
+    ],
+)
+def test_a_file_that_holds_no_params_is_one_line(
+    text: str | bytes, said: str, tmp_path: Path
+) -> None:
+    assert re.match(rf"(:| is) {said}", complaint(tmp_path, text))
+
+
+@pytest.mark.parametrize("written", ["1e-05", "5E-4", "1.0e-05", "0.00001", "1"])
+def test_a_number_may_be_written_as_dvc_writes_it(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"  # `dvc exp run --set-param train.weight_decay=0.00001`
+    path.write_text(as_written("train", "weight_decay", written))
+    assert load_params(path).train.weight_decay == float(written)
+
+
+def test_a_missing_file_is_named_with_the_folder_it_is_looked_for_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"params\.yaml is missing.*{tmp_path.name}"):
+        load_params()
+
+
+def gate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *options, "gate"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_line_says_it_in_one_line_and_shows_more_with_debug(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(changed("gate", "min_accuracy", 99.4))
+    result = gate(tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert re.fullmatch(r"error: params\.yaml: gate\.min_accuracy: .+\n", result.stderr)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+
+    detailed = gate(tmp_path, "--debug")
+    assert detailed.returncode != 0
+    assert "Traceback" in detailed.stderr
+    assert "gate.min_accuracy" in detailed.stderr
