@@ -22,7 +22,7 @@ from pipeline.mnist.augmentation import random_affine
 from pipeline.mnist.model import build_network, normalise
 from pipeline.mnist.recipe import Recipe
 from pipeline.mnist.training import NonFiniteLossError, choose_device, choose_precision, train
-from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, TRAIN, WEIGHTS
+from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, TEST, TRAIN, WEIGHTS
 from pipeline.stages import train as stage
 from tests.digits import make_digits
 from tests.workspace import Workspace
@@ -175,6 +175,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace.set_params({"train": json.loads(json.dumps(asdict(STAGE)))})
     for name in ("fetch", "prepare"):
         workspace.pipeline(name).check_returncode()
+    (workspace.path / TEST).unlink()  # training must not even look at it
     return workspace
 
 

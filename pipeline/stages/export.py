@@ -23,7 +23,8 @@ def run(params: Export) -> None:
     try:
         network.load_state_dict(load_file(existing(WEIGHTS)))
     except Exception as error:
-        raise UserError(f"{WEIGHTS} does not hold this network's weights: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{WEIGHTS} does not hold this network's weights: {reason}") from error
     classifier = Classifier(network).eval()
     parameters = count_parameters(network)
     model = to_onnx(classifier, params.opset)
