@@ -95,7 +95,8 @@ def _experiment(client: MlflowClient) -> str:
     location = None
     if mlflow.get_tracking_uri().startswith("sqlite:"):  # no server that would say where
         location = Path("mlartifacts").absolute().as_uri()
-    return client.create_experiment(EXPERIMENT, artifact_location=location)
+    tags = {"mlflow.experimentKind": "custom_model_development"}  # which view the UI opens
+    return client.create_experiment(EXPERIMENT, location, tags)
 
 
 def _run(client: MlflowClient, experiment: str, training_id: str, started: str) -> Run:

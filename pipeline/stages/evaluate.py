@@ -79,7 +79,6 @@ def measure_speed(
         "latency_ms_p50": round(float(np.percentile(latencies, 50)), 4),
         "latency_ms_p99": round(float(np.percentile(latencies, 99)), 4),
         "images_per_second": round(len(images) / seconds),
-        "batch_size": params.batch_size,
     }
 
 
