@@ -31,12 +31,10 @@ def following() -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
+    assert follower.stdin is not None
+    with follower.stdin:  # however this process ends, the other side sees it, and ends by itself
         yield
-    finally:
-        assert follower.stdin is not None
-        follower.stdin.close()  # however this process ends, the other side sees it
-        _wait(follower, AT_THE_END)
+    _wait(follower, AT_THE_END)
 
 
 def publish() -> None:

@@ -67,11 +67,14 @@ def follow() -> bool:
     A server that fails is tried again, ever more rarely, up to once a minute.
     """
     os.nice(10)  # training comes first
-    pause = FOLLOW_INTERVAL
+    pause, published = FOLLOW_INTERVAL, 0
     while not select.select([sys.stdin], [], [], pause)[0]:
+        written = paths.SUMMARY.stat().st_mtime_ns if paths.SUMMARY.exists() else 0
+        if written == published:
+            continue
         try:
             publish(training=True)
-            pause = FOLLOW_INTERVAL
+            pause, published = FOLLOW_INTERVAL, written
         except Exception:  # whatever it is, training goes on and a later call heals it
             pause = min(2 * pause, 60)
     try:
