@@ -82,7 +82,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file; UserError if it is missing or broken."""
     try:
         return json.loads(existing(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); `dvc repro` makes it anew") from error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from pipeline.errors import UserError
@@ -21,10 +21,12 @@ def read_images(path: Path, *, normalise: bool = False) -> Images:
     """The image or images in a file, uint8 [N, 28, 28]. UserError if it cannot be used as such."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    if "idx3" in path.name or path.suffix == ".idx":
+    if "idx3" in path.name or ".idx" in path.suffixes:
         images = _read_idx(path)
     else:
         images = _read_picture(path)[None]
+    if images.size == 0:
+        raise UserError(f"{path} holds no image")
     if normalise:
         images = np.stack([to_mnist_form(image) for image in images])
     if images.shape[1:] != (SIDE, SIDE):
@@ -77,6 +79,16 @@ def _read_idx(path: Path) -> Images:
 def _read_picture(path: Path) -> Images:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+            return _grey(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no picture that can be read: {error}") from error
+
+
+def _grey(image: Image.Image) -> Images:
+    """A picture of any mode as 8-bit grey; what is transparent is white paper."""
+    if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
+        return (np.asarray(image) // 257).astype(np.uint8)
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image.convert("RGBA"))
+    return np.asarray(image.convert("L"))

@@ -11,6 +11,12 @@ from pipeline.files import existing
 
 onnxruntime.set_default_logger_severity(3)  # errors only
 
+INTERFACE = [
+    ("images", "tensor(uint8)"),
+    ("logits", "tensor(float)"),
+    ("probabilities", "tensor(float)"),
+]
+
 
 class OnnxModel:
     """A model that takes images, uint8 [N, 28, 28], and gives logits and probabilities [N, 10]."""
@@ -27,6 +33,13 @@ class OnnxModel:
             raise UserError(
                 f"{path} cannot be loaded by ONNX Runtime: {_first_line(error)}"
             ) from error
+        values = [*self.session.get_inputs(), *self.session.get_outputs()]
+        if [(value.name, value.type) for value in values] != INTERFACE:
+            found = ", ".join(value.name for value in values)
+            raise UserError(
+                f"{path} is no digit model: its inputs and outputs are {found}, not "
+                + ", ".join(name for name, _ in INTERFACE)
+            )
         self.providers: list[str] = self.session.get_providers()  # those really used
         if provider not in self.providers:
             raise UserError(

@@ -16,27 +16,33 @@ Criterion = dict[str, Any]
 
 def run(params: Gate) -> None:
     """Write the verdict and show it. RefusedError if any criterion fails."""
-    verdict = judge(_report(METRICS) | _report(SUBJECT), _report(EXPORT_REPORT), params)
+    verdict = judge(_report(METRICS), _report(SUBJECT), _report(EXPORT_REPORT), params)
     table = to_markdown(verdict)
     write_json(GATE_REPORT, verdict)
     write_text(GATE_TABLE, table)
     print(table)
     if not verdict["passed"]:
         background.publish()  # what passes is published by the release
-        failed = [f"{c['name']} ({c['measured']})" for c in verdict["criteria"] if not c["passed"]]
-        raise RefusedError(f"the gate refuses the model: {', '.join(failed)}")
+        failed = [
+            f"{c['name']} is {_short(c['measured'])}, required {_required(c)}"
+            for c in verdict["criteria"]
+            if not c["passed"]
+        ]
+        raise RefusedError(f"the gate refuses the model: {'; '.join(failed)}")
 
 
-def judge(evaluation: dict[str, Any], export: dict[str, Any], params: Gate) -> dict[str, Any]:
-    """The verdict on an evaluation and an export report; what is missing or NaN in them fails."""
-    accuracy, images = evaluation.get("accuracy"), evaluation.get("images")
+def judge(
+    metrics: dict[str, Any], subject: dict[str, Any], export: dict[str, Any], params: Gate
+) -> dict[str, Any]:
+    """The verdict on the reports; what is missing, NaN or of another type in them fails."""
+    accuracy, images = metrics.get("accuracy"), metrics.get("images")
     difference, changed = export.get("max_logit_difference"), export.get("prediction_differences")
     size, parameters = export.get("model_bytes"), export.get("parameters")
     criteria = [
         at_least("test accuracy", accuracy, params.min_accuracy),
         equal("test images", images, params.test_images),
-        equal("test set SHA-256", evaluation.get("test_sha256"), params.test_sha256),
-        equal("evaluated file SHA-256", evaluation.get("model_sha256"), export.get("model_sha256")),
+        equal("test set SHA-256", subject.get("test_sha256"), params.test_sha256),
+        equal("evaluated file SHA-256", subject.get("model_sha256"), export.get("model_sha256")),
         at_most("logit difference to torch", difference, params.max_logit_difference),
         at_most("other predictions than torch", changed, params.max_prediction_differences),
         equal("parameters", parameters, params.parameters),
@@ -44,15 +50,15 @@ def judge(evaluation: dict[str, Any], export: dict[str, Any], params: Gate) -> d
     ]
     return {
         "passed": all(criterion["passed"] for criterion in criteria),
-        "model_sha256": export.get("model_sha256"),
+        "model_sha256": _plain(export.get("model_sha256")),
         "criteria": criteria,
     }
 
 
 def at_least(name: str, measured: Any, threshold: float) -> Criterion:
-    """The criterion that a number reaches a threshold."""
+    """The criterion that a fraction, 0..1, reaches a threshold."""
     return _criterion(
-        name, measured, "≥", threshold, _is_number(measured) and measured >= threshold
+        name, measured, "≥", threshold, _is_number(measured) and threshold <= measured <= 1
     )
 
 
@@ -64,16 +70,15 @@ def at_most(name: str, measured: Any, threshold: float) -> Criterion:
 
 
 def equal(name: str, measured: Any, threshold: Any) -> Criterion:
-    """The criterion that a value is just this one, and there at all."""
-    return _criterion(
-        name, measured, "=", threshold, measured is not None and measured == threshold
-    )
+    """The criterion that a whole number or a text is just this one, and there at all."""
+    usable = type(measured) in (int, str) and type(measured) is type(threshold)
+    return _criterion(name, measured, "=", threshold, usable and measured == threshold)
 
 
 def to_markdown(verdict: dict[str, Any]) -> str:
     """The verdict as a Markdown table."""
     rows = [
-        [c["name"], _short(c["measured"]), f"{c['relation']} {_short(c['threshold'])}", mark]
+        [c["name"], _short(c["measured"]), _required(c), mark]
         for c in verdict["criteria"]
         for mark in ["passed" if c["passed"] else "**FAILED**"]
     ]
@@ -95,19 +100,26 @@ def _report(path: Any) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON and the table can show of a value."""
+    return value if value is None or isinstance(value, str) or _is_number(value) else str(value)
 
 
 def _criterion(name: str, measured: Any, relation: str, threshold: Any, passed: bool) -> Criterion:
-    if isinstance(measured, float) and not math.isfinite(measured):
-        measured = str(measured)
     return {
         "name": name,
-        "measured": measured,
+        "measured": _plain(measured),
         "relation": relation,
-        "threshold": threshold,
+        "threshold": _plain(threshold),
         "passed": passed,
     }
+
+
+def _required(criterion: Criterion) -> str:
+    return f"{criterion['relation']} {_short(criterion['threshold'])}"
 
 
 def _short(value: Any) -> str:

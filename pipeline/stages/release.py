@@ -33,7 +33,7 @@ def run(params: Params) -> None:
     require_passed_gate()
     compare_with_released(params)
     paths.RELEASES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=".", prefix=".release-") as scratch:
+    with tempfile.TemporaryDirectory(dir=paths.MODEL.parent, prefix="release-") as scratch:
         new = Path(scratch) / paths.RELEASES
         new.mkdir()
         shutil.copyfile(paths.MODEL, new / paths.RELEASED_MODEL.name)
@@ -50,7 +50,7 @@ def run(params: Params) -> None:
 def require_passed_gate() -> None:
     """RefusedError unless the gate passed, and passed this very file."""
     verdict = read_json(paths.GATE_REPORT)
-    if verdict.get("passed") is not True:
+    if not isinstance(verdict, dict) or verdict.get("passed") is not True:
         raise RefusedError(
             f"{paths.GATE_REPORT} does not say that the gate passed: nothing is released"
         )
@@ -134,7 +134,7 @@ def provenance(params: Params) -> dict[str, Any]:
                     for name in ("device", "precision", "threads", "hardware", "versions")
                 },
                 "resolvedDependencies": [
-                    {"uri": "git+file:.", "digest": {"gitCommit": training["git_revision"]}},
+                    _source(training["git_revision"]),
                     *({"name": n, "digest": {"sha256": d}} for n, d in sources.items()),
                 ],
             },
@@ -151,3 +151,10 @@ def provenance(params: Params) -> dict[str, Any]:
             },
         },
     }
+
+
+def _source(revision: str) -> dict[str, Any]:
+    """The repository as a dependency; only a commit is a digest, `-dirty` and `unknown` are not."""
+    commit = revision.removesuffix("-dirty")
+    digest = {} if commit == "unknown" else {"digest": {"gitCommit": commit}}
+    return {"uri": "git+file:.", **digest, "annotations": {"revision": revision}}

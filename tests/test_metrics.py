@@ -1,0 +1,157 @@
+"""Every figure that is said of a model agrees with an independent reckoning."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from pipeline.mnist import metrics
+from pipeline.mnist.comparison import mcnemar
+
+
+def probabilities(*rows: dict[int, float]) -> NDArray[np.float64]:
+    """A row per image from the probabilities of some digits; the rest is 0."""
+    table = np.zeros((len(rows), 10))
+    for index, row in enumerate(rows):
+        table[index, list(row)] = list(row.values())
+    return table
+
+
+def digits(*labels: int) -> NDArray[np.uint8]:
+    return np.array(labels, np.uint8)
+
+
+@pytest.mark.parametrize("total", [1, 7, 100, 10_000])
+@pytest.mark.parametrize("share", [0, 0.004, 0.5, 0.9961, 1])
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+def test_the_interval_is_that_of_clopper_and_pearson(
+    total: int, share: float, confidence: float
+) -> None:
+    correct = round(share * total)
+    tail = (1 - confidence) / 2
+    low = beta.ppf(tail, correct, total - correct + 1) if correct else 0
+    high = beta.ppf(1 - tail, correct + 1, total - correct) if correct < total else 1
+    interval = metrics.accuracy_interval(correct, total, confidence)
+    assert interval == pytest.approx((low, high), rel=1e-9, abs=1e-12)
+
+
+def test_the_interval_of_all_or_none_right_reaches_the_end_and_follows_the_formula() -> None:
+    """With n of n right the lower bound is the n-th root of 2.5 %."""
+    low = 0.025 ** (1 / 500)
+    assert metrics.accuracy_interval(500, 500) == pytest.approx((low, 1))
+    assert metrics.accuracy_interval(0, 500) == pytest.approx((0, 1 - low))
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "bins", "expected"),
+    [
+        ([{3: 1.0}] * 4, [3, 3, 3, 3], 15, 0),  # sure and right
+        ([{3: 1.0}] * 4, [5, 5, 5, 5], 15, 1),  # sure and wrong
+        ([{3: 0.75, 4: 0.25}] * 4, [3, 3, 3, 4], 15, 0),  # 75 % sure, 3 of 4 right
+        ([{3: 0.75, 4: 0.25}] * 4, [3, 3, 4, 4], 15, 0.25),
+        # 0.6 wrong and 0.9 right, in two bins: (0.6 + 0.1) / 2; in one bin: (1.5 - 1) / 2
+        ([{0: 0.6, 1: 0.4}, {2: 0.9, 1: 0.1}], [1, 2], 10, 0.35),
+        ([{0: 0.6, 1: 0.4}, {2: 0.9, 1: 0.1}], [1, 2], 1, 0.25),
+        # bins weigh by size: 3 images 0.1 off, 1 image 0.6 off
+        ([{1: 0.9, 0: 0.1}] * 3 + [{0: 0.6, 1: 0.4}], [1, 1, 1, 1], 10, (3 * 0.1 + 0.6) / 4),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_calibration_error_by_hand(
+    rows: list[dict[int, float]],
+    labels: list[int],
+    bins: int,
+    expected: float,
+    dtype: type[np.floating[Any]],
+) -> None:
+    found = metrics.expected_calibration_error(
+        probabilities(*rows).astype(dtype), digits(*labels), bins
+    )
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_summary_by_hand_with_classes_that_are_absent() -> None:
+    """Four images of 0, 0, 1 and 7; the second 0 is taken for a 2, of which there is none."""
+    table = probabilities({0: 0.8, 1: 0.2}, {2: 0.5, 0: 0.25, 3: 0.25}, {1: 1.0}, {7: 0.6, 8: 0.4})
+    found = metrics.summarise(table, digits(0, 0, 1, 7))
+    low, high = beta.ppf([0.025, 0.975], [3, 4], [2, 1])
+    assert found == pytest.approx(
+        {
+            "accuracy": 0.75,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "mistakes": 1,
+            "loss": -(math.log(0.8) + math.log(0.25) + 0 + math.log(0.6)) / 4,
+            "expected_calibration_error": (0.2 + 0.5 + 0 + 0.4) / 4,
+            "macro_f1": (Fraction(2, 3) + 1 + 1) / 10,  # an absent class counts as 0
+        },
+        abs=1e-9,
+    )
+
+
+def test_a_summary_of_float32_probabilities_is_silent_about_their_rounding(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    random = np.random.default_rng(1)
+    table = random.dirichlet(np.ones(10), 200).astype(np.float32)
+    labels = random.integers(0, 10, 200)
+    expected = -np.log(table[np.arange(200), labels].astype(float)).mean()
+    assert metrics.summarise(table, labels)["loss"] == pytest.approx(expected, rel=1e-5)
+    assert not recwarn.list
+
+
+def test_a_row_per_digit_also_for_those_that_are_absent() -> None:
+    rows = metrics.per_class(digits(0, 2, 1, 7, 7), digits(0, 0, 1, 7, 9))
+    nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 0.0}
+    expected: dict[int, dict[str, float]] = {
+        digit: {"digit": digit, **nothing} for digit in range(10)
+    }
+    expected[0] |= {"precision": 1, "recall": 0.5, "f1": 2 / 3, "images": 2}
+    expected[1] |= {"precision": 1, "recall": 1, "f1": 1, "images": 1}
+    expected[7] |= {"precision": 0.5, "recall": 1, "f1": 2 / 3, "images": 1}
+    expected[9] |= {"images": 1}
+    assert [row["digit"] for row in rows] == list(range(10))
+    for row in rows:
+        assert row == pytest.approx(expected[int(row["digit"])])
+
+
+def test_confusion_has_truth_by_row_and_prediction_by_column() -> None:
+    matrix = metrics.confusion(digits(0, 2, 2, 7), digits(0, 0, 0, 7))
+    expected = np.zeros((10, 10), int)
+    expected[0, 0], expected[0, 2], expected[7, 7] = 1, 2, 1
+    assert np.array_equal(matrix, expected)
+
+
+def answers(both: int, only_old: int, only_new: int, neither: int) -> tuple[NDArray[np.bool_], ...]:
+    """Which images the old and the new classifier get right, in mixed order."""
+    kinds = [[1, 1]] * both + [[1, 0]] * only_old + [[0, 1]] * only_new + [[0, 0]] * neither
+    old, new = np.random.default_rng(1).permutation(kinds).astype(bool).T
+    return old, new
+
+
+@pytest.mark.parametrize(
+    ("only_old", "only_new", "p_value"),
+    [
+        (12, 2, 0.0129),  # Armitage and Berry 1994, p. 127, as StatsDirect computes it
+        (2, 12, 0.0129),
+        (6, 2, 2 * (1 + 8 + 28) / 2**8),  # two-sided tail of a fair coin, counted
+        (5, 0, 2 / 2**5),  # just not significant at 5 %
+        (6, 0, 2 / 2**6),  # just significant
+        (1, 1, 1),
+        (0, 0, 1),  # nothing to tell them apart
+    ],
+)
+def test_mcnemar_on_known_numbers(only_old: int, only_new: int, p_value: float) -> None:
+    old, new = answers(101, only_old, only_new, 33)
+    found = mcnemar(old, new)
+    assert (found["only_old_right"], found["only_new_right"]) == (only_old, only_new)
+    assert found["p_value"] == pytest.approx(p_value, rel=5e-3)
+    assert mcnemar(new, old)["p_value"] == found["p_value"]
+
+
+def test_mcnemar_does_not_depend_on_images_that_both_get_right_or_wrong() -> None:
+    assert mcnemar(*answers(0, 9, 2, 0)) == mcnemar(*answers(5_000, 9, 2, 700))
