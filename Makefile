@@ -41,5 +41,5 @@ $(INSTALLED): requirements.txt
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
 	pip install --quiet --require-hashes --requirement .venv/uv.txt
-	uv pip sync --quiet --require-hashes --python .venv requirements.txt
+	uv pip sync --quiet --require-hashes --compile-bytecode --python .venv requirements.txt
 	touch $@

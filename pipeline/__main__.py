@@ -148,7 +148,7 @@ def track(
     if follow:
         raise typer.Exit(0 if tracking.follow() else UserError.status)
     try:
-        tracking.publish()
+        tracking.publish(training=tracking.training_goes_on())
     except UserError:
         raise
     except Exception as error:

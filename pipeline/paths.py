@@ -10,6 +10,7 @@ PREPARE_REPORTS = Path("reports/prepare")
 WEIGHTS = Path("artifacts/weights.safetensors")
 EPOCHS = Path("artifacts/epochs")  # averaged weights after each epoch
 RESUME = Path("artifacts/resume.safetensors")  # only while training is unfinished
+TRAINING_LOCK = Path("artifacts/resume.lock")  # held while training runs
 TRAIN_REPORTS = Path("reports/train")
 HISTORY = TRAIN_REPORTS / "history.csv"
 SYSTEM = TRAIN_REPORTS / "system.csv"

@@ -9,14 +9,16 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 for _name, _value in {
     "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; the files are safe, so better soon than never
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }.items():
@@ -27,13 +29,26 @@ import mlflow
 import numpy as np
 import onnx
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from pipeline import paths
 from pipeline.files import read_csv, read_json, sha256
+
+T = TypeVar("T")
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mnist-cnn")
 MODEL_NAME = "mnist-cnn"
@@ -44,8 +59,9 @@ MODEL_TAG = "sha256"  # a model version is found by the file that it holds
 FOLLOW_INTERVAL = 2.0  # seconds between two looks at the files
 
 
-def publish(*, training: bool = False) -> None:
-    """Bring the server up to date. `training` says that the run in the files still goes on.
+def publish(*, training: bool = False, release: bool = True) -> None:
+    """Bring the server up to date. `training` says that the run in the files still goes on;
+    without `release`, what lies in models/ is left alone.
 
     Raises MlflowException, or what the transport raises, when the server cannot be reached.
     """
@@ -57,8 +73,19 @@ def publish(*, training: bool = False) -> None:
         experiment = _experiment(client)
         if paths.SUMMARY.exists():
             _publish_run(client, experiment, training=training)
-        if paths.RELEASED_MODEL.exists() and not training:
+        if paths.RELEASED_MODEL.exists() and release:
             _publish_release(client, experiment)
+
+
+def training_goes_on() -> bool:
+    """Whether a training runs in this folder now."""
+    if not paths.TRAINING_LOCK.exists():
+        return False
+    try:
+        with filelock.FileLock(paths.TRAINING_LOCK, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 def follow() -> bool:
@@ -73,12 +100,12 @@ def follow() -> bool:
         if written == published:
             continue
         try:
-            publish(training=True)
+            publish(training=True, release=False)
             pause, published = FOLLOW_INTERVAL, written
         except Exception:  # whatever it is, training goes on and a later call heals it
             pause = min(2 * pause, 60)
     try:
-        publish()
+        publish(release=False)
     except Exception as error:
         print(describe(error), file=sys.stderr)
         return False
@@ -102,22 +129,39 @@ def _experiment(client: MlflowClient) -> str:
     return client.create_experiment(EXPERIMENT, location, tags)
 
 
-def _run(client: MlflowClient, experiment: str, training_id: str, started: str) -> Run:
-    """The one MLflow run of this training, made if it is not there."""
-    query = f"tags.`{RUN_TAG}` = '{training_id}'"
-    found = client.search_runs([experiment], query, order_by=["attributes.start_time"])
+def _only(
+    search: Callable[[], Sequence[T]], create: Callable[[], T], delete: Callable[[T], None]
+) -> T:
+    """The first that is found, made if there is none.
+
+    A request whose answer was lost has been sent again, so there may be more: they are deleted.
+    """
+    found = search()
     if not found:
+        create()
+        found = search()
+    first, *doubles = found
+    for double in doubles:
+        delete(double)
+    return first
+
+
+def _run(client: MlflowClient, experiment: str, training_id: str, started: str) -> Run:
+    """The one MLflow run of this training."""
+    query = f"tags.`{RUN_TAG}` = '{training_id}'"
+
+    def search() -> list[Run]:  # the fullest first
+        return sorted(client.search_runs([experiment], query), key=lambda run: -len(run.data.tags))
+
+    def create() -> Run:
         return client.create_run(
             experiment,
             start_time=round(_seconds(started) * 1000),
-            tags={RUN_TAG: training_id},
+            tags={RUN_TAG: training_id, "mlflow.user": os.environ.get("USER", "pipeline")},
             run_name=f"train-{training_id[:8]}",
         )
-    # A server that hung may have made a run whose creation it could not confirm.
-    first, *doubles = sorted(found, key=lambda run: str(run.info.run_id))
-    for double in doubles:
-        client.delete_run(double.info.run_id)
-    return first
+
+    return _only(search, create, lambda run: client.delete_run(run.info.run_id))
 
 
 def _seconds(moment: str) -> float:
@@ -134,7 +178,6 @@ def _publish_run(client: MlflowClient, experiment: str, *, training: bool) -> No
     tags = {
         "mlflow.source.name": "python -m pipeline train",
         "mlflow.source.git.commit": summary["git_revision"],
-        "mlflow.user": os.environ.get("USER", "pipeline"),
         "data_sha256": summary["data_sha256"],
         **{f"code_sha256.{name}": digest for name, digest in summary["code_sha256"].items()},
         **{f"hardware.{name}": str(value) for name, value in summary["hardware"].items()},
@@ -235,30 +278,59 @@ def _set_status(client: MlflowClient, run: Run, summary: dict[str, Any], *, trai
 
 def _publish_release(client: MlflowClient, experiment: str) -> None:
     """Register the model in models/, unless it is, and let the alias point to it."""
-    provenance = read_json(paths.PROVENANCE)
     digest = sha256(paths.RELEASED_MODEL)
     try:
         client.create_registered_model(MODEL_NAME, description="MNIST digits, 19,210 parameters")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    versions = client.search_model_versions(f"name = '{MODEL_NAME}'")
-    version = next((v for v in versions if v.tags.get(MODEL_TAG) == digest), None)
-    if version is None:
-        metadata = provenance["predicate"]["runDetails"]["metadata"]
-        run = _run(client, experiment, metadata["invocationId"], metadata["startedOn"])
-        version = client.create_model_version(
+    query = f"name = '{MODEL_NAME}' AND tags.{MODEL_TAG} = '{digest}'"
+
+    def create() -> ModelVersion:
+        model = _logged_model(client, experiment, digest)
+        return client.create_model_version(
             MODEL_NAME,
-            _log_model(run),
-            run_id=run.info.run_id,
+            model.model_uri,
+            model.source_run_id,
             tags={MODEL_TAG: digest},
-            description=(paths.RELEASES / "MODEL_CARD.md").read_text().split("---\n", 2)[-1],
+            description=paths.MODEL_CARD.read_text().split("---\n", 2)[-1],
+            model_id=model.model_id,
         )
+
+    version = _only(
+        lambda: client.search_model_versions(query, order_by=["version_number ASC"]),
+        create,
+        lambda double: client.delete_model_version(MODEL_NAME, double.version),
+    )
     if client.get_registered_model(MODEL_NAME).aliases.get(ALIAS) != version.version:
         client.set_registered_model_alias(MODEL_NAME, ALIAS, version.version)
 
 
-def _log_model(run: Run) -> str:
+def _logged_model(client: MlflowClient, experiment: str, digest: str) -> LoggedModel:
+    """The server's one copy of the released model, under the run that trained it."""
+    metadata = read_json(paths.PROVENANCE)["predicate"]["runDetails"]["metadata"]
+    run = _run(client, experiment, metadata["invocationId"], metadata["startedOn"])
+    run_id = run.info.run_id
+    if not run.info.end_time:  # known by its release alone, so it is not known when it ended
+        client.set_terminated(run_id, "FINISHED", run.info.start_time)
+    model = _only(
+        lambda: client.search_logged_models([experiment], f"tags.{MODEL_TAG} = '{digest}'"),
+        lambda: client.create_logged_model(experiment, "model", run_id, {MODEL_TAG: digest}),
+        lambda double: client.delete_logged_model(double.model_id),
+    )
+    if run.outputs is None or model.model_id not in {m.model_id for m in run.outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    if model.status != LoggedModelStatus.READY:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            _save_model(folder, Model(run_id=run_id, model_id=model.model_id))
+            client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return model
+
+
+def _save_model(folder: Path, model: Model) -> None:
+    """Write the released model to `folder` in MLflow's form, with signature and example."""
     example = np.zeros((1, 28, 28), np.uint8)
     example[0, 5:23, 13:16] = 255  # a plain stroke: a one
     signature = ModelSignature(
@@ -270,16 +342,13 @@ def _log_model(run: Run) -> str:
             ]
         ),
     )
-    with mlflow.start_run(run_id=run.info.run_id):
-        logged = mlflow.onnx.log_model(
-            onnx.load(paths.RELEASED_MODEL),
-            name="model",
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"onnx=={onnx.__version__}", "onnxruntime", "numpy"],
-            onnx_execution_providers=["CPUExecutionProvider"],
-            save_as_external_data=False,
-        )
-    if run.info.end_time:  # start_run has changed it
-        MlflowClient().set_terminated(run.info.run_id, run.info.status, run.info.end_time)
-    return str(logged.model_uri)
+    mlflow.onnx.save_model(
+        onnx.load(paths.RELEASED_MODEL),
+        folder,
+        mlflow_model=model,
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"onnx=={onnx.__version__}", "onnxruntime", "numpy"],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )

@@ -26,7 +26,7 @@ from pipeline.files import read_tensors, sha256, write_bytes, write_csv, write_j
 from pipeline.mnist import training
 from pipeline.mnist.checkpoint import Checkpoint, CheckpointError, Row
 from pipeline.mnist.recipe import Recipe
-from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, WEIGHTS
+from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, TRAINING_LOCK, WEIGHTS
 
 CODE = ["augmentation", "model", "recipe", "training"]  # of pipeline.mnist: what decides the bits
 
@@ -61,10 +61,9 @@ def run(recipe: Recipe) -> None:
 @contextmanager
 def only_training_here() -> Iterator[None]:
     """Hold the lock of this folder's training; the system frees it however the process ends."""
-    lock = RESUME.with_suffix(".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    TRAINING_LOCK.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(lock, timeout=0):
+        with filelock.FileLock(TRAINING_LOCK, timeout=1):  # `track` may hold it for a moment
             yield
     except filelock.Timeout as error:
         raise UserError(f"another training runs in {Path.cwd()}; wait for it or end it") from error
