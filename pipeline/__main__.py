@@ -143,16 +143,16 @@ def track(
     """
     if os.environ.get("MLFLOW_TRACKING_URI") == "none":
         raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
-    from pipeline import tracking
+    from pipeline.tracking import publisher
 
     if follow:
-        raise typer.Exit(0 if tracking.follow() else UserError.status)
+        raise typer.Exit(0 if publisher.follow() else UserError.status)
     try:
-        tracking.publish(training=tracking.training_goes_on())
+        publisher.publish(training=publisher.training_goes_on())
     except UserError:
         raise
     except Exception as error:
-        raise UserError(tracking.describe(error)) from error
+        raise UserError(publisher.describe(error)) from error
 
 
 @app.command(rich_help_panel=OTHERS)

@@ -278,8 +278,9 @@ def test_without_a_gate_report_the_exit_status_is_2(workspace: Workspace) -> Non
 def champion(workspace: Workspace) -> str:
     """The digest of the model that the registry's alias points to."""
     program = (
-        "from pipeline import tracking\n"
-        "client = tracking.MlflowClient()\n"
+        "import pipeline.tracking\n"
+        "from mlflow import MlflowClient\n"
+        "client = MlflowClient()\n"
         "print(client.get_model_version_by_alias('mnist-cnn', 'champion').tags['sha256'])"
     )
     return workspace.run(sys.executable, "-c", program).stdout.strip()

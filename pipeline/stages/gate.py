@@ -5,11 +5,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipeline import background
 from pipeline.errors import RefusedError, UserError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import Gate
 from pipeline.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS, SUBJECT
+from pipeline.tracking import background
 
 Criterion = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline import background, paths
+from pipeline import paths
 from pipeline.errors import RefusedError
 from pipeline.files import (
     existing,
@@ -22,6 +22,7 @@ from pipeline.files import (
 from pipeline.mnist.comparison import mcnemar
 from pipeline.params import Params
 from pipeline.serving.session import OnnxModel
+from pipeline.tracking import background
 
 CARD_TEMPLATE = "MODEL_CARD.md.j2"
 BUILD_TYPE = "https://dvc.org/doc/user-guide/project-structure/dvcyaml-files"

@@ -20,13 +20,14 @@ import torch
 from safetensors.torch import save
 from tqdm import tqdm
 
-from pipeline import background, environment
+from pipeline import environment
 from pipeline.errors import UserError
 from pipeline.files import read_tensors, sha256, write_bytes, write_csv, write_json
 from pipeline.mnist import training
 from pipeline.mnist.checkpoint import Checkpoint, CheckpointError, Row
 from pipeline.mnist.recipe import Recipe
 from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, TRAINING_LOCK, WEIGHTS
+from pipeline.tracking import background
 
 CODE = ["augmentation", "model", "recipe", "training"]  # of pipeline.mnist: what decides the bits
 

@@ -1,0 +1,18 @@
+"""MLflow, as a projection of files: what a server shows is read from reports/ and models/.
+
+`publisher` compares a server with the files and adds what is missing, so it may run at any time,
+any number of times, against any server, one that was away during training too. `background` runs
+it beside a stage. Nothing outside this folder knows MLflow.
+"""
+
+import os
+
+# MLflow reads these when it is imported
+for _name, _value in {
+    "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; the files are safe, so better soon than never
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}.items():
+    os.environ.setdefault(_name, _value)
