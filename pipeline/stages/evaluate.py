@@ -8,7 +8,6 @@ import time
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from pipeline import figures
@@ -89,7 +88,8 @@ def test_curves(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[di
     targets = torch.from_numpy(labels).long()
     rows = []
     for row in tqdm(read_csv(HISTORY), desc="test curve", unit=" epochs", disable=None):
-        network.load_state_dict(load_file(EPOCHS / f"{int(row['epoch']):02}.safetensors"))
+        weights = read_tensors(EPOCHS / f"{int(row['epoch']):02}.safetensors")
+        network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         loss, accuracy = measure(network, inputs, targets)
         rows.append(
             {
