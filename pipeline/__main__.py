@@ -141,7 +141,9 @@ def track(
     Publishes what the server lacks and changes nothing else, so it can be run at any time. The
     server is MLFLOW_TRACKING_URI, by default sqlite:///mlflow.db; `make mlflow` shows it.
     """
-    if os.environ.get("MLFLOW_TRACKING_URI") == "none":
+    from pipeline.tracking import background
+
+    if not background.wanted():
         raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
     from pipeline.tracking import publisher
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipeline.__main__ import app
 from tests.workspace import PROJECT
 
-# the table of ../shared/seed.md: layer, output shape, parameters
+# the table that the network is specified by: layer, output shape, parameters
 LAYERS = """
 Conv2d-1        [-1, 16, 28, 28]    160
 ReLU-2          [-1, 16, 28, 28]      0

@@ -22,7 +22,7 @@ MISSED = (
 @contextmanager
 def following() -> Iterator[None]:
     """Publish what the files say, again and again, while the block runs, and once after it."""
-    if not _wanted():
+    if not wanted():
         yield
         return
     follower = subprocess.Popen(
@@ -39,13 +39,14 @@ def following() -> Iterator[None]:
 
 def publish() -> None:
     """Publish what the files say, once, now."""
-    if not _wanted():
+    if not wanted():
         return
     print("publishing to MLflow ...", flush=True)
     _wait(subprocess.Popen(TRACK, start_new_session=True), AT_ONCE)
 
 
-def _wanted() -> bool:
+def wanted() -> bool:
+    """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
     return os.environ.get("MLFLOW_TRACKING_URI") != "none"
 
 
