@@ -14,6 +14,7 @@ import typer
 
 from pipeline.errors import RefusedError, UserError
 from pipeline.params import load_params
+from pipeline.tracking import Part
 
 app = typer.Typer(
     help=__doc__,
@@ -32,6 +33,18 @@ def options(
     """Take the options that all commands share."""
     if debug:
         os.environ["PIPELINE_DEBUG"] = "1"
+
+
+@app.command(rich_help_panel=STAGES)
+def backprop() -> None:
+    """Train a 2-2-2 network by hand-derived gradients and explain it.
+
+    Needs no data and no torch. Writes every number of every iteration, figures and a spreadsheet
+    that computes, BackPropagation.xlsx, to reports/backprop. All settings: params.yaml, backprop.
+    """
+    from pipeline.stages import backprop
+
+    backprop.run(load_params().backprop)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -132,6 +145,13 @@ def summary() -> None:
 
 @app.command(rich_help_panel=OTHERS)
 def track(
+    parts: Annotated[
+        list[Part] | None,
+        typer.Argument(
+            help="What to publish; all, if nothing is named.",
+            metavar="[backprop|training|release]...",
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option(help="Go on until standard input ends (how training uses it).")
     ] = False,
@@ -150,7 +170,7 @@ def track(
     if follow:
         raise typer.Exit(0 if publisher.follow() else UserError.status)
     try:
-        publisher.publish(training=publisher.training_goes_on())
+        publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
     except UserError:
         raise
     except Exception as error:

@@ -6,12 +6,21 @@ The classes say what type and range a value has; params.yaml says what it means.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.backprop.network import LIMITS
 from pipeline.errors import UserError
 from pipeline.mnist.recipe import Recipe
 
@@ -21,6 +30,16 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
+Input = Annotated[float, Field(ge=LIMITS["i"][0], le=LIMITS["i"][1])]
+Target = Annotated[float, Field(ge=LIMITS["t"][0], le=LIMITS["t"][1])]
+Weight = Annotated[float, Field(ge=LIMITS["w"][0], le=LIMITS["w"][1])]
+LearningRate = Annotated[float, Field(gt=LIMITS["η"][0], le=LIMITS["η"][1])]
+
+
+def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value stands there twice")
+    return values
 
 
 class Section(BaseModel):
@@ -40,6 +59,25 @@ class Fetch(Section):
 class Prepare(Section):
     training_images: Annotated[int, Field(ge=1)]
     test_images: Annotated[int, Field(ge=1)]
+
+
+class Backprop(Section):
+    inputs: tuple[Input, Input]
+    targets: tuple[Target, Target]
+    weights: Annotated[
+        Annotated[
+            tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight], Tag("w1 to w8")
+        ]
+        | Annotated[Literal["random"], Tag("random")],
+        Discriminator(lambda value: "random" if isinstance(value, str) else "w1 to w8"),
+    ]
+    seed: Count
+    learning_rate: LearningRate
+    updates: Annotated[int, Field(ge=1, le=1000)]
+    long_run: Annotated[int, Field(ge=1, le=100_000)]
+    learning_rates: Annotated[
+        tuple[LearningRate, ...], Field(min_length=1, max_length=8), AfterValidator(_all_different)
+    ]
 
 
 class Export(Section):
@@ -71,6 +109,7 @@ class Release(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
+    backprop: Backprop
     fetch: Fetch
     prepare: Prepare
     train: Recipe

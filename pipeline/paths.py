@@ -7,6 +7,10 @@ TRAIN = Path("data/train.safetensors")
 TEST = Path("data/test.safetensors")
 PREPARE_REPORTS = Path("reports/prepare")
 
+BACKPROP = Path("reports/backprop")
+BACKPROP_HISTORY = BACKPROP / "history.csv"
+BACKPROP_SUMMARY = BACKPROP / "summary.json"
+
 WEIGHTS = Path("artifacts/weights.safetensors")
 EPOCHS = Path("artifacts/epochs")  # averaged weights after each epoch
 RESUME = Path("artifacts/resume.safetensors")  # only while training is unfinished

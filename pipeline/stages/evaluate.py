@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline import figures
+from pipeline.figures import save_figure
 from pipeline.files import read_csv, read_tensors, sha256, write_csv, write_json
-from pipeline.mnist import metrics
+from pipeline.mnist import figures, metrics
 from pipeline.mnist.model import build_network, normalise
 from pipeline.mnist.training import measure
 from pipeline.params import Evaluate
@@ -53,7 +53,7 @@ def run(params: Evaluate) -> None:
             images[wrong], labels[wrong], predictions[wrong], confidences[wrong]
         ),
     }.items():
-        figures.save(figure, EVALUATION / f"{name}.png")
+        save_figure(figure, EVALUATION / f"{name}.png")
     print(
         f"{summary['accuracy']:.2%} of {len(images):,} test images, 95 % interval "
         f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"

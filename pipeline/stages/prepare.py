@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from pipeline import figures
 from pipeline.errors import UserError
+from pipeline.figures import save_figure
 from pipeline.files import existing, write_bytes, write_csv
-from pipeline.mnist import idx
+from pipeline.mnist import figures, idx
 from pipeline.params import Prepare
 from pipeline.paths import PREPARE_REPORTS, RAW, TEST, TRAIN
 
@@ -24,7 +24,7 @@ def run(params: Prepare) -> None:
     write_bytes(TEST, save({"images": test_images, "labels": test_labels}))
 
     sheet = figures.sample_sheet(train_images, train_labels)
-    figures.save(sheet, PREPARE_REPORTS / "digits.png")
+    save_figure(sheet, PREPARE_REPORTS / "digits.png")
     counts = [
         {
             "digit": digit,

@@ -128,7 +128,7 @@ def provenance(params: Params) -> dict[str, Any]:
                 "buildType": BUILD_TYPE,
                 "externalParameters": {
                     "commands": [f"python -m pipeline {stage}" for stage in STAGES],
-                    "params": params.model_dump(mode="json"),
+                    "params": params.model_dump(mode="json", include=set(STAGES)),
                 },
                 "internalParameters": {
                     name: training[name]

@@ -6,6 +6,16 @@ it beside a stage. Nothing outside this folder knows MLflow.
 """
 
 import os
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """What is published."""
+
+    BACKPROP = "backprop"
+    TRAINING = "training"
+    RELEASE = "release"
+
 
 # MLflow reads these when it is imported
 for _name, _value in {

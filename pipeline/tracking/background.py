@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.tracking import Part
+
 TRACK = [sys.executable, "-m", "pipeline", "track"]
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
 AT_ONCE = 60  # seconds for all that there is, a new store included
@@ -37,12 +39,12 @@ def following() -> Iterator[None]:
     _wait(follower, AT_THE_END)
 
 
-def publish() -> None:
-    """Publish what the files say, once, now."""
+def publish(*parts: Part) -> None:
+    """Publish what the files say of these parts, or of all, once, now."""
     if not wanted():
         return
     print("publishing to MLflow ...", flush=True)
-    _wait(subprocess.Popen(TRACK, start_new_session=True), AT_ONCE)
+    _wait(subprocess.Popen([*TRACK, *parts], start_new_session=True), AT_ONCE)
 
 
 def wanted() -> bool:

@@ -4,6 +4,7 @@ import logging
 import os
 import select
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import filelock
@@ -11,16 +12,18 @@ import mlflow
 from mlflow import MlflowClient
 
 from pipeline import paths
+from pipeline.tracking import Part
+from pipeline.tracking.backprop import publish_backprop
 from pipeline.tracking.registry import publish_release
-from pipeline.tracking.runs import publish_run
+from pipeline.tracking.training import publish_training
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mnist-cnn")
+BACKPROP_EXPERIMENT = "back-propagation"
 FOLLOW_INTERVAL = 2.0  # seconds between two looks at the files
 
 
-def publish(*, training: bool = False, release: bool = True) -> None:
-    """Bring the server up to date. `training` says that the run in the files still goes on;
-    without `release`, what lies in models/ is left alone.
+def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) -> None:
+    """Bring these parts of the server up to date; `training`: the one in the files still goes on.
 
     Raises MlflowException, or what the transport raises, when the server cannot be reached.
     """
@@ -29,11 +32,12 @@ def publish(*, training: bool = False, release: bool = True) -> None:
     paths.TRACKING_LOCK.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(paths.TRACKING_LOCK, timeout=60):
         client = MlflowClient()
-        experiment = _experiment(client)
-        if paths.SUMMARY.exists():
-            publish_run(client, experiment, training=training)
-        if paths.RELEASED_MODEL.exists() and release:
-            publish_release(client, experiment)
+        if Part.TRAINING in parts and paths.SUMMARY.exists():
+            publish_training(client, _experiment(client, EXPERIMENT), training=training)
+        if Part.RELEASE in parts and paths.RELEASED_MODEL.exists():
+            publish_release(client, _experiment(client, EXPERIMENT))
+        if Part.BACKPROP in parts and paths.BACKPROP_SUMMARY.exists():
+            publish_backprop(client, _experiment(client, BACKPROP_EXPERIMENT))
 
 
 def training_goes_on() -> bool:
@@ -59,12 +63,12 @@ def follow() -> bool:
         if written == published:
             continue
         try:
-            publish(training=True, release=False)
+            publish([Part.TRAINING], training=True)
             pause, published = FOLLOW_INTERVAL, written
         except Exception:  # whatever it is, training goes on and a later call heals it
             pause = min(2 * pause, 60)
     try:
-        publish(release=False)
+        publish([Part.TRAINING])
     except Exception as error:
         print(describe(error), file=sys.stderr)
         return False
@@ -77,12 +81,12 @@ def describe(error: Exception) -> str:
     return f"MLflow at {mlflow.get_tracking_uri()}: {reason[:300]}"
 
 
-def _experiment(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
     location = None
     if mlflow.get_tracking_uri().startswith("sqlite:"):  # no server that would say where
         location = Path("mlartifacts").absolute().as_uri()
     tags = {"mlflow.experimentKind": "custom_model_development"}  # which view the UI opens
-    return client.create_experiment(EXPERIMENT, location, tags)
+    return client.create_experiment(name, location, tags)

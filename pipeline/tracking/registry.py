@@ -15,7 +15,8 @@ from mlflow.types import Schema, TensorSpec
 
 from pipeline import paths
 from pipeline.files import read_json, sha256
-from pipeline.tracking.runs import find_run, only
+from pipeline.tracking.runs import only
+from pipeline.tracking.training import find_training
 
 MODEL_NAME = "mnist-cnn"
 ALIAS = "champion"
@@ -55,7 +56,7 @@ def publish_release(client: MlflowClient, experiment: str) -> None:
 def _logged_model(client: MlflowClient, experiment: str, digest: str) -> LoggedModel:
     """The server's one copy of the released model, under the run that trained it."""
     metadata = read_json(paths.PROVENANCE)["predicate"]["runDetails"]["metadata"]
-    run = find_run(client, experiment, metadata["invocationId"], metadata["startedOn"])
+    run = find_training(client, experiment, metadata["invocationId"], metadata["startedOn"])
     run_id = run.info.run_id
     if not run.info.end_time:  # known by its release alone, so it is not known when it ended
         client.set_terminated(run_id, "FINISHED", run.info.start_time)

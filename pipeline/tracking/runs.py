@@ -1,22 +1,21 @@
-"""The MLflow run of a training: its params, metrics, tags and files."""
+"""What all MLflow runs here have in common: they are found by what they show, and filled up."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 
-from pipeline import paths
-from pipeline.files import read_csv, read_json, sha256
+from pipeline.files import sha256
 
 T = TypeVar("T")
 
 RUN_TAG = "pipeline.run_id"  # an MLflow run is found by the training that it shows
 FILES_TAG = "pipeline.files_sha256"  # what its artifacts were made from, set when all are there
+MOST_METRICS = 1000  # in one request, as the server has it
 
 
 def only(
@@ -36,115 +35,46 @@ def only(
     return first
 
 
-def find_run(client: MlflowClient, experiment: str, training_id: str, started: str) -> Run:
-    """The one MLflow run of this training."""
-    query = f"tags.`{RUN_TAG}` = '{training_id}'"
+def find_run(client: MlflowClient, experiment: str, run_id: str, name: str, started: int) -> Run:
+    """The one MLflow run of what has this id, begun at `started`, milliseconds since 1970."""
+    query = f"tags.`{RUN_TAG}` = '{run_id}'"
 
     def search() -> list[Run]:  # the fullest first
         return sorted(client.search_runs([experiment], query), key=lambda run: -len(run.data.tags))
 
     def create() -> Run:
-        return client.create_run(
-            experiment,
-            start_time=round(_seconds(started) * 1000),
-            tags={RUN_TAG: training_id, "mlflow.user": os.environ.get("USER", "pipeline")},
-            run_name=f"train-{training_id[:8]}",
-        )
+        user = os.environ.get("USER", "pipeline")
+        tags = {RUN_TAG: run_id, "mlflow.user": user}
+        return client.create_run(experiment, started, tags, f"{name}-{run_id[:8]}")
 
     return only(search, create, lambda run: client.delete_run(run.info.run_id))
 
 
-def _seconds(moment: str) -> float:
-    """An ISO 8601 date and time as seconds since 1970."""
-    return datetime.fromisoformat(moment).timestamp()
-
-
-def publish_run(client: MlflowClient, experiment: str, *, training: bool) -> None:
-    """Give the run of the training in reports/ all that it lacks; `training`: it still goes on."""
-    summary = read_json(paths.SUMMARY)
-    run = find_run(client, experiment, summary["run_id"], summary["started"])
+def fill(
+    client: MlflowClient,
+    run: Run,
+    params: Mapping[str, Any],
+    metrics: Sequence[Metric],
+    tags: Mapping[str, str],
+) -> None:
+    """Give the run what it lacks of these."""
     run_id = run.info.run_id
-    evaluated, judged = _made_from(summary)
-
-    tags = {
-        "mlflow.source.name": "python -m pipeline train",
-        "mlflow.source.git.commit": summary["git_revision"],
-        "data_sha256": summary["data_sha256"],
-        **{f"code_sha256.{name}": digest for name, digest in summary["code_sha256"].items()},
-        **{f"hardware.{name}": str(value) for name, value in summary["hardware"].items()},
-        **{f"version.{name}": value for name, value in summary["versions"].items()},
-        **{name: str(summary[name]) for name in ("device", "precision", "threads")},
-    }
-    if summary["weights_sha256"]:
-        tags["weights_sha256"] = summary["weights_sha256"]
-    if judged:
-        tags["gate"] = "passed" if read_json(paths.GATE_REPORT)["passed"] else "refused"
-        tags["mlflow.note.content"] = paths.GATE_TABLE.read_text()
     missing_tags = [RunTag(k, v) for k, v in tags.items() if run.data.tags.get(k) != v]
-    params = {key: str(value) for key, value in summary["params"].items()}
-    missing_params = [Param(k, v) for k, v in params.items() if k not in run.data.params]
-    metrics = list(_metrics(summary, evaluated=evaluated))
+    missing_params = [Param(k, str(v)) for k, v in params.items() if k not in run.data.params]
     there = {
         (key, point.step)
         for key in {metric.key for metric in metrics} & run.data.metrics.keys()
         for point in client.get_metric_history(run_id, key)
     }
-    missing_metrics = [metric for metric in metrics if (metric.key, metric.step) not in there]
-    if missing_tags or missing_params or missing_metrics:
-        client.log_batch(run_id, missing_metrics, missing_params, missing_tags)
-    if run.inputs is None or not run.inputs.dataset_inputs:
-        digest = summary["data_sha256"][:36]
-        dataset = Dataset("mnist-train", digest, "local", "data/train.safetensors")
-        client.log_inputs(run_id, [DatasetInput(dataset)])
-    if not training:
-        _publish_files(client, run, evaluated=evaluated, judged=judged)
-    _set_status(client, run, summary, training=training)
+    missing = [metric for metric in metrics if (metric.key, metric.step) not in there]
+    for first in range(0, len(missing), MOST_METRICS):
+        client.log_batch(run_id, missing[first : first + MOST_METRICS])
+    if missing_tags or missing_params:
+        client.log_batch(run_id, params=missing_params, tags=missing_tags)
 
 
-def _made_from(summary: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether evaluation and verdict in reports/ are those of the weights that this run made."""
-    if summary["weights_sha256"] is None or not paths.EXPORT_REPORT.exists():
-        return False, False
-    export = read_json(paths.EXPORT_REPORT)
-    ours = export["weights_sha256"] == summary["weights_sha256"]
-    return tuple(  # type: ignore[return-value]
-        ours and path.exists() and read_json(path)["model_sha256"] == export["model_sha256"]
-        for path in (paths.SUBJECT, paths.GATE_REPORT)
-    )
-
-
-def _metrics(summary: dict[str, Any], *, evaluated: bool) -> Iterator[Metric]:
-    """Every number of the run, each with a time that depends on the files alone."""
-    moment = _seconds(summary["started"])
-    moments = {}
-    history = read_csv(paths.HISTORY)
-    for row in history:
-        moment += row["seconds"]
-        moments[row["epoch"]] = round(moment * 1000)
-    system = [
-        {**load, "epoch": row["epoch"]}
-        for row, load in zip(history, read_csv(paths.SYSTEM), strict=False)
-    ]
-    curves = read_csv(paths.CURVES) if evaluated else []
-    for row in [*history, *system, *curves]:
-        for key, value in row.items():
-            if key != "epoch":
-                yield Metric(key, value, moments[row["epoch"]], int(row["epoch"]))
-    if evaluated:
-        for key, value in {**read_json(paths.METRICS), **read_json(paths.SPEED)}.items():
-            if isinstance(value, int | float):
-                yield Metric(f"evaluation/{key}", value, round(moment * 1000), len(history))
-
-
-def _publish_files(client: MlflowClient, run: Run, *, evaluated: bool, judged: bool) -> None:
-    folders = [
-        paths.PREPARE_REPORTS,
-        paths.TRAIN_REPORTS,
-        *([paths.EVALUATION] if evaluated else []),
-    ]
-    files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
-    files += [Path("params.yaml"), *([paths.EXPORT_REPORT] if evaluated else [])]
-    files += [paths.GATE_REPORT, paths.GATE_TABLE] if judged else []
+def upload(client: MlflowClient, run: Run, files: Sequence[Path]) -> None:
+    """Make these files its artifacts, under their paths, unless they are."""
     listing = "".join(f"{sha256(path)}  {path.as_posix()}\n" for path in files)
     digest = hashlib.sha256(listing.encode()).hexdigest()
     if run.data.tags.get(FILES_TAG) == digest:
@@ -153,15 +83,3 @@ def _publish_files(client: MlflowClient, run: Run, *, evaluated: bool, judged: b
         parent = path.parent.as_posix()
         client.log_artifact(run.info.run_id, str(path), None if parent == "." else parent)
     client.set_tag(run.info.run_id, FILES_TAG, digest)
-
-
-def _set_status(client: MlflowClient, run: Run, summary: dict[str, Any], *, training: bool) -> None:
-    unfinished = "RUNNING" if training else "KILLED"
-    status = "FINISHED" if summary["status"] == "finished" else unfinished
-    if run.info.status == status:
-        return
-    if status == "RUNNING":
-        client.update_run(run.info.run_id, status)
-    else:
-        ended = round((_seconds(summary["started"]) + summary["seconds"]) * 1000)
-        client.set_terminated(run.info.run_id, status, ended)

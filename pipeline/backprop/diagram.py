@@ -1,0 +1,220 @@
+"""The network as a picture, and one pass through it step by step."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle
+
+from pipeline.backprop import equations
+from pipeline.backprop.equations import FORWARD, as_text, substitute
+from pipeline.backprop.network import Training
+from pipeline.figures import Figure
+
+COLUMNS = {"i": 0, "h": 3, "a_h": 4.5, "o": 7.5, "a_o": 9, "E": 11.2}  # from left to right
+ROWS = {"1": 2.2, "2": 0}
+NODES = {f"{name}{row}": (x, y) for name, x in COLUMNS.items() for row, y in ROWS.items()}
+NODES["E_total"] = (12.7, 1.1)
+EDGES = {  # from, to, and what stands on the way
+    ("i1", "h1"): "w1",
+    ("i2", "h1"): "w2",
+    ("i1", "h2"): "w3",
+    ("i2", "h2"): "w4",
+    ("a_h1", "o1"): "w5",
+    ("a_h2", "o1"): "w6",
+    ("a_h1", "o2"): "w7",
+    ("a_h2", "o2"): "w8",
+    ("h1", "a_h1"): "σ",
+    ("h2", "a_h2"): "σ",
+    ("o1", "a_o1"): "σ",
+    ("o2", "a_o2"): "σ",
+    ("a_o1", "E1"): "t1",
+    ("a_o2", "E2"): "t2",
+    ("E1", "E_total"): "",
+    ("E2", "E_total"): "",
+}
+ALL = (*NODES, *EDGES.values())
+RADIUS = 0.46
+FILL = {"i": "#E2EFDA", "h": "#DDEBF7", "a": "#9DC3E6", "o": "#DDEBF7", "E": "#F8CBAD"}
+IDLE, ONWARD, BACK = "#C4C4C4", "tab:blue", "tab:red"
+
+
+class Step(NamedTuple):
+    """A panel: what happens, why, where in the network, and by which equations."""
+
+    title: str
+    why: str
+    where: str  # names of neurons and weights
+    equations: Mapping[str, str]
+    colour: str = ONWARD
+
+
+def _forward(*names: str) -> dict[str, str]:
+    return {name: FORWARD[name] for name in names}
+
+
+STEPS = (
+    Step(
+        "Forward: the hidden layer",
+        "Each neuron adds its weighted inputs; σ brings the sum into 0..1.",
+        "i1 i2 w1 w2 w3 w4 h1 h2 a_h1 a_h2",
+        _forward("h1", "a_h1", "h2", "a_h2"),
+    ),
+    Step(
+        "Forward: the output layer",
+        "The same again, from the activations of the hidden layer.",
+        "a_h1 a_h2 w5 w6 w7 w8 o1 o2 a_o1 a_o2",
+        _forward("o1", "a_o1", "o2", "a_o2"),
+    ),
+    Step(
+        "Forward: the errors",
+        "Half the squared distance to each target; their sum is the loss.",
+        "a_o1 a_o2 t1 t2 E1 E2 E_total",
+        _forward("E1", "E2", "E_total"),
+    ),
+    Step(
+        "Backward: the weights of the output layer",
+        "Chain rule: ∂E/∂a_o = a_o − t, then ∂a_o/∂o = a_o·(1 − a_o), then ∂o/∂w = a_h.",
+        "E_total E1 E2 t1 t2 a_o1 a_o2 o1 o2 w5 w6 w7 w8 a_h1 a_h2",
+        equations.OUTPUT_LAYER,
+        BACK,
+    ),
+    Step(
+        "Backward: the hidden activations",
+        "A hidden neuron has a part in both errors: the derivatives of both add up.",
+        "E_total E1 E2 t1 t2 a_o1 a_o2 o1 o2 w5 w6 w7 w8 a_h1 a_h2",
+        equations.HIDDEN_ACTIVATIONS,
+        BACK,
+    ),
+    Step(
+        "Backward: the weights of the hidden layer",
+        "On from that sum: ∂a_h/∂h = a_h·(1 − a_h), then ∂h/∂w = i.",
+        "a_h1 a_h2 h1 h2 w1 w2 w3 w4 i1 i2",
+        equations.HIDDEN_LAYER,
+        BACK,
+    ),
+    Step(
+        "Update: all weights at once",
+        "Each weight goes against its derivative; the learning rate η says how far.",
+        "w1 w2 w3 w4 w5 w6 w7 w8",
+        equations.UPDATE,
+        "tab:green",
+    ),
+)
+
+
+def network_diagram(values: Mapping[str, float] | None = None, width: float = 11) -> Figure:
+    """The network, so many inches wide; with the values of a pass, if they are given."""
+    figure = Figure(figsize=(width, 0.33 * width))
+    draw_network(figure.subplots(), values or {})
+    return figure
+
+
+def steps(training: Training) -> Figure:
+    """The first pass, the update and the pass after it: a panel for each step, with all numbers."""
+    first, second = training.iterations[:2]
+    before, after = first.row(), second.row()
+    known = {"η": training.learning_rate, **before, **first.backward.by_name()}
+    given = {name: value for name, value in before.items() if name[0] in "itw"}
+    updated = {name: value for name, value in after.items() if name[0] in "itw"}
+    figure = Figure(figsize=(18, 14))
+    panels = list(figure.subplots(3, 3).flat)
+
+    question = "Which weights bring the outputs a_o nearer to the targets t?"
+    _draw_step(panels[0], 1, Step("Given", question, " ".join(given), {}), given, {}, {})
+    shown = given
+    for number, step in enumerate(STEPS, start=2):
+        shown = shown | {name: known[name] for name in step.equations if name in NODES}
+        update = step.equations is equations.UPDATE
+        values, results = (updated, after) if update else (shown, known)
+        _draw_step(panels[number - 1], number, step, values, known, results)
+    old, new = before["E_total"], after["E_total"]
+    last = Step(
+        f"Forward again: the loss {'fell' if new < old else 'did not fall'}",
+        f"E_total was {old:.4g} before the update, now it is {new:.4g}. And so on.",
+        " ".join(ALL),
+        _forward("E1", "E2", "E_total"),
+    )
+    _draw_step(panels[8], 9, last, after, after, after)
+    return figure
+
+
+def _draw_step(
+    axes: Axes,
+    number: int,
+    step: Step,
+    shown: Mapping[str, float],
+    known: Mapping[str, float],
+    results: Mapping[str, float],
+) -> None:
+    """The network with the values `shown`; under it the equations with the values they use."""
+    draw_network(axes, shown, step.where.split(), step.colour)
+    axes.set_title(f"{number}  {step.title}", loc="left", color=step.colour, weight="bold")
+    lines = []
+    for name, equation in step.equations.items():
+        numbers = substitute(equation, lambda name: f"{known[name]:.4g}")
+        left, right = as_text(name, equation), as_text("", f"{numbers} = {results[name]:.4g}")
+        lines.append(left + right if len(left + right) < 72 else f"{left}\n     {right}")
+    style: dict[str, Any] = {"va": "top", "in_layout": False, "linespacing": 1.4}
+    axes.text(-0.5, -1.3, step.why, style="italic", **style)
+    axes.text(-0.5, -2, "\n".join(lines), **style)
+    axes.set_ylim(bottom=-7.2)
+
+
+def draw_network(
+    axes: Axes,
+    values: Mapping[str, float],
+    active: Collection[str] = ALL,
+    colour: str = "black",
+) -> None:
+    """Draw the network, with the values that are known.
+
+    The neurons and weights in `active`, and what joins two of them, have the given colour, others
+    are pale; in the colour of the backward pass the arrows point back.
+    """
+    for (start, end), name in EDGES.items():
+        lit = name in active or {start, end} <= set(active)
+        (x0, y0), (x1, y1) = NODES[start], NODES[end]
+        share = RADIUS / ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
+        dx, dy = share * (x1 - x0), share * (y1 - y0)
+        arrow: dict[str, Any] = {
+            "arrowstyle": "<|-" if lit and colour == BACK else "-|>",
+            "color": colour if lit else IDLE,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        }
+        axes.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
+        along = 0.5 if y0 == y1 else 0.3  # not where two edges cross
+        axes.text(
+            x0 + along * (x1 - x0),
+            y0 + along * (y1 - y0),
+            _label(name, values),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="black" if lit else IDLE,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        )
+    for name, (x, y) in NODES.items():
+        lit = name in active
+        face, edge = (FILL[name[0]], colour) if lit else ("white", IDLE)
+        ink = "black" if lit else IDLE
+        axes.add_patch(Circle((x, y), RADIUS, facecolor=face, edgecolor=edge, linewidth=1.5))
+        axes.text(x, y, _label(name, {}), ha="center", va="center", color=ink)
+        if name in values:
+            up = name.endswith("1")  # away from the edges
+            height, side = (y + RADIUS + 0.12, "bottom") if up else (y - RADIUS - 0.12, "top")
+            value = f"{values[name]:.4g}"
+            axes.text(x, height, value, ha="center", va=side, fontsize=9, color=ink)
+    axes.set_xlim(-0.7, 13.3)
+    axes.set_ylim(-1, 3.2)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def _label(name: str, values: Mapping[str, float]) -> str:
+    """A name in mathematical notation (of TeX), with its value if there is one."""
+    label = re.sub(r"([A-Za-z])_?([A-Za-z0-9]+)", r"$\1_{\2}$", name)
+    label = label.replace("{total}", r"{\mathrm{total}}")
+    return label + (f" = {values[name]:.4g}" if name in values else "")

@@ -1,0 +1,71 @@
+"""The equations as text: what the workbook computes with, and what figures and boxes show.
+
+`network` has the same equations as code. A name on the left may stand on the right of later ones.
+"""
+
+import re
+from collections.abc import Callable
+
+FORWARD = {
+    "h1": "w1*i1 + w2*i2",
+    "a_h1": "1/(1 + exp(-h1))",
+    "h2": "w3*i1 + w4*i2",
+    "a_h2": "1/(1 + exp(-h2))",
+    "o1": "w5*a_h1 + w6*a_h2",
+    "a_o1": "1/(1 + exp(-o1))",
+    "o2": "w7*a_h1 + w8*a_h2",
+    "a_o2": "1/(1 + exp(-o2))",
+    "E1": "(t1 - a_o1)^2/2",
+    "E2": "(t2 - a_o2)^2/2",
+    "E_total": "E1 + E2",
+}
+OUTPUT_LAYER = {
+    "∂E/∂w5": "(a_o1 - t1)*a_o1*(1 - a_o1)*a_h1",
+    "∂E/∂w6": "(a_o1 - t1)*a_o1*(1 - a_o1)*a_h2",
+    "∂E/∂w7": "(a_o2 - t2)*a_o2*(1 - a_o2)*a_h1",
+    "∂E/∂w8": "(a_o2 - t2)*a_o2*(1 - a_o2)*a_h2",
+}
+HIDDEN_ACTIVATIONS = {
+    "∂E1/∂a_h1": "(a_o1 - t1)*a_o1*(1 - a_o1)*w5",
+    "∂E2/∂a_h1": "(a_o2 - t2)*a_o2*(1 - a_o2)*w7",
+    "∂E/∂a_h1": "∂E1/∂a_h1 + ∂E2/∂a_h1",
+    "∂E1/∂a_h2": "(a_o1 - t1)*a_o1*(1 - a_o1)*w6",
+    "∂E2/∂a_h2": "(a_o2 - t2)*a_o2*(1 - a_o2)*w8",
+    "∂E/∂a_h2": "∂E1/∂a_h2 + ∂E2/∂a_h2",
+}
+HIDDEN_LAYER = {
+    "∂E/∂w1": "∂E/∂a_h1 * a_h1*(1 - a_h1)*i1",
+    "∂E/∂w2": "∂E/∂a_h1 * a_h1*(1 - a_h1)*i2",
+    "∂E/∂w3": "∂E/∂a_h2 * a_h2*(1 - a_h2)*i1",
+    "∂E/∂w4": "∂E/∂a_h2 * a_h2*(1 - a_h2)*i2",
+}
+UPDATE = {f"w{n}": f"w{n} - η*∂E/∂w{n}" for n in range(1, 9)}  # the new weight from the old
+WITHOUT_PARENTHESES = {  # the original's, which is wrong
+    f"∂E/∂w{n}": equation.replace(f"∂E/∂{a_h}", f"∂E1/∂{a_h} + ∂E2/∂{a_h}")
+    for n, a_h in ((1, "a_h1"), (2, "a_h1"), (3, "a_h2"), (4, "a_h2"))
+    for equation in (HIDDEN_LAYER[f"∂E/∂w{n}"],)
+}
+NAME = re.compile(r"∂\w+/∂\w+|[^\W\d]\w*")
+
+
+def substitute(equation: str, replacement: Callable[[str], str]) -> str:
+    """The equation with every name in it (but `exp`) replaced."""
+    return NAME.sub(
+        lambda match: match[0] if match[0] == "exp" else replacement(match[0]), equation
+    )
+
+
+def expand(equation: str) -> str:
+    """The equation with ∂E/∂a_h1 and the like written out, so that the network's own names stay."""
+    while any(name in HIDDEN_ACTIVATIONS for name in NAME.findall(equation)):
+        equation = substitute(
+            equation,
+            lambda name: f"({HIDDEN_ACTIVATIONS[name]})" if name in HIDDEN_ACTIVATIONS else name,
+        )
+    return equation
+
+
+def as_text(name: str, equation: str) -> str:
+    """The equation of a name in the signs of print, for places that show plain text."""
+    line = f"{name} {'←' if name in UPDATE else '='} {equation}".replace("∂E/", "∂E_total/")
+    return line.replace("^2/2", "²/2").replace("*", "·").replace("-", "−")

@@ -1,0 +1,49 @@
+"""Which learning rates lead gradient descent down, found by trying many."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from pipeline.backprop.network import Pair, Weights, train
+
+SCANNED = [float(f"{10 ** (n / 20):.3g}") for n in range(-40, 61)]  # 0.01 to 1,000, 20 a decade
+ROUNDING = 1e-24  # a loss below this is rounding: whether it rises says nothing
+
+
+class Outcome(NamedTuple):
+    """What a learning rate led to."""
+
+    learning_rate: float
+    loss: float  # after the updates that the spreadsheet shows
+    long_run_loss: float
+    rises: int  # updates of the long run that raised the loss
+
+
+def scan(
+    inputs: Pair,
+    targets: Pair,
+    weights: Weights,
+    updates: int,
+    long_run: int,
+    learning_rates: Sequence[float] = SCANNED,
+) -> list[Outcome]:
+    """The outcome of each learning rate after `updates` and after `long_run` updates."""
+    outcomes = []
+    for rate in learning_rates:
+        losses = train(inputs, targets, weights, rate, max(updates, long_run)).losses
+        rises = sum(after > before > ROUNDING for before, after in pairwise(losses))
+        outcomes.append(Outcome(rate, losses[updates], losses[long_run], rises))
+    return outcomes
+
+
+def highest_without_rise(outcomes: Sequence[Outcome]) -> float | None:
+    """The learning rate up to which no update raised the loss; None if one did with the first.
+
+    `outcomes` are in rising order of the learning rate.
+    """
+    highest = None
+    for outcome in outcomes:
+        if outcome.rises:
+            break
+        highest = outcome.learning_rate
+    return highest

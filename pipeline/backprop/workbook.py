@@ -1,0 +1,301 @@
+"""The network as a spreadsheet that computes: every number but the yellow inputs is a formula.
+
+Each formula comes with its value, so a viewer that does not calculate shows the right numbers too.
+The file holds no time of writing: the same inputs give the same bytes.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from xlsxwriter import Workbook
+from xlsxwriter.chart import Chart
+from xlsxwriter.utility import xl_rowcol_to_cell
+from xlsxwriter.worksheet import Worksheet
+
+from pipeline.backprop import equations
+from pipeline.backprop.equations import as_text, expand, substitute
+from pipeline.backprop.network import LIMITS, Iteration, Training, gradient_without_parentheses
+
+NETWORK, TRAINING, RATES, WORKINGS = "Network", "Training", "Learning rates", "Workings"
+INPUTS = {  # the yellow cells, from above to below
+    "η": "learning rate",
+    "i1": "first input",
+    "i2": "second input",
+    "t1": "first target",
+    "t2": "second target",
+    "w1": "weight of i1 in h1",
+    "w2": "weight of i2 in h1",
+    "w3": "weight of i1 in h2",
+    "w4": "weight of i2 in h2",
+    "w5": "weight of a_h1 in o1",
+    "w6": "weight of a_h2 in o1",
+    "w7": "weight of a_h1 in o2",
+    "w8": "weight of a_h2 in o2",
+}
+INPUT_ROWS = {name: row for row, name in enumerate(INPUTS, start=4)}
+GRADIENT = "#FFF2CC"
+GROUPS = {  # of the columns of a training, by the first of each: heading and colour
+    "iteration": ("", "#FFFFFF"),
+    "t1": ("targets", "#E2EFDA"),
+    "i1": ("inputs", "#E2EFDA"),
+    "w1": ("weights to the hidden layer", "#DDEBF7"),
+    "h1": ("hidden layer", "#EDEDED"),
+    "w5": ("weights to the output layer", "#DDEBF7"),
+    "o1": ("output layer", "#EDEDED"),
+    "E1": ("errors", "#FCE4D6"),
+    "∂E/∂w1": ("gradient of E_total", GRADIENT),
+}
+COMPUTED = equations.FORWARD | equations.OUTPUT_LAYER | equations.HIDDEN_LAYER
+TOP = 2  # row of a training's first iteration, below two of headings
+RATES_ROW = 3  # of the learning rates in their sheet, where the losses begin two rows below
+A3, A4 = 8, 9  # paper sizes, as Excel numbers them
+
+
+def build(training: Training, comparison: Sequence[Training], picture: bytes) -> bytes:
+    """The workbook, as the bytes of an xlsx file.
+
+    The trainings of `comparison`, with other learning rates, are as long as `training`; `picture`
+    shows the network, as PNG.
+    """
+    content = io.BytesIO()
+    with Workbook(content, {"in_memory": True}) as book:
+        book.set_properties({"title": "Back-propagation by hand", "created": datetime(2000, 1, 1)})
+        book.define_name("eta", f"={_input('η')}")
+        sheets = _Sheets(book)
+        sheets.write_network(training, picture)
+        sheets.write_training(sheets.training, training, "eta")
+        sheets.write_rates(comparison)
+        for block, other in enumerate(comparison):
+            sheets.write_training(sheets.workings, other, _rate(block), block)
+        sheets.set_up_pages(len(comparison))
+    return content.getvalue()
+
+
+class _Sheets:
+    """The four sheets of a book, and the formats of their cells."""
+
+    def __init__(self, book: Workbook) -> None:
+        self.book = book
+        self.network: Worksheet = book.add_worksheet(NETWORK)
+        self.training: Worksheet = book.add_worksheet(TRAINING)
+        self.rates: Worksheet = book.add_worksheet(RATES)
+        self.workings: Worksheet = book.add_worksheet(WORKINGS)
+        self.title = book.add_format({"bold": True, "font_size": 16})
+        self.bold = book.add_format({"bold": True})
+        self.input = book.add_format({"bg_color": "#FFFF00", "border": 1})
+        self.count = book.add_format({"align": "center"})
+        self.number = book.add_format({"num_format": "0.000000"})
+        self.small = book.add_format({"num_format": "0.0000000000"})
+        heading = {"bold": True, "align": "center", "border": 1}
+        self.column = {
+            colour: book.add_format({**heading, "bg_color": colour})
+            for _, colour in GROUPS.values()
+        }
+
+    def write_network(self, training: Training, picture: bytes) -> None:
+        """The first sheet: inputs, network, loss, equations in boxes, a correction."""
+        sheet, start = self.network, training.iterations[0]
+        sheet.set_column("A:A", 28)
+        sheet.set_column("B:R", 11)
+        sheet.write("A1", "Back-propagation by hand", self.title)
+        sheet.write("A2", "Change a yellow cell: every number and chart follows.")
+        for cell, heading in {"A4": "Inputs", "D4": "The network", "L4": "Its loss"}.items():
+            sheet.write(cell, heading, self.bold)
+        values = {"η": training.learning_rate, **start.row()}
+        for name, row in INPUT_ROWS.items():
+            sheet.write(row, 0, f"{name}, {INPUTS[name]}")
+            self.write_input(sheet, row, 1, values[name], name[0])
+        image = {"image_data": io.BytesIO(picture), "x_scale": 0.9, "y_scale": 0.9}
+        sheet.insert_image("D5", "network.png", image)
+        loss = list(training.rows()[0]).index("E_total")
+        chart = self.line_chart(TRAINING, TOP, len(training.iterations), [loss], legend=False)
+        chart.set_size({"width": 540, "height": 270})
+        sheet.insert_chart("L5", chart)
+
+        for cell, box, width, heading, lines in (
+            ("A19", "A20", 420, "Forward pass", equations.FORWARD),
+            ("E19", "E20", 470, "Backward pass: output layer", equations.OUTPUT_LAYER),
+            ("E26", "E27", 470, "... hidden activations", equations.HIDDEN_ACTIVATIONS),
+            ("L19", "L20", 540, "... hidden layer", equations.HIDDEN_LAYER),
+            ("L26", "L27", 540, "Update, of all weights at once", equations.UPDATE),
+        ):
+            text = "\n".join(as_text(name, equation) for name, equation in lines.items())
+            sheet.write(cell, heading, self.bold)
+            sheet.insert_textbox(box, text, {"width": width, "height": 17 * len(lines) + 14})
+        self.write_correction(start, 36)
+
+    def write_correction(self, start: Iteration, top: int) -> None:
+        """What the original's formulas for w1 to w4 give, beside what is right."""
+        note = (
+            "The original table prints the formulas for w1 to w4 without the parentheses around "
+            "∂E1/∂a_h + ∂E2/∂a_h, so that a_h·(1 − a_h)·i multiplies the second term alone. "
+            "In the first iteration the two give:"
+        )
+        self.network.write(top, 0, "A correction", self.bold)
+        self.network.write(top + 1, 0, note)
+        self.network.write(top + 3, 0, "with parentheses: right")
+        self.network.write(top + 4, 0, "without, as printed: wrong")
+        row = start.row()
+        cells = {name: f"{TRAINING}!{cell}" for name, cell in _cells(row, TOP, 1).items()}
+        wrong = gradient_without_parentheses(start)
+        for column, (name, equation) in enumerate(equations.WITHOUT_PARENTHESES.items(), start=1):
+            formulas = {f"={cells[name]}": row[name], _formula(equation, cells): wrong[column - 1]}
+            self.network.write(top + 2, column, name, self.column[GRADIENT])
+            for below, (formula, value) in enumerate(formulas.items(), start=3):
+                self.network.write_formula(top + below, column, formula, self.number, value)
+
+    def write_training(
+        self, sheet: Worksheet, training: Training, rate: str, block: int = 0
+    ) -> None:
+        """A table of iterations, each computed from the one above.
+
+        `rate` refers to the learning rate; tables stand side by side, this one as number `block`.
+        """
+        rows = training.rows()
+        names = list(rows[0])
+        left = block * (len(names) + 1)
+        starts = [n for n, name in enumerate(names) if name in GROUPS]
+        for first, end in zip(starts, [*starts[1:], len(names)], strict=True):
+            heading, colour = GROUPS[names[first]]
+            if heading:
+                sheet.merge_range(0, left + first, 0, left + end - 1, heading, self.column[colour])
+            for column in range(first, end):
+                sheet.write(1, left + column, names[column], self.column[colour])
+        heading = f"η = {training.learning_rate:g}"
+        sheet.write_formula(0, left, f'="η = "&{rate}', self.bold, heading)
+        sheet.set_column(left, left + names.index("E1") - 1, 11)
+        sheet.set_column(left + names.index("E1"), left + len(names) - 1, 14)
+
+        above: dict[str, str] = {}
+        for number, row in enumerate(rows, start=TOP):
+            here = _cells(names, number, left)
+            for column, (name, value) in enumerate(row.items(), start=left):
+                style = self.small if "E" in name else self.number
+                style = self.count if name == "iteration" else style
+                formula = _training_formula(name, here, above, rate)
+                sheet.write_formula(number, column, formula, style, value)
+            above = here
+
+    def write_rates(self, comparison: Sequence[Training]) -> None:
+        """The loss with each learning rate, a column each, and charts of them."""
+        sheet, rows = self.rates, len(comparison[0].iterations)
+        sheet.write("A1", "The same network with other learning rates", self.title)
+        sheet.write("A2", "Change a yellow rate: its column and the charts follow.")
+        sheet.write(RATES_ROW, 0, "learning rate", self.bold)
+        sheet.write(RATES_ROW + 1, 0, "iteration", self.column["#FFFFFF"])
+        sheet.set_column(0, len(comparison), 15)
+        for block, training in enumerate(comparison):
+            column = 1 + block
+            self.write_input(sheet, RATES_ROW, column, training.learning_rate, "η")
+            heading, formula = f"η = {training.learning_rate:g}", f'="η = "&{_rate(block)}'
+            sheet.write_formula(RATES_ROW + 1, column, formula, self.column["#FCE4D6"], heading)
+            names = list(training.rows()[0])
+            for number, loss in enumerate(training.losses):
+                cells = _cells(names, TOP + number, block * (len(names) + 1))
+                formula = f"={WORKINGS}!{cells['E_total']}"
+                sheet.write_formula(RATES_ROW + 2 + number, column, formula, self.small, loss)
+                sheet.write(RATES_ROW + 2 + number, 0, number, self.count)
+        columns = range(1, 1 + len(comparison))
+        for cell, log in (("J4", False), ("J30", True)):
+            chart = self.line_chart(RATES, RATES_ROW + 2, rows, columns, log=log)
+            chart.set_size({"width": 820, "height": 480})
+            sheet.insert_chart(cell, chart)
+
+    def write_input(self, sheet: Worksheet, row: int, column: int, value: float, kind: str) -> None:
+        """A yellow cell, which takes what params.yaml would take."""
+        low, high = LIMITS[kind]
+        limits = {"validate": "decimal", "criteria": "between", "minimum": low, "maximum": high}
+        message = {"error_message": f"A number between {low:g} and {high:g}, please."}
+        sheet.write(row, column, value, self.input)
+        sheet.data_validation(row, column, row, column, limits | message)
+
+    def line_chart(
+        self,
+        sheet: str,
+        top: int,
+        rows: int,
+        columns: Sequence[int],
+        *,
+        legend: bool = True,
+        log: bool = False,
+    ) -> Chart:
+        """A line for each column of a sheet, from row `top` on, over the iterations in column A."""
+        chart = self.book.add_chart({"type": "line"})
+        bottom = top + rows - 1
+        for column in columns:
+            chart.add_series(
+                {
+                    "name": [sheet, top - 1, column],
+                    "categories": [sheet, top, 0, bottom, 0],
+                    "values": [sheet, top, column, bottom, column],
+                    "line": {"width": 2},
+                }
+            )
+        chart.set_x_axis(
+            {
+                "name": "iteration",
+                "interval_unit": max(1, (rows - 1) // 6),
+                "num_font": {"rotation": 360},
+            }
+        )
+        chart.set_y_axis(
+            {
+                "name": "E_total",
+                "num_format": "General",
+                "major_gridlines": {"visible": True, "line": {"color": "#D9D9D9"}},
+                **({"log_base": 10} if log else {}),
+            }
+        )
+        if not legend:
+            chart.set_legend({"none": True})
+            chart.set_title({"none": True})
+        return chart
+
+    def set_up_pages(self, blocks: int) -> None:
+        """Frozen headings, and what is printed on which paper."""
+        for sheet in (self.network, self.training, self.rates, self.workings):
+            sheet.set_landscape()
+            sheet.set_paper(A4 if sheet is self.network else A3)
+            sheet.set_footer("&L&F, &A&RPage &P of &N")
+            sheet.set_margins(0.4, 0.4, 0.5, 0.6)
+            sheet.fit_to_pages(2 if sheet is self.training else 1, 1)
+        self.workings.fit_to_pages(2 * blocks, 1)
+        for sheet in (self.training, self.workings):
+            sheet.freeze_panes(TOP, 1 if sheet is self.training else 0)
+            sheet.repeat_rows(0, TOP - 1)
+        self.rates.freeze_panes(RATES_ROW + 2, 1)
+        self.network.print_area("A1:R42")
+
+
+def _training_formula(
+    name: str, here: Mapping[str, str], above: Mapping[str, str], rate: str
+) -> str:
+    """The formula of a column of a training; the first row has none `above`."""
+    if name in COMPUTED:
+        return _formula(COMPUTED[name], here)
+    if not above:
+        return "=0" if name == "iteration" else f"={_input(name)}"
+    if name == "iteration":
+        return f"={above[name]}+1"
+    return _formula(equations.UPDATE.get(name, name), {**above, "η": rate})
+
+
+def _formula(equation: str, cells: Mapping[str, str]) -> str:
+    """An equation as a formula of the spreadsheet."""
+    return "=" + substitute(expand(equation), lambda name: cells[name]).replace("exp", "EXP")
+
+
+def _cells(names: Iterable[str], row: int, left: int) -> dict[str, str]:
+    """References to the cells of a row, by the names of their columns, the first one `left`."""
+    return {name: xl_rowcol_to_cell(row, column) for column, name in enumerate(names, left)}
+
+
+def _input(name: str) -> str:
+    """An absolute reference to an input cell."""
+    return f"{NETWORK}!{xl_rowcol_to_cell(INPUT_ROWS[name], 1, row_abs=True, col_abs=True)}"
+
+
+def _rate(block: int) -> str:
+    """An absolute reference to a learning rate of the comparison."""
+    return f"'{RATES}'!{xl_rowcol_to_cell(RATES_ROW, 1 + block, row_abs=True, col_abs=True)}"

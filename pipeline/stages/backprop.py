@@ -1,0 +1,66 @@
+"""backprop: the 2-2-2 network, trained by hand-derived gradients, in numbers and pictures."""
+
+import io
+
+from pipeline.backprop import diagram, figures, rates, workbook
+from pipeline.backprop.network import (
+    gradient_without_parentheses,
+    random_weights,
+    train,
+)
+from pipeline.figures import save_figure
+from pipeline.files import write_bytes, write_csv, write_json
+from pipeline.params import Backprop
+from pipeline.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
+from pipeline.tracking import Part, background
+
+
+def run(params: Backprop) -> None:
+    """Write tables, workbook and figures; the same params give the same bytes."""
+    weights = random_weights(params.seed) if params.weights == "random" else params.weights
+    start = (params.inputs, params.targets, weights)
+    training = train(*start, params.learning_rate, params.updates)
+    long_run = train(*start, params.learning_rate, params.long_run)
+    comparison = [train(*start, rate, params.updates) for rate in params.learning_rates]
+    outcomes = rates.scan(*start, params.updates, params.long_run)
+
+    write_csv(BACKPROP_HISTORY, training.rows())
+    losses = {f"η = {other.learning_rate:g}": other.losses for other in comparison}
+    numbers = range(params.updates + 1)
+    columns = {"iteration": numbers, **losses}
+    write_csv(
+        BACKPROP / "learning_rates.csv",
+        [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+    )
+    write_csv(BACKPROP / "learning_rate_scan.csv", [outcome._asdict() for outcome in outcomes])
+    first = training.iterations[0]
+    summary = {
+        "params": {**params.model_dump(mode="json"), "weights": weights},
+        "first_loss": training.losses[0],
+        "last_loss": training.losses[-1],
+        "long_run_loss": long_run.losses[-1],
+        "learning_rates_scanned": len(outcomes),
+        "highest_learning_rate_without_rise": rates.highest_without_rise(outcomes),
+        "first_gradient": first.backward.gradient,
+        "first_gradient_without_parentheses": gradient_without_parentheses(first),
+    }
+    write_json(BACKPROP_SUMMARY, summary)
+    drawn = {
+        "loss": figures.loss_curve(training, long_run),
+        "learning_rates": figures.learning_rates(
+            comparison, outcomes, params.updates, params.long_run
+        ),
+        "network": diagram.network_diagram(first.row()),
+    }
+    for name, figure in drawn.items():
+        save_figure(figure, BACKPROP / f"{name}.png", BACKPROP / f"{name}.svg")
+    save_figure(diagram.steps(training), BACKPROP / "steps.png")
+    picture = io.BytesIO()
+    diagram.network_diagram(width=7.2).savefig(picture, format="png")
+    book = workbook.build(training, comparison, picture.getvalue())
+    write_bytes(BACKPROP / "BackPropagation.xlsx", book)
+    print(
+        f"loss {training.losses[0]:.6g} → {training.losses[-1]:.6g} after {params.updates} updates "
+        f"with learning rate {params.learning_rate:g}; explained in {BACKPROP}/"
+    )
+    background.publish(Part.BACKPROP)
