@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint lock smoke mlflow clean
+.PHONY: help repro test lint lock smoke mlflow notebook clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,10 @@ smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folde
 
 mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000
 	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
+
+notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
+	jupyter nbconvert --execute --inplace --to notebook \
+	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
 
 lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate \

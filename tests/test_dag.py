@@ -8,7 +8,7 @@ import pytest
 
 from tests.workspace import Workspace
 
-STAGES = ["fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
+STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,17 @@ def test_missing_data_and_weights_come_back_from_the_cache(workspace: Workspace)
     result = workspace.run("dvc", "repro")
     assert result.returncode == 0
     assert stages_run(result.stdout) == []
+
+
+def test_the_notebook_runs_on_it_from_top_to_bottom(workspace: Workspace) -> None:
+    execute = ["jupyter", "nbconvert", "--execute", "--to", "notebook", "--output", "executed"]
+    result = workspace.run(*execute, "notebooks/walkthrough.ipynb")
+    assert result.returncode == 0, result.stderr
+    text = (workspace.path / "notebooks/executed.ipynb").read_text()
+    cells = json.loads(text)["cells"]
+    figures = [out for cell in cells for out in cell.get("outputs", []) if "image/png" in str(out)]
+    assert len(figures) >= 4  # the fifth shows mistakes, if there are any
+    assert "of 500 wrong" in text  # not the outputs that came with it
 
 
 def test_it_names_a_bad_parameter_and_runs_nothing(workspace: Workspace) -> None:

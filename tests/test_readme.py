@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,40 @@ def results() -> str:
     return "".join(f"| {name} | {value} |\n" for name, value in rows.items())
 
 
-def test_the_results_are_those_of_the_reports() -> None:
-    assert results() in kept("README.md")
+def correction() -> str:
+    """The rows of the table of derivatives, from the report."""
+    backprop = report("backprop/summary.json")
+    right, wrong = (
+        backprop[f"first_gradient{which}"][:4] for which in ("", "_without_parentheses")
+    )
+    return "".join(
+        f"| ∂E_total/∂w{n} | {with_them:.6f} | {without:.6f} |\n"
+        for n, (with_them, without) in enumerate(zip(right, wrong, strict=True), start=1)
+    )
+
+
+def losses() -> str:
+    """The sentence about the loss, from the report."""
+    backprop = report("backprop/summary.json")
+    params = backprop["params"]
+    return (
+        f"the loss falls from {backprop['first_loss']:.6f} to {backprop['last_loss']:.6f} in "
+        f"{params['updates']} updates"
+    )
+
+
+def stable_rates() -> str:
+    """The sentence about learning rates, from the report."""
+    backprop = report("backprop/summary.json")
+    return (
+        f"Of {backprop['learning_rates_scanned']} rates tried, none up to "
+        f"η = {backprop['highest_learning_rate_without_rise']:g} ever raised the loss"
+    )
+
+
+@pytest.mark.parametrize("told", [results, correction, losses, stable_rates])
+def test_its_figures_are_those_of_the_reports(told: Callable[[], str]) -> None:
+    assert " ".join(told().split()) in " ".join(kept("README.md").split())
 
 
 def test_the_reports_are_about_the_released_model() -> None:

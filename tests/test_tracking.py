@@ -272,6 +272,35 @@ def test_tracking_again_changes_nothing(released: Workspace, server: Server) -> 
     assert server.content() == before
 
 
+def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
+    prepared: Workspace, server: Server, copy_of: Copy
+) -> None:
+    workspace = copy_of(prepared)
+    workspace.set_params({"backprop": {"updates": 400}})  # more metrics than fit in one request
+    assert MISSED not in workspace.pipeline("backprop").stderr
+    run = server.run("back-propagation")
+    assert run.info.status == "FINISHED"
+    params = yaml.safe_load((workspace.path / "params.yaml").read_text())["backprop"]
+    assert run.data.params == {name: str(value) for name, value in params.items()}
+    rows = read_csv(workspace.path / "reports/backprop/history.csv")
+    assert len(rows) == 401
+    assert server.points(run, "E_total") == [(row["iteration"], row["E_total"]) for row in rows]
+    outputs = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]["backprop"][
+        "outs"
+    ]
+    assert server.artifacts(run) == {path for output in outputs for path in output}
+    before = server.content()
+    assert MISSED not in workspace.pipeline("backprop").stderr
+    assert server.content() == before
+
+
+def test_the_backprop_stage_needs_no_server(prepared: Workspace, copy_of: Copy) -> None:
+    with wrong_server(None) as nobody:
+        workspace = copy_of(prepared, MLFLOW_TRACKING_URI=nobody)
+        ends_well_but_untracked(start(workspace, "backprop"))
+    assert (workspace.path / "reports/backprop/BackPropagation.xlsx").exists()
+
+
 def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
     prepared: Workspace, server: Server, untracked_weights: str, copy_of: Copy
 ) -> None:

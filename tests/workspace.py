@@ -41,6 +41,7 @@ class Workspace:
         }
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / "pipeline", folder / "pipeline", ignore=ignored)
+        shutil.copytree(PROJECT / "notebooks", folder / "notebooks")
         for name in ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore"):
             shutil.copy(PROJECT / name, folder / name)
         files = write_mirror(folder / "mirror", TRAINING, TEST)

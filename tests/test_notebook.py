@@ -1,0 +1,41 @@
+"""The notebook in git is whole: run on the reports in git, and small."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.workspace import PROJECT
+
+NOTEBOOK = PROJECT / "notebooks/walkthrough.ipynb"
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[dict[str, Any]]:
+    """Its cells of code."""
+    return [
+        cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"
+    ]
+
+
+def test_it_was_run_from_top_to_bottom_without_an_error(cells: list[dict[str, Any]]) -> None:
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
+    assert kinds == {"execute_result", "stream"}
+
+
+def test_it_shows_the_model_that_is_released(cells: list[dict[str, Any]]) -> None:
+    command = ["git", "show", ":reports/evaluation/metrics.json"]
+    kept = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if kept.returncode != 0:
+        pytest.skip("git does not know the reports here")
+    metrics = json.loads(kept.stdout)
+    texts = [text for cell in cells for out in cell["outputs"] for text in out.get("text", [])]
+    expected = f"{metrics['accuracy']:.2%} right, {metrics['mistakes']} of {metrics['images']:,}"
+    assert f"{expected} wrong\n" in texts
+
+
+def test_it_is_small_and_names_no_folder_of_a_machine() -> None:
+    assert NOTEBOOK.stat().st_size < 700_000
+    assert str(PROJECT) not in NOTEBOOK.read_text()
