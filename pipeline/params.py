@@ -33,11 +33,11 @@ Seconds = Annotated[float, Field(ge=0)]
 Input = Annotated[float, Field(ge=LIMITS["i"][0], le=LIMITS["i"][1])]
 Target = Annotated[float, Field(ge=LIMITS["t"][0], le=LIMITS["t"][1])]
 Weight = Annotated[float, Field(ge=LIMITS["w"][0], le=LIMITS["w"][1])]
-LearningRate = Annotated[float, Field(gt=LIMITS["η"][0], le=LIMITS["η"][1])]
+LearningRate = Annotated[float, Field(ge=LIMITS["η"][0], le=LIMITS["η"][1])]
 
 
 def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(values)) < len(values):
+    if len({f"{value:.15g}" for value in values}) < len(values):
         raise ValueError("a value stands there twice")
     return values
 
@@ -74,7 +74,7 @@ class Backprop(Section):
     seed: Count
     learning_rate: LearningRate
     updates: Annotated[int, Field(ge=1, le=1000)]
-    long_run: Annotated[int, Field(ge=1, le=100_000)]
+    long_run: Annotated[int, Field(ge=1, le=10_000)]
     learning_rates: Annotated[
         tuple[LearningRate, ...], Field(min_length=1, max_length=8), AfterValidator(_all_different)
     ]

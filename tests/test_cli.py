@@ -47,6 +47,7 @@ AvgPool2d-27      [-1, 10, 1, 1]      0
 
 # what a reader of the command's help must find there
 EXPLAINED = {
+    "backprop": ["no torch", "reports/backprop", "BackPropagation.xlsx", "params.yaml"],
     "fetch": ["data/raw", "mirrors", "params.yaml", "SHA-256"],
     "prepare": ["data/train.safetensors", "data/test.safetensors", "reports/prepare"],
     "train": ["data/train.safetensors", "Killed", "params.yaml"],

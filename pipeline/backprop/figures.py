@@ -19,7 +19,7 @@ def loss_curve(training: Training, long_run: Training) -> Figure:
     left, right = figure.subplots(1, 2)
     losses, updates = training.losses, len(training.losses) - 1
     left.plot(losses, color="tab:blue", linewidth=2)
-    left.set_title(f"Loss at η = {training.learning_rate:g}", loc="left")
+    left.set_title(f"Loss at {training.name}", loc="left")
     left.set_title(f"from {losses[0]:.4g} to {losses[-1]:.3g}", loc="right", fontsize=10)
     left.set_ylim(bottom=0)
 
@@ -45,7 +45,7 @@ def learning_rates(
         for number, training in enumerate(trainings):
             colour = colours(number / len(trainings))
             losses = [max(loss, FLOOR) for loss in training.losses]
-            axes.plot(losses, color=colour, linewidth=2, label=f"η = {training.learning_rate:g}")
+            axes.plot(losses, color=colour, linewidth=2, label=training.name)
         axes.set_yscale(scale)
         axes.set_title(f"Loss, {scale} axis", loc="left")
         _label(axes)
@@ -66,7 +66,7 @@ def _draw_outcomes(axes: Axes, outcomes: Sequence[Outcome], updates: int, long_r
         axes.plot(rates, losses, "o", markersize=4, color=colour, label=label)
     highest = highest_without_rise(outcomes)
     if highest is None:
-        statement = "Every learning rate tried raised the loss at times"
+        statement = "Even the lowest learning rate raised the loss at times"
     else:
         axes.axvspan(outcomes[0].learning_rate, highest, color="tab:blue", alpha=0.1)
         statement = f"No update raised the loss up to η = {highest:g}"

@@ -10,7 +10,8 @@ import math
 import random
 from typing import NamedTuple
 
-LIMITS = {"η": (0.0, 100.0), "i": (-10.0, 10.0), "t": (0.0, 1.0), "w": (-10.0, 10.0)}  # sensible
+# what params.yaml and the workbook take, by the first letter
+LIMITS = {"η": (1e-6, 100.0), "i": (-10.0, 10.0), "t": (0.0, 1.0), "w": (-10.0, 10.0)}
 
 Pair = tuple[float, float]
 Weights = tuple[float, float, float, float, float, float, float, float]
@@ -64,7 +65,7 @@ class Backward(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """All numbers of one pass: what was given, what came out, and the slopes."""
+    """All numbers of one pass: what was given, what came out, and the derivatives."""
 
     inputs: Pair
     targets: Pair
@@ -111,6 +112,11 @@ class Training(NamedTuple):
     iterations: list[Iteration]
 
     @property
+    def name(self) -> str:
+        """What tells it from trainings with other learning rates."""
+        return f"η = {self.learning_rate:.15g}"
+
+    @property
     def losses(self) -> list[float]:
         """E_total of each iteration."""
         return [iteration.forward.E_total for iteration in self.iterations]
@@ -121,8 +127,8 @@ class Training(NamedTuple):
 
 
 def sigmoid(x: float) -> float:
-    """σ(x) = 1 / (1 + exp(-x)); exp leaves the range of float64 where σ is 0 in all digits."""
-    return 1 / (1 + math.exp(-x)) if x > -709 else 0.0
+    """σ(x) = 1 / (1 + exp(-x)); where exp(-x) would leave the range of float64, next to 0."""
+    return 1 / (1 + math.exp(min(709, -x)))
 
 
 def forward(inputs: Pair, targets: Pair, weights: Weights) -> Forward:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.backprop.network import Pair, Weights, train
 
 SCANNED = [float(f"{10 ** (n / 20):.3g}") for n in range(-40, 61)]  # 0.01 to 1,000, 20 a decade
-ROUNDING = 1e-24  # a loss below this is rounding: whether it rises says nothing
+ROUNDING = 1e-14  # in an activation; it changes a loss E by so much times √E, which is no rise
 
 
 class Outcome(NamedTuple):
@@ -31,7 +31,8 @@ def scan(
     outcomes = []
     for rate in learning_rates:
         losses = train(inputs, targets, weights, rate, max(updates, long_run)).losses
-        rises = sum(after > before > ROUNDING for before, after in pairwise(losses))
+        changes = ((after - before, before) for before, after in pairwise(losses))
+        rises = sum(change > ROUNDING * before**0.5 for change, before in changes)
         outcomes.append(Outcome(rate, losses[updates], losses[long_run], rises))
     return outcomes
 

@@ -5,36 +5,33 @@ The file holds no time of writing: the same inputs give the same bytes.
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from xlsxwriter import Workbook
 from xlsxwriter.chart import Chart
-from xlsxwriter.utility import xl_rowcol_to_cell
 from xlsxwriter.worksheet import Worksheet
 
 from pipeline.backprop import equations
-from pipeline.backprop.equations import as_text, expand, substitute
+from pipeline.backprop.cells import (
+    INPUT_ROWS,
+    INPUTS,
+    NETWORK,
+    RATES,
+    RATES_ROW,
+    TOP,
+    TRAINING,
+    WORKINGS,
+    as_formula,
+    input_cell,
+    rate_cell,
+    row_cells,
+    training_formula,
+)
+from pipeline.backprop.equations import as_text
 from pipeline.backprop.network import LIMITS, Iteration, Training, gradient_without_parentheses
 
-NETWORK, TRAINING, RATES, WORKINGS = "Network", "Training", "Learning rates", "Workings"
-INPUTS = {  # the yellow cells, from above to below
-    "η": "learning rate",
-    "i1": "first input",
-    "i2": "second input",
-    "t1": "first target",
-    "t2": "second target",
-    "w1": "weight of i1 in h1",
-    "w2": "weight of i2 in h1",
-    "w3": "weight of i1 in h2",
-    "w4": "weight of i2 in h2",
-    "w5": "weight of a_h1 in o1",
-    "w6": "weight of a_h2 in o1",
-    "w7": "weight of a_h1 in o2",
-    "w8": "weight of a_h2 in o2",
-}
-INPUT_ROWS = {name: row for row, name in enumerate(INPUTS, start=4)}
-GRADIENT = "#FFF2CC"
+GRADIENT, GRID = "#FFF2CC", "#D9D9D9"
 GROUPS = {  # of the columns of a training, by the first of each: heading and colour
     "iteration": ("", "#FFFFFF"),
     "t1": ("targets", "#E2EFDA"),
@@ -46,9 +43,6 @@ GROUPS = {  # of the columns of a training, by the first of each: heading and co
     "E1": ("errors", "#FCE4D6"),
     "∂E/∂w1": ("gradient of E_total", GRADIENT),
 }
-COMPUTED = equations.FORWARD | equations.OUTPUT_LAYER | equations.HIDDEN_LAYER
-TOP = 2  # row of a training's first iteration, below two of headings
-RATES_ROW = 3  # of the learning rates in their sheet, where the losses begin two rows below
 A3, A4 = 8, 9  # paper sizes, as Excel numbers them
 
 
@@ -61,14 +55,14 @@ def build(training: Training, comparison: Sequence[Training], picture: bytes) ->
     content = io.BytesIO()
     with Workbook(content, {"in_memory": True}) as book:
         book.set_properties({"title": "Back-propagation by hand", "created": datetime(2000, 1, 1)})
-        book.define_name("eta", f"={_input('η')}")
+        book.define_name("eta", f"={input_cell('η')}")
         sheets = _Sheets(book)
         sheets.write_network(training, picture)
         sheets.write_training(sheets.training, training, "eta")
         sheets.write_rates(comparison)
         for block, other in enumerate(comparison):
-            sheets.write_training(sheets.workings, other, _rate(block), block)
-        sheets.set_up_pages(len(comparison))
+            sheets.write_training(sheets.workings, other, rate_cell(block), block)
+        sheets.set_up_pages(list(training.rows()[0]), len(comparison))
     return content.getvalue()
 
 
@@ -97,28 +91,29 @@ class _Sheets:
         """The first sheet: inputs, network, loss, equations in boxes, a correction."""
         sheet, start = self.network, training.iterations[0]
         sheet.set_column("A:A", 28)
-        sheet.set_column("B:R", 11)
+        sheet.set_column("B:O", 11)
+        sheet.set_column("C:C", 3)
         sheet.write("A1", "Back-propagation by hand", self.title)
         sheet.write("A2", "Change a yellow cell: every number and chart follows.")
-        for cell, heading in {"A4": "Inputs", "D4": "The network", "L4": "Its loss"}.items():
+        for cell, heading in {"A4": "Inputs", "D4": "The network", "K4": "Its loss"}.items():
             sheet.write(cell, heading, self.bold)
         values = {"η": training.learning_rate, **start.row()}
         for name, row in INPUT_ROWS.items():
             sheet.write(row, 0, f"{name}, {INPUTS[name]}")
             self.write_input(sheet, row, 1, values[name], name[0])
-        image = {"image_data": io.BytesIO(picture), "x_scale": 0.9, "y_scale": 0.9}
+        image = {"image_data": io.BytesIO(picture), "x_scale": 0.8, "y_scale": 0.8}
         sheet.insert_image("D5", "network.png", image)
         loss = list(training.rows()[0]).index("E_total")
-        chart = self.line_chart(TRAINING, TOP, len(training.iterations), [loss], legend=False)
-        chart.set_size({"width": 540, "height": 270})
-        sheet.insert_chart("L5", chart)
+        chart = self.line_chart(TRAINING, TOP, len(training.iterations), [loss])
+        chart.set_size({"width": 410, "height": 270})
+        sheet.insert_chart("K5", chart)
 
         for cell, box, width, heading, lines in (
-            ("A19", "A20", 420, "Forward pass", equations.FORWARD),
-            ("E19", "E20", 470, "Backward pass: output layer", equations.OUTPUT_LAYER),
-            ("E26", "E27", 470, "... hidden activations", equations.HIDDEN_ACTIVATIONS),
-            ("L19", "L20", 540, "... hidden layer", equations.HIDDEN_LAYER),
-            ("L26", "L27", 540, "Update, of all weights at once", equations.UPDATE),
+            ("A19", "A20", 290, "Forward pass", equations.FORWARD),
+            ("D19", "D20", 440, "Backward pass: output layer", equations.OUTPUT_LAYER),
+            ("D26", "D27", 440, "... hidden activations", equations.HIDDEN_ACTIVATIONS),
+            ("K19", "K20", 410, "... hidden layer", equations.HIDDEN_LAYER),
+            ("K26", "K27", 410, "Update, of all weights at once", equations.UPDATE),
         ):
             text = "\n".join(as_text(name, equation) for name, equation in lines.items())
             sheet.write(cell, heading, self.bold)
@@ -137,13 +132,13 @@ class _Sheets:
         self.network.write(top + 3, 0, "with parentheses: right")
         self.network.write(top + 4, 0, "without, as printed: wrong")
         row = start.row()
-        cells = {name: f"{TRAINING}!{cell}" for name, cell in _cells(row, TOP, 1).items()}
+        cells = {name: f"{TRAINING}!{cell}" for name, cell in row_cells(row, TOP, 1).items()}
         wrong = gradient_without_parentheses(start)
-        for column, (name, equation) in enumerate(equations.WITHOUT_PARENTHESES.items(), start=1):
-            formulas = {f"={cells[name]}": row[name], _formula(equation, cells): wrong[column - 1]}
-            self.network.write(top + 2, column, name, self.column[GRADIENT])
-            for below, (formula, value) in enumerate(formulas.items(), start=3):
-                self.network.write_formula(top + below, column, formula, self.number, value)
+        for n, (name, equation) in enumerate(equations.WITHOUT_PARENTHESES.items()):
+            right, literal = f"={cells[name]}", as_formula(equation, cells)
+            self.network.write(top + 2, 3 + n, name, self.column[GRADIENT])
+            self.network.write_formula(top + 3, 3 + n, right, self.number, row[name])
+            self.network.write_formula(top + 4, 3 + n, literal, self.number, wrong[n])
 
     def write_training(
         self, sheet: Worksheet, training: Training, rate: str, block: int = 0
@@ -162,18 +157,17 @@ class _Sheets:
                 sheet.merge_range(0, left + first, 0, left + end - 1, heading, self.column[colour])
             for column in range(first, end):
                 sheet.write(1, left + column, names[column], self.column[colour])
-        heading = f"η = {training.learning_rate:g}"
-        sheet.write_formula(0, left, f'="η = "&{rate}', self.bold, heading)
+        sheet.write_formula(0, left, f'="η = "&{rate}', self.bold, training.name)
         sheet.set_column(left, left + names.index("E1") - 1, 11)
         sheet.set_column(left + names.index("E1"), left + len(names) - 1, 14)
 
         above: dict[str, str] = {}
         for number, row in enumerate(rows, start=TOP):
-            here = _cells(names, number, left)
+            here = row_cells(names, number, left)
             for column, (name, value) in enumerate(row.items(), start=left):
                 style = self.small if "E" in name else self.number
                 style = self.count if name == "iteration" else style
-                formula = _training_formula(name, here, above, rate)
+                formula = training_formula(name, here, above, rate)
                 sheet.write_formula(number, column, formula, style, value)
             above = here
 
@@ -188,17 +182,18 @@ class _Sheets:
         for block, training in enumerate(comparison):
             column = 1 + block
             self.write_input(sheet, RATES_ROW, column, training.learning_rate, "η")
-            heading, formula = f"η = {training.learning_rate:g}", f'="η = "&{_rate(block)}'
-            sheet.write_formula(RATES_ROW + 1, column, formula, self.column["#FCE4D6"], heading)
+            formula, style = f'="η = "&{rate_cell(block)}', self.column["#FCE4D6"]
+            sheet.write_formula(RATES_ROW + 1, column, formula, style, training.name)
             names = list(training.rows()[0])
             for number, loss in enumerate(training.losses):
-                cells = _cells(names, TOP + number, block * (len(names) + 1))
+                cells = row_cells(names, TOP + number, block * (len(names) + 1))
                 formula = f"={WORKINGS}!{cells['E_total']}"
                 sheet.write_formula(RATES_ROW + 2 + number, column, formula, self.small, loss)
                 sheet.write(RATES_ROW + 2 + number, 0, number, self.count)
         columns = range(1, 1 + len(comparison))
-        for cell, log in (("J4", False), ("J30", True)):
-            chart = self.line_chart(RATES, RATES_ROW + 2, rows, columns, log=log)
+        for cell, title in (("J4", "Loss, linear axis"), ("J30", "Loss, logarithmic axis")):
+            log = "logarithmic" in title
+            chart = self.line_chart(RATES, RATES_ROW + 2, rows, columns, title=title, log=log)
             chart.set_size({"width": 820, "height": 480})
             sheet.insert_chart(cell, chart)
 
@@ -217,10 +212,13 @@ class _Sheets:
         rows: int,
         columns: Sequence[int],
         *,
-        legend: bool = True,
+        title: str = "",
         log: bool = False,
     ) -> Chart:
-        """A line for each column of a sheet, from row `top` on, over the iterations in column A."""
+        """A line for each column of a sheet, from row `top` on, over the iterations in column A.
+
+        Without a title there is no legend either.
+        """
         chart = self.book.add_chart({"type": "line"})
         bottom = top + rows - 1
         for column in columns:
@@ -232,70 +230,36 @@ class _Sheets:
                     "line": {"width": 2},
                 }
             )
-        chart.set_x_axis(
-            {
-                "name": "iteration",
-                "interval_unit": max(1, (rows - 1) // 6),
-                "num_font": {"rotation": 360},
-            }
-        )
-        chart.set_y_axis(
-            {
-                "name": "E_total",
-                "num_format": "General",
-                "major_gridlines": {"visible": True, "line": {"color": "#D9D9D9"}},
-                **({"log_base": 10} if log else {}),
-            }
-        )
-        if not legend:
-            chart.set_legend({"none": True})
+        interval = max(1, (rows - 1) // 6)
+        chart.set_x_axis({"name": "iteration", "interval_unit": interval, "label_position": "low"})
+        y_axis = {"name": "E_total", "major_gridlines": {"visible": True, "line": {"color": GRID}}}
+        scale = {"log_base": 10, "num_format": "0E+00"} if log else {"num_format": "0.000"}
+        chart.set_y_axis(y_axis | scale)
+        if title:
+            chart.set_title({"name": title, "name_font": {"size": 12}})
+        else:
             chart.set_title({"none": True})
+            chart.set_legend({"none": True})
         return chart
 
-    def set_up_pages(self, blocks: int) -> None:
+    def set_up_pages(self, names: Sequence[str], blocks: int) -> None:
         """Frozen headings, and what is printed on which paper."""
         for sheet in (self.network, self.training, self.rates, self.workings):
             sheet.set_landscape()
             sheet.set_paper(A4 if sheet is self.network else A3)
             sheet.set_footer("&L&F, &A&RPage &P of &N")
             sheet.set_margins(0.4, 0.4, 0.5, 0.6)
-            sheet.fit_to_pages(2 if sheet is self.training else 1, 1)
-        self.workings.fit_to_pages(2 * blocks, 1)
         for sheet in (self.training, self.workings):
             sheet.freeze_panes(TOP, 1 if sheet is self.training else 0)
             sheet.repeat_rows(0, TOP - 1)
+            sheet.print_area(0, 0, sheet.dim_rowmax, sheet.dim_colmax)
+        self.network.print_area("A1:P42")
+        self.network.fit_to_pages(1, 1)
+        self.training.repeat_columns(0)
+        self.training.set_print_scale(70)
+        self.training.set_v_pagebreaks([names.index("o1")])
+        self.workings.set_print_scale(38)  # a table a page
+        self.workings.set_v_pagebreaks([block * (len(names) + 1) for block in range(1, blocks)])
         self.rates.freeze_panes(RATES_ROW + 2, 1)
-        self.network.print_area("A1:R42")
-
-
-def _training_formula(
-    name: str, here: Mapping[str, str], above: Mapping[str, str], rate: str
-) -> str:
-    """The formula of a column of a training; the first row has none `above`."""
-    if name in COMPUTED:
-        return _formula(COMPUTED[name], here)
-    if not above:
-        return "=0" if name == "iteration" else f"={_input(name)}"
-    if name == "iteration":
-        return f"={above[name]}+1"
-    return _formula(equations.UPDATE.get(name, name), {**above, "η": rate})
-
-
-def _formula(equation: str, cells: Mapping[str, str]) -> str:
-    """An equation as a formula of the spreadsheet."""
-    return "=" + substitute(expand(equation), lambda name: cells[name]).replace("exp", "EXP")
-
-
-def _cells(names: Iterable[str], row: int, left: int) -> dict[str, str]:
-    """References to the cells of a row, by the names of their columns, the first one `left`."""
-    return {name: xl_rowcol_to_cell(row, column) for column, name in enumerate(names, left)}
-
-
-def _input(name: str) -> str:
-    """An absolute reference to an input cell."""
-    return f"{NETWORK}!{xl_rowcol_to_cell(INPUT_ROWS[name], 1, row_abs=True, col_abs=True)}"
-
-
-def _rate(block: int) -> str:
-    """An absolute reference to a learning rate of the comparison."""
-    return f"'{RATES}'!{xl_rowcol_to_cell(RATES_ROW, 1 + block, row_abs=True, col_abs=True)}"
+        self.rates.print_area(0, 0, max(self.rates.dim_rowmax, 54), 22)  # with the charts
+        self.rates.fit_to_pages(1, 0)

@@ -25,13 +25,10 @@ def run(params: Backprop) -> None:
     outcomes = rates.scan(*start, params.updates, params.long_run)
 
     write_csv(BACKPROP_HISTORY, training.rows())
-    losses = {f"η = {other.learning_rate:g}": other.losses for other in comparison}
-    numbers = range(params.updates + 1)
-    columns = {"iteration": numbers, **losses}
-    write_csv(
-        BACKPROP / "learning_rates.csv",
-        [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-    )
+    losses = {other.name: other.losses for other in comparison}
+    columns = {"iteration": range(params.updates + 1), **losses}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    write_csv(BACKPROP / "learning_rates.csv", rows)
     write_csv(BACKPROP / "learning_rate_scan.csv", [outcome._asdict() for outcome in outcomes])
     first = training.iterations[0]
     summary = {
@@ -60,7 +57,7 @@ def run(params: Backprop) -> None:
     book = workbook.build(training, comparison, picture.getvalue())
     write_bytes(BACKPROP / "BackPropagation.xlsx", book)
     print(
-        f"loss {training.losses[0]:.6g} → {training.losses[-1]:.6g} after {params.updates} updates "
-        f"with learning rate {params.learning_rate:g}; explained in {BACKPROP}/"
+        f"loss {training.losses[0]:.6g} at first, {training.losses[-1]:.6g} after {params.updates} "
+        f"updates with learning rate {params.learning_rate:g}; explained in {BACKPROP}/"
     )
     background.publish(Part.BACKPROP)

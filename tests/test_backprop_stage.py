@@ -1,0 +1,289 @@
+"""The stage backprop on the command line: same params, same bytes, and no file by halves."""
+
+import csv
+import hashlib
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline.backprop.network import random_weights, train
+from pipeline.files import read_csv, read_json
+from pipeline.params import load_params
+from pipeline.stages import backprop
+from tests.workspace import PROJECT
+
+BACKPROP = Path("reports/backprop")
+HISTORY = BACKPROP / "history.csv"
+SECTION: dict[str, Any] = {  # whose results the original states
+    "inputs": [0.05, 0.1],
+    "targets": [0.5, 0.5],
+    "weights": [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55],
+    "seed": 1,
+    "learning_rate": 1.0,
+    "updates": 67,
+    "long_run": 1000,
+    "learning_rates": [0.1, 0.2, 0.5, 0.8, 1.0, 2.0],
+}
+SHORT: dict[str, Any] = {"updates": 1, "long_run": 1, "learning_rates": [1.0]}
+COLUMNS = (
+    "iteration,t1,t2,i1,i2,w1,w2,w3,w4,h1,a_h1,h2,a_h2,w5,w6,w7,w8,o1,a_o1,o2,a_o2,E1,E2,E_total,"
+    "∂E/∂w1,∂E/∂w2,∂E/∂w3,∂E/∂w4,∂E/∂w5,∂E/∂w6,∂E/∂w7,∂E/∂w8"
+)
+# no other part of the project may be needed to learn from this one
+WITHOUT_THE_REST = """
+import runpy, sys
+for name in ("torch", "torchvision", "sympy", "mlflow", "onnx", "onnxruntime", "onnxscript",
+             "sklearn", "scipy", "dvc", "prefect", "openpyxl", "pandas"):
+    sys.modules[name] = None
+sys.argv[0] = "pipeline"
+runpy.run_module("pipeline", run_name="__main__")
+"""
+
+
+def workplace(folder: Path, **changes: Any) -> Path:
+    """A folder that holds nothing but params.yaml, with these values for the stage."""
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    folder.mkdir(exist_ok=True)
+    params["backprop"] = SECTION | changes
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"} | changes
+
+
+def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on this project's code in a folder, without MLflow."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(**variables),
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file below a folder but params.yaml, hidden and temporary ones too."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "params.yaml"
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the stage has run."""
+    folder = workplace(tmp_path_factory.mktemp("finished"))
+    variables = {"PYTHONHASHSEED": "1", "TZ": "UTC"}
+    result = python(folder, "-m", "pipeline", "backprop", **variables)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "0.0141814" in result.stdout
+    assert "0.000196838" in result.stdout
+    return folder
+
+
+def test_it_writes_what_dvc_expects_and_nothing_else(finished: Path) -> None:
+    outs = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["backprop"]["outs"]
+    assert set(digests(finished)) == {name for out in outs for name in out}
+
+
+def test_another_run_without_the_other_libraries_gives_the_same_bytes(
+    finished: Path, tmp_path: Path
+) -> None:
+    """Seconds later, in another time zone, with other hashes; else dvc.lock would never rest."""
+    folder = workplace(tmp_path)
+    variables = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"}
+    result = python(folder, "-c", WITHOUT_THE_REST, "backprop", **variables)
+    assert result.returncode == 0, result.stderr
+    assert digests(folder) == digests(finished)
+
+
+def test_the_history_is_the_original_spreadsheet(finished: Path) -> None:
+    with (finished / HISTORY).open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == COLUMNS.split(",")
+    assert [row[0] for row in rows] == [str(n) for n in range(68)]
+    assert f"{float(rows[-1][header.index('E_total')]):.9f}" == "0.000196838"
+
+
+def test_the_summary_and_the_tables_agree_with_the_history(finished: Path) -> None:
+    summary = read_json(finished / BACKPROP / "summary.json")
+    history = read_csv(finished / HISTORY)
+    assert summary["params"] == SECTION
+    assert summary["first_loss"] == history[0]["E_total"]
+    assert summary["last_loss"] == history[-1]["E_total"]
+    assert summary["first_gradient"] == [history[0][f"∂E/∂w{n}"] for n in range(1, 9)]
+    losses = read_csv(finished / BACKPROP / "learning_rates.csv")
+    assert [list(row.values())[5] for row in losses] == [row["E_total"] for row in history]
+    scanned = read_csv(finished / BACKPROP / "learning_rate_scan.csv")
+    highest = summary["highest_learning_rate_without_rise"]
+    assert len(scanned) == summary["learning_rates_scanned"]
+    assert all(not row["rises"] for row in scanned if row["learning_rate"] <= highest)
+    assert min(row["learning_rate"] for row in scanned if row["rises"]) > highest
+
+
+def test_the_figures_open_and_hold_no_date(finished: Path) -> None:
+    pictures = sorted((finished / BACKPROP).glob("*.png"))
+    drawings = sorted((finished / BACKPROP).glob("*.svg"))
+    assert [path.stem for path in pictures] == ["learning_rates", "loss", "network", "steps"]
+    assert [path.stem for path in drawings] == ["learning_rates", "loss", "network"]
+    for path in pictures:
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.width > 1000
+            assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10
+    for path in drawings:
+        tags = [element.tag for element in ElementTree.parse(path).iter()]
+        assert sum(tag.endswith("}path") for tag in tags) > 20
+        assert not any(tag.endswith("}date") for tag in tags)
+        assert not re.search(r"\b20\d\d-\d\d-\d\d", path.read_text())
+
+
+def test_random_weights_follow_the_seed(tmp_path: Path) -> None:
+    found = []
+    for seed in (7, 8):
+        folder = workplace(tmp_path / str(seed), **SHORT, weights="random", seed=seed)
+        result = python(folder, "-m", "pipeline", "backprop")
+        assert result.returncode == 0, result.stderr
+        found.append(digests(folder))
+        weights = [read_csv(folder / HISTORY)[0][f"w{n}"] for n in range(1, 9)]
+        assert weights == list(random_weights(seed))
+        summary = read_json(folder / BACKPROP / "summary.json")
+        assert (summary["params"]["seed"], summary["params"]["weights"]) == (seed, weights)
+    assert all(found[0][name] != found[1][name] for name in found[0])
+
+
+def test_a_stop_leaves_whole_files_alone(finished: Path, tmp_path: Path) -> None:
+    folder = workplace(tmp_path)
+    command = [sys.executable, "-m", "pipeline", "backprop"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(folder.glob(f"{BACKPROP}/.steps.png*")):  # half of it is there
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + 15
+    assert said == "stopped by SIGTERM\n"
+    left = digests(folder)
+    assert f"{BACKPROP}/steps.png" not in left
+    assert left.items() < digests(finished).items()
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [(30_000, HISTORY), (100_000, BACKPROP / "learning_rates.png")]
+)
+def test_a_full_disk_is_named_and_leaves_whole_files_alone(
+    size: int, name: Path, finished: Path, tmp_path: Path
+) -> None:
+    """As on a full disk, a file cannot grow any more: here beyond so many bytes."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", "backprop"],
+        capture_output=True,
+        text=True,
+        cwd=workplace(tmp_path),
+        env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+    assert (result.returncode, result.stderr) == (2, f"error: File too large: {name}\n")
+    assert digests(tmp_path).items() < digests(finished).items()
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "a link to nowhere"])
+def test_where_no_folder_can_be_made_one_line_says_so(obstacle: str, tmp_path: Path) -> None:
+    reports = workplace(tmp_path) / "reports"
+    if obstacle == "a file":
+        reports.write_text("mine")
+    else:
+        reports.symlink_to("nowhere")
+    result = python(tmp_path, "-m", "pipeline", "backprop")
+    assert result.returncode == 2
+    assert re.fullmatch(r"error: [^\n]+: reports[^\n]*\n", result.stderr)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "params.yaml", reports]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weights", [float("nan"), 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55]),
+        ("weights", [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5]),
+        ("weights", "zero"),
+        ("updates", -1),
+        ("updates", 0),
+        ("learning_rate", 0),
+        ("learning_rate", float("inf")),
+        ("learning_rates", [0.1, 1.0, 1]),
+        ("inputs", [0.05, 0.1, 0.2]),
+        ("targets", [0.5, 1.5]),
+    ],
+)
+def test_a_bad_value_is_one_line_and_writes_nothing(key: str, value: Any, tmp_path: Path) -> None:
+    result = python(workplace(tmp_path, **{key: value}), "-m", "pipeline", "backprop")
+    assert result.returncode == 2
+    assert re.fullmatch(rf"error: params\.yaml: backprop\.{key}\b[^\n]+\n", result.stderr)
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # the long run is shorter than what the spreadsheet shows
+        {"learning_rate": 100.0, "learning_rates": [100.0], "long_run": 1},
+        {"inputs": [0, 0], "targets": [0, 1], "learning_rate": 1e-6, "long_run": 67},
+        {"inputs": [10, -10], "weights": [10] * 4 + [-10] * 4, "updates": 2, "long_run": 2},
+        {"weights": [0] * 8, "updates": 2, "long_run": 2},  # nothing left to learn: the loss is 0
+    ],
+    ids=["fast", "slow without input", "saturated", "solved"],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_params_may_be_the_stage_can_do(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.chdir(workplace(tmp_path, **changes))
+    params = load_params().backprop
+    backprop.run(params)
+    rows = read_csv(HISTORY)
+    assert len(rows) == params.updates + 1
+    assert all(0 <= row["E_total"] <= 1 for row in rows)
+    assert len(digests(tmp_path)) == 12
+
+
+def test_learning_rates_that_hardly_differ_have_a_column_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.chdir(workplace(tmp_path, **SHORT | {"learning_rates": [1.0, 1.0000001]}))
+    backprop.run(load_params().backprop)
+    assert len(read_csv(BACKPROP / "learning_rates.csv")[0]) == 3
+
+
+def test_the_reports_in_git_are_those_of_the_params_in_git(tmp_path: Path) -> None:
+    for path in (Path("params.yaml"), HISTORY):
+        shown = subprocess.run(["git", "show", f":{path}"], cwd=PROJECT, capture_output=True)
+        if shown.returncode != 0:
+            pytest.skip(f"git does not know {path}")
+        (tmp_path / path.name).write_bytes(shown.stdout)
+    params = load_params(tmp_path / "params.yaml").backprop
+    weights = random_weights(params.seed) if params.weights == "random" else params.weights
+    rows = train(params.inputs, params.targets, weights, params.learning_rate, params.updates)
+    kept = read_csv(tmp_path / HISTORY.name)
+    assert len(kept) == params.updates + 1
+    for row, expected in zip(kept, rows.rows(), strict=True):
+        assert row == pytest.approx(expected, rel=1e-9)
