@@ -4,23 +4,23 @@ The classes say what type and range a value has; params.yaml says what it means.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     ValidationError,
+    WrapValidator,
+    model_validator,
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.backprop.network import LIMITS
+from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights
 from pipeline.errors import UserError
 from pipeline.mnist.recipe import Recipe
 
@@ -34,6 +34,21 @@ Input = Annotated[float, Field(ge=LIMITS["i"][0], le=LIMITS["i"][1])]
 Target = Annotated[float, Field(ge=LIMITS["t"][0], le=LIMITS["t"][1])]
 Weight = Annotated[float, Field(ge=LIMITS["w"][0], le=LIMITS["w"][1])]
 LearningRate = Annotated[float, Field(ge=LIMITS["η"][0], le=LIMITS["η"][1])]
+
+
+EightWeights = Annotated[
+    tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight],
+    Field(strict=False),  # a list, as below
+]
+
+
+def _eight_or_random(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Say in one sentence what both of the two would be; JSON's list is Python's here."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        low, high = LIMITS["w"]
+        raise ValueError(f"not eight numbers between {low:g} and {high:g}, nor: random") from error
 
 
 def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -64,13 +79,7 @@ class Prepare(Section):
 class Backprop(Section):
     inputs: tuple[Input, Input]
     targets: tuple[Target, Target]
-    weights: Annotated[
-        Annotated[
-            tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight], Tag("w1 to w8")
-        ]
-        | Annotated[Literal["random"], Tag("random")],
-        Discriminator(lambda value: "random" if isinstance(value, str) else "w1 to w8"),
-    ]
+    weights: Annotated[EightWeights | Literal["random"], WrapValidator(_eight_or_random)]
     seed: Count
     learning_rate: LearningRate
     updates: Annotated[int, Field(ge=1, le=1000)]
@@ -78,6 +87,17 @@ class Backprop(Section):
     learning_rates: Annotated[
         tuple[LearningRate, ...], Field(min_length=1, max_length=8), AfterValidator(_all_different)
     ]
+
+    @model_validator(mode="after")
+    def _long_run_is_longer(self) -> Self:
+        if self.long_run < self.updates:
+            raise ValueError(f"long_run is {self.long_run}, less than updates, {self.updates}")
+        return self
+
+    def start(self) -> tuple[Pair, Pair, Weights]:
+        """Inputs, targets and the weights of the first iteration, drawn if they are random."""
+        weights = random_weights(self.seed) if self.weights == "random" else self.weights
+        return self.inputs, self.targets, weights
 
 
 class Export(Section):

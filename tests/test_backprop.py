@@ -24,6 +24,7 @@ START: tuple[Pair, Pair, Weights] = (  # inputs, targets, weights of the spreads
 )
 TRAINING = train(*START, learning_rate=1, updates=67)
 ROW = TRAINING.iterations[0].row()
+VALUES = TRAINING.iterations[0].values()
 SLOPES = TRAINING.iterations[0].backward.by_name()
 
 
@@ -196,11 +197,6 @@ def test_a_scan_finds_the_rates_with_which_the_loss_rises() -> None:
         assert (outcome.rises > 0) == any(b > a > 1e-20 for a, b in pairwise(losses))
 
 
-def test_a_long_run_may_be_the_shorter_one() -> None:
-    (outcome,) = rates.scan(*START, updates=10, long_run=1, learning_rates=[1])
-    assert f"{outcome.loss:.8f} {outcome.long_run_loss:.8f}" == "0.00778913 0.01337792"
-
-
 @pytest.mark.parametrize(
     ("inputs", "targets", "weights", "rate"),
     [
@@ -289,16 +285,18 @@ def shown_equations(figure: Figure) -> Iterator[tuple[str, str, str]]:
                 yield match[1], match[2], as_code(match[3])
 
 
-def test_what_a_step_shows_in_numbers_adds_up() -> None:
+@pytest.mark.parametrize("weights", [START[2], network.random_weights(1)], ids=["given", "random"])
+def test_what_a_step_shows_in_numbers_adds_up(weights: Weights) -> None:
     """A reader with a pocket calculator comes to the result, within the four digits shown."""
-    found = list(shown_equations(diagram.steps(TRAINING)))
+    training = train(*START[:2], weights, learning_rate=1, updates=1)
+    found = list(shown_equations(diagram.steps(training)))
     assert len(found) == len(SAID) + 8 + 3  # the updates, and the errors of the next pass
     for name, numbers, result in found:
-        assert value(numbers, {}) == pytest.approx(float(result), rel=5e-3), name
+        assert value(numbers, {}) == pytest.approx(float(result), rel=2e-2), name
 
 
 def test_the_diagram_shows_each_value_beside_its_name() -> None:
-    named = texts(diagram.network_diagram(ROW))
+    named = texts(diagram.network_diagram(VALUES))
     for name in ("w1", "w8", "t1"):
         assert f"${name[0]}_{{{name[1]}}}$ = {ROW[name]:.4g}" in named
     for name in ("i1", "h1", "a_h2", "o2", "a_o1", "E_total"):

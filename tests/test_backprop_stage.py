@@ -16,11 +16,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.backprop.network import random_weights, train
+from pipeline.backprop.network import random_weights
 from pipeline.files import read_csv, read_json
 from pipeline.params import load_params
 from pipeline.stages import backprop
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, python, with_params
 
 BACKPROP = Path("reports/backprop")
 HISTORY = BACKPROP / "history.csv"
@@ -31,10 +31,11 @@ SECTION: dict[str, Any] = {  # whose results the original states
     "seed": 1,
     "learning_rate": 1.0,
     "updates": 67,
-    "long_run": 1000,
+    "long_run": 1200,
     "learning_rates": [0.1, 0.2, 0.5, 0.8, 1.0, 2.0],
 }
 SHORT: dict[str, Any] = {"updates": 1, "long_run": 1, "learning_rates": [1.0]}
+UNTRACKED = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
 COLUMNS = (
     "iteration,t1,t2,i1,i2,w1,w2,w3,w4,h1,a_h1,h2,a_h2,w5,w6,w7,w8,o1,a_o1,o2,a_o2,E1,E2,E_total,"
     "∂E/∂w1,∂E/∂w2,∂E/∂w3,∂E/∂w4,∂E/∂w5,∂E/∂w6,∂E/∂w7,∂E/∂w8"
@@ -51,27 +52,8 @@ runpy.run_module("pipeline", run_name="__main__")
 
 
 def workplace(folder: Path, **changes: Any) -> Path:
-    """A folder that holds nothing but params.yaml, with these values for the stage."""
-    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    folder.mkdir(exist_ok=True)
-    params["backprop"] = SECTION | changes
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    return folder
-
-
-def environment(**changes: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"} | changes
-
-
-def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on this project's code in a folder, without MLflow."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(**variables),
-    )
+    """A folder that holds nothing but params.yaml, with the original's values but for changes."""
+    return with_params(folder, **SECTION | changes)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -171,7 +153,7 @@ def test_a_stop_leaves_whole_files_alone(finished: Path, tmp_path: Path) -> None
     folder = workplace(tmp_path)
     command = [sys.executable, "-m", "pipeline", "backprop"]
     with subprocess.Popen(
-        command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=UNTRACKED, stderr=subprocess.PIPE, text=True
     ) as process:
         while not list(folder.glob(f"{BACKPROP}/.steps.png*")):  # half of it is there
             assert process.poll() is None
@@ -197,7 +179,7 @@ def test_a_full_disk_is_named_and_leaves_whole_files_alone(
         capture_output=True,
         text=True,
         cwd=workplace(tmp_path),
-        env=environment(),
+        env=UNTRACKED,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )
     assert (result.returncode, result.stderr) == (2, f"error: File too large: {name}\n")
@@ -221,15 +203,8 @@ def test_where_no_folder_can_be_made_one_line_says_so(obstacle: str, tmp_path: P
     ("key", "value"),
     [
         ("weights", [float("nan"), 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55]),
-        ("weights", [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5]),
-        ("weights", "zero"),
-        ("updates", -1),
-        ("updates", 0),
-        ("learning_rate", 0),
-        ("learning_rate", float("inf")),
-        ("learning_rates", [0.1, 1.0, 1]),
         ("inputs", [0.05, 0.1, 0.2]),
-        ("targets", [0.5, 1.5]),
+        ("updates", -1),
     ],
 )
 def test_a_bad_value_is_one_line_and_writes_nothing(key: str, value: Any, tmp_path: Path) -> None:
@@ -243,8 +218,7 @@ def test_a_bad_value_is_one_line_and_writes_nothing(key: str, value: Any, tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [
-        # the long run is shorter than what the spreadsheet shows
-        {"learning_rate": 100.0, "learning_rates": [100.0], "long_run": 1},
+        {"learning_rate": 100.0, "learning_rates": [100.0], "long_run": 67},
         {"inputs": [0, 0], "targets": [0, 1], "learning_rate": 1e-6, "long_run": 67},
         {"inputs": [10, -10], "weights": [10] * 4 + [-10] * 4, "updates": 2, "long_run": 2},
         {"weights": [0] * 8, "updates": 2, "long_run": 2},  # nothing left to learn: the loss is 0
@@ -275,15 +249,17 @@ def test_learning_rates_that_hardly_differ_have_a_column_each(
 
 
 def test_the_reports_in_git_are_those_of_the_params_in_git(tmp_path: Path) -> None:
-    for path in (Path("params.yaml"), HISTORY):
+    def kept(path: Path) -> str:
         shown = subprocess.run(["git", "show", f":{path}"], cwd=PROJECT, capture_output=True)
         if shown.returncode != 0:
             pytest.skip(f"git does not know {path}")
-        (tmp_path / path.name).write_bytes(shown.stdout)
-    params = load_params(tmp_path / "params.yaml").backprop
-    weights = random_weights(params.seed) if params.weights == "random" else params.weights
-    rows = train(params.inputs, params.targets, weights, params.learning_rate, params.updates)
-    kept = read_csv(tmp_path / HISTORY.name)
-    assert len(kept) == params.updates + 1
-    for row, expected in zip(kept, rows.rows(), strict=True):
-        assert row == pytest.approx(expected, rel=1e-9)
+        return shown.stdout.decode()
+
+    (tmp_path / "params.yaml").write_text(kept(Path("params.yaml")))
+    assert python(tmp_path, "-m", "pipeline", "backprop").returncode == 0
+    for name in ("history.csv", "learning_rates.csv", "learning_rate_scan.csv"):
+        path = BACKPROP / name
+        (tmp_path / "kept.csv").write_text(kept(path))
+        rows = read_csv(tmp_path / path)
+        for row, expected in zip(read_csv(tmp_path / "kept.csv"), rows, strict=True):
+            assert row == pytest.approx(expected, rel=1e-6, abs=1e-20)  # on another processor

@@ -132,6 +132,7 @@ def test_a_number_must_be_a_finite_number_and_not_negative(
         ("backprop", "updates", 1.5),
         ("backprop", "long_run", 0),
         ("backprop", "long_run", 10_001),
+        ("backprop", "long_run", 66),  # less than updates
         ("backprop", "learning_rates", [0.1] * 2),
         ("backprop", "learning_rates", [1, 1.0]),
         ("backprop", "learning_rates", [1.0, 1.0000000000000002]),  # η = 1, both of them
@@ -196,7 +197,8 @@ def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_p
         ("learning_rate", 100),
         ("learning_rates", [100]),
         ("updates", 1000),
-        ("long_run", 1),
+        ("long_run", 67),
+        ("long_run", 10_000),
     ],
 )
 def test_backprop_may_go_to_the_ends_of_its_ranges(key: str, value: Any, tmp_path: Path) -> None:

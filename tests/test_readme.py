@@ -68,16 +68,21 @@ def losses() -> str:
     params = backprop["params"]
     return (
         f"the loss falls from {backprop['first_loss']:.6f} to {backprop['last_loss']:.6f} in "
-        f"{params['updates']} updates"
+        f"{params['updates']} updates, and to {backprop['long_run_loss']:g} in "
+        f"{params['long_run']:,}"
     )
 
 
 def stable_rates() -> str:
     """The sentence about learning rates, from the report."""
     backprop = report("backprop/summary.json")
+    largest = kept("reports/backprop/learning_rate_scan.csv").splitlines()[-1].split(",")
+    rate, loss = map(float, largest[:2])
     return (
         f"Of {backprop['learning_rates_scanned']} rates tried, none up to "
-        f"η = {backprop['highest_learning_rate_without_rise']:g} ever raised the loss"
+        f"η = {backprop['highest_learning_rate_without_rise']:g} ever raised the loss. Larger ones "
+        f"raise it at times; the largest, {rate:,g}, still leaves it at {loss:.2f} after "
+        f"{backprop['params']['updates']} updates"
     )
 
 

@@ -25,6 +25,27 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the project's code in a folder that has none, without MLflow."""
+    code = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | code | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+def with_params(folder: Path, **backprop: Any) -> Path:
+    """The folder, in which params.yaml is the project's but for values of its section backprop."""
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["backprop"] |= backprop
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
 class Workspace:
     """The scratch folder and what one does in it."""
 

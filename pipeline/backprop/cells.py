@@ -7,6 +7,7 @@ from xlsxwriter.utility import xl_rowcol_to_cell
 
 from pipeline.backprop import equations
 from pipeline.backprop.equations import expand, substitute
+from pipeline.backprop.network import COLUMNS
 
 NETWORK, TRAINING, RATES, WORKINGS = "Network", "Training", "Learning rates", "Workings"
 INPUTS = {  # the yellow cells, from above to below
@@ -26,6 +27,7 @@ INPUTS = {  # the yellow cells, from above to below
 }
 INPUT_ROWS = {name: row for row, name in enumerate(INPUTS, start=4)}
 COMPUTED = equations.FORWARD | equations.OUTPUT_LAYER | equations.HIDDEN_LAYER
+NAMES = ("iteration", *COLUMNS)  # of the columns of a training
 TOP = 2  # row of a training's first iteration, below two of headings
 RATES_ROW = 3  # of the learning rates in their sheet, where the losses begin two rows below
 

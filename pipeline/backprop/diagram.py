@@ -12,10 +12,10 @@ from pipeline.backprop.equations import FORWARD, as_text, substitute
 from pipeline.backprop.network import Training
 from pipeline.figures import Figure
 
-COLUMNS = {"i": 0, "h": 3, "a_h": 4.5, "o": 7.5, "a_o": 9, "E": 11.2}  # from left to right
+COLUMNS = {"i": 0, "h": 3.6, "a_h": 5.1, "o": 8.7, "a_o": 10.2, "E": 12.9}  # from left to right
 ROWS = {"1": 2.2, "2": 0}
 NODES = {f"{name}{row}": (x, y) for name, x in COLUMNS.items() for row, y in ROWS.items()}
-NODES["E_total"] = (12.7, 1.1)
+NODES["E_total"] = (14.5, 1.1)
 EDGES = {  # from, to, and what stands on the way
     ("i1", "h1"): "w1",
     ("i2", "h1"): "w2",
@@ -41,10 +41,10 @@ IDLE, ONWARD, BACK = "#C4C4C4", "tab:blue", "tab:red"
 
 
 class Step(NamedTuple):
-    """A panel: what happens, why, where in the network, and by which equations."""
+    """A panel: what happens, what that means, where in the network, by which equations."""
 
     title: str
-    why: str
+    explanation: str
     where: str  # names of neurons and weights
     equations: Mapping[str, str]
     colour: str = ONWARD
@@ -76,7 +76,7 @@ STEPS = (
     Step(
         "Backward: the weights of the output layer",
         "Chain rule: ∂E/∂a_o = a_o − t, then ∂a_o/∂o = a_o·(1 − a_o), then ∂o/∂w = a_h.",
-        "E_total E1 E2 t1 t2 a_o1 a_o2 o1 o2 w5 w6 w7 w8 a_h1 a_h2",
+        "E_total E1 E2 t1 t2 a_o1 a_o2 o1 o2 w5 w6 w7 w8",
         equations.OUTPUT_LAYER,
         BACK,
     ),
@@ -90,7 +90,7 @@ STEPS = (
     Step(
         "Backward: the weights of the hidden layer",
         "On from that sum: ∂a_h/∂h = a_h·(1 − a_h), then ∂h/∂w = i.",
-        "a_h1 a_h2 h1 h2 w1 w2 w3 w4 i1 i2",
+        "a_h1 a_h2 h1 h2 w1 w2 w3 w4",
         equations.HIDDEN_LAYER,
         BACK,
     ),
@@ -114,10 +114,10 @@ def network_diagram(values: Mapping[str, float] | None = None, width: float = 11
 def steps(training: Training) -> Figure:
     """The first pass, the update and the pass after it: a panel for each step, with all numbers."""
     first, second = training.iterations[:2]
-    before, after = first.row(), second.row()
-    known = {"η": training.learning_rate, **before, **first.backward.by_name()}
-    given = {name: value for name, value in before.items() if name[0] in "itw"}
-    updated = {name: value for name, value in after.items() if name[0] in "itw"}
+    known = {"η": training.learning_rate, **first.numbers()}
+    after = second.values()
+    given = {name: known[name] for name in after if name[0] in "itw"}
+    updated = {name: after[name] for name in given}
     figure = Figure(figsize=(18, 14))
     panels = list(figure.subplots(3, 3).flat)
 
@@ -125,11 +125,13 @@ def steps(training: Training) -> Figure:
     _draw_step(panels[0], 1, Step("Given", question, " ".join(given), {}), given, {}, {})
     shown = given
     for number, step in enumerate(STEPS, start=2):
-        shown = shown | {name: known[name] for name in step.equations if name in NODES}
+        news = {name: known[name] for name in step.equations if name in known}
+        if step.colour == ONWARD:
+            shown = shown | news
         update = step.equations is equations.UPDATE
-        values, results = (updated, after) if update else (shown, known)
+        values, results = (updated, after) if update else (shown | news, known)
         _draw_step(panels[number - 1], number, step, values, known, results)
-    old, new = before["E_total"], after["E_total"]
+    old, new = first.forward.E_total, second.forward.E_total
     last = Step(
         f"Forward again: the loss {'fell' if new < old else 'did not fall'}",
         f"E_total was {old:.4g} before the update, now it is {new:.4g}. And so on.",
@@ -149,15 +151,15 @@ def _draw_step(
     results: Mapping[str, float],
 ) -> None:
     """The network with the values `shown`; under it the equations with the values they use."""
-    draw_network(axes, shown, step.where.split(), step.colour)
+    draw_network(axes, shown, step.where.split(), step.colour, fontsize=7.5)
     axes.set_title(f"{number}  {step.title}", loc="left", color=step.colour, weight="bold")
     lines = []
     for name, equation in step.equations.items():
-        numbers = substitute(equation, lambda name: f"{known[name]:.4g}")
+        numbers = substitute(equation, lambda name: _number(known[name]))
         left, right = as_text(name, equation), as_text("", f"{numbers} = {results[name]:.4g}")
         lines.append(left + right if len(left + right) < 72 else f"{left}\n     {right}")
     style: dict[str, Any] = {"va": "top", "in_layout": False, "linespacing": 1.4}
-    axes.text(-0.5, -1.3, step.why, style="italic", **style)
+    axes.text(-0.5, -1.3, step.explanation, style="italic", **style)
     axes.text(-0.5, -2, "\n".join(lines), **style)
     axes.set_ylim(bottom=-7.2)
 
@@ -167,11 +169,13 @@ def draw_network(
     values: Mapping[str, float],
     active: Collection[str] = ALL,
     colour: str = "black",
+    fontsize: float = 9,
 ) -> None:
     """Draw the network, with the values that are known.
 
     The neurons and weights in `active`, and what joins two of them, have the given colour, others
-    are pale; in the colour of the backward pass the arrows point back.
+    are pale. In the colour of the backward pass the arrows point back, and derivatives among the
+    values take the places of what E_total is differentiated by.
     """
     for (start, end), name in EDGES.items():
         lit = name in active or {start, end} <= set(active)
@@ -185,16 +189,17 @@ def draw_network(
             "shrinkB": 0,
         }
         axes.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-        along = 0.5 if y0 == y1 else 0.3  # not where two edges cross
+        level = y0 == y1  # else two edges cross in the middle
+        along, aside = (0.5, 0.1 if y0 else -0.1) if level else (0.3, 0)
         axes.text(
             x0 + along * (x1 - x0),
-            y0 + along * (y1 - y0),
-            _label(name, values),
+            y0 + along * (y1 - y0) + aside,
+            _label(name, values if lit or colour != BACK else {}),
             ha="center",
-            va="center",
-            fontsize=9,
+            va={0: "center", 0.1: "bottom", -0.1: "top"}[aside],
+            fontsize=fontsize,
             color="black" if lit else IDLE,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            bbox={"facecolor": "none" if level else "white", "edgecolor": "none", "pad": 0.6},
         )
     for name, (x, y) in NODES.items():
         lit = name in active
@@ -202,19 +207,26 @@ def draw_network(
         ink = "black" if lit else IDLE
         axes.add_patch(Circle((x, y), RADIUS, facecolor=face, edgecolor=edge, linewidth=1.5))
         axes.text(x, y, _label(name, {}), ha="center", va="center", color=ink)
-        if name in values:
+        if name in values and (lit or colour != BACK):
             up = name.endswith("1")  # away from the edges
             height, side = (y + RADIUS + 0.12, "bottom") if up else (y - RADIUS - 0.12, "top")
-            value = f"{values[name]:.4g}"
-            axes.text(x, height, value, ha="center", va=side, fontsize=9, color=ink)
-    axes.set_xlim(-0.7, 13.3)
+            label = _label(name, values).removeprefix(f"{_label(name, {})} = ")
+            axes.text(x, height, label, ha="center", va=side, fontsize=fontsize, color=ink)
+    axes.set_xlim(-0.7, 15.2)
     axes.set_ylim(-1, 3.2)
     axes.set_aspect("equal")
     axes.axis("off")
 
 
 def _label(name: str, values: Mapping[str, float]) -> str:
-    """A name in mathematical notation (of TeX), with its value if there is one."""
-    label = re.sub(r"([A-Za-z])_?([A-Za-z0-9]+)", r"$\1_{\2}$", name)
+    """A name in mathematical notation (of TeX), with its derivative or else its value, if known."""
+    name, digits = (f"∂E/∂{name}", 3) if f"∂E/∂{name}" in values else (name, 4)
+    label = re.sub(r"([A-Za-z])_?([A-Za-z0-9]+)", r"\1_{\2}", name)
     label = label.replace("{total}", r"{\mathrm{total}}")
-    return label + (f" = {values[name]:.4g}" if name in values else "")
+    value = f" = {values[name]:.{digits}g}" if name in values else ""
+    return f"${label}${value}" if label else ""
+
+
+def _number(value: float) -> str:
+    """A number as it stands in an equation."""
+    return f"({value:.4g})" if value < 0 else f"{value:.4g}"

@@ -40,10 +40,11 @@ HIDDEN_LAYER = {
     "∂E/∂w4": "∂E/∂a_h2 * a_h2*(1 - a_h2)*i2",
 }
 UPDATE = {f"w{n}": f"w{n} - η*∂E/∂w{n}" for n in range(1, 9)}  # the new weight from the old
-WITHOUT_PARENTHESES = {  # the original's, which is wrong
-    f"∂E/∂w{n}": equation.replace(f"∂E/∂{a_h}", f"∂E1/∂{a_h} + ∂E2/∂{a_h}")
-    for n, a_h in ((1, "a_h1"), (2, "a_h1"), (3, "a_h2"), (4, "a_h2"))
-    for equation in (HIDDEN_LAYER[f"∂E/∂w{n}"],)
+WITHOUT_PARENTHESES = {  # as the original printed them, which is wrong
+    "∂E/∂w1": "∂E1/∂a_h1 + ∂E2/∂a_h1 * a_h1*(1 - a_h1)*i1",
+    "∂E/∂w2": "∂E1/∂a_h1 + ∂E2/∂a_h1 * a_h1*(1 - a_h1)*i2",
+    "∂E/∂w3": "∂E1/∂a_h2 + ∂E2/∂a_h2 * a_h2*(1 - a_h2)*i1",
+    "∂E/∂w4": "∂E1/∂a_h2 + ∂E2/∂a_h2 * a_h2*(1 - a_h2)*i2",
 }
 NAME = re.compile(r"∂\w+/∂\w+|[^\W\d]\w*")
 

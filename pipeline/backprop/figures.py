@@ -6,27 +6,26 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from pipeline.backprop.network import Training
-from pipeline.backprop.rates import Outcome, highest_without_rise
+from pipeline.backprop.rates import FLOOR, Outcome, highest_without_rise
 from pipeline.figures import Figure
 
-FLOOR = 1e-34  # where a loss of 0 is drawn on a logarithmic axis
 LOSS = r"$E_\mathrm{total}$"
 
 
 def loss_curve(training: Training, long_run: Training) -> Figure:
-    """The loss of the spreadsheet's iterations, and that of a longer training to its end."""
+    """The loss of the table of iterations, and of a longer training that begins with them."""
     figure = Figure(figsize=(11, 4.2))
     left, right = figure.subplots(1, 2)
     losses, updates = training.losses, len(training.losses) - 1
     left.plot(losses, color="tab:blue", linewidth=2)
-    left.set_title(f"Loss at {training.name}", loc="left")
+    left.set_title(f"Loss at {training.label}", loc="left")
     left.set_title(f"from {losses[0]:.4g} to {losses[-1]:.3g}", loc="right", fontsize=10)
     left.set_ylim(bottom=0)
 
     right.plot([max(loss, FLOOR) for loss in long_run.losses], color="tab:blue", linewidth=2)
     right.axvspan(0, updates, color="tab:orange", alpha=0.2, label="the curve on the left")
     right.set_yscale("log")
-    right.set_title("The same to the end, logarithmic", loc="left")
+    right.set_title("The same for longer, logarithmic (0 at the bottom)", loc="left")
     right.legend()
     for axes in (left, right):
         _label(axes)
@@ -45,7 +44,7 @@ def learning_rates(
         for number, training in enumerate(trainings):
             colour = colours(number / len(trainings))
             losses = [max(loss, FLOOR) for loss in training.losses]
-            axes.plot(losses, color=colour, linewidth=2, label=training.name)
+            axes.plot(losses, color=colour, linewidth=2, label=training.label)
         axes.set_yscale(scale)
         axes.set_title(f"Loss, {scale} axis", loc="left")
         _label(axes)
@@ -57,13 +56,17 @@ def learning_rates(
 def _draw_outcomes(axes: Axes, outcomes: Sequence[Outcome], updates: int, long_run: int) -> None:
     """The loss that each rate leads to, and the range in which it never rose."""
     for rises, colour, label in (
-        (False, "tab:blue", f"never in {long_run:,} updates"),
-        (True, "tab:red", "at times"),
+        (False, "tab:blue", f"after {updates} updates; never rose"),
+        (True, "tab:red", f"after {updates} updates; rose at times"),
     ):
         chosen = [outcome for outcome in outcomes if bool(outcome.rises) == rises]
         rates = [outcome.learning_rate for outcome in chosen]
         losses = [max(outcome.loss, FLOOR) for outcome in chosen]
         axes.plot(rates, losses, "o", markersize=4, color=colour, label=label)
+    rates = [outcome.learning_rate for outcome in outcomes]
+    losses = [max(outcome.long_run_loss, FLOOR) for outcome in outcomes]
+    label = f"after {long_run:,} updates"
+    axes.plot(rates, losses, "o", color="tab:gray", markerfacecolor="none", label=label)
     highest = highest_without_rise(outcomes)
     if highest is None:
         statement = "Even the lowest learning rate raised the loss at times"
@@ -75,8 +78,8 @@ def _draw_outcomes(axes: Axes, outcomes: Sequence[Outcome], updates: int, long_r
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("learning rate η")
-    axes.set_ylabel(f"{LOSS} after {updates} updates\n(0 is drawn at the bottom)")
-    axes.legend(loc="lower left", title="The loss rose")
+    axes.set_ylabel(f"{LOSS}, 0 at the bottom")
+    axes.legend(loc="lower left", title="Loss")
 
 
 def _label(axes: Axes) -> None:

@@ -13,6 +13,12 @@ from typing import NamedTuple
 # what params.yaml and the workbook take, by the first letter
 LIMITS = {"η": (1e-6, 100.0), "i": (-10.0, 10.0), "t": (0.0, 1.0), "w": (-10.0, 10.0)}
 
+COLUMNS = (  # of the table of iterations
+    *("t1", "t2", "i1", "i2", "w1", "w2", "w3", "w4", "h1", "a_h1", "h2", "a_h2"),
+    *("w5", "w6", "w7", "w8", "o1", "a_o1", "o2", "a_o2", "E1", "E2", "E_total"),
+    *("∂E/∂w1", "∂E/∂w2", "∂E/∂w3", "∂E/∂w4", "∂E/∂w5", "∂E/∂w6", "∂E/∂w7", "∂E/∂w8"),
+)
+
 Pair = tuple[float, float]
 Weights = tuple[float, float, float, float, float, float, float, float]
 
@@ -65,7 +71,7 @@ class Backward(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """All numbers of one pass: what was given, what came out, and the derivatives."""
+    """What was given, what came out, and the derivatives."""
 
     inputs: Pair
     targets: Pair
@@ -73,36 +79,20 @@ class Iteration(NamedTuple):
     forward: Forward
     backward: Backward
 
+    def values(self) -> dict[str, float]:
+        """What was given and what came out, by name."""
+        weights = {f"w{n}": weight for n, weight in enumerate(self.weights, start=1)}
+        (i1, i2), (t1, t2) = self.inputs, self.targets
+        return {"i1": i1, "i2": i2, "t1": t1, "t2": t2, **weights, **self.forward._asdict()}
+
+    def numbers(self) -> dict[str, float]:
+        """The values and the derivatives, by name."""
+        return self.values() | self.backward.by_name()
+
     def row(self) -> dict[str, float]:
-        """The numbers by the names and in the order of the original's spreadsheet."""
-        (i1, i2), (t1, t2), f = self.inputs, self.targets, self.forward
-        w1, w2, w3, w4, w5, w6, w7, w8 = self.weights
-        return {
-            "t1": t1,
-            "t2": t2,
-            "i1": i1,
-            "i2": i2,
-            "w1": w1,
-            "w2": w2,
-            "w3": w3,
-            "w4": w4,
-            "h1": f.h1,
-            "a_h1": f.a_h1,
-            "h2": f.h2,
-            "a_h2": f.a_h2,
-            "w5": w5,
-            "w6": w6,
-            "w7": w7,
-            "w8": w8,
-            "o1": f.o1,
-            "a_o1": f.a_o1,
-            "o2": f.o2,
-            "a_o2": f.a_o2,
-            "E1": f.E1,
-            "E2": f.E2,
-            "E_total": f.E_total,
-            **{name: slope for name, slope in self.backward.by_name().items() if "w" in name},
-        }
+        """The numbers that stand in the table of iterations, in its order."""
+        numbers = self.numbers()
+        return {name: numbers[name] for name in COLUMNS}
 
 
 class Training(NamedTuple):
@@ -112,7 +102,7 @@ class Training(NamedTuple):
     iterations: list[Iteration]
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """What tells it from trainings with other learning rates."""
         return f"η = {self.learning_rate:.15g}"
 
@@ -122,12 +112,12 @@ class Training(NamedTuple):
         return [iteration.forward.E_total for iteration in self.iterations]
 
     def rows(self) -> list[dict[str, float]]:
-        """The spreadsheet: a row for each iteration, under its number."""
+        """The table of iterations, in which each row begins with its number."""
         return [{"iteration": n, **it.row()} for n, it in enumerate(self.iterations)]
 
 
 def sigmoid(x: float) -> float:
-    """σ(x) = 1 / (1 + exp(-x)); where exp(-x) would leave the range of float64, next to 0."""
+    """σ(x) = 1 / (1 + exp(-x)); 1e-308 where exp(-x) would leave the range of float64."""
     return 1 / (1 + math.exp(min(709, -x)))
 
 
@@ -185,19 +175,19 @@ def backward(inputs: Pair, targets: Pair, weights: Weights, state: Forward) -> B
 
 
 def gradient_without_parentheses(iteration: Iteration) -> tuple[float, float, float, float]:
-    """∂E_total/∂w1 to w4 as the original's table prints them, which is wrong.
+    """∂E_total/∂w1 to w4 as the original printed them, which is wrong.
 
     There the sum ∂E1/∂a_h + ∂E2/∂a_h stands without parentheses before a_h * (1 - a_h) * i, so
     that its first term is not multiplied by them.
     """
     i1, i2 = iteration.inputs
     a_h1, a_h2 = iteration.forward.a_h1, iteration.forward.a_h2
-    slopes = iteration.backward
+    derivatives = iteration.backward
     return (
-        slopes.dE1_da_h1 + slopes.dE2_da_h1 * a_h1 * (1 - a_h1) * i1,
-        slopes.dE1_da_h1 + slopes.dE2_da_h1 * a_h1 * (1 - a_h1) * i2,
-        slopes.dE1_da_h2 + slopes.dE2_da_h2 * a_h2 * (1 - a_h2) * i1,
-        slopes.dE1_da_h2 + slopes.dE2_da_h2 * a_h2 * (1 - a_h2) * i2,
+        derivatives.dE1_da_h1 + derivatives.dE2_da_h1 * a_h1 * (1 - a_h1) * i1,
+        derivatives.dE1_da_h1 + derivatives.dE2_da_h1 * a_h1 * (1 - a_h1) * i2,
+        derivatives.dE1_da_h2 + derivatives.dE2_da_h2 * a_h2 * (1 - a_h2) * i1,
+        derivatives.dE1_da_h2 + derivatives.dE2_da_h2 * a_h2 * (1 - a_h2) * i2,
     )
 
 
@@ -208,16 +198,17 @@ def train(
     iterations = []
     for _ in range(updates + 1):
         state = forward(inputs, targets, weights)
-        slopes = backward(inputs, targets, weights, state)
-        iterations.append(Iteration(inputs, targets, weights, state, slopes))
-        weights = descend(weights, slopes.gradient, learning_rate)
+        derivatives = backward(inputs, targets, weights, state)
+        iterations.append(Iteration(inputs, targets, weights, state, derivatives))
+        weights = updated(weights, derivatives.gradient, learning_rate)
     return Training(learning_rate, iterations)
 
 
-def descend(weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+def updated(weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
     """The weights after one update."""
     w1, w2, w3, w4, w5, w6, w7, w8 = (
-        weight - learning_rate * slope for weight, slope in zip(weights, gradient, strict=True)
+        weight - learning_rate * derivative
+        for weight, derivative in zip(weights, gradient, strict=True)
     )
     return w1, w2, w3, w4, w5, w6, w7, w8
 

@@ -9,12 +9,14 @@ from pipeline.backprop.network import Pair, Weights, train
 SCANNED = [float(f"{10 ** (n / 20):.3g}") for n in range(-40, 61)]  # 0.01 to 1,000, 20 a decade
 ROUNDING = 1e-14  # in an activation; it changes a loss E by so much times √E, which is no rise
 
+FLOOR = 1e-34  # what a loss of 0 is drawn as on a logarithmic axis
+
 
 class Outcome(NamedTuple):
     """What a learning rate led to."""
 
     learning_rate: float
-    loss: float  # after the updates that the spreadsheet shows
+    loss: float  # after the updates of the table of iterations
     long_run_loss: float
     rises: int  # updates of the long run that raised the loss
 
@@ -27,13 +29,13 @@ def scan(
     long_run: int,
     learning_rates: Sequence[float] = SCANNED,
 ) -> list[Outcome]:
-    """The outcome of each learning rate after `updates` and after `long_run` updates."""
+    """The outcome of each learning rate after `updates`, and after `long_run`, which are more."""
     outcomes = []
     for rate in learning_rates:
-        losses = train(inputs, targets, weights, rate, max(updates, long_run)).losses
+        losses = train(inputs, targets, weights, rate, long_run).losses
         changes = ((after - before, before) for before, after in pairwise(losses))
         rises = sum(change > ROUNDING * before**0.5 for change, before in changes)
-        outcomes.append(Outcome(rate, losses[updates], losses[long_run], rises))
+        outcomes.append(Outcome(rate, losses[updates], losses[-1], rises))
     return outcomes
 
 

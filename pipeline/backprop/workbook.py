@@ -16,6 +16,7 @@ from pipeline.backprop import equations
 from pipeline.backprop.cells import (
     INPUT_ROWS,
     INPUTS,
+    NAMES,
     NETWORK,
     RATES,
     RATES_ROW,
@@ -30,6 +31,7 @@ from pipeline.backprop.cells import (
 )
 from pipeline.backprop.equations import as_text
 from pipeline.backprop.network import LIMITS, Iteration, Training, gradient_without_parentheses
+from pipeline.backprop.rates import FLOOR
 
 GRADIENT, GRID = "#FFF2CC", "#D9D9D9"
 GROUPS = {  # of the columns of a training, by the first of each: heading and colour
@@ -62,7 +64,7 @@ def build(training: Training, comparison: Sequence[Training], picture: bytes) ->
         sheets.write_rates(comparison)
         for block, other in enumerate(comparison):
             sheets.write_training(sheets.workings, other, rate_cell(block), block)
-        sheets.set_up_pages(list(training.rows()[0]), len(comparison))
+        sheets.set_up_pages(len(comparison))
     return content.getvalue()
 
 
@@ -80,7 +82,9 @@ class _Sheets:
         self.input = book.add_format({"bg_color": "#FFFF00", "border": 1})
         self.count = book.add_format({"align": "center"})
         self.number = book.add_format({"num_format": "0.000000"})
-        self.small = book.add_format({"num_format": "0.0000000000"})
+        self.error = book.add_format({"num_format": "[<0.0000001]0.00000E+00;0.0000000000"})
+        self.derivative = book.add_format({"num_format": "0.0000000000"})
+        self.style = {"E": self.error, "∂": self.derivative}  # by first letter; else self.number
         heading = {"bold": True, "align": "center", "border": 1}
         self.column = {
             colour: book.add_format({**heading, "bg_color": colour})
@@ -94,7 +98,7 @@ class _Sheets:
         sheet.set_column("B:O", 11)
         sheet.set_column("C:C", 3)
         sheet.write("A1", "Back-propagation by hand", self.title)
-        sheet.write("A2", "Change a yellow cell: every number and chart follows.")
+        sheet.write("A2", "Change a yellow cell: this training and its chart follow.")
         for cell, heading in {"A4": "Inputs", "D4": "The network", "K4": "Its loss"}.items():
             sheet.write(cell, heading, self.bold)
         values = {"η": training.learning_rate, **start.row()}
@@ -103,7 +107,7 @@ class _Sheets:
             self.write_input(sheet, row, 1, values[name], name[0])
         image = {"image_data": io.BytesIO(picture), "x_scale": 0.8, "y_scale": 0.8}
         sheet.insert_image("D5", "network.png", image)
-        loss = list(training.rows()[0]).index("E_total")
+        loss = NAMES.index("E_total")
         chart = self.line_chart(TRAINING, TOP, len(training.iterations), [loss])
         chart.set_size({"width": 410, "height": 270})
         sheet.insert_chart("K5", chart)
@@ -121,9 +125,9 @@ class _Sheets:
         self.write_correction(start, 36)
 
     def write_correction(self, start: Iteration, top: int) -> None:
-        """What the original's formulas for w1 to w4 give, beside what is right."""
+        """What the formulas for w1 to w4 give as the original printed them, and what is right."""
         note = (
-            "The original table prints the formulas for w1 to w4 without the parentheses around "
+            "The original printed the formulas for w1 to w4 without the parentheses around "
             "∂E1/∂a_h + ∂E2/∂a_h, so that a_h·(1 − a_h)·i multiplies the second term alone. "
             "In the first iteration the two give:"
         )
@@ -147,27 +151,25 @@ class _Sheets:
 
         `rate` refers to the learning rate; tables stand side by side, this one as number `block`.
         """
-        rows = training.rows()
-        names = list(rows[0])
-        left = block * (len(names) + 1)
-        starts = [n for n, name in enumerate(names) if name in GROUPS]
-        for first, end in zip(starts, [*starts[1:], len(names)], strict=True):
-            heading, colour = GROUPS[names[first]]
+        left = block * (len(NAMES) + 1)
+        starts = [n for n, name in enumerate(NAMES) if name in GROUPS]
+        for first, end in zip(starts, [*starts[1:], len(NAMES)], strict=True):
+            heading, colour = GROUPS[NAMES[first]]
             if heading:
                 sheet.merge_range(0, left + first, 0, left + end - 1, heading, self.column[colour])
             for column in range(first, end):
-                sheet.write(1, left + column, names[column], self.column[colour])
-        sheet.write_formula(0, left, f'="η = "&{rate}', self.bold, training.name)
-        sheet.set_column(left, left + names.index("E1") - 1, 11)
-        sheet.set_column(left + names.index("E1"), left + len(names) - 1, 14)
+                sheet.write(1, left + column, NAMES[column], self.column[colour])
+        sheet.write_formula(0, left, f'="η = "&{rate}', self.bold, training.label)
+        sheet.set_column(left, left + NAMES.index("E1") - 1, 11)
+        sheet.set_column(left + NAMES.index("E1"), left + len(NAMES) - 1, 14)
 
         above: dict[str, str] = {}
-        for number, row in enumerate(rows, start=TOP):
-            here = row_cells(names, number, left)
+        for number, row in enumerate(training.rows(), start=TOP):
+            here = row_cells(NAMES, number, left)
             for column, (name, value) in enumerate(row.items(), start=left):
-                style = self.small if "E" in name else self.number
-                style = self.count if name == "iteration" else style
                 formula = training_formula(name, here, above, rate)
+                style = self.style.get(name[0], self.number)
+                style = self.count if name == "iteration" else style
                 sheet.write_formula(number, column, formula, style, value)
             above = here
 
@@ -175,7 +177,8 @@ class _Sheets:
         """The loss with each learning rate, a column each, and charts of them."""
         sheet, rows = self.rates, len(comparison[0].iterations)
         sheet.write("A1", "The same network with other learning rates", self.title)
-        sheet.write("A2", "Change a yellow rate: its column and the charts follow.")
+        note = "Change a yellow rate: its column and the charts follow."
+        sheet.write("A2", f"{note} A loss of 0 stands as {FLOOR:.0E}, for the logarithmic chart.")
         sheet.write(RATES_ROW, 0, "learning rate", self.bold)
         sheet.write(RATES_ROW + 1, 0, "iteration", self.column["#FFFFFF"])
         sheet.set_column(0, len(comparison), 15)
@@ -183,13 +186,15 @@ class _Sheets:
             column = 1 + block
             self.write_input(sheet, RATES_ROW, column, training.learning_rate, "η")
             formula, style = f'="η = "&{rate_cell(block)}', self.column["#FCE4D6"]
-            sheet.write_formula(RATES_ROW + 1, column, formula, style, training.name)
-            names = list(training.rows()[0])
+            sheet.write_formula(RATES_ROW + 1, column, formula, style, training.label)
             for number, loss in enumerate(training.losses):
-                cells = row_cells(names, TOP + number, block * (len(names) + 1))
-                formula = f"={WORKINGS}!{cells['E_total']}"
-                sheet.write_formula(RATES_ROW + 2 + number, column, formula, self.small, loss)
-                sheet.write(RATES_ROW + 2 + number, 0, number, self.count)
+                row = RATES_ROW + 2 + number
+                cells = row_cells(NAMES, TOP + number, block * (len(NAMES) + 1))
+                formula = f"=MAX({WORKINGS}!{cells['E_total']},{FLOOR:.0E})"
+                sheet.write_formula(row, column, formula, self.error, max(loss, FLOOR))
+                if block == 0:
+                    formula = f"={WORKINGS}!{cells['iteration']}"
+                    sheet.write_formula(row, 0, formula, self.count, number)
         columns = range(1, 1 + len(comparison))
         for cell, title in (("J4", "Loss, linear axis"), ("J30", "Loss, logarithmic axis")):
             log = "logarithmic" in title
@@ -242,7 +247,7 @@ class _Sheets:
             chart.set_legend({"none": True})
         return chart
 
-    def set_up_pages(self, names: Sequence[str], blocks: int) -> None:
+    def set_up_pages(self, blocks: int) -> None:
         """Frozen headings, and what is printed on which paper."""
         for sheet in (self.network, self.training, self.rates, self.workings):
             sheet.set_landscape()
@@ -257,9 +262,9 @@ class _Sheets:
         self.network.fit_to_pages(1, 1)
         self.training.repeat_columns(0)
         self.training.set_print_scale(70)
-        self.training.set_v_pagebreaks([names.index("o1")])
+        self.training.set_v_pagebreaks([NAMES.index("o1")])
         self.workings.set_print_scale(38)  # a table a page
-        self.workings.set_v_pagebreaks([block * (len(names) + 1) for block in range(1, blocks)])
+        self.workings.set_v_pagebreaks([block * (len(NAMES) + 1) for block in range(1, blocks)])
         self.rates.freeze_panes(RATES_ROW + 2, 1)
         self.rates.print_area(0, 0, max(self.rates.dim_rowmax, 54), 22)  # with the charts
         self.rates.fit_to_pages(1, 0)

@@ -5,7 +5,6 @@ import io
 from pipeline.backprop import diagram, figures, rates, workbook
 from pipeline.backprop.network import (
     gradient_without_parentheses,
-    random_weights,
     train,
 )
 from pipeline.figures import save_figure
@@ -17,22 +16,21 @@ from pipeline.tracking import Part, background
 
 def run(params: Backprop) -> None:
     """Write tables, workbook and figures; the same params give the same bytes."""
-    weights = random_weights(params.seed) if params.weights == "random" else params.weights
-    start = (params.inputs, params.targets, weights)
+    start = params.start()
     training = train(*start, params.learning_rate, params.updates)
     long_run = train(*start, params.learning_rate, params.long_run)
     comparison = [train(*start, rate, params.updates) for rate in params.learning_rates]
     outcomes = rates.scan(*start, params.updates, params.long_run)
 
     write_csv(BACKPROP_HISTORY, training.rows())
-    losses = {other.name: other.losses for other in comparison}
+    losses = {other.label: other.losses for other in comparison}
     columns = {"iteration": range(params.updates + 1), **losses}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     write_csv(BACKPROP / "learning_rates.csv", rows)
     write_csv(BACKPROP / "learning_rate_scan.csv", [outcome._asdict() for outcome in outcomes])
     first = training.iterations[0]
     summary = {
-        "params": {**params.model_dump(mode="json"), "weights": weights},
+        "params": {**params.model_dump(mode="json"), "weights": start[2]},
         "first_loss": training.losses[0],
         "last_loss": training.losses[-1],
         "long_run_loss": long_run.losses[-1],
@@ -47,7 +45,7 @@ def run(params: Backprop) -> None:
         "learning_rates": figures.learning_rates(
             comparison, outcomes, params.updates, params.long_run
         ),
-        "network": diagram.network_diagram(first.row()),
+        "network": diagram.network_diagram(first.values()),
     }
     for name, figure in drawn.items():
         save_figure(figure, BACKPROP / f"{name}.png", BACKPROP / f"{name}.svg")

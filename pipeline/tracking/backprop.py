@@ -13,8 +13,8 @@ from pipeline.tracking.runs import fill, find_run, upload
 def publish_backprop(client: MlflowClient, experiment: str) -> None:
     """Give the run of what is in reports/backprop all that it lacks.
 
-    These files hold no time, so that they are the same on every run, and MLflow has one run for
-    all runs with the same outcome.
+    These files hold no time and no revision, so that they are the same on every run, and MLflow
+    has one run for all with the same outcome.
     """
     outcome = sha256(paths.BACKPROP_SUMMARY)
     run = find_run(client, experiment, outcome, "backprop", round(time.time() * 1000))

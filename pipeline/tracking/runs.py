@@ -13,7 +13,7 @@ from pipeline.files import sha256
 
 T = TypeVar("T")
 
-RUN_TAG = "pipeline.run_id"  # an MLflow run is found by the training that it shows
+RUN_TAG = "pipeline.run_id"  # an MLflow run is found by the id of what it shows
 FILES_TAG = "pipeline.files_sha256"  # what its artifacts were made from, set when all are there
 MOST_METRICS = 1000  # in one request, as the server has it
 
