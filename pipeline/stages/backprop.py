@@ -3,10 +3,7 @@
 import io
 
 from pipeline.backprop import diagram, figures, rates, workbook
-from pipeline.backprop.network import (
-    gradient_without_parentheses,
-    train,
-)
+from pipeline.backprop.network import gradient_without_parentheses, train
 from pipeline.figures import save_figure
 from pipeline.files import write_bytes, write_csv, write_json
 from pipeline.params import Backprop
