@@ -106,8 +106,9 @@ STEPS = (
 
 def network_diagram(values: Mapping[str, float] | None = None, width: float = 11) -> Figure:
     """The network, so many inches wide; with the values of a pass, if they are given."""
-    figure = Figure(figsize=(width, 0.33 * width))
-    draw_network(figure.subplots(), values or {})
+    figure = Figure(figsize=(width, 0.3 * width))
+    figure.set_layout_engine("none")
+    draw_network(figure.add_axes((0, 0, 1, 1)), values or {})
     return figure
 
 
@@ -118,8 +119,10 @@ def steps(training: Training) -> Figure:
     after = second.values()
     given = {name: known[name] for name in after if name[0] in "itw"}
     updated = {name: after[name] for name in given}
-    figure = Figure(figsize=(18, 14))
+    figure = Figure(figsize=(18, 13.5))
+    figure.set_layout_engine("none")
     panels = list(figure.subplots(3, 3).flat)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.97, wspace=0.03, hspace=0.06)
 
     question = "Which weights bring the outputs a_o nearer to the targets t?"
     _draw_step(panels[0], 1, Step("Given", question, " ".join(given), {}), given, {}, {})
@@ -158,7 +161,7 @@ def _draw_step(
         numbers = substitute(equation, lambda name: _number(known[name]))
         left, right = as_text(name, equation), as_text("", f"{numbers} = {results[name]:.4g}")
         lines.append(left + right if len(left + right) < 72 else f"{left}\n     {right}")
-    style: dict[str, Any] = {"va": "top", "in_layout": False, "linespacing": 1.4}
+    style: dict[str, Any] = {"va": "top", "linespacing": 1.4}
     axes.text(-0.5, -1.3, step.explanation, style="italic", **style)
     axes.text(-0.5, -2, "\n".join(lines), **style)
     axes.set_ylim(bottom=-7.2)
