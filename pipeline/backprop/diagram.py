@@ -121,8 +121,8 @@ def steps(training: Training) -> Figure:
     updated = {name: after[name] for name in given}
     figure = Figure(figsize=(18, 13.5))
     figure.set_layout_engine("none")
-    panels = list(figure.subplots(3, 3).flat)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.97, wspace=0.03, hspace=0.06)
+    margins = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.97, "wspace": 0.03}
+    panels = list(figure.subplots(3, 3, gridspec_kw={**margins, "hspace": 0.06}).flat)
 
     question = "Which weights bring the outputs a_o nearer to the targets t?"
     _draw_step(panels[0], 1, Step("Given", question, " ".join(given), {}), given, {}, {})
