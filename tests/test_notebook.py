@@ -1,12 +1,11 @@
 """The notebook in git is whole: run on the reports in git, and small."""
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, kept
 
 NOTEBOOK = PROJECT / "notebooks/walkthrough.ipynb"
 
@@ -26,11 +25,7 @@ def test_it_was_run_from_top_to_bottom_without_an_error(cells: list[dict[str, An
 
 
 def test_it_shows_the_model_that_is_released(cells: list[dict[str, Any]]) -> None:
-    command = ["git", "show", ":reports/evaluation/metrics.json"]
-    kept = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    if kept.returncode != 0:
-        pytest.skip("git does not know the reports here")
-    metrics = json.loads(kept.stdout)
+    metrics = json.loads(kept("reports/evaluation/metrics.json"))
     texts = [text for cell in cells for out in cell["outputs"] for text in out.get("text", [])]
     expected = f"{metrics['accuracy']:.2%} right, {metrics['mistakes']} of {metrics['images']:,}"
     assert f"{expected} wrong\n" in texts

@@ -9,18 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, kept
 
 README = (PROJECT / "README.md").read_text()
-
-
-def kept(path: str) -> str:
-    """A file as git keeps it (as staged): a run of one's own changes reports, not the README."""
-    command = ["git", "show", f":{path}"]
-    shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    if shown.returncode != 0:
-        pytest.skip(f"git does not know {path} here")
-    return shown.stdout
 
 
 def report(path: str) -> Any:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from safetensors.numpy import save
 
@@ -23,6 +24,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "evaluate": {"latency_calls": 20},
     "gate": {"min_accuracy": 0.9, "test_images": TEST},
 }
+
+
+def kept(path: str) -> str:
+    """A file as git keeps it (as staged): a run of one's own changes reports, not the README."""
+    command = ["git", "show", f":{path}"]
+    shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if shown.returncode != 0:
+        pytest.skip(f"git does not know {path} here")
+    return shown.stdout
 
 
 def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
