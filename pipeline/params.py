@@ -20,7 +20,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights
+from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights, rate_label
 from pipeline.errors import UserError
 from pipeline.mnist.recipe import Recipe
 
@@ -30,12 +30,16 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
-Input = Annotated[float, Field(ge=LIMITS["i"][0], le=LIMITS["i"][1])]
-Target = Annotated[float, Field(ge=LIMITS["t"][0], le=LIMITS["t"][1])]
-Weight = Annotated[float, Field(ge=LIMITS["w"][0], le=LIMITS["w"][1])]
-LearningRate = Annotated[float, Field(ge=LIMITS["η"][0], le=LIMITS["η"][1])]
 
 
+def _within(limits: tuple[float, float]) -> Any:
+    return Field(ge=limits[0], le=limits[1])
+
+
+Input = Annotated[float, _within(LIMITS["i"])]
+Target = Annotated[float, _within(LIMITS["t"])]
+Weight = Annotated[float, _within(LIMITS["w"])]
+LearningRate = Annotated[float, _within(LIMITS["η"])]
 EightWeights = Annotated[
     tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight],
     Field(strict=False),  # a list, as below
@@ -52,7 +56,7 @@ def _eight_or_random(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 
 def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len({f"{value:.15g}" for value in values}) < len(values):
+    if len(set(map(rate_label, values))) < len(values):
         raise ValueError("a value stands there twice")
     return values
 

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 import re
 import resource
 import subprocess
@@ -20,7 +19,7 @@ from pipeline.backprop.network import random_weights
 from pipeline.files import read_csv, read_json
 from pipeline.params import load_params
 from pipeline.stages import backprop
-from tests.workspace import PROJECT, kept, python, with_params
+from tests.workspace import PROJECT, UNTRACKED, kept, python, with_params
 
 BACKPROP = Path("reports/backprop")
 HISTORY = BACKPROP / "history.csv"
@@ -35,7 +34,6 @@ SECTION: dict[str, Any] = {  # whose results the original states
     "learning_rates": [0.1, 0.2, 0.5, 0.8, 1.0, 2.0],
 }
 SHORT: dict[str, Any] = {"updates": 1, "long_run": 1, "learning_rates": [1.0]}
-UNTRACKED = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
 COLUMNS = (
     "iteration,t1,t2,i1,i2,w1,w2,w3,w4,h1,a_h1,h2,a_h2,w5,w6,w7,w8,o1,a_o1,o2,a_o2,E1,E2,E_total,"
     "∂E/∂w1,∂E/∂w2,∂E/∂w3,∂E/∂w4,∂E/∂w5,∂E/∂w6,∂E/∂w7,∂E/∂w8"

@@ -1,9 +1,6 @@
 """The command line explains itself, and says what is wrong in one line."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, python
 
 # the table that the network is specified by: layer, output shape, parameters
 LAYERS = """
@@ -61,17 +58,6 @@ EXPLAINED = {
 }
 
 
-def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python on this project's code in a folder."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(PROJECT), "COLUMNS": "200"},
-    )
-
-
 def plain(text: str) -> str:
     """Text without colours, frames and line breaks."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
@@ -97,7 +83,7 @@ def test_help_says_what_a_command_does_reads_and_writes(command: str, option: st
 
 @pytest.mark.parametrize("arguments", [["--help"], []], ids=["--help", "nothing"])
 def test_help_lists_all_commands_with_a_line_each(tmp_path: Path, arguments: list[str]) -> None:
-    result = python("-m", "pipeline", *arguments, folder=tmp_path)
+    result = python(tmp_path, "-m", "pipeline", *arguments, COLUMNS="200")
     shown = result.stdout + result.stderr
     assert result.returncode == (0 if arguments else 2)
     assert "--debug" in shown
@@ -108,7 +94,7 @@ def test_help_lists_all_commands_with_a_line_each(tmp_path: Path, arguments: lis
 
 @pytest.mark.parametrize("wrong", [["relase"], ["gate", "--thoroughly"], ["predict"], ["--quiet"]])
 def test_what_is_not_understood_is_exit_status_2(tmp_path: Path, wrong: list[str]) -> None:
-    result = python("-m", "pipeline", *wrong, folder=tmp_path)
+    result = python(tmp_path, "-m", "pipeline", *wrong, COLUMNS="200")
     assert result.returncode == 2
     assert "Usage: python -m pipeline" in result.stderr
     assert "Traceback" not in result.stderr
@@ -116,7 +102,7 @@ def test_what_is_not_understood_is_exit_status_2(tmp_path: Path, wrong: list[str
 
 
 def test_summary_prints_the_layer_table(tmp_path: Path) -> None:
-    result = python("-m", "pipeline", "summary", folder=tmp_path)
+    result = python(tmp_path, "-m", "pipeline", "summary", COLUMNS="200")
     assert result.returncode == 0
     head, _, *rows = [line for line in result.stdout.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in (head, *rows)]
@@ -128,7 +114,7 @@ def test_summary_prints_the_layer_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["fetch", "gate", "release"])
 def test_without_params_a_stage_says_so_in_one_line(tmp_path: Path, stage: str) -> None:
-    result = python("-m", "pipeline", stage, folder=tmp_path)
+    result = python(tmp_path, "-m", "pipeline", stage, COLUMNS="200")
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: params.yaml is missing")
@@ -137,7 +123,7 @@ def test_without_params_a_stage_says_so_in_one_line(tmp_path: Path, stage: str) 
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    result = python("-m", "pipeline", "--debug", "gate", folder=tmp_path)
+    result = python(tmp_path, "-m", "pipeline", "--debug", "gate", COLUMNS="200")
     assert result.returncode != 0
     assert "Traceback" in result.stderr
     assert "params.yaml is missing" in result.stderr.splitlines()[-1]

@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import yaml
 from pipeline.errors import RefusedError
 from pipeline.params import Gate
 from pipeline.stages import gate
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, python
 
 Report = dict[str, Any]
 
@@ -271,16 +268,6 @@ def test_nothing_but_reports_and_params_decides(
     assert answers[0] == answers[1]
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on this project's code in the current folder."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    )
-
-
 def write_params() -> None:
     content = yaml.safe_load((PROJECT / "params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump(content | {"gate": PARAMS.model_dump()}))
@@ -289,7 +276,7 @@ def write_params() -> None:
 def test_a_refusal_is_exit_status_1_and_names_what_fails() -> None:
     write_params()
     write(changed({"test accuracy": 0.9939, "parameters": 20_000}))
-    result = python("-m", "pipeline", "gate")
+    result = python(Path(), "-m", "pipeline", "gate")
     assert result.returncode == 1
     assert Path("reports/gate.md").read_text() in result.stdout
     (line,) = result.stderr.splitlines()
@@ -307,7 +294,7 @@ def test_a_passed_gate_is_exit_status_0_and_needs_no_torch() -> None:
         "try: main()\n"
         "finally: print('loaded:', *sorted({'torch', 'onnxruntime', 'mlflow'} & {*sys.modules}))"
     )
-    result = python("-c", program)
+    result = python(Path(), "-c", program)
     assert result.returncode == 0
     assert result.stderr == ""
     assert Path("reports/gate.md").read_text() in result.stdout

@@ -1,9 +1,6 @@
 """params.yaml: every knob is known, and every wrong value is one clear error."""
 
-import os
 import re
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.params import load_params
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, python
 
 DEFAULTS: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "params.yaml").read_text())
 KNOBS = [(section, key) for section, knobs in DEFAULTS.items() for key in knobs]
@@ -254,25 +251,15 @@ def test_a_missing_file_is_named_with_the_folder_it_is_looked_for_in(
         load_params()
 
 
-def gate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *options, "gate"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_the_command_line_says_it_in_one_line_and_shows_more_with_debug(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(changed("gate", "min_accuracy", 99.4))
-    result = gate(tmp_path)
+    result = python(tmp_path, "-m", "pipeline", "gate")
     assert result.returncode == 2
     assert result.stdout == ""
     assert re.fullmatch(r"error: params\.yaml: gate\.min_accuracy: .+\n", result.stderr)
     assert sorted(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
 
-    detailed = gate(tmp_path, "--debug")
+    detailed = python(tmp_path, "-m", "pipeline", "--debug", "gate")
     assert detailed.returncode != 0
     assert "Traceback" in detailed.stderr
     assert "gate.min_accuracy" in detailed.stderr

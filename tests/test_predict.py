@@ -2,9 +2,7 @@
 
 import gzip
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from pipeline.mnist import idx
 from pipeline.serving.images import read_images
 from pipeline.serving.session import OnnxModel
 from tests.digits import make_digits
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, python
 
 Images = NDArray[np.uint8]
 
@@ -32,14 +30,8 @@ needs_model = pytest.mark.skipif(not MODEL.exists(), reason="models/ holds no re
 
 def predict(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run `python -m pipeline predict` with the released model in a folder."""
-    command = [sys.executable, "-m", "pipeline", "predict", "--model", MODEL, *arguments]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    )
+    words = ["predict", "--model", *map(str, [MODEL, *arguments])]
+    return python(folder, "-m", "pipeline", *words)
 
 
 @pytest.fixture(scope="module")
@@ -337,12 +329,6 @@ def test_serving_needs_no_torch(tmp_path: Path) -> None:
         "try: main()\n"
         "finally: print('loaded:', *sorted({'torch', 'mlflow', 'onnx'} & {*sys.modules}))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    )
+    result = python(tmp_path, "-c", program)
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1].split() == ["loaded:"]

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from tests.digits import make_digits, write_mirror
 
 PROJECT = Path(__file__).parents[1]
+UNTRACKED = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
 TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
@@ -37,11 +38,10 @@ def kept(path: str) -> str:
 
 def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the project's code in a folder that has none, without MLflow."""
-    code = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | code | variables,
+        env=UNTRACKED | variables,
         capture_output=True,
         text=True,
     )

@@ -1,5 +1,6 @@
 """A network of two inputs, two hidden and two output neurons, trained by hand-derived gradients.
 
-`network` holds the equations, `rates` compares learning rates, `workbook` is the same network as a
-live spreadsheet, `figures` draws it. No torch here.
+`network` has the equations as code, `equations` as text; `rates` tries learning rates; `diagram`
+and `figures` draw; `workbook` is the network as a live spreadsheet, with `cells` for its formulas.
+No torch here.
 """

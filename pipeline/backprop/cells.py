@@ -29,7 +29,7 @@ INPUT_ROWS = {name: row for row, name in enumerate(INPUTS, start=4)}
 COMPUTED = equations.FORWARD | equations.OUTPUT_LAYER | equations.HIDDEN_LAYER
 NAMES = ("iteration", *COLUMNS)  # of the columns of a training
 TOP = 2  # row of a training's first iteration, below two of headings
-RATES_ROW = 3  # of the learning rates in their sheet, where the losses begin two rows below
+RATES_TOP = 5  # row of the first losses in the sheet of learning rates, two below the rates
 
 
 def training_formula(
@@ -61,6 +61,11 @@ def input_cell(name: str) -> str:
     return f"{NETWORK}!{xl_rowcol_to_cell(INPUT_ROWS[name], 1, row_abs=True, col_abs=True)}"
 
 
+def table_left(block: int) -> int:
+    """The first column of a table of iterations; tables stand side by side, a column apart."""
+    return block * (len(NAMES) + 1)
+
+
 def rate_cell(block: int) -> str:
     """An absolute reference to a learning rate of the comparison."""
-    return f"'{RATES}'!{xl_rowcol_to_cell(RATES_ROW, 1 + block, row_abs=True, col_abs=True)}"
+    return f"'{RATES}'!{xl_rowcol_to_cell(RATES_TOP - 2, 1 + block, row_abs=True, col_abs=True)}"

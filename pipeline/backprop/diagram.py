@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
 from pipeline.backprop import equations
-from pipeline.backprop.equations import FORWARD, as_text, substitute
+from pipeline.backprop.equations import as_text, substitute
 from pipeline.backprop.network import Training
 from pipeline.figures import Figure
 
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 def _forward(*names: str) -> dict[str, str]:
-    return {name: FORWARD[name] for name in names}
+    return {name: equations.FORWARD[name] for name in names}
 
 
 STEPS = (
@@ -192,17 +192,19 @@ def draw_network(
             "shrinkB": 0,
         }
         axes.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-        level = y0 == y1  # else two edges cross in the middle
-        along, aside = (0.5, 0.1 if y0 else -0.1) if level else (0.3, 0)
+        if y0 == y1:  # beside the edge, in the middle
+            along, aside, side, ground = 0.5, 0.1 if y0 else -0.1, "bottom" if y0 else "top", "none"
+        else:  # on it, but not in the middle, where two cross
+            along, aside, side, ground = 0.3, 0, "center", "white"
         axes.text(
             x0 + along * (x1 - x0),
             y0 + along * (y1 - y0) + aside,
             _label(name, values if lit or colour != BACK else {}),
             ha="center",
-            va={0: "center", 0.1: "bottom", -0.1: "top"}[aside],
+            va=side,
             fontsize=fontsize,
             color="black" if lit else IDLE,
-            bbox={"facecolor": "none" if level else "white", "edgecolor": "none", "pad": 0.6},
+            bbox={"facecolor": ground, "edgecolor": "none", "pad": 0.6},
         )
     for name, (x, y) in NODES.items():
         lit = name in active

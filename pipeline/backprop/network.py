@@ -104,7 +104,7 @@ class Training(NamedTuple):
     @property
     def label(self) -> str:
         """What tells it from trainings with other learning rates."""
-        return f"η = {self.learning_rate:.15g}"
+        return rate_label(self.learning_rate)
 
     @property
     def losses(self) -> list[float]:
@@ -114,6 +114,11 @@ class Training(NamedTuple):
     def rows(self) -> list[dict[str, float]]:
         """The table of iterations, in which each row begins with its number."""
         return [{"iteration": n, **it.row()} for n, it in enumerate(self.iterations)]
+
+
+def rate_label(learning_rate: float) -> str:
+    """A learning rate as spreadsheets write it, with 15 digits."""
+    return f"η = {learning_rate:.15g}"
 
 
 def sigmoid(x: float) -> float:

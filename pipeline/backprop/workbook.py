@@ -19,7 +19,7 @@ from pipeline.backprop.cells import (
     NAMES,
     NETWORK,
     RATES,
-    RATES_ROW,
+    RATES_TOP,
     TOP,
     TRAINING,
     WORKINGS,
@@ -27,6 +27,7 @@ from pipeline.backprop.cells import (
     input_cell,
     rate_cell,
     row_cells,
+    table_left,
     training_formula,
 )
 from pipeline.backprop.equations import as_text
@@ -149,9 +150,9 @@ class _Sheets:
     ) -> None:
         """A table of iterations, each computed from the one above.
 
-        `rate` refers to the learning rate; tables stand side by side, this one as number `block`.
+        `rate` refers to the learning rate; of several tables on a sheet this is number `block`.
         """
-        left = block * (len(NAMES) + 1)
+        left = table_left(block)
         starts = [n for n, name in enumerate(NAMES) if name in GROUPS]
         for first, end in zip(starts, [*starts[1:], len(NAMES)], strict=True):
             heading, colour = GROUPS[NAMES[first]]
@@ -179,17 +180,17 @@ class _Sheets:
         sheet.write("A1", "The same network with other learning rates", self.title)
         note = "Change a yellow rate: its column and the charts follow."
         sheet.write("A2", f"{note} A loss of 0 stands as {FLOOR:.0E}, for the logarithmic chart.")
-        sheet.write(RATES_ROW, 0, "learning rate", self.bold)
-        sheet.write(RATES_ROW + 1, 0, "iteration", self.column["#FFFFFF"])
+        sheet.write(RATES_TOP - 2, 0, "learning rate", self.bold)
+        sheet.write(RATES_TOP - 1, 0, "iteration", self.column["#FFFFFF"])
         sheet.set_column(0, len(comparison), 15)
         for block, training in enumerate(comparison):
             column = 1 + block
-            self.write_input(sheet, RATES_ROW, column, training.learning_rate, "η")
+            self.write_input(sheet, RATES_TOP - 2, column, training.learning_rate, "η")
             formula, style = f'="η = "&{rate_cell(block)}', self.column["#FCE4D6"]
-            sheet.write_formula(RATES_ROW + 1, column, formula, style, training.label)
+            sheet.write_formula(RATES_TOP - 1, column, formula, style, training.label)
             for number, loss in enumerate(training.losses):
-                row = RATES_ROW + 2 + number
-                cells = row_cells(NAMES, TOP + number, block * (len(NAMES) + 1))
+                row = RATES_TOP + number
+                cells = row_cells(NAMES, TOP + number, table_left(block))
                 formula = f"=MAX({WORKINGS}!{cells['E_total']},{FLOOR:.0E})"
                 sheet.write_formula(row, column, formula, self.error, max(loss, FLOOR))
                 if block == 0:
@@ -198,7 +199,7 @@ class _Sheets:
         columns = range(1, 1 + len(comparison))
         for cell, title in (("J4", "Loss, linear axis"), ("J30", "Loss, logarithmic axis")):
             log = "logarithmic" in title
-            chart = self.line_chart(RATES, RATES_ROW + 2, rows, columns, title=title, log=log)
+            chart = self.line_chart(RATES, RATES_TOP, rows, columns, title=title, log=log)
             chart.set_size({"width": 820, "height": 480})
             sheet.insert_chart(cell, chart)
 
@@ -264,7 +265,7 @@ class _Sheets:
         self.training.set_print_scale(70)
         self.training.set_v_pagebreaks([NAMES.index("o1")])
         self.workings.set_print_scale(38)  # a table a page
-        self.workings.set_v_pagebreaks([block * (len(NAMES) + 1) for block in range(1, blocks)])
-        self.rates.freeze_panes(RATES_ROW + 2, 1)
+        self.workings.set_v_pagebreaks([table_left(block) for block in range(1, blocks)])
+        self.rates.freeze_panes(RATES_TOP, 1)
         self.rates.print_area(0, 0, max(self.rates.dim_rowmax, 54), 22)  # with the charts
         self.rates.fit_to_pages(1, 0)
