@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint lock smoke mlflow notebook clean
+.PHONY: help repro test lint lock smoke mlflow prefect notebook clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,15 @@ smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folde
 mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000
 	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
 
+prefect: export PREFECT_API_URL = http://127.0.0.1:4200/api
+prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a worker for deployments
+	@set -m; prefect server start & server=$$!; set +m; trap 'kill $$server' EXIT; \
+	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server || exit 1; done; \
+	prefect work-pool create --overwrite --type process local && \
+	prefect work-pool create --overwrite --type docker containers && \
+	prefect --no-prompt deploy --all && \
+	prefect worker start --pool local
+
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \
 	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
@@ -38,7 +47,7 @@ lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml
 	  --upgrade --quiet --output-file requirements.txt
 
 clean: ## remove all that the pipeline made except models/ and reports/
-	rm -rf data artifacts dvc_plots mlflow.db mlartifacts .dvc/cache .dvc/tmp
+	rm -rf data artifacts dvc_plots mlflow.db mlartifacts .prefect .dvc/cache .dvc/tmp
 
 # pip brings uv, itself from the lock; uv does the rest, in a tenth of the time
 $(INSTALLED): requirements.txt

@@ -6,14 +6,17 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Never
 
 import typer
 
+from pipeline import environment, workspace
 from pipeline.errors import RefusedError, UserError
-from pipeline.params import load_params
+from pipeline.params import Params, load_params
 from pipeline.tracking import Part
 
 app = typer.Typer(
@@ -35,8 +38,22 @@ def options(
         os.environ["PIPELINE_DEBUG"] = "1"
 
 
-@app.command(rich_help_panel=STAGES)
-def backprop() -> None:
+def stage(run: Callable[[Params], None]) -> Callable[[Params], None]:
+    """Make a stage's command, which holds the workspace while it runs, unless a flow run does."""
+
+    def command() -> None:
+        params = load_params()
+        with ExitStack() as stack:
+            if environment.flow_run() is None:
+                stack.enter_context(workspace.held(f"`python -m pipeline {run.__name__}`"))
+            run(params)
+
+    app.command(run.__name__, help=run.__doc__, rich_help_panel=STAGES)(command)
+    return run
+
+
+@stage
+def backprop(params: Params) -> None:
     """Train a 2-2-2 network by hand-derived gradients and explain it.
 
     Needs no data and no torch. Writes every number of every iteration, figures and a spreadsheet
@@ -44,11 +61,11 @@ def backprop() -> None:
     """
     from pipeline.stages import backprop
 
-    backprop.run(load_params().backprop)
+    backprop.run(params.backprop)
 
 
-@app.command(rich_help_panel=STAGES)
-def fetch() -> None:
+@stage
+def fetch(params: Params) -> None:
     """Get the four MNIST files into data/raw.
 
     The mirrors in params.yaml, fetch.mirrors, are tried in order: folders and http(s) addresses.
@@ -56,11 +73,11 @@ def fetch() -> None:
     """
     from pipeline.stages import fetch
 
-    fetch.run(load_params().fetch)
+    fetch.run(params.fetch)
 
 
-@app.command(rich_help_panel=STAGES)
-def prepare() -> None:
+@stage
+def prepare(params: Params) -> None:
     """Check the files of data/raw and decode them.
 
     Writes data/train.safetensors and data/test.safetensors (uint8 images N x 28 x 28 and labels
@@ -68,11 +85,11 @@ def prepare() -> None:
     """
     from pipeline.stages import prepare
 
-    prepare.run(load_params().prepare)
+    prepare.run(params.prepare)
 
 
-@app.command(rich_help_panel=STAGES)
-def train() -> None:
+@stage
+def train(params: Params) -> None:
     """Train the network on data/train.safetensors alone.
 
     Killed at any moment, it goes on after the last finished epoch when it is started again, and
@@ -80,22 +97,22 @@ def train() -> None:
     """
     from pipeline.stages import train
 
-    train.run(load_params().train)
+    train.run(params.train)
 
 
-@app.command(rich_help_panel=STAGES)
-def export() -> None:
+@stage
+def export(params: Params) -> None:
     """Export the weights to ONNX and compare with torch.
 
     Writes artifacts/model.onnx, which takes raw uint8 images, and reports/export.json.
     """
     from pipeline.stages import export
 
-    export.run(load_params().export)
+    export.run(params.export)
 
 
-@app.command(rich_help_panel=STAGES)
-def evaluate() -> None:
+@stage
+def evaluate(params: Params) -> None:
     """Measure the exported file on the test set with ONNX Runtime.
 
     Writes metrics, speed, curves, confusion matrix and misclassified digits to
@@ -103,22 +120,22 @@ def evaluate() -> None:
     """
     from pipeline.stages import evaluate
 
-    evaluate.run(load_params().evaluate)
+    evaluate.run(params.evaluate)
 
 
-@app.command(rich_help_panel=STAGES)
-def gate() -> None:
+@stage
+def gate(params: Params) -> None:
     """Judge the reports by the criteria in params.yaml, gate.
 
     Exit status 1 if any criterion fails; the table goes to reports/gate.md.
     """
     from pipeline.stages import gate
 
-    gate.run(load_params().gate)
+    gate.run(params.gate)
 
 
-@app.command(rich_help_panel=STAGES)
-def release() -> None:
+@stage
+def release(params: Params) -> None:
     """Put what passed the gate into models/ and register it in MLflow.
 
     Exit status 1, and nothing changed, if the gate refused it or if the released model is
@@ -126,7 +143,7 @@ def release() -> None:
     """
     from pipeline.stages import release
 
-    release.run(load_params())
+    release.run(params)
 
 
 @app.command(rich_help_panel=OTHERS)
@@ -141,6 +158,37 @@ def summary() -> None:
     rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_table(network)]
     print(tabulate(rows, headers, "github", disable_numparse=True, colalign=["right"] * 3))
     print(f"\nTotal params: {count_parameters(network):,}")
+
+
+@app.command(rich_help_panel=OTHERS)
+def flow(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Stages to bring up to date; all, if none is named.", metavar="[STAGE]..."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Run them even if nothing has changed.")
+    ] = False,
+    set_params: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-param",
+            "-S",
+            metavar="KEY=VALUE",
+            help="A value for params.yaml, where it stays, as train.epochs=2; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Run the stages as a Prefect flow.
+
+    Each stage is a task that DVC runs, or finds up to date, as `dvc repro` does. The runs are kept
+    in .prefect; `make prefect` shows them. With PREFECT_API_URL set, that server has them.
+    """
+    from pipeline import flow
+
+    flow.run(targets or [], force=force, set_params=set_params or [])
 
 
 @app.command(rich_help_panel=OTHERS)

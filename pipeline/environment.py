@@ -1,5 +1,6 @@
-"""What a result was made on and from: hardware, library versions, git revision."""
+"""What a result was made on, from and by: hardware, library versions, git revision, flow run."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -8,6 +9,7 @@ from pathlib import Path
 import psutil
 
 LIBRARIES = ["torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"]
+FLOW_RUN_ID, FLOW_RUN_URL = "PIPELINE_FLOW_RUN_ID", "PIPELINE_FLOW_RUN_URL"  # set by a flow run
 CODE = ["pipeline", "dvc.yaml", "params.yaml", "requirements.txt"]
 
 
@@ -40,6 +42,13 @@ def git_revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}-dirty" if changed else commit
+
+
+def flow_run() -> dict[str, str] | None:
+    """The id and the address of the flow run that this process belongs to, if it does to one."""
+    if FLOW_RUN_ID not in os.environ:
+        return None
+    return {"id": os.environ[FLOW_RUN_ID], "url": os.environ[FLOW_RUN_URL]}
 
 
 def _git(*arguments: str) -> str:

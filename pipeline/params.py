@@ -30,6 +30,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
+TimeOut = Annotated[float, Field(gt=0)]
 
 
 def _within(limits: tuple[float, float]) -> Any:
@@ -69,7 +70,7 @@ class Section(BaseModel):
 
 class Fetch(Section):
     mirrors: list[str] = Field(min_length=1)
-    timeout: Annotated[float, Field(gt=0)]
+    timeout: TimeOut
     retries: Count
     backoff: Seconds
     files: dict[str, Sha256] = Field(min_length=1)
@@ -130,6 +131,13 @@ class Release(Section):
     significance: Fraction
 
 
+class Flow(Section):
+    retries: dict[str, Annotated[int, Field(ge=0, le=20)]]
+    retry_delay: Seconds
+    timeouts: dict[str, TimeOut]
+    timeout: TimeOut
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -141,17 +149,24 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     release: Release
+    flow: Flow
 
 
 def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. UserError names every bad key, or what else is wrong."""
     try:
-        # as JSON, in which a strict list may become a tuple; a date is a text
-        content = json.dumps(YAML(typ="safe", pure=True).load(path), default=str)
+        return parse_params(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise UserError(
             f"{path} is missing in {Path.cwd().name}/; run from the folder that holds it"
         ) from error
+
+
+def parse_params(text: str | bytes, path: Path = PARAMS) -> Params:
+    """Check what params.yaml says, or would say; UserError as of `load_params`."""
+    try:
+        # as JSON, in which a strict list may become a tuple; a date is a text
+        content = json.dumps(YAML(typ="safe", pure=True).load(text), default=str)
     except (YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     try:

@@ -39,3 +39,5 @@ MODEL_CARD = RELEASES / "MODEL_CARD.md"
 CHECKSUMS = RELEASES / "SHA256SUMS"
 
 TRACKING_LOCK = Path("artifacts/track.lock")
+TRACKED = Path("artifacts/mlflow.json")  # where MLflow shows what is here
+WORKSPACE_LOCK = Path("artifacts/workspace.lock")

@@ -24,7 +24,7 @@ def run(params: Gate) -> None:
     background.publish()
     if not verdict["passed"]:
         failed = [
-            f"{c['name']} is {_short(c['measured'])}, required {_required(c)}"
+            f"{c['name']} is {_short(c['measured'])}, required {_required(c)}{_by_how_much(c)}"
             for c in verdict["criteria"]
             if not c["passed"]
         ]
@@ -116,6 +116,13 @@ def _criterion(name: str, measured: Any, relation: str, threshold: Any, passed: 
         "threshold": _plain(threshold),
         "passed": passed,
     }
+
+
+def _by_how_much(criterion: Criterion) -> str:
+    measured, threshold = criterion["measured"], criterion["threshold"]
+    if criterion["relation"] == "=" or not _is_number(measured):
+        return ""
+    return f" ({_short(abs(measured - threshold))} too {'low' if measured < threshold else 'high'})"
 
 
 def _required(criterion: Criterion) -> str:

@@ -119,6 +119,7 @@ def write_reports(checkpoint: Checkpoint, *, finished: bool = False) -> None:
         "started": checkpoint.started,
         "seconds": round(sum(row["seconds"] for row in checkpoint.history), 1),
         "git_revision": environment.git_revision(),
+        "flow_run": environment.flow_run(),
         **checkpoint.identity,
         "final": checkpoint.history[-1] if checkpoint.history else None,
         "weights_sha256": sha256(WEIGHTS) if finished else None,

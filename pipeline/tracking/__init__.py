@@ -2,7 +2,8 @@
 
 `publisher` compares a server with the files and adds what is missing, so it may run at any time,
 any number of times, against any server, one that was away during training too. `background` runs
-it beside a stage. Nothing outside this folder knows MLflow.
+it beside a stage; `links` knows where MLflow shows what is here. Nothing outside this folder knows
+MLflow.
 """
 
 import os

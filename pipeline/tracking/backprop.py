@@ -3,18 +3,18 @@
 import time
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 
-from pipeline import paths
+from pipeline import environment, paths
 from pipeline.files import read_csv, read_json, sha256
-from pipeline.tracking.runs import fill, find_run, upload
+from pipeline.tracking.runs import fill, find_run, flow_tags, upload
 
 
-def publish_backprop(client: MlflowClient, experiment: str) -> None:
+def publish_backprop(client: MlflowClient, experiment: str) -> Run:
     """Give the run of what is in reports/backprop all that it lacks.
 
-    These files hold no time and no revision, so that they are the same on every run, and MLflow
-    has one run for all with the same outcome.
+    These files hold no time, revision or flow run, so that they are the same on every run, and
+    MLflow has one run for all with the same outcome; its flow run is the last that made them.
     """
     outcome = sha256(paths.BACKPROP_SUMMARY)
     run = find_run(client, experiment, outcome, "backprop", round(time.time() * 1000))
@@ -28,8 +28,10 @@ def publish_backprop(client: MlflowClient, experiment: str) -> None:
         "mlflow.source.name": "python -m pipeline backprop",
         "mlflow.note.content": "A 2-2-2 sigmoid network, trained by hand-derived gradients: the "
         f"loss goes from {summary['first_loss']:.6g} to {summary['last_loss']:.6g}.",
+        **flow_tags(environment.flow_run()),
     }
     fill(client, run, summary["params"], metrics, tags)
     upload(client, run, sorted(path for path in paths.BACKPROP.iterdir() if path.is_file()))
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
+    return run

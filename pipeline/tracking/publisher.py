@@ -10,9 +10,10 @@ from pathlib import Path
 import filelock
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from pipeline import paths
-from pipeline.tracking import Part
+from pipeline.tracking import Part, links
 from pipeline.tracking.backprop import publish_backprop
 from pipeline.tracking.registry import publish_release
 from pipeline.tracking.training import publish_training
@@ -33,11 +34,14 @@ def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) ->
     with filelock.FileLock(paths.TRACKING_LOCK, timeout=60):
         client = MlflowClient()
         if Part.TRAINING in parts and paths.SUMMARY.exists():
-            publish_training(client, _experiment(client, EXPERIMENT), training=training)
+            run = publish_training(client, _experiment(client, EXPERIMENT), training=training)
+            links.note(Part.TRAINING, _path(run))
         if Part.RELEASE in parts and paths.RELEASED_MODEL.exists():
-            publish_release(client, _experiment(client, EXPERIMENT))
+            model = publish_release(client, _experiment(client, EXPERIMENT))
+            links.note(Part.RELEASE, f"models/{model.name}/versions/{model.version}")
         if Part.BACKPROP in parts and paths.BACKPROP_SUMMARY.exists():
-            publish_backprop(client, _experiment(client, BACKPROP_EXPERIMENT))
+            run = publish_backprop(client, _experiment(client, BACKPROP_EXPERIMENT))
+            links.note(Part.BACKPROP, _path(run))
 
 
 def training_goes_on() -> bool:
@@ -79,6 +83,10 @@ def describe(error: Exception) -> str:
     """The failure of a server in one line."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"MLflow at {mlflow.get_tracking_uri()}: {reason[:300]}"
+
+
+def _path(run: Run) -> str:
+    return f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

@@ -23,7 +23,7 @@ ALIAS = "champion"
 MODEL_TAG = "sha256"  # a model version is found by the file that it holds
 
 
-def publish_release(client: MlflowClient, experiment: str) -> None:
+def publish_release(client: MlflowClient, experiment: str) -> ModelVersion:
     """Register the model in models/, unless it is, and let the alias point to it."""
     digest = sha256(paths.RELEASED_MODEL)
     try:
@@ -51,6 +51,7 @@ def publish_release(client: MlflowClient, experiment: str) -> None:
     )
     if client.get_registered_model(MODEL_NAME).aliases.get(ALIAS) != version.version:
         client.set_registered_model_alias(MODEL_NAME, ALIAS, version.version)
+    return version
 
 
 def _logged_model(client: MlflowClient, experiment: str, digest: str) -> LoggedModel:

@@ -73,6 +73,11 @@ def fill(
         client.log_batch(run_id, params=missing_params, tags=missing_tags)
 
 
+def flow_tags(flow_run: Mapping[str, str] | None) -> dict[str, str]:
+    """The tags that lead from an MLflow run to the flow run that made what it shows."""
+    return {f"prefect.flow_run.{name}": value for name, value in (flow_run or {}).items()}
+
+
 def upload(client: MlflowClient, run: Run, files: Sequence[Path]) -> None:
     """Make these files its artifacts, under their paths, unless they are."""
     listing = "".join(f"{sha256(path)}  {path.as_posix()}\n" for path in files)

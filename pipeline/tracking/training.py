@@ -10,7 +10,7 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Run
 
 from pipeline import paths
 from pipeline.files import read_csv, read_json
-from pipeline.tracking.runs import fill, find_run, upload
+from pipeline.tracking.runs import fill, find_run, flow_tags, upload
 
 
 def _seconds(moment: str) -> float:
@@ -23,7 +23,7 @@ def find_training(client: MlflowClient, experiment: str, run_id: str, started: s
     return find_run(client, experiment, run_id, "train", round(_seconds(started) * 1000))
 
 
-def publish_training(client: MlflowClient, experiment: str, *, training: bool) -> None:
+def publish_training(client: MlflowClient, experiment: str, *, training: bool) -> Run:
     """Give the run of the training in reports/ all that it lacks; `training`: it still goes on."""
     summary = read_json(paths.SUMMARY)
     run = find_training(client, experiment, summary["run_id"], summary["started"])
@@ -37,6 +37,7 @@ def publish_training(client: MlflowClient, experiment: str, *, training: bool) -
         **{f"hardware.{name}": str(value) for name, value in summary["hardware"].items()},
         **{f"version.{name}": value for name, value in summary["versions"].items()},
         **{name: str(summary[name]) for name in ("device", "precision", "threads")},
+        **flow_tags(summary["flow_run"]),
     }
     if summary["weights_sha256"]:
         tags["weights_sha256"] = summary["weights_sha256"]
@@ -52,6 +53,7 @@ def publish_training(client: MlflowClient, experiment: str, *, training: bool) -
     if not training:
         upload(client, run, _files(evaluated=evaluated, judged=judged))
     _set_status(client, run, summary, training=training)
+    return run
 
 
 def _made_from(summary: dict[str, Any]) -> tuple[bool, bool]:

@@ -1,0 +1,77 @@
+"""The DAG of dvc.yaml, as DVC has it: its stages, their order, and the command that runs one.
+
+Nothing else knows DVC. What it says of a stage that it runs, it says on standard output.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml, the stages it needs, and those of its outputs that are for people."""
+
+    name: str
+    needs: tuple[str, ...]
+    texts: tuple[Path, ...]  # Markdown
+    metrics: tuple[Path, ...]  # JSON that dvc.yaml lists under metrics
+    images: tuple[Path, ...]  # PNG that dvc.yaml lists under plots
+
+
+def plan(targets: Sequence[str] = ()) -> list[Stage]:
+    """The stages that `dvc repro TARGETS` looks at (no target: all), in its order.
+
+    UserError if dvc.yaml is missing or wrong, or has no such stage.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    try:
+        with Repo() as repo:
+            graph = get_active_graph(repo.index.graph)
+            stages = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+            listed = {
+                kind: {Path(*key) for key in keys.get("repo", ())}
+                for kind, keys in (
+                    ("metrics", repo.index.metric_keys),
+                    ("plots", repo.index.plot_keys),
+                )
+            }
+    except DvcException as error:
+        raise UserError(f"dvc.yaml: {error}") from error
+
+    def describe(stage: Any) -> Stage:
+        outputs = [Path(out.def_path) for out in stage.outs]
+        return Stage(
+            stage.addressing,
+            tuple(needed.addressing for needed in graph.successors(stage)),
+            texts=tuple(path for path in outputs if path.suffix == ".md"),
+            metrics=tuple(p for p in outputs if p in listed["metrics"] and p.suffix == ".json"),
+            images=tuple(p for p in outputs if p in listed["plots"] and p.suffix == ".png"),
+        )
+
+    return [describe(stage) for stage in stages]
+
+
+def repro_command(stage: str, *, force: bool) -> list[str]:
+    """What runs this stage alone, if anything that it depends on has changed, or if forced."""
+    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock"]
+    return [*dvc, "repro", "--single-item", *(["--force"] if force else []), stage]
+
+
+def ran(stage: str, output: Sequence[str]) -> bool:
+    """Whether DVC, which said this, has run the stage rather than found its outputs up to date."""
+    return f"Running stage '{stage}':" in output
+
+
+def exit_status(output: Sequence[str]) -> int | None:
+    """The exit status of the stage's command, if DVC says here that it failed."""
+    found = re.search(r", exited with (\d+)$", output[-1]) if output else None
+    return int(found[1]) if found else None

@@ -1,0 +1,96 @@
+"""A command that ends when its starter does: python -m pipeline.supervisor COMMAND...
+
+The starter holds the other end of standard input. However it lets go, killed outright too, the
+input ends here, and with it every process of the command's group: by SIGTERM, or else by SIGKILL.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import psutil
+
+GRACE = 10.0  # seconds to end by themselves after SIGTERM
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    holding: int,
+    on_line: Callable[[str], object],
+) -> int:
+    """The exit status of a command, run in a process group of its own.
+
+    Each line that it writes, errors too, goes to `on_line`. If that raises, or a signal's handler
+    does, the group is stopped and the exception goes on. The file descriptor `holding`, a lock's,
+    stays open until the group has ended, also if this process is killed before.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.supervisor", *command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=[holding],
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            on_line(line.rstrip())
+        return process.wait()
+    finally:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def main() -> None:
+    """Run the command in the arguments and exit with its status."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the others of the group
+    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    threading.Thread(target=_end_group_with_input, daemon=True).start()
+    status = command.wait()
+    _end_group()  # what the command has left behind
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+def _end_group_with_input() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    _end_group()
+
+
+def _end_group() -> None:
+    os.killpg(0, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while (others := _others()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in others:
+        process.kill()
+
+
+def _others() -> list[psutil.Process]:
+    """The living processes of this group but this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.pid != os.getpid()
+                and os.getpgid(process.pid) == os.getpgrp()
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(process)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Where MLflow shows what is here: noted by the publisher, for whoever wants to point to it."""
+
+import os
+
+from pipeline import paths
+from pipeline.files import read_json, sha256, write_json
+from pipeline.tracking import Part
+
+HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
+
+
+def note(part: Part, path: str) -> None:
+    """Remember that what is here of this part is now shown at this path of MLflow's pages."""
+    server = os.environ["MLFLOW_TRACKING_URI"]
+    address = server.rstrip("/") if server.startswith(("http://", "https://")) else HERE
+    noted = read_json(paths.TRACKED) if paths.TRACKED.exists() else {}
+    write_json(
+        paths.TRACKED, noted | {part: {"of": _identity(part), "address": f"{address}/#/{path}"}}
+    )
+
+
+def addresses() -> dict[str, str]:
+    """The address of each part that is published as it is here now."""
+    noted = read_json(paths.TRACKED) if paths.TRACKED.exists() else {}
+    return {part: at["address"] for part, at in noted.items() if at["of"] == _identity(Part(part))}
+
+
+def _identity(part: Part) -> str | None:
+    """What tells this one from others of its kind; None if there is none here."""
+    match part:
+        case Part.BACKPROP:
+            return sha256(paths.BACKPROP_SUMMARY) if paths.BACKPROP_SUMMARY.exists() else None
+        case Part.TRAINING:
+            return str(read_json(paths.SUMMARY)["run_id"]) if paths.SUMMARY.exists() else None
+        case Part.RELEASE:
+            return sha256(paths.RELEASED_MODEL) if paths.RELEASED_MODEL.exists() else None
