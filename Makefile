@@ -34,7 +34,7 @@ prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a 
 	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server || exit 1; done; \
 	prefect work-pool create --overwrite --type process local && \
 	prefect work-pool create --overwrite --type docker containers && \
-	prefect --no-prompt deploy --all && \
+	prefect deploy --all && \
 	prefect worker start --pool local
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro

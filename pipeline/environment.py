@@ -46,7 +46,7 @@ def git_revision() -> str:
 
 def flow_run() -> dict[str, str] | None:
     """The id and the address of the flow run that this process belongs to, if it does to one."""
-    if FLOW_RUN_ID not in os.environ:
+    if not {FLOW_RUN_ID, FLOW_RUN_URL} <= os.environ.keys():
         return None
     return {"id": os.environ[FLOW_RUN_ID], "url": os.environ[FLOW_RUN_URL]}
 

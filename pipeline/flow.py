@@ -19,13 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect import artifacts, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
@@ -80,7 +74,7 @@ def mnist_release(
     logger = get_run_logger()
     stages = dag.plan(targets or [])
     settings = parse_params(overridden(set_params or [])).flow
-    check_names({*settings.retries, *settings.timeouts})
+    dag.plan([*settings.retries, *settings.timeouts])  # there are such stages
     _stop_with_the_worker()
     states: dict[str, State[Any]] = {}
     with workspace.held(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
@@ -102,7 +96,7 @@ def mnist_release(
                 return_state=True,
             )
     for part, link in links.addresses().items():
-        create_link_artifact(link, key=f"mlflow-{part}", description=f"{part} in MLflow")
+        artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=f"{part} in MLflow")
     return conclude(states)
 
 
@@ -110,11 +104,14 @@ def run(targets: list[str], *, force: bool, set_params: list[str]) -> None:
     """Run the flow here and now. RefusedError or UserError if it ends other than well."""
     # Ctrl-C is for the flow run; a server that is started for it lives on, to record how it ended
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    get_client(sync_client=True)
+    client = get_client(sync_client=True)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if problem := client.api_healthcheck():
+        raise UserError(f"no Prefect server at {client.api_url}: {problem}")
     state = mnist_release(targets, force, set_params, return_state=True)
     if not state.is_completed():
-        raise (RefusedError if state.name == REFUSED else UserError)(state.message)
+        message = (state.message or "").rpartition("UserError: ")[2]  # raised before any stage
+        raise (RefusedError if state.name == REFUSED else UserError)(message)
 
 
 @task(cache_policy=NO_CACHE)
@@ -132,8 +129,8 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
 
     def on_line(line: str) -> None:
         said.append(line)
-        serious = re.match("error|warning", line, re.IGNORECASE)
-        level = logging.getLevelNamesMapping()[serious[0].upper()] if serious else logging.INFO
+        serious = re.match("(error|warning):", line, re.IGNORECASE)
+        level = logging.getLevelNamesMapping()[serious[1].upper()] if serious else logging.INFO
         logger.log(level, line)
 
     command = dag.repro_command(stage.name, force=force)
@@ -153,13 +150,13 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
 def show_results(stage: dag.Stage, *, images: bool) -> None:
     """Make artifacts of what a stage has written for people; images are large, so not each time."""
     for path in filter(Path.exists, stage.texts):
-        create_markdown_artifact(path.read_text(), key=_key(path), description=str(path))
+        artifacts.create_markdown_artifact(path.read_text(), key=_key(path), description=str(path))
     for path in filter(Path.exists, stage.metrics):
         rows = [{"metric": name, "value": value} for name, value in read_json(path).items()]
-        create_table_artifact(rows, key=_key(path), description=str(path))
+        artifacts.create_table_artifact(rows, key=_key(path), description=str(path))
     for path in filter(Path.exists, stage.images if images else ()):
         inline = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        create_image_artifact(inline, key=_key(path), description=str(path))
+        artifacts.create_image_artifact(inline, key=_key(path), description=str(path))
 
 
 def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
@@ -176,13 +173,6 @@ def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
         accuracy = read_json(METRICS)["accuracy"]
         return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
     return Completed(message=f"run: {', '.join(run) or 'none'}; the others are up to date")
-
-
-def check_names(names: set[str]) -> None:
-    """UserError if params.yaml, flow, names a stage that is not in dvc.yaml."""
-    unknown = names - {stage.name for stage in dag.plan()}
-    if unknown:
-        raise UserError(f"params.yaml: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}")
 
 
 def address(run_id: object) -> str:

@@ -35,7 +35,7 @@ def overridden(overrides: Sequence[str], path: Path = PARAMS) -> str:
             place = place.get(section) if isinstance(place, dict) else None
         if not isinstance(place, dict) or key not in place:
             raise UserError(f"{text!r}: {path} has no {override.key_or_group}")
-        place[key] = _in_one_line(override.value())
+        place[key] = _styled(override.value())
     changed = StringIO()
     yaml.dump(content, changed)
     try:
@@ -56,8 +56,9 @@ def _parse(text: str) -> Override:
     return override
 
 
-def _in_one_line(value: Any) -> Any:
-    if isinstance(value, list):
+def _styled(value: Any) -> Any:
+    """Numbers in one line; texts a line each, for not every parser takes an address in brackets."""
+    if isinstance(value, list) and not any(isinstance(item, str) for item in value):
         value = CommentedSeq(value)
         value.fa.set_flow_style()
     return value

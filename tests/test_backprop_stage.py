@@ -22,6 +22,7 @@ from pipeline.stages import backprop
 from tests.workspace import PROJECT, UNTRACKED, kept, python, with_params
 
 BACKPROP = Path("reports/backprop")
+LOCK = Path("artifacts/workspace.lock")  # held while the stage runs
 HISTORY = BACKPROP / "history.csv"
 SECTION: dict[str, Any] = {  # whose results the original states
     "inputs": [0.05, 0.1],
@@ -55,11 +56,11 @@ def workplace(folder: Path, **changes: Any) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file below a folder but params.yaml, hidden and temporary ones too."""
+    """The SHA-256 of each file below a folder but params.yaml and the lock; hidden ones too."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "params.yaml"
+        if path.is_file() and path not in (folder / "params.yaml", folder / LOCK)
     }
 
 
@@ -84,9 +85,10 @@ def test_it_writes_what_dvc_expects_and_nothing_else(finished: Path) -> None:
 def test_another_run_without_the_other_libraries_gives_the_same_bytes(
     finished: Path, tmp_path: Path
 ) -> None:
-    """Seconds later, in another time zone, with other hashes; else dvc.lock would never rest."""
+    """Later, in another time zone and a flow run, with other hashes; else dvc.lock never rests."""
     folder = workplace(tmp_path)
     variables = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"}
+    variables |= {"PIPELINE_FLOW_RUN_ID": "0199-4a", "PIPELINE_FLOW_RUN_URL": "http://prefect/4a"}
     result = python(folder, "-c", WITHOUT_THE_REST, "backprop", **variables)
     assert result.returncode == 0, result.stderr
     assert digests(folder) == digests(finished)
@@ -185,16 +187,19 @@ def test_a_full_disk_is_named_and_leaves_whole_files_alone(
 
 
 @pytest.mark.parametrize("obstacle", ["a file", "a link to nowhere"])
-def test_where_no_folder_can_be_made_one_line_says_so(obstacle: str, tmp_path: Path) -> None:
-    reports = workplace(tmp_path) / "reports"
+@pytest.mark.parametrize("name", ["artifacts", "reports"])
+def test_where_no_folder_can_be_made_one_line_says_so(
+    name: str, obstacle: str, tmp_path: Path
+) -> None:
+    place = workplace(tmp_path) / name
     if obstacle == "a file":
-        reports.write_text("mine")
+        place.write_text("mine")
     else:
-        reports.symlink_to("nowhere")
+        place.symlink_to("nowhere")
     result = python(tmp_path, "-m", "pipeline", "backprop")
     assert result.returncode == 2
-    assert re.fullmatch(r"error: [^\n]+: reports[^\n]*\n", result.stderr)
-    assert sorted(tmp_path.iterdir()) == [tmp_path / "params.yaml", reports]
+    assert re.fullmatch(rf"error: [^\n]+: {name}[^\n]*\n", result.stderr)
+    assert digests(tmp_path).keys() == ({name} if obstacle == "a file" else set())
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,10 @@ EXPLAINED = {
     "gate": ["params.yaml", "Exit status 1", "reports/gate.md"],
     "release": ["models/", "MLflow", "Exit status 1"],
     "summary": ["layer table"],
+    "flow": [
+        *("[STAGE]...", "stages", "`dvc repro`", "--force", "--set-param", "KEY=VALUE"),
+        *("train.epochs=2", ".prefect", "`make prefect`", "PREFECT_API_URL"),
+    ],
     "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "--follow"],
     "predict": ["PNG", "JPEG", "IDX", "28 x 28", "--normalise", "--json", "--model"],
 }
@@ -63,11 +67,11 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
-def test_commands_are_the_stages_of_the_dag_and_three_more() -> None:
+def test_commands_are_the_stages_of_the_dag_and_four_more() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
-    assert list(group.commands) == [*stages, "summary", "track", "predict"]
+    assert list(group.commands) == [*stages, "summary", "flow", "track", "predict"]
     assert all(stage["cmd"] == f"python -m pipeline {name}" for name, stage in stages.items())
 
 
@@ -90,9 +94,14 @@ def test_help_lists_all_commands_with_a_line_each(tmp_path: Path, arguments: lis
     for command in EXPLAINED:
         (line,) = re.findall(rf"^│ {command} +(.*?) *│$", shown, re.MULTILINE)
         assert len(line.split()) >= 4
+    _, others = shown.split("─ Other commands ─")
+    assert re.findall(r"^│ (\w+)", others, re.MULTILINE) == ["summary", "flow", "track", "predict"]
 
 
-@pytest.mark.parametrize("wrong", [["relase"], ["gate", "--thoroughly"], ["predict"], ["--quiet"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["relase"], ["gate", "--thoroughly"], ["flow", "--thoroughly"], ["predict"], ["--quiet"]],
+)
 def test_what_is_not_understood_is_exit_status_2(tmp_path: Path, wrong: list[str]) -> None:
     result = python(tmp_path, "-m", "pipeline", *wrong, COLUMNS="200")
     assert result.returncode == 2

@@ -1,13 +1,22 @@
-"""The whole DAG under DVC, on the small digit set in a scratch folder."""
+"""The whole DAG under DVC, on the small digit set in a scratch folder; what a flow sees of it."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline import dag
+from pipeline.errors import UserError
 from tests.workspace import Workspace
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+DVC = [sys.executable, "-m", "dvc"]
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 
 
@@ -113,3 +122,182 @@ def test_it_names_a_bad_parameter_and_runs_nothing(workspace: Workspace) -> None
     result = workspace.run("dvc", "repro")
     assert result.returncode != 0
     assert "error: params.yaml: gate.min_accuracy: " in result.stderr
+
+
+@pytest.mark.parametrize("targets", [[], ["export"], ["gate", "backprop"]])
+def test_a_flow_plans_what_dvc_repro_goes_through_in_its_order(
+    targets: list[str], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.path)
+    shown = workspace.run("dvc", "repro", "--dry", "--force", *targets)
+    assert shown.returncode == 0, shown.stderr
+    order = re.findall("^Running stage '(.+)':$", shown.stdout, re.MULTILINE)
+    assert [stage.name for stage in dag.plan(targets)] == order
+    assert targets == [] or set(order) < set(STAGES)
+
+
+def test_a_flow_knows_the_arrows_that_dvc_shows(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.path)
+    shown = workspace.run("dvc", "dag", "--dot").stdout
+    plan = dag.plan()
+    arrows = {(needed, stage.name) for stage in plan for needed in stage.needs}
+    assert arrows == set(re.findall('^"([^"]+)" -> "([^"]+)";$', shown, re.MULTILINE))
+    assert {stage.name for stage in plan} == set(re.findall('^"([^"]+)";$', shown, re.MULTILINE))
+
+
+def test_a_flow_shows_the_reports_that_are_for_people(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.path)
+    plan = {stage.name: stage for stage in dag.plan()}
+    assert plan["gate"].texts == (Path("reports/gate.md"),)
+    assert plan["evaluate"].metrics == (
+        Path("reports/evaluation/metrics.json"),
+        Path("reports/evaluation/speed.json"),
+    )
+    assert Path("reports/evaluation/confusion.png") in plan["evaluate"].images
+    for stage in plan.values():
+        for path in (*stage.texts, *stage.metrics, *stage.images):
+            assert path.is_file()
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder under DVC, without a stage."""
+    folder = tmp_path_factory.mktemp("empty")
+    subprocess.run([*DVC, "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    subprocess.run([*DVC, "config", "core.analytics", "false"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def folder(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, a copy of it."""
+    shutil.copytree(empty, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def lines_of(command: list[str]) -> tuple[int, list[str]]:
+    """Exit status of a command and the lines that it writes, errors too, as a flow sees them."""
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return result.returncode, result.stdout.splitlines()
+
+
+def write_stages(folder: Path, **stages: object) -> None:
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+
+
+def copying(source: str, target: str) -> dict[str, object]:
+    """A stage that copies a file."""
+    return {"cmd": f"cp {source} {target}", "deps": [source], "outs": [target]}
+
+
+def test_a_frozen_stage_needs_nothing_as_in_dvc(folder: Path) -> None:
+    (folder / "a").touch()
+    b, c, d = copying("a", "b"), copying("b", "c"), copying("c", "d")
+    write_stages(folder, d=d, c=c, b=b)
+    subprocess.run([*DVC, "repro", "--quiet"], check=True)
+    write_stages(folder, d=d, c=c | {"frozen": True}, b=b)
+    _, said = lines_of([*DVC, "repro", "--dry", "--force", "d"])
+    assert not dag.ran("b", said)
+    assert dag.ran("d", said)
+    plan = dag.plan(["d"])
+    assert [(stage.name, stage.needs) for stage in plan] == [("c", ()), ("d", ("c",))]
+    assert {stage.name for stage in dag.plan()} == {"b", "c", "d"}
+
+
+def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -> None:
+    write_stages(
+        folder,
+        summary={
+            "cmd": "touch text.md notes.txt metrics.json other.json plot.png other.png curve.csv",
+            "outs": ["text.md", "notes.txt", "other.json", "other.png"],
+            "metrics": ["metrics.json"],
+            "plots": ["plot.png", "curve.csv"],
+        },
+    )
+    (stage,) = dag.plan()
+    assert stage.texts == (Path("text.md"),)
+    assert stage.metrics == (Path("metrics.json"),)
+    assert stage.images == (Path("plot.png"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "targets", "said"),
+    [
+        (None, [], "does not exist"),
+        (None, ["a"], "does not exist"),
+        ("stages: {a: {cmd: echo}}", ["trian"], "'trian'"),
+        ("stages: {a: {cmd: echo}}", ["a", "trian"], "'trian'"),
+        ("stages: {a: {cmd: [", [], "corrupt"),
+        (b"stages: \xff", [], "utf-8"),
+        ("stages: 3", [], "validation failed"),
+        ("stages: {a: {outs: [b]}}", [], "validation failed"),
+        ("stages: {a: {cmd: echo, colour: red}}", [], "validation failed"),
+        ("stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: x, deps: [q], outs: [p]}}", [], "b"),
+    ],
+)
+def test_a_dag_that_is_missing_or_wrong_is_an_error_that_says_so(
+    text: str | bytes | None, targets: list[str], said: str, folder: Path
+) -> None:
+    if text is not None:
+        (folder / "dvc.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError, match=rf"^dvc\.yaml: .*{said}.*$"):
+        dag.plan(targets)
+
+
+def test_outside_of_dvc_there_is_no_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_stages(tmp_path, a={"cmd": "echo"})
+    with pytest.raises(UserError, match="DVC repository"):
+        dag.plan()
+
+
+def test_a_flow_tells_a_stage_that_ran_from_one_that_need_not(folder: Path) -> None:
+    (folder / "a").write_text("first")
+    write_stages(folder, ab=copying("a", "b"), b=copying("b", "c"))
+
+    def runs(stage: str, *, force: bool = False) -> bool:
+        status, said = lines_of(dag.repro_command(stage, force=force))
+        assert status == 0, said
+        assert dag.exit_status(said) is None
+        return dag.ran(stage, said)
+
+    assert runs("ab")
+    assert not runs("ab")
+    assert runs("ab", force=True)
+    assert runs("b")
+    (folder / "a").write_text("second")
+    assert not runs("b")  # alone, without what it depends on
+    assert runs("ab")
+    assert runs("b")
+    assert (folder / "c").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("exit 3", 3),
+        ("echo done, exited with 4; exit 1", 1),
+        ("kill -KILL $$", None),
+        ("command-that-is-not-there", 127),
+    ],
+)
+def test_a_flow_learns_how_a_stage_failed(command: str, status: int | None, folder: Path) -> None:
+    write_stages(folder, fails={"cmd": command})
+    returncode, said = lines_of(dag.repro_command("fails", force=False))
+    assert returncode != 0
+    assert dag.ran("fails", said)
+    assert dag.exit_status(said) == status
+
+
+def test_no_output_is_no_exit_status_and_an_unknown_stage_did_not_run(folder: Path) -> None:
+    assert dag.exit_status([]) is None
+    write_stages(folder, a={"cmd": "exit 3"})
+    returncode, said = lines_of(dag.repro_command("trian", force=False))
+    assert returncode != 0
+    assert not dag.ran("trian", said)
+    assert dag.exit_status(said) is None

@@ -285,6 +285,46 @@ def test_a_refusal_is_exit_status_1_and_names_what_fails() -> None:
     assert "model bytes" not in line
 
 
+@pytest.mark.parametrize(
+    ("criterion", "value", "said"),
+    [
+        ("test accuracy", 0.98, "0.98, required ≥ 0.994 (0.014 too low)"),
+        ("test accuracy", 0, "0, required ≥ 0.994 (0.994 too low)"),
+        ("test accuracy", 0.99399, "0.994, required ≥ 0.994 (1e-05 too low)"),  # and not by 0
+        ("test accuracy", 99.4, "99.4, required ≥ 0.994 (98.41 too high)"),
+        ("logit difference to torch", 0.0015, "0.0015, required ≤ 0.001 (0.0005 too high)"),
+        ("other predictions than torch", 3, "3, required ≤ 2 (1 too high)"),
+        ("model bytes", 285_463, "285,463, required ≤ 200,000 (85,463 too high)"),
+        ("test accuracy", None, "missing, required ≥ 0.994"),
+        ("test accuracy", math.nan, "nan, required ≥ 0.994"),
+        ("test accuracy", "0.98", "0.98, required ≥ 0.994"),
+        ("model bytes", None, "missing, required ≤ 200,000"),
+        ("model bytes", math.inf, "inf, required ≤ 200,000"),
+        ("parameters", 20_000, "20,000, required = 19,210"),
+        ("test images", 9_999, "9,999, required = 10,000"),
+        ("test set SHA-256", "c" * 64, "cccccccccccc…, required = aaaaaaaaaaaa…"),
+    ],
+)
+def test_a_refusal_says_by_how_much_where_that_can_be_said(
+    criterion: str, value: Any, said: str
+) -> None:
+    write(changed({criterion: value}))
+    with pytest.raises(RefusedError) as refusal:
+        gate.run(PARAMS)
+    assert str(refusal.value) == f"the gate refuses the model: {criterion} is {said}"
+
+
+def test_a_refusal_says_of_each_criterion_that_fails_by_how_much() -> None:
+    write(changed({"test accuracy": 0.98, "parameters": 20_000, "model bytes": 285_463}))
+    with pytest.raises(RefusedError) as refusal:
+        gate.run(PARAMS)
+    assert str(refusal.value) == (
+        "the gate refuses the model: test accuracy is 0.98, required ≥ 0.994 (0.014 too low); "
+        "parameters is 20,000, required = 19,210; "
+        "model bytes is 285,463, required ≤ 200,000 (85,463 too high)"
+    )
+
+
 def test_a_passed_gate_is_exit_status_0_and_needs_no_torch() -> None:
     write_params()
     write()

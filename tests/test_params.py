@@ -48,7 +48,7 @@ def test_every_knob_of_the_project_is_taken_as_it_is_written() -> None:
 
 def test_sections_stages_and_modules_have_the_same_names() -> None:
     modules = {path.stem for path in (PROJECT / "pipeline" / "stages").glob("[a-z]*.py")}
-    assert list(DEFAULTS) == list(STAGES)
+    assert list(DEFAULTS) == [*STAGES, "flow"]
     assert modules == STAGES.keys()
 
 
@@ -56,8 +56,14 @@ def test_sections_stages_and_modules_have_the_same_names() -> None:
 def test_a_stage_runs_its_command_and_depends_on_its_own_section(stage: str) -> None:
     assert STAGES[stage]["cmd"] == f"python -m pipeline {stage}"
     # what is released tells all that it was made with, in which the network of backprop has no part
-    made_with = [section for section in DEFAULTS if section != "backprop"]
+    made_with = [section for section in STAGES if section != "backprop"]
     assert STAGES[stage]["params"] == (made_with if stage == "release" else [stage])
+
+
+def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
+    depended_on = {name for stage in STAGES.values() for name in stage["params"] + stage["deps"]}
+    assert "train" in depended_on
+    assert depended_on & {"flow", "params.yaml"} == set()
 
 
 @pytest.mark.parametrize(("section", "key"), KNOBS)
@@ -88,7 +94,7 @@ def test_an_unknown_section_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("section", "key"), KNOBS)
-@pytest.mark.parametrize("value", [None, [], {"of": 1}])
+@pytest.mark.parametrize("value", [None, [], {"of": []}])
 def test_an_ill_typed_value_is_named(value: Any, section: str, key: str, tmp_path: Path) -> None:
     assert f"{section}.{key}" in complaint(tmp_path, changed(section, key, value))
 
@@ -175,6 +181,20 @@ def test_a_number_must_be_a_finite_number_and_not_negative(
         ("release", "allow_regression", "no"),
         ("release", "allow_regression", 0),
         ("release", "significance", 5),
+        ("flow", "retries", 2),
+        ("flow", "retries", {"fetch": -1}),
+        ("flow", "retries", {"fetch": 21}),
+        ("flow", "retries", {"fetch": 1.5}),
+        ("flow", "retries", {"fetch": "2"}),
+        ("flow", "retries", {"fetch": True}),
+        ("flow", "retries", {"fetch": 2, "train": None}),
+        ("flow", "timeouts", 60.0),
+        ("flow", "timeouts", {"train": 0}),
+        ("flow", "timeouts", {"train": -1.0}),
+        ("flow", "timeouts", {"train": float("nan")}),
+        ("flow", "timeouts", {"train": float("inf")}),
+        ("flow", "timeouts", {"train": "12h"}),
+        ("flow", "timeout", 0),
     ],
 )
 def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_path: Path) -> None:
@@ -184,24 +204,31 @@ def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("section", "key", "value"),
     [
-        ("inputs", [10, -10]),
-        ("targets", [0, 1]),
-        ("weights", [-10, 10, 0, 1, 0.5, 1e-300, -1, 2]),
-        ("weights", "random"),
-        ("learning_rate", 1e-6),
-        ("learning_rate", 100),
-        ("learning_rates", [100]),
-        ("updates", 1000),
-        ("long_run", 67),
-        ("long_run", 10_000),
+        ("backprop", "inputs", [10, -10]),
+        ("backprop", "targets", [0, 1]),
+        ("backprop", "weights", [-10, 10, 0, 1, 0.5, 1e-300, -1, 2]),
+        ("backprop", "weights", "random"),
+        ("backprop", "learning_rate", 1e-6),
+        ("backprop", "learning_rate", 100),
+        ("backprop", "learning_rates", [100]),
+        ("backprop", "updates", 1000),
+        ("backprop", "long_run", 67),
+        ("backprop", "long_run", 10_000),
+        ("flow", "retries", {}),
+        ("flow", "retries", {"fetch": 0, "train": 20}),
+        ("flow", "retry_delay", 0),
+        ("flow", "timeouts", {}),
+        ("flow", "timeouts", {"backprop": 0.5, "train": 604_800}),
     ],
 )
-def test_backprop_may_go_to_the_ends_of_its_ranges(key: str, value: Any, tmp_path: Path) -> None:
+def test_a_value_may_go_to_the_ends_of_its_range(
+    section: str, key: str, value: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(changed("backprop", key, value))
-    assert load_params(path).model_dump(mode="json")["backprop"][key] == value
+    path.write_text(changed(section, key, value))
+    assert load_params(path).model_dump(mode="json")[section][key] == value
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"(folder)"
         for path in folder.rglob("*")
-        if not {".git", ".dvc", "__pycache__"} & set(path.parts)
+        if not {".git", ".dvc", "__pycache__", "workspace.lock"} & set(path.parts)
     }
 
 
@@ -185,7 +185,7 @@ def test_provenance_says_from_what_the_model_was_made(workspace: Workspace) -> N
     assert {"data/train.safetensors", "requirements.txt", "reports/gate.json"} <= set(found)
     assert found == {name: workspace.sha256(name) for name in found}
     params = yaml.safe_load((workspace.path / "params.yaml").read_text())
-    del params["backprop"]  # which has no part in the model
+    del params["backprop"], params["flow"]  # which have no part in the model
     assert definition["externalParameters"]["params"] == params
 
 

@@ -4,14 +4,12 @@ import copy
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +21,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from pipeline.files import read_csv, read_json
+from pipeline.tracking import links
+from tests.servers import free_port, wait_until
 from tests.workspace import Workspace
 
 if TYPE_CHECKING:  # slow to import, so only the tests themselves do
@@ -33,6 +33,8 @@ EPOCHS = 8
 HISTORY = "reports/train/history.csv"
 PER_EPOCH = [HISTORY, "reports/train/system.csv", "reports/evaluation/curves.csv"]
 MISSED = "run `python -m pipeline track` later"
+LINKS = "artifacts/mlflow.json"
+FLOW_RUN = {"id": "0199-4a", "url": "http://127.0.0.1:4200/runs/flow-run/0199-4a"}
 
 
 class Server:
@@ -103,6 +105,10 @@ class Server:
         history = self.client.get_metric_history(run.info.run_id, metric)
         return sorted((point.step, point.value) for point in history)
 
+    def page(self, run: "Run") -> str:
+        """The address at which MLflow shows a run to people."""
+        return f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
     def artifacts(self, run: "Run", folder: str | None = None) -> set[str]:
         """The paths of a run's artifacts."""
         entries = self.client.list_artifacts(run.info.run_id, folder)
@@ -156,6 +162,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Worksp
     workspace.environment["MLFLOW_TRACKING_URI"] = server.url
     workspace.set_params(
         {
+            "backprop": {"updates": 400},  # more metrics than fit in one request
             "train": {"epochs": EPOCHS, "batch_size": 20, "validation_size": 1200},
             "gate": {"min_accuracy": 0.5},
         }
@@ -267,16 +274,112 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
 
 
 def test_tracking_again_changes_nothing(released: Workspace, server: Server) -> None:
-    before = server.content()
+    before = server.content(), links_in(released)
     track(released)
-    assert server.content() == before
+    assert (server.content(), links_in(released)) == before
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_links_lead_to_what_the_server_shows(
+    released: Workspace, server: Server, copy_of: Copy, ending: str
+) -> None:
+    workspace = copy_of(released, MLFLOW_TRACKING_URI=server.url + ending)
+    (workspace.path / LINKS).unlink()
+    track(workspace)
+    (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
+    assert links_in(workspace) == {
+        "training": server.page(server.run()),
+        "release": f"{server.url}/#/models/mnist-cnn/versions/{version.version}",
+    }
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_a_browser_opens_what_the_links_lead_to(
+    released: Workspace, server: Server, tmp_path: Path
+) -> None:
+    name = server.run().info.run_name  # on its own page, and on that of the model as its source
+
+    def shown(address: str) -> str:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+        command = ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", address]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+    for link in links_in(released).values():
+        assert name in shown(link)
+    assert name not in shown(server.page(server.run()) + "0")
+
+
+def test_a_link_is_given_to_nothing_but_what_was_published(
+    released: Workspace, copy_of: Copy
+) -> None:
+    workspace = copy_of(released)
+    assert MISSED not in workspace.pipeline("backprop").stderr
+    known = links_in(workspace)
+    assert known.keys() == {"backprop", "training", "release"}
+    for part, name, old, new in (
+        ("backprop", "reports/backprop/summary.json", b'"first_loss": 0', b'"first_loss": 1'),
+        ("training", "reports/train/summary.json", b'"run_id": "', b'"run_id": "f'),
+        ("release", "models/mnist-cnn.onnx", b"logits", b"LOGITS"),
+    ):
+        path = workspace.path / name
+        content = path.read_bytes()
+        others = {other: link for other, link in known.items() if other != part}
+        path.unlink()
+        assert links_in(workspace) == others
+        path.write_bytes(content.replace(old, new))
+        assert links_in(workspace) == others
+        path.write_bytes(content)
+        assert links_in(workspace) == known
+
+
+def test_a_link_to_a_training_stays_while_it_is_the_same_training(
+    released: Workspace, copy_of: Copy
+) -> None:
+    """Its summary changes with each epoch."""
+    workspace = copy_of(released)
+    path = workspace.path / "reports/train/summary.json"
+    path.write_text(path.read_text().replace('"status": "finished"', '"status": "unfinished"'))
+    assert read_json(path)["status"] == "unfinished"
+    assert links_in(workspace)["training"] == links_in(released)["training"]
+
+
+def test_a_training_leads_to_its_flow_run_also_when_it_is_published_after_it(
+    released: Workspace, prepared: Workspace, server: Server, copy_of: Copy
+) -> None:
+    workspace = copy_of(prepared, MLFLOW_EXPERIMENT_NAME="in a flow run", **in_flow_run(FLOW_RUN))
+    workspace.set_params({"train": {"epochs": 1}})
+    assert MISSED not in workspace.pipeline("train").stderr
+    assert flow_run(server.run("in a flow run")) == FLOW_RUN
+    later = copy_of(prepared, MLFLOW_EXPERIMENT_NAME="after it")
+    shutil.copytree(workspace.path / "reports", later.path / "reports", dirs_exist_ok=True)
+    track(later)
+    assert flow_run(server.run("after it")) == FLOW_RUN
+    another = copy_of(later, **in_flow_run({"id": "0199-4b", "url": "http://prefect/4b"}))
+    track(another)  # as its gate does
+    assert flow_run(server.run("after it")) == FLOW_RUN
+    assert flow_run(server.run()) == {}  # started by hand
+
+
+def test_a_backprop_run_leads_to_the_flow_run_that_published_it_last(
+    prepared: Workspace, server: Server, copy_of: Copy
+) -> None:
+    """One run for all with the same outcome."""
+    workspace = copy_of(prepared)
+    assert MISSED not in workspace.pipeline("backprop").stderr
+    assert flow_run(server.run("back-propagation")) == {}
+    for command, made_by in (
+        (["backprop"], FLOW_RUN),
+        (["track", "backprop"], {"id": "0199-4b", "url": "http://prefect/4b"}),
+    ):
+        variables = workspace.environment | in_flow_run(made_by)
+        assert MISSED not in workspace.pipeline(*command, env=variables).stderr
+        assert flow_run(server.run("back-propagation")) == made_by
 
 
 def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
     prepared: Workspace, server: Server, copy_of: Copy
 ) -> None:
     workspace = copy_of(prepared)
-    workspace.set_params({"backprop": {"updates": 400}})  # more metrics than fit in one request
     assert MISSED not in workspace.pipeline("backprop").stderr
     run = server.run("back-propagation")
     assert run.info.status == "FINISHED"
@@ -289,6 +392,7 @@ def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
         "outs"
     ]
     assert server.artifacts(run) == {path for output in outputs for path in output}
+    assert links_in(workspace) == {"backprop": server.page(run)}
     before = server.content()
     assert MISSED not in workspace.pipeline("backprop").stderr
     assert server.content() == before
@@ -299,6 +403,8 @@ def test_the_backprop_stage_needs_no_server(prepared: Workspace, copy_of: Copy) 
         workspace = copy_of(prepared, MLFLOW_TRACKING_URI=nobody)
         ends_well_but_untracked(start(workspace, "backprop"))
     assert (workspace.path / "reports/backprop/BackPropagation.xlsx").exists()
+    assert links_in(workspace) == {}
+    assert not (workspace.path / LINKS).exists()
 
 
 def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
@@ -335,6 +441,7 @@ def test_a_killed_training_is_shown_as_it_is_and_goes_on_as_the_same_run(
         wait_until(lambda: server.runs("killed") and shown() == losses)
         track(workspace)
         assert server.run("killed").info.status == "RUNNING"
+        assert links_in(workspace)["training"] == server.page(server.run("killed"))
         training.kill()
         training.communicate(timeout=120)  # waits for the follower, too, which has the same pipe
     assert server.run("killed").info.status == "KILLED"
@@ -387,6 +494,12 @@ def test_a_new_store_gets_the_release(released: Workspace, copy_of: Copy, report
     assert run.info.status == "FINISHED"
     assert client.get_model_version_by_alias("mnist-cnn", "champion").run_id == run.info.run_id
     assert list(workspace.path.glob("mlartifacts/**/model.onnx"))
+    shown = "http://127.0.0.1:5000/#/"  # by `make mlflow`
+    expected = {"release": f"{shown}models/mnist-cnn/versions/1"}
+    if reports != "alone":
+        page = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        expected["training"] = f"{shown}{page}"
+    assert links_in(workspace) == expected
 
 
 def test_a_wrong_server_stops_neither_training_nor_release(
@@ -398,6 +511,8 @@ def test_a_wrong_server_stops_neither_training_nor_release(
         training = start(trained, "train")
         ends_well_but_untracked(start(copy_of(released, MLFLOW_TRACKING_URI=broken), "release"))
         ends_well_but_untracked(training)
+    known = links_in(released)
+    assert links_in(trained) == {"release": known["release"]}  # no longer to the old training
 
 
 @pytest.mark.parametrize("status", [200, 500, None], ids=["a web page", "errors", "nobody"])
@@ -425,6 +540,24 @@ def ends_well_but_untracked(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors
     assert errors.count(MISSED) == 1
     assert "Traceback" not in errors
+
+
+def links_in(workspace: Workspace) -> dict[str, str]:
+    """Where MLflow shows what is in the workspace, by part."""
+    with chdir(workspace.path):
+        return links.addresses()
+
+
+def in_flow_run(flow_run: dict[str, str]) -> dict[str, str]:
+    """The variables with which this flow run runs its stages."""
+    return {f"PIPELINE_FLOW_RUN_{name.upper()}": value for name, value in flow_run.items()}
+
+
+def flow_run(run: "Run") -> dict[str, str]:
+    """The flow run to which a run's tags lead."""
+    prefix = "prefect.flow_run."
+    tags = run.data.tags.items()
+    return {name.removeprefix(prefix): value for name, value in tags if name.startswith(prefix)}
 
 
 def track(workspace: Workspace) -> None:
@@ -517,15 +650,3 @@ def forgetful(server: Server) -> Iterator[str]:
 
     with web_server(answer) as url:
         yield url
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])

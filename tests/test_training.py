@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -250,17 +251,44 @@ def test_killed_and_stopped_four_times_it_ends_in_the_same_weights(
     assert not RESUME.exists()
 
 
-def test_a_second_training_in_the_folder_is_refused(workspace: Workspace, folder: Path) -> None:
-    first = start(workspace)
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_while_a_training_runs_no_other_stage_starts_in_the_folder(
+    workspace: Workspace, folder: Path, command: str
+) -> None:
+    with stopped_training(workspace) as first:
+        second = workspace.pipeline(command)
+    assert second.returncode == 2
+    assert second.stdout == ""
+    assert second.stderr == (
+        "error: the workspace is busy with `python -m pipeline train` "
+        f"(process {first.pid}): wait for its end, or stop it\n"
+    )
+
+
+def test_a_second_training_in_the_folder_is_refused_in_a_flow_run_too(
+    workspace: Workspace, folder: Path
+) -> None:
+    """A flow run's stages do not ask for the workspace, which the flow run holds already."""
+    flow_run = {"PIPELINE_FLOW_RUN_ID": "0199-4a", "PIPELINE_FLOW_RUN_URL": "http://prefect/4a"}
+    with stopped_training(workspace):
+        second = workspace.pipeline("train", env=workspace.environment | flow_run)
+    assert second.returncode == 2
+    assert second.stderr.startswith("error: another training runs in ")
+    assert len(second.stderr.splitlines()) == 1
+
+
+@contextmanager
+def stopped_training(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
+    """A training that is stopped (SIGSTOP) after its first epoch."""
+    process = start(workspace)
     try:
-        assert first.stdout is not None
-        assert first.stdout.readline().startswith("epoch 1/")
-        first.send_signal(signal.SIGSTOP)
-        with pytest.raises(UserError, match="another training runs"):
-            stage.run(STAGE)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("epoch 1/")
+        process.send_signal(signal.SIGSTOP)
+        yield process
     finally:
-        first.kill()
-        first.wait()
+        process.kill()
+        process.wait()
 
 
 def interrupt(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +350,7 @@ def test_a_damaged_resume_file_is_ignored_with_a_word(
 def test_the_summary_says_what_was_done_on_what(uninterrupted: str) -> None:
     summary = read_json(SUMMARY)
     assert summary["status"] == "finished"
+    assert summary["flow_run"] is None
     assert summary["weights_sha256"] == uninterrupted
     assert summary["data_sha256"] == sha256(TRAIN)
     assert summary["params"]["epochs"] == 6
@@ -331,6 +360,19 @@ def test_the_summary_says_what_was_done_on_what(uninterrupted: str) -> None:
     history = read_csv(HISTORY)
     assert summary["final"] == history[-1]
     assert summary["seconds"] == pytest.approx(sum(row["seconds"] for row in history), abs=0.1)
+
+
+def test_in_a_flow_run_training_goes_on_where_one_by_hand_was_stopped_and_names_the_flow_run(
+    uninterrupted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(STAGE, monkeypatch)
+    url = "http://127.0.0.1:4200/runs/flow-run/0199-4a"
+    monkeypatch.setenv("PIPELINE_FLOW_RUN_ID", "0199-4a")
+    monkeypatch.setenv("PIPELINE_FLOW_RUN_URL", url)
+    stage.run(STAGE)
+    assert "going on after epoch 1" in capsys.readouterr().out
+    assert sha256(WEIGHTS) == uninterrupted
+    assert read_json(SUMMARY)["flow_run"] == {"id": "0199-4a", "url": url}
 
 
 def test_divergence_is_said_and_leaves_nothing_to_resume(folder: Path) -> None:

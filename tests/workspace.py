@@ -16,6 +16,14 @@ from tests.digits import make_digits, write_mirror
 
 PROJECT = Path(__file__).parents[1]
 UNTRACKED = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
+COPIED = [
+    "dvc.yaml",
+    "params.yaml",
+    "prefect.yaml",
+    "pyproject.toml",
+    "requirements.txt",
+    ".gitignore",
+]
 TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
@@ -73,7 +81,7 @@ class Workspace:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / "pipeline", folder / "pipeline", ignore=ignored)
         shutil.copytree(PROJECT / "notebooks", folder / "notebooks")
-        for name in ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore"):
+        for name in COPIED:
             shutil.copy(PROJECT / name, folder / name)
         files = write_mirror(folder / "mirror", TRAINING, TEST)
         images, labels = make_digits(TEST, seed=2)

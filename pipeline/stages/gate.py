@@ -122,7 +122,11 @@ def _by_how_much(criterion: Criterion) -> str:
     measured, threshold = criterion["measured"], criterion["threshold"]
     if criterion["relation"] == "=" or not _is_number(measured):
         return ""
-    return f" ({_short(abs(measured - threshold))} too {'low' if measured < threshold else 'high'})"
+    try:
+        difference = abs(measured - threshold)
+    except OverflowError:  # a whole number beyond all floats
+        return ""
+    return f" ({_short(difference)} too {'low' if measured < threshold else 'high'})"
 
 
 def _required(criterion: Criterion) -> str:

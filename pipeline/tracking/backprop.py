@@ -14,7 +14,7 @@ def publish_backprop(client: MlflowClient, experiment: str) -> Run:
     """Give the run of what is in reports/backprop all that it lacks.
 
     These files hold no time, revision or flow run, so that they are the same on every run, and
-    MLflow has one run for all with the same outcome; its flow run is the last that made them.
+    MLflow has one run for all with the same outcome; its flow run is the last that published it.
     """
     outcome = sha256(paths.BACKPROP_SUMMARY)
     run = find_run(client, experiment, outcome, "backprop", round(time.time() * 1000))

@@ -1,8 +1,11 @@
 """Where MLflow shows what is here: noted by the publisher, for whoever wants to point to it."""
 
 import os
+from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline import paths
+from pipeline.errors import UserError
 from pipeline.files import read_json, sha256, write_json
 from pipeline.tracking import Part
 
@@ -12,17 +15,30 @@ HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
 def note(part: Part, path: str) -> None:
     """Remember that what is here of this part is now shown at this path of MLflow's pages."""
     server = os.environ["MLFLOW_TRACKING_URI"]
-    address = server.rstrip("/") if server.startswith(("http://", "https://")) else HERE
-    noted = read_json(paths.TRACKED) if paths.TRACKED.exists() else {}
-    write_json(
-        paths.TRACKED, noted | {part: {"of": _identity(part), "address": f"{address}/#/{path}"}}
-    )
+    address = _without_password(server) if server.startswith(("http://", "https://")) else HERE
+    entry = {"of": _identity(part), "address": f"{address}/#/{path}"}
+    write_json(paths.TRACKED, _noted() | {part: entry})
 
 
 def addresses() -> dict[str, str]:
     """The address of each part that is published as it is here now."""
-    noted = read_json(paths.TRACKED) if paths.TRACKED.exists() else {}
-    return {part: at["address"] for part, at in noted.items() if at["of"] == _identity(Part(part))}
+    return {
+        part: entry["address"]
+        for part, entry in _noted().items()
+        if entry["of"] == _identity(Part(part))
+    }
+
+
+def _noted() -> dict[str, Any]:
+    try:
+        return dict(read_json(paths.TRACKED))
+    except UserError:  # missing, or broken: it is made again when something is published
+        return {}
+
+
+def _without_password(server: str) -> str:
+    parts = urlsplit(server)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
 def _identity(part: Part) -> str | None:

@@ -37,7 +37,7 @@ def publish_training(client: MlflowClient, experiment: str, *, training: bool) -
         **{f"hardware.{name}": str(value) for name, value in summary["hardware"].items()},
         **{f"version.{name}": value for name, value in summary["versions"].items()},
         **{name: str(summary[name]) for name in ("device", "precision", "threads")},
-        **flow_tags(summary["flow_run"]),
+        **flow_tags(summary.get("flow_run")),
     }
     if summary["weights_sha256"]:
         tags["weights_sha256"] = summary["weights_sha256"]

@@ -1,0 +1,431 @@
+"""The flow on a real Prefect server with a real worker, on the small digit set."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+import yaml
+
+from pipeline.files import read_json
+from tests.servers import free_port, wait_until
+from tests.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the server and a whole run
+STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
+LONG = 10_000  # epochs, the most that there may be: no test waits for them
+Json = dict[str, Any]
+
+
+class Prefect:
+    """A real server with a store of its own, a worker, and what people see of their runs."""
+
+    def __init__(self, workspace: Workspace, home: Path) -> None:
+        self.workspace = workspace
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        workspace.environment |= {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": f"{self.url}/api",
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+        self.log = (home.parent / "prefect.log").open("a+")
+        self.server = self.start("server", "start")
+        wait_until(self.answers)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start `prefect` with these arguments, in the workspace."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect", *arguments],
+            cwd=self.workspace.path,
+            env=self.workspace.environment,
+            stdout=self.log,
+            stderr=self.log,
+        )
+
+    def command(self, *arguments: str) -> str:
+        """What `prefect` with these arguments says."""
+        result = self.workspace.run(sys.executable, "-m", "prefect", *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def start_worker(self) -> None:
+        """Start a worker as README does."""
+        self.worker = self.start("worker", "start", "--pool", "local")
+
+    def answers(self) -> bool:
+        """Whether the server does."""
+        assert self.server.poll() is None, Path(self.log.name).read_text()
+        try:
+            return requests.get(f"{self.url}/api/health", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def get(self, path: str) -> Any:
+        """What the server answers."""
+        return requests.get(f"{self.url}/api/{path}", timeout=10).json()
+
+    def post(self, path: str, **query: Any) -> Any:
+        """What the server answers to a query."""
+        return requests.post(f"{self.url}/api/{path}", json=query, timeout=10).json()
+
+    def submit(self, **parameters: Any) -> str:
+        """Have the deployment `local` run; the id of the run."""
+        words = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
+        said = self.command("deployment", "run", "mnist-release/local", *words)
+        found = re.search(r"UUID: (\S+)", said)
+        assert found, said
+        return found[1]
+
+    def state(self, run: str) -> tuple[str, str]:
+        """Name and message of a run's state."""
+        state = self.get(f"flow_runs/{run}")["state"]
+        return state["name"], state["message"] or ""
+
+    def finish(self, run: str) -> tuple[str, str]:
+        """The same, when it has ended."""
+        wait_until(lambda: self.get(f"flow_runs/{run}")["end_time"])
+        return self.state(run)
+
+    def tasks(self, run: str) -> dict[str, Json]:
+        """The task runs of a flow run, by name."""
+        found = self.post("task_runs/filter", flow_runs={"id": {"any_": [run]}})
+        return {task["name"]: task for task in found}
+
+    def task_states(self, run: str) -> dict[str, str]:
+        """The names of their states."""
+        return {name: task["state"]["name"] for name, task in self.tasks(run).items()}
+
+    def logs(self, run: str, task: str | None = None) -> list[str]:
+        """The log of a flow run, or of one of its tasks."""
+        query: Json = {"flow_run_id": {"any_": [run]}}
+        if task:
+            query["task_run_id"] = {"any_": [self.tasks(run)[task]["id"]]}
+        return [entry["message"] for entry in self.post("logs/filter", logs=query)]
+
+    def artifacts(self, run: str) -> dict[str, Json]:
+        """The artifacts of a flow run, by key."""
+        found = self.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+        return {artifact["key"]: artifact for artifact in found}
+
+    def training(self, run: str) -> list[psutil.Process]:
+        """The processes of a run, engine, DVC and stage, when it has finished an epoch."""
+        resume = self.workspace.path / "artifacts/resume.safetensors"
+
+        def goes_on() -> bool:
+            assert not self.get(f"flow_runs/{run}")["end_time"], self.state(run)
+            return resume.exists() and any("training loss" in line for line in self.logs(run))
+
+        wait_until(goes_on)
+        processes = psutil.Process(self.worker.pid).children(recursive=True)
+        assert any(process.cmdline()[-2:] == ["pipeline", "train"] for process in processes)
+        return [process for process in processes if "track" not in process.cmdline()]
+
+    def stop(self) -> None:
+        """End worker and server, and what they have started."""
+        for process in (self.worker, self.server):
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
+            for child in children:
+                if child.is_running():
+                    child.kill()
+
+
+class Webhook(ThreadingHTTPServer):
+    """What is posted to it, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.events: list[Json] = []
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/secret"
+
+    class Handler(BaseHTTPRequestHandler):
+        """Takes it."""
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            assert isinstance(self.server, Webhook)
+            self.server.events.append(json.loads(body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Prefect]:
+    """Server, work pools, deployments and worker, by the commands of README."""
+    folder = tmp_path_factory.mktemp("flow")
+    workspace = Workspace(folder / "project")
+    workspace.set_params({"flow": {"retry_delay": 0.1}})
+    workspace.environment["PIPELINE_WEBHOOK"] = webhook.url
+    prefect = Prefect(workspace, folder / "home")
+    prefect.command("work-pool", "create", "local", "--type", "process")
+    prefect.command("work-pool", "create", "containers", "--type", "docker")
+    terminal = "import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn(['prefect', *{}])))"
+    deploy = [sys.executable, "-c", terminal.format(["deploy", "--all"])]
+    asked = workspace.run(*deploy, stdin=subprocess.DEVNULL)  # a question would end it
+    assert asked.returncode == 0, asked.stdout
+    prefect.start_worker()
+    yield prefect
+    prefect.stop()
+
+
+@pytest.fixture(scope="module")
+def released(prefect: Prefect) -> str:
+    """The id of a run from data to release, started as README does."""
+    said = prefect.command("deployment", "run", "mnist-release/local", "--watch")
+    found = re.search(r"UUID: (\S+)", said)
+    assert found, said
+    return found[1]
+
+
+@pytest.fixture
+def workspace(prefect: Prefect, released: str) -> Iterator[Workspace]:
+    """The workspace of the release, with its params brought back afterwards."""
+    params = (prefect.workspace.path / "params.yaml").read_text()
+    yield prefect.workspace
+    (prefect.workspace.path / "params.yaml").write_text(params)
+
+
+def test_a_deployment_goes_from_data_to_release(prefect: Prefect, released: str) -> None:
+    assert prefect.state(released)[0] == "Released"
+    assert re.fullmatch(r"a model with test accuracy \d+\.\d\d%", prefect.state(released)[1])
+    assert prefect.task_states(released) == dict.fromkeys(STAGES, "Completed")
+    prefect.workspace.run(
+        "sh", "-c", "cd models && sha256sum --check SHA256SUMS"
+    ).check_returncode()
+    assert prefect.workspace.run("dvc", "status", "--quiet").returncode == 0
+
+
+def test_the_graph_is_that_of_dvc(prefect: Prefect, released: str) -> None:
+    tasks = prefect.tasks(released)
+    names = {task["id"]: name for name, task in tasks.items()}
+    shown = {
+        (names[needed["id"]], name)
+        for name, task in tasks.items()
+        for needed in task["task_inputs"].get("wait_for", [])
+    }
+    drawn = prefect.workspace.run("dvc", "dag", "--dot").stdout
+    assert shown == set(re.findall(r'"(\w+)" -> "(\w+)"', drawn))
+    assert tasks.keys() == set(re.findall(r'"(\w+)"', drawn))
+
+
+def test_the_log_of_a_task_is_what_its_stage_says(prefect: Prefect, released: str) -> None:
+    said = prefect.logs(released, "train")
+    for epoch in (1, 2, 3):
+        assert [line for line in said if line.startswith(f"epoch {epoch}/3  training loss")]
+
+
+def test_results_are_artifacts(prefect: Prefect, released: str) -> None:
+    artifacts = prefect.artifacts(released)
+    reports = prefect.workspace.path / "reports"
+    assert artifacts["gate"]["type"] == "markdown"
+    assert artifacts["gate"]["data"] == (reports / "gate.md").read_text()
+    assert artifacts["evaluation-metrics"]["type"] == "table"
+    rows = json.loads(artifacts["evaluation-metrics"]["data"])
+    metrics = read_json(reports / "evaluation/metrics.json")
+    assert {row["metric"]: row["value"] for row in rows} == metrics
+    assert artifacts["evaluation-curves"]["type"] == "image"
+    assert artifacts["evaluation-curves"]["data"].startswith("data:image/png;base64,iVBOR")
+
+
+def test_prefect_and_mlflow_point_to_each_other(prefect: Prefect, released: str) -> None:
+    from mlflow import MlflowClient
+
+    store = MlflowClient(f"sqlite:///{prefect.workspace.path}/mlflow.db")
+    artifacts = prefect.artifacts(released)
+    for part in ("training", "backprop"):
+        link = re.search(r"\((\S+)\)", artifacts[f"mlflow-{part}"]["data"])
+        assert link
+        run = store.get_run(link[1].rpartition("/")[2])
+        assert run.data.tags["prefect.flow_run.id"] == released
+        assert run.data.tags["prefect.flow_run.url"] == f"{prefect.url}/runs/flow-run/{released}"
+    assert artifacts["mlflow-release"]["data"].count("/#/models/mnist-cnn/versions/1") > 0
+
+
+def test_a_webhook_hears_of_the_release(prefect: Prefect, released: str, webhook: Webhook) -> None:
+    (event,) = [event for event in webhook.events if event["flow_run"]["id"] == released]
+    assert event["event"] == "released"
+    assert event["text"].startswith("mnist-release released: a model with test accuracy ")
+    assert event["flow_run"]["url"] == f"{prefect.url}/runs/flow-run/{released}"
+
+
+def test_what_dvc_skips_is_shown_as_cached(prefect: Prefect, workspace: Workspace) -> None:
+    run = prefect.submit()
+    assert prefect.finish(run) == ("Completed", "run: none; the others are up to date")
+    assert prefect.task_states(run) == dict.fromkeys(STAGES, "Cached")
+
+
+def test_a_refusal_says_what_failed_by_how_much(
+    prefect: Prefect, workspace: Workspace, webhook: Webhook
+) -> None:
+    model = workspace.sha256("models/mnist-cnn.onnx")
+    run = prefect.submit(set_params=["gate.max_model_bytes=1000"])
+    name, message = prefect.finish(run)
+    assert name == "Refused"
+    how_much = r"model bytes is 85,\d{3}, required ≤ 1,000 \(84,\d{3} too high\)"
+    assert re.search(how_much, message)
+    assert "not run: release" in message
+    assert prefect.get(f"flow_runs/{run}")["state"]["type"] == "FAILED"
+    assert prefect.tasks(run)["gate"]["run_count"] == 1
+    assert "**FAILED**" in prefect.artifacts(run)["gate"]["data"]
+    assert workspace.sha256("models/mnist-cnn.onnx") == model
+    (event,) = [event for event in webhook.events if event["flow_run"]["id"] == run]
+    assert event["event"] == "refused"
+    assert message in event["text"]
+
+
+def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: Workspace) -> None:
+    unreachable = f"http://127.0.0.1:{free_port()}/"
+    run = prefect.submit(
+        targets=["prepare", "backprop"],
+        force=True,
+        set_params=[f"fetch.mirrors=['{unreachable}']", "fetch.retries=0"],
+    )
+    name, message = prefect.finish(run)
+    assert name == "Failed"
+    assert f"{unreachable}: ConnectionError in 1 attempts" in "\n".join(prefect.logs(run, "fetch"))
+    assert message.startswith("fetch: no mirror has train-images-idx3-ubyte.gz")
+    assert prefect.task_states(run) == {
+        "backprop": "Completed",
+        "fetch": "Failed",
+        "prepare": "NotReady",
+    }
+    tasks = prefect.tasks(run)
+    retries = yaml.safe_load((workspace.path / "params.yaml").read_text())["flow"]["retries"]
+    assert tasks["fetch"]["run_count"] == 1 + retries["fetch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["trian"], "error: dvc.yaml: Stage 'trian' not found"),
+        (["--set-param", "train.epocs=2"], "error: 'train.epocs=2': params.yaml has no train."),
+        (["-S", "flow.timeouts={trian: 5}"], "error: dvc.yaml: Stage 'trian' not found"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_runs(
+    prefect: Prefect, workspace: Workspace, arguments: list[str], complaint: str
+) -> None:
+    before = workspace.run("git", "status", "--porcelain").stdout
+    result = workspace.pipeline("flow", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(complaint)
+    assert "Task run" not in result.stderr
+    assert workspace.run("git", "status", "--porcelain").stdout == before
+
+
+def test_a_new_stage_needs_dvc_yaml_alone_and_is_stopped_in_time(
+    prefect: Prefect, workspace: Workspace
+) -> None:
+    path = workspace.path / "dvc.yaml"
+    dag = path.read_text()
+    stage = (
+        "  nap:\n    cmd: echo $$ > nap.pid; sleep 600\n    deps: [reports/gate.json]\n\nmetrics:"
+    )
+    path.write_text(dag.replace("\nmetrics:", f"\n{stage}"))
+    try:
+        result = workspace.pipeline("flow", "nap", "-S", "flow.timeouts={nap: 3}")
+    finally:
+        path.write_text(dag)
+    assert result.returncode == 2
+    assert "error: nap: " in result.stderr.splitlines()[-1]
+    assert "Cached" in result.stderr
+    pid = int((workspace.path / "nap.pid").read_text())
+    assert not psutil.pid_exists(pid) or ended(psutil.Process(pid))
+
+
+def test_a_run_waits_for_the_workspace_and_cancelling_frees_it(
+    prefect: Prefect, workspace: Workspace
+) -> None:
+    first = prefect.submit(targets=["train"], set_params=[f"train.epochs={LONG}"])
+    processes = prefect.training(first)
+    second = prefect.submit(targets=["train"], set_params=["train.epochs=3"])
+    name = prefect.get(f"flow_runs/{first}")["name"]
+    waiting = f"the workspace is busy with flow run '{name}'"
+    wait_until(lambda: any(line.startswith(waiting) for line in prefect.logs(second)))
+    assert "train" not in prefect.tasks(second)
+    by_hand = workspace.run("dvc", "repro", "--force", "backprop")
+    assert waiting in by_hand.stderr
+
+    prefect.command("flow-run", "cancel", first)
+    wait_until(lambda: all(map(ended, processes)))
+    assert prefect.finish(second)[0] == "Completed"
+    assert prefect.state(first)[0] == "Cancelled"
+    history = (workspace.path / "reports/train/history.csv").read_text()
+    assert len(history.splitlines()) == 1 + 3
+
+
+def test_a_killed_worker_leaves_nothing_running_and_the_next_run_resumes(
+    prefect: Prefect, workspace: Workspace
+) -> None:
+    first = prefect.submit(targets=["train"], set_params=[f"train.epochs={LONG}"])
+    processes = prefect.training(first)
+    prefect.worker.kill()
+    prefect.worker.wait()
+    wait_until(lambda: all(map(ended, processes)), seconds=15)
+    assert prefect.finish(first)[0] == "Crashed"
+
+    prefect.start_worker()
+    second = prefect.submit(targets=["train"])
+    wait_until(lambda: second and prefect.training(second))
+    resumed = [line for line in prefect.logs(second, "train") if "going on after epoch" in line]
+    assert resumed
+    engine = psutil.Process(prefect.worker.pid).children()[0]
+    processes = [engine, *engine.children(recursive=True)]
+    processes = [process for process in processes if "track" not in process.cmdline()]
+    engine.kill()
+    wait_until(lambda: all(map(ended, processes)), seconds=15)
+    assert prefect.finish(second)[0] == "Crashed"
+
+
+def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Workspace) -> None:
+    environment = workspace.environment.items()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "flow", "train", "-S", f"train.epochs={LONG}"],
+        cwd=workspace.path,
+        env={name: value for name, value in environment if not name.startswith("PREFECT_")},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if f"/{LONG}  training loss" in line:
+            break
+    processes = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everything that it has started
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    wait_until(lambda: all(ended(one) or "track" in one.cmdline() for one in processes), 15)
+    with closing(sqlite3.connect(workspace.path / ".prefect/prefect.db")) as store:
+        assert store.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]

@@ -1,0 +1,266 @@
+"""A flow run's values are in params.yaml as they were given, and nothing else there has changed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import UserError
+from pipeline.overrides import overridden
+from pipeline.params import load_params, parse_params
+from tests.workspace import PROJECT
+
+PARAMS = PROJECT / "params.yaml"
+ORIGINAL = PARAMS.read_text()
+DEFAULTS = load_params(PARAMS).model_dump()
+LONG = [1 / 3] * 8
+SHA256 = "0123456789" * 6 + "0123"
+ADDRESS = "http://127.0.0.1:8080/mnist/?a=b&c=%20#d"
+
+
+def lines_changed(*overrides: str) -> list[tuple[str, str]]:
+    """The lines that these values change, before and after, whatever their comments' column."""
+    before, after = ORIGINAL.split("\n"), overridden(overrides, PARAMS).split("\n")
+    pairs = [
+        (" ".join(old.split()), " ".join(new.split()))
+        for old, new in zip(before, after, strict=True)
+        if old != new
+    ]
+    return [(old, new) for old, new in pairs if old != new]
+
+
+def value_of(key: str, *overrides: str) -> Any:
+    """What the pipeline then reads for a key; every other key has the value it had."""
+    section, name = key.split(".")
+    params = parse_params(overridden(overrides, PARAMS)).model_dump()
+    assert params == DEFAULTS | {section: DEFAULTS[section] | {name: params[section][name]}}
+    return params[section][name]
+
+
+def complaint(*overrides: str, path: Path = PARAMS) -> str:
+    with pytest.raises(UserError) as raised:
+        overridden(overrides, path)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_without_a_value_the_file_stays_as_it_is_byte_for_byte() -> None:
+    assert overridden([], PARAMS) == ORIGINAL
+
+
+def test_the_value_that_it_has_changes_no_line() -> None:
+    assert overridden(["train.epochs=24", "train.device=auto"], PARAMS) == ORIGINAL
+
+
+@pytest.mark.parametrize(
+    ("override", "before", "after"),
+    [
+        ("train.epochs=2", "epochs: 24", "epochs: 2"),
+        (
+            "train.rotation=1.5",
+            "rotation: 12.0 # augmentation: up to so many degrees either way",
+            "rotation: 1.5 # augmentation: up to so many degrees either way",
+        ),
+        (
+            "train.dropout=[0.1,0,0,0]",
+            "dropout: [0.0, 0.0, 0.0, 0.0] # rates of Dropout-3, -7, -14 and -18",
+            "dropout: [0.1, 0, 0, 0] # rates of Dropout-3, -7, -14 and -18",
+        ),
+        (
+            f"backprop.weights={LONG}",
+            "weights: [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55] "
+            "# w1 to w8, -10 to 10; or: random",
+            f"weights: {LONG} # w1 to w8, -10 to 10; or: random",
+        ),
+        (
+            "backprop.weights=random",
+            "weights: [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55] "
+            "# w1 to w8, -10 to 10; or: random",
+            "weights: random # w1 to w8, -10 to 10; or: random",
+        ),
+        (
+            "release.allow_regression=true",
+            "allow_regression: false "
+            "# true: release even what is significantly worse than the released model",
+            "allow_regression: true "
+            "# true: release even what is significantly worse than the released model",
+        ),
+        (
+            "flow.retries.fetch=5",
+            "retries: {fetch: 2} # further attempts when a stage fails; of a stage not named, none",
+            "retries: {fetch: 5} # further attempts when a stage fails; of a stage not named, none",
+        ),
+    ],
+)
+def test_a_value_changes_its_line_and_no_comment(override: str, before: str, after: str) -> None:
+    assert lines_changed(override) == [(before, after)]
+
+
+def test_values_change_a_line_each_and_may_be_legal_only_together() -> None:
+    changed = lines_changed("backprop.long_run=50", "train.seed=7", "backprop.updates=50")
+    assert [new.partition(" #")[0] for _, new in changed] == [
+        "updates: 50",
+        "long_run: 50",
+        "seed: 7",
+    ]
+
+
+def test_of_two_values_for_one_key_the_later_counts() -> None:
+    assert value_of("train.epochs", "train.epochs=2", "train.epochs=3") == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("train.weight_decay", "0.00001", 1e-5),
+        ("train.weight_decay", "1e-05", 1e-5),
+        ("train.rotation", "3", 3.0),
+        ("train.seed", "1_000", 1000),
+        ("train.dropout", "[0.1, 0, 5e-1, 0.0]", (0.1, 0, 0.5, 0)),
+        ("train.device", "cuda:1", "cuda:1"),
+        ("train.device", "'cuda:1'", "cuda:1"),
+        ("train.device", '"cuda:1"', "cuda:1"),
+        ("train.device", "", ""),
+        ("train.device", "''", ""),
+        ("train.device", "'null'", "null"),
+        ("train.device", "'1'", "1"),
+        ("train.device", "' # a: {b} \\'c\\' \"d\" - \\e'", " # a: {b} 'c' \"d\" - \\e"),
+        ("fetch.mirrors", "[here]", ["here"]),
+        ("fetch.mirrors", f"['{ADDRESS}', ../a folder]", [ADDRESS, "../a folder"]),
+        ("fetch.mirrors", "[https://127.0.0.1/mnist/]", ["https://127.0.0.1/mnist/"]),
+        ("fetch.mirrors", "['true', 'no', '1.5', '~', '2024-01-01', '1:30']", None),
+        ("fetch.files", f"{{a.gz: '{SHA256}'}}", {"a.gz": SHA256}),
+        ("gate.test_sha256", f"'{SHA256}'", SHA256),
+        ("flow.timeouts", "{}", {}),
+        ("flow.retries", "{train: 1, fetch: 0}", {"train": 1, "fetch": 0}),
+    ],
+)
+def test_the_pipeline_reads_the_value_that_was_written(key: str, written: str, value: Any) -> None:
+    if value is None:  # texts that YAML could take for something else
+        value = [text.strip(" '") for text in written[1:-1].split(",")]
+    assert value_of(key, f"{key}={written}") == value
+
+
+TEXT = st.text(st.characters(exclude_categories=["C"], exclude_characters="'\\"), max_size=50)
+
+
+@given(
+    epochs=st.integers(1, 10_000),
+    rotation=st.floats(0, 180),
+    dropout=st.tuples(*[st.floats(0, 0.99)] * 4),
+    device=TEXT,
+    mirrors=st.lists(TEXT, min_size=1, max_size=5),
+)
+@settings(deadline=None, max_examples=50)
+def test_any_legal_value_is_read_as_it_was_given(mirrors: list[str], **train: Any) -> None:
+    quoted = ", ".join(f"'{mirror}'" for mirror in mirrors)
+    overrides = [
+        f"train.epochs={train['epochs']}",
+        f"train.rotation={train['rotation']}",
+        f"train.dropout={list(train['dropout'])}",
+        f"train.device='{train['device']}'",
+        f"fetch.mirrors=[{quoted}]",
+    ]
+    read = parse_params(overridden(overrides, PARAMS)).model_dump()
+    assert read["train"] == DEFAULTS["train"] | train
+    assert read["fetch"] == DEFAULTS["fetch"] | {"mirrors": mirrors}
+
+
+@pytest.mark.parametrize("mirror", [ADDRESS, "../a folder", "a: b", "# c", "null", "1"])
+def test_other_parsers_read_a_list_of_texts_likewise(mirror: str) -> None:
+    text = overridden([f"fetch.mirrors=['{mirror}', ../mnist]"], PARAMS)
+    assert yaml.safe_load(text)["fetch"]["mirrors"] == [mirror, "../mnist"]
+
+
+def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path: Path) -> None:
+    before, after = tmp_path / "params.yaml", tmp_path / "changed.yaml"
+    before.write_text(ORIGINAL.replace("seed: 1\n", "seed: 4 # mine\n"))
+    kept = before.read_bytes()
+    after.write_text(overridden(["train.epochs=2"], before))
+    assert before.read_bytes() == kept
+    train = load_params(after).train
+    assert (train.seed, train.epochs) == (4, 2)
+    assert "seed: 4 # mine\n" in after.read_text()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.epohcs=2", "params.yaml has no train.epohcs"),
+        ("trian.epochs=2", "params.yaml has no trian.epochs"),
+        ("epochs=2", "params.yaml has no epochs"),
+        ("train.epochs.first=2", "params.yaml has no train.epochs.first"),
+        ("train.dropout.0=0.1", "params.yaml has no train.dropout.0"),
+        ("flow.retries.train=2", "params.yaml has no flow.retries.train"),
+        ("hydra.verbose=true", "params.yaml has no hydra.verbose"),
+        ("", "not of the form KEY=VALUE"),
+        ("train.epochs", "not of the form KEY=VALUE"),
+        ("train.epochs 2", "not of the form KEY=VALUE"),
+        ("train.epochs = 2", "not of the form KEY=VALUE"),
+        ("train.dropout=[0.1, 0", "not of the form KEY=VALUE"),
+        ("--train.epochs=2", "not of the form KEY=VALUE"),
+        ("train.epochs=2\ntrain.seed=3", "not of the form KEY=VALUE"),
+        ("+train.epochs=2", "give one value for one key"),
+        ("++train.epochs=2", "give one value for one key"),
+        ("~train.epochs", "give one value for one key"),
+        ("~train.epochs=24", "give one value for one key"),
+        ("train.epochs=1,2", "give one value for one key"),
+        ("train.epochs=range(1,3)", "give one value for one key"),
+        ("train.epochs=choice(1,2)", "give one value for one key"),
+        ("train.epochs=glob(*)", "give one value for one key"),
+        ("train.epochs@here=1", "give one value for one key"),
+        ("train@here=1", "give one value for one key"),
+        ("train.epochs=", "params.yaml: train.epochs: "),
+        ("train.epochs=null", "params.yaml: train.epochs: "),
+        ("train.epochs=two", "params.yaml: train.epochs: "),
+        ("train.epochs='2'", "params.yaml: train.epochs: "),
+        ("train.epochs=2.5", "params.yaml: train.epochs: "),
+        ("train.epochs=[2]", "params.yaml: train.epochs: "),
+        ("train.epochs=0", "params.yaml: train: epochs is 0"),
+        ("train.rotation=nan", "params.yaml: train.rotation: "),
+        ("train.rotation=inf", "params.yaml: train.rotation: "),
+        ("train.rotation=1e400", "params.yaml: train.rotation: "),
+        ("train.dropout=[0.1,0,0]", "params.yaml: train.dropout"),
+        ("fetch.mirrors=[]", "params.yaml: fetch.mirrors: "),
+        ("fetch.mirrors=[null]", "params.yaml: fetch.mirrors.0: "),
+        ("gate.min_accuracy=99.4", "params.yaml: gate.min_accuracy: "),
+        ("release.allow_regression=yes", "params.yaml: release.allow_regression: "),
+        ("train=3", "params.yaml: train: "),
+        ("train={epochs: 3}", "params.yaml: train.seed: "),
+    ],
+)
+def test_what_is_no_value_for_a_key_is_one_line_that_names_it(override: str, said: str) -> None:
+    message = complaint("train.seed=3", override)
+    assert said.replace("params.yaml", str(PARAMS)) in message
+    assert override.replace("\n", r"\n") in message
+
+
+def test_all_illegal_values_are_named_at_once() -> None:
+    message = complaint("train.epochs=0", "gate.min_accuracy=2.0", "export.opset=17")
+    for named in ("train: epochs is 0", "gate.min_accuracy: ", "export.opset: "):
+        assert named in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, " is missing"),
+        ("train: [", " is not valid YAML"),
+        (b"train: \xff", " is not valid YAML"),
+        ("", ": "),
+        ("- train\n", ": "),
+        (ORIGINAL.replace("epochs: 24", "epochs: 0"), ": train: epochs is 0"),
+    ],
+)
+@pytest.mark.parametrize("overrides", [[], ["train.epochs=2"]])
+def test_a_file_that_is_not_there_or_wrong_is_named(
+    overrides: list[str], text: str | bytes | None, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    message = complaint(*overrides, path=path)
+    assert message.startswith(f"{path}{said}")

@@ -1,0 +1,178 @@
+"""A stage that a flow runs ends when the flow does, however that ends, and nothing outlives it."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import supervisor
+from tests.workspace import UNTRACKED
+
+pytestmark = pytest.mark.timeout(60)
+
+# a command with a process that has something to save, and one that has a child of its own
+FAMILY = """
+sh -c 'trap "echo saved > $0; exit" TERM; echo ready; while :; do sleep 0.1; done' "$1" &
+sh -c 'echo ready; sleep 200; true' &
+"""
+STUBBORN = "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.1; done' &"
+
+# as a flow run does it: hold a lock, run a command; SIGTERM raises, SIGKILL leaves no time to
+STARTER = """
+import fcntl, os, signal, sys
+from pipeline import supervisor
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+with open(sys.argv[1], "a") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    supervisor.run(sys.argv[2:], os.environ, lock.fileno(), lambda line: print(line, flush=True))
+"""
+
+
+def shell(
+    script: str, *arguments: object, on_line: Callable[[str], object] = print, **variables: str
+) -> int:
+    """Have the supervisor run a shell script with these arguments."""
+    command = ["sh", "-c", script, "sh", *map(str, arguments)]
+    with Path(os.devnull).open() as lock:
+        return supervisor.run(command, UNTRACKED | variables, lock.fileno(), on_line)
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a group, but for the supervisor, its leader."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                os.getpgid(process.pid) == group != process.pid
+                and process.status() != psutil.STATUS_ZOMBIE  # whoever should reap it may not
+            ):
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("true", 0), ("exit 3", 3), ("kill -KILL $$", 128 + 9), ("kill -TERM $$", 128 + 15)],
+)
+def test_the_exit_status_is_the_commands(script: str, status: int) -> None:
+    assert shell(script) == status
+
+
+def test_lines_and_errors_arrive_in_their_order_while_the_command_runs(tmp_path: Path) -> None:
+    script = """
+    echo one; echo two >&2; echo three
+    for i in $(seq 100); do [ -e "$1" ] && exit; sleep 0.1; done
+    exit 5
+    """
+    said: list[str] = []
+
+    def on_line(line: str) -> None:
+        said.append(line)
+        if line == "three":
+            (tmp_path / "seen").touch()
+
+    assert shell(script, tmp_path / "seen", on_line=on_line) == 0
+    assert said == ["one", "two", "three"]
+
+
+def test_whatever_it_writes_comes_as_lines_of_text() -> None:
+    said: list[str] = []
+    script = r"printf 'na\303\257ve caf\351  \n\n 1 %%\r100 %%\nno line end'"
+    assert shell(script, on_line=said.append) == 0
+    assert said == ["naïve caf\ufffd", "", " 1 %", "100 %", "no line end"]
+
+
+def test_it_has_the_environment_it_is_given_and_no_one_to_ask() -> None:
+    said: list[str] = []
+    script = 'read name || name=nobody; echo "$GREETING, $name"'
+    assert shell(script, on_line=said.append, GREETING="hello") == 0
+    assert said == ["hello, nobody"]
+
+
+@pytest.mark.parametrize("output", ["", ">/dev/null 2>&1"], ids=["shared", "own"])
+def test_what_the_command_leaves_behind_is_ended(output: str) -> None:
+    group = 0
+
+    def on_line(line: str) -> None:
+        nonlocal group
+        group = os.getpgid(int(line))
+        assert int(line) in members(group)
+
+    script = f"sleep 200 {output} & echo $!; sleep 1; exit 3"
+    assert shell(script, on_line=on_line) == 3
+    assert members(group) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "exception"), [(FAMILY, KeyboardInterrupt), (FAMILY + STUBBORN, RuntimeError)]
+)
+def test_if_a_line_cannot_be_taken_all_of_the_group_is_gone(
+    script: str, exception: type[BaseException], tmp_path: Path
+) -> None:
+    group, ready = 0, 0
+
+    def on_line(line: str) -> None:
+        nonlocal group, ready
+        if line == "ready":
+            ready += 1
+        else:
+            group = os.getpgid(int(line))
+        if ready == script.count("ready") and group:
+            assert len(members(group)) > ready  # those who said it, and their parent
+            raise exception
+
+    start = time.monotonic()
+    with pytest.raises(exception):
+        shell(f"{script}\necho $$; wait", tmp_path / "work", on_line=on_line)
+    assert members(group) == []
+    assert (tmp_path / "work").read_text() == "saved\n"
+    polite = STUBBORN not in script
+    assert (time.monotonic() - start < supervisor.GRACE) == polite
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_starter_takes_all_along_and_its_lock_is_held_until_then(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    slow = """
+    sleep 200 &
+    exec 2>/dev/null
+    trap 'sleep 1; echo saved > "$0"; exit' TERM
+    echo $$
+    while :; do sleep 0.1; done
+    """
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, tmp_path / "lock", "sh", "-c", slow, tmp_path / "work"],
+        env=UNTRACKED,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with starter, (tmp_path / "lock").open("a") as lock:
+        assert starter.stdout is not None
+        group = os.getpgid(int(starter.stdout.readline()))
+        assert len(members(group)) >= 2
+        starter.send_signal(number)
+        deadline = time.monotonic() + supervisor.GRACE / 2
+        while not _locked(lock.fileno()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert members(group) == []
+    assert (tmp_path / "work").read_text() == "saved\n"
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
