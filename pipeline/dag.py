@@ -3,9 +3,10 @@
 Nothing else knows DVC. What it says of a stage that it runs, it says on standard output.
 """
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,23 +39,30 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
             graph = get_active_graph(repo.index.graph)
             stages = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
             listed = {
-                kind: {Path(*key) for key in keys.get("repo", ())}
+                kind: {Path(repo.root_dir, *key) for key in keys.get("repo", ())}
                 for kind, keys in (
                     ("metrics", repo.index.metric_keys),
                     ("plots", repo.index.plot_keys),
                 )
             }
     except DvcException as error:
-        raise UserError(f"dvc.yaml: {error}") from error
+        raise UserError(
+            f"dvc.yaml: {' '.join(str(error).split())}; `dvc stage list` may say more"
+        ) from error
 
     def describe(stage: Any) -> Stage:
-        outputs = [Path(out.def_path) for out in stage.outs]
+        outputs = [Path(out.fs_path) for out in stage.outs]
+
+        def shown(suffix: str, among: Collection[Path]) -> tuple[Path, ...]:
+            chosen = [path for path in outputs if path.suffix == suffix and path in among]
+            return tuple(Path(os.path.relpath(path)) for path in chosen)
+
         return Stage(
             stage.addressing,
             tuple(needed.addressing for needed in graph.successors(stage)),
-            texts=tuple(path for path in outputs if path.suffix == ".md"),
-            metrics=tuple(p for p in outputs if p in listed["metrics"] and p.suffix == ".json"),
-            images=tuple(p for p in outputs if p in listed["plots"] and p.suffix == ".png"),
+            texts=shown(".md", outputs),
+            metrics=shown(".json", listed["metrics"]),
+            images=shown(".png", listed["plots"]),
         )
 
     return [describe(stage) for stage in stages]
@@ -67,8 +75,13 @@ def repro_command(stage: str, *, force: bool) -> list[str]:
 
 
 def ran(stage: str, output: Sequence[str]) -> bool:
-    """Whether DVC, which said this, has run the stage rather than found its outputs up to date."""
+    """Whether DVC, which said this, has run the stage, rather than found its outputs somewhere."""
     return f"Running stage '{stage}':" in output
+
+
+def unchanged(stage: str, output: Sequence[str]) -> bool:
+    """Whether DVC, which said this, has found the stage's outputs in their place."""
+    return f"Stage '{stage}' didn't change, skipping" in output
 
 
 def exit_status(output: Sequence[str]) -> int | None:

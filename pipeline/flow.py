@@ -135,15 +135,14 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
 
     command = dag.repro_command(stage.name, force=force)
     status = supervisor.run(command, variables, holding=lock, on_line=on_line)
-    ran = dag.ran(stage.name, said)
-    show_results(stage, images=ran)
+    show_results(stage, images=not dag.unchanged(stage.name, said))
     if status != 0:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         refused = errors and dag.exit_status(said) == RefusedError.status
         message = errors[-1] if errors else said[-1] if said else f"exit status {status}"
         return Failed(name=REFUSED if refused else "Failed", message=message)
-    if not ran:
-        return Completed(name=CACHED, message="DVC: nothing that it depends on has changed")
+    if not dag.ran(stage.name, said):
+        return Completed(name=CACHED, message="DVC has its outputs already")
     return Completed()
 
 

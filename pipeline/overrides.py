@@ -41,14 +41,14 @@ def overridden(overrides: Sequence[str], path: Path = PARAMS) -> str:
     try:
         parse_params(changed.getvalue(), path)
     except UserError as error:
-        raise UserError(f"{' '.join(overrides)}: {error}") from error
+        raise UserError(f"{' '.join(map(repr, overrides))}: {error}") from error
     return changed.getvalue()
 
 
 def _parse(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:
         raise UserError(f"{text!r}: not of the form KEY=VALUE, as in train.epochs=2") from error
     plain = override.type == OverrideType.CHANGE and override.value_type == ValueType.ELEMENT
     if not plain or override.package:

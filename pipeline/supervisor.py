@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import psutil
 
 GRACE = 10.0  # seconds to end by themselves after SIGTERM
+
+_ending = threading.Lock()  # so that SIGTERM is sent once: a second would cut off cleaning up
 
 
 def run(
@@ -55,11 +58,22 @@ def run(
 def main() -> None:
     """Run the command in the arguments and exit with its status."""
     signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the others of the group
-    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    command = subprocess.Popen(
+        sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert command.stdout is not None
+    relay = threading.Thread(target=_relay, args=[command.stdout.fileno()], daemon=True)
+    relay.start()
     threading.Thread(target=_end_group_with_input, daemon=True).start()
     status = command.wait()
     _end_group()  # what the command has left behind
+    relay.join(timeout=1)  # not for ever: a process of another group may hold the other end
     sys.exit(status if status >= 0 else 128 - status)
+
+
+def _relay(source: int) -> None:
+    while chunk := os.read(source, 65536):
+        os.write(sys.stdout.fileno(), chunk)
 
 
 def _end_group_with_input() -> None:
@@ -68,12 +82,16 @@ def _end_group_with_input() -> None:
 
 
 def _end_group() -> None:
-    os.killpg(0, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
-    while (others := _others()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for process in others:
-        process.kill()
+    with _ending:
+        if _others():
+            os.killpg(0, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while others := _others():
+            if time.monotonic() > deadline:
+                for process in others:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+            time.sleep(0.05)
 
 
 def _others() -> list[psutil.Process]:

@@ -196,26 +196,26 @@ def copying(source: str, target: str) -> dict[str, object]:
 
 
 def test_a_frozen_stage_needs_nothing_as_in_dvc(folder: Path) -> None:
-    (folder / "a").touch()
-    b, c, d = copying("a", "b"), copying("b", "c"), copying("c", "d")
-    write_stages(folder, d=d, c=c, b=b)
+    (folder / "given").touch()
+    c, b, a = copying("given", "c"), copying("c", "b"), copying("b", "a")
+    write_stages(folder, a=a, b=b, c=c)
     subprocess.run([*DVC, "repro", "--quiet"], check=True)
-    write_stages(folder, d=d, c=c | {"frozen": True}, b=b)
-    _, said = lines_of([*DVC, "repro", "--dry", "--force", "d"])
-    assert not dag.ran("b", said)
-    assert dag.ran("d", said)
-    plan = dag.plan(["d"])
-    assert [(stage.name, stage.needs) for stage in plan] == [("c", ()), ("d", ("c",))]
-    assert {stage.name for stage in dag.plan()} == {"b", "c", "d"}
+    write_stages(folder, a=a, b=b | {"frozen": True}, c=c)
+    _, said = lines_of([*DVC, "repro", "--dry", "--force", "a"])
+    assert not dag.ran("c", said)
+    assert dag.ran("a", said)
+    plan = dag.plan(["a"])
+    assert [(stage.name, stage.needs) for stage in plan] == [("b", ()), ("a", ("b",))]
+    assert {stage.name for stage in dag.plan()} == {"a", "b", "c"}
 
 
 def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -> None:
     write_stages(
         folder,
         summary={
-            "cmd": "touch text.md notes.txt metrics.json other.json plot.png other.png curve.csv",
+            "cmd": "python summary.py",
             "outs": ["text.md", "notes.txt", "other.json", "other.png"],
-            "metrics": ["metrics.json"],
+            "metrics": ["metrics.json", "metrics.toml"],
             "plots": ["plot.png", "curve.csv"],
         },
     )

@@ -24,6 +24,20 @@ sh -c 'echo ready; sleep 200; true' &
 """
 STUBBORN = "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.1; done' &"
 
+# a process whose parent has left the group and never asks how it ended
+UNREAPED = """
+import os, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        time.sleep(200)
+    os.setsid()
+    print(os.getpid(), flush=True)
+    os.close(1)
+    os.close(2)
+    time.sleep(200)
+time.sleep(0.5)
+"""
+
 # as a flow run does it: hold a lock, run a command; SIGTERM raises, SIGKILL leaves no time to
 STARTER = """
 import fcntl, os, signal, sys
@@ -111,6 +125,15 @@ def test_what_the_command_leaves_behind_is_ended(output: str) -> None:
     script = f"sleep 200 {output} & echo $!; sleep 1; exit 3"
     assert shell(script, on_line=on_line) == 3
     assert members(group) == []
+
+
+def test_what_has_ended_is_not_waited_for_though_no_one_reaps_it() -> None:
+    parent: list[str] = []
+    start = time.monotonic()
+    status = shell('exec "$1" -c "$2"', sys.executable, UNREAPED, on_line=parent.append)
+    assert status == 0
+    assert time.monotonic() - start < supervisor.GRACE
+    os.kill(int(*parent), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
