@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -77,7 +78,17 @@ def stable_rates() -> str:
     )
 
 
-@pytest.mark.parametrize("told", [results, correction, losses, stable_rates])
+def overhead() -> str:
+    """The sentence about the cost of the flow, from the benchmark's report."""
+    seconds = report("benchmarks/orchestration.json")["seconds"]
+    dvc, up, own = (f"{median(times):.1f} s" for times in seconds.values())
+    return (
+        f"a flow run takes {up} on a server that is up and {own} with one of its own, `dvc repro` "
+        f"{dvc} ([medians of {len(seconds['`dvc repro`'])}]"
+    )
+
+
+@pytest.mark.parametrize("told", [results, correction, losses, stable_rates, overhead])
 def test_its_figures_are_those_of_the_reports(told: Callable[[], str]) -> None:
     assert " ".join(told().split()) in " ".join(kept("README.md").split())
 
