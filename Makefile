@@ -30,7 +30,8 @@ mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0
 
 prefect: export PREFECT_API_URL = http://127.0.0.1:4200/api
 prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a worker for deployments
-	@set -m; prefect server start & server=$$!; set +m; trap 'kill $$server' EXIT; \
+	@if prefect work-pool ls >/dev/null 2>&1; then echo "a server runs there already" >&2; exit 1; fi; \
+	set -m; prefect server start & server=$$!; set +m; trap 'kill $$server' EXIT; \
 	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server || exit 1; done; \
 	prefect work-pool create --overwrite --type process local && \
 	prefect work-pool create --overwrite --type docker containers && \

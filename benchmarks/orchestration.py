@@ -32,7 +32,8 @@ FLOW = [sys.executable, "-m", "pipeline", "flow"]
 def main(rounds: int) -> None:
     """Run each command `rounds` times, one after the other, and write the table."""
     with tempfile.TemporaryDirectory() as home, prefect_server(Path(home)) as server:
-        alone = os.environ | {"PREFECT_HOME": f"{home}/alone"}
+        alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+        alone["PREFECT_HOME"] = f"{home}/alone"
         ways = {
             "`dvc repro`": (DVC, os.environ),
             "flow, server up": (FLOW, os.environ | server),
@@ -85,16 +86,22 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        while process.poll() is None:
-            try:
-                if requests.get(f"{api}/health", timeout=5).ok:
-                    break
-            except requests.RequestException:
-                time.sleep(0.5)
+        while not answers(api):
+            if process.poll() is not None:
+                sys.exit("the Prefect server did not start")
+            time.sleep(0.5)
         yield variables | {"PREFECT_API_URL": api}
     finally:
         process.terminate()
         process.wait()
+
+
+def answers(api: str) -> bool:
+    """Whether a server does at this address."""
+    try:
+        return requests.get(f"{api}/health", timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.overrides import overridden
+from pipeline.params import PARAMS, Flow, parse_params
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,16 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
     return [describe(stage) for stage in stages]
 
 
+def read_plan(targets: Sequence[str], set_params: Sequence[str]) -> tuple[list[Stage], Flow, str]:
+    """The stages to run, how, and params.yaml with these values; UserError for a mistake in it."""
+    stages, content = plan(targets), overridden(set_params)
+    settings = parse_params(content).flow
+    unknown = {*settings.retries, *settings.timeouts} - {stage.name for stage in plan()}
+    if unknown:
+        raise UserError(f"{PARAMS}: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}")
+    return stages, settings, content
+
+
 def repro_command(stage: str, *, force: bool) -> list[str]:
     """What runs this stage alone, if anything that it depends on has changed, or if forced."""
     dvc = [sys.executable, "-m", "dvc", "--wait-for-lock"]
@@ -86,5 +98,5 @@ def unchanged(stage: str, output: Sequence[str]) -> bool:
 
 def exit_status(output: Sequence[str]) -> int | None:
     """The exit status of the stage's command, if DVC says here that it failed."""
-    found = re.search(r", exited with (\d+)$", output[-1]) if output else None
-    return int(found[1]) if found else None
+    found = [re.search(r"^ERROR: .*, exited with (\d+)$", line) for line in output]
+    return next((int(status[1]) for status in reversed(found) if status), None)

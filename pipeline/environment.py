@@ -5,6 +5,7 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -49,6 +50,12 @@ def flow_run() -> dict[str, str] | None:
     if not {FLOW_RUN_ID, FLOW_RUN_URL} <= os.environ.keys():
         return None
     return {"id": os.environ[FLOW_RUN_ID], "url": os.environ[FLOW_RUN_URL]}
+
+
+def without_password(address: str) -> str:
+    """A server's address as anyone may see it: without user and password."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
 def _git(*arguments: str) -> str:

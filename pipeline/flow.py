@@ -12,8 +12,6 @@ import os
 import re
 import signal
 import sys
-import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,8 +31,7 @@ from prefect.tasks import exponential_backoff
 from pipeline import dag, environment, supervisor, workspace
 from pipeline.errors import RefusedError, UserError
 from pipeline.files import read_json, write_text
-from pipeline.overrides import overridden
-from pipeline.params import PARAMS, parse_params
+from pipeline.params import PARAMS
 from pipeline.paths import METRICS
 from pipeline.tracking import links
 
@@ -72,14 +69,14 @@ def mnist_release(
         set_params: values for params.yaml, where they stay, each as in train.epochs=2
     """
     logger = get_run_logger()
-    stages = dag.plan(targets or [])
-    settings = parse_params(overridden(set_params or [])).flow
-    dag.plan([*settings.retries, *settings.timeouts])  # there are such stages
-    _stop_with_the_worker()
+    dag.read_plan(targets or [], set_params or [])  # mistakes are told at once
+    if "PREFECT__WORKER_NAME" in os.environ:
+        supervisor.end_with_parent()
     states: dict[str, State[Any]] = {}
     with workspace.held(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
+        stages, settings, content = dag.read_plan(targets or [], set_params or [])
         if set_params:
-            write_text(PARAMS, overridden(set_params))
+            write_text(PARAMS, content)
             logger.info("%s now has %s", PARAMS, ", ".join(set_params))
         for stage in stages:
             states[stage.name] = repro.with_options(
@@ -95,19 +92,25 @@ def mnist_release(
                 wait_for=[states[name] for name in stage.needs if name in states],
                 return_state=True,
             )
-    for part, link in links.addresses().items():
-        artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=f"{part} in MLflow")
-    return conclude(states)
+        end = conclude(states)
+        for part, link in links.addresses().items():
+            artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=part)
+    return end
 
 
 def run(targets: list[str], *, force: bool, set_params: list[str]) -> None:
     """Run the flow here and now. RefusedError or UserError if it ends other than well."""
     # Ctrl-C is for the flow run; a server that is started for it lives on, to record how it ended
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    client = get_client(sync_client=True)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        client = get_client(sync_client=True)
+    except RuntimeError as error:
+        raise UserError(f"Prefect's server does not start: {error}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if problem := client.api_healthcheck():
-        raise UserError(f"no Prefect server at {client.api_url}: {problem}")
+        server = environment.without_password(str(client.api_url))
+        raise UserError(f"no Prefect server at {server}: {problem}")
     state = mnist_release(targets, force, set_params, return_state=True)
     if not state.is_completed():
         message = (state.message or "").rpartition("UserError: ")[2]  # raised before any stage
@@ -135,7 +138,7 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
 
     command = dag.repro_command(stage.name, force=force)
     status = supervisor.run(command, variables, holding=lock, on_line=on_line)
-    show_results(stage, images=not dag.unchanged(stage.name, said))
+    show_results(stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
     if status != 0:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         refused = errors and dag.exit_status(said) == RefusedError.status
@@ -146,16 +149,17 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
     return Completed()
 
 
-def show_results(stage: dag.Stage, *, images: bool) -> None:
-    """Make artifacts of what a stage has written for people; images are large, so not each time."""
+def show_results(stage: dag.Stage, *, complete: bool, images: bool) -> None:
+    """Make artifacts of what a stage has written for people: texts, and if `complete` the rest."""
     for path in filter(Path.exists, stage.texts):
-        artifacts.create_markdown_artifact(path.read_text(), key=_key(path), description=str(path))
-    for path in filter(Path.exists, stage.metrics):
-        rows = [{"metric": name, "value": value} for name, value in read_json(path).items()]
-        artifacts.create_table_artifact(rows, key=_key(path), description=str(path))
-    for path in filter(Path.exists, stage.images if images else ()):
+        artifacts.create_markdown_artifact(path.read_text(), _key(path), str(path))
+    for path in stage.metrics if complete else ():
+        if isinstance(content := read_json(path), dict):
+            rows = [{"metric": name, "value": value} for name, value in content.items()]
+            artifacts.create_table_artifact(rows, _key(path), str(path))
+    for path in stage.images if complete and images else ():
         inline = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        artifacts.create_image_artifact(inline, key=_key(path), description=str(path))
+        artifacts.create_image_artifact(inline, _key(path), str(path))
 
 
 def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
@@ -176,20 +180,8 @@ def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
 
 def address(run_id: object) -> str:
     """Where people see a flow run."""
-    return f"{PREFECT_UI_URL.value() or UI}/runs/flow-run/{run_id}"
-
-
-def _stop_with_the_worker() -> None:
-    """Be stopped, as by the worker, if the worker dies and can no longer do it."""
-    worker = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == worker:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    if "PREFECT__WORKER_NAME" in os.environ:
-        threading.Thread(target=watch, daemon=True).start()
+    server = environment.without_password(PREFECT_UI_URL.value() or UI)
+    return f"{server}/runs/flow-run/{run_id}"
 
 
 def _key(path: Path) -> str:

@@ -52,7 +52,21 @@ def run(
     finally:
         process.stdin.close()
         process.wait()
+        with suppress(ProcessLookupError):  # there is a group yet: the supervisor was killed
+            os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
+
+
+def end_with_parent() -> None:
+    """Send this process SIGTERM when its parent dies, which then can no longer do it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
@@ -67,7 +81,7 @@ def main() -> None:
     threading.Thread(target=_end_group_with_input, daemon=True).start()
     status = command.wait()
     _end_group()  # what the command has left behind
-    relay.join(timeout=1)  # not for ever: a process of another group may hold the other end
+    relay.join(GRACE)  # not for ever: a process of another group may hold the other end
     sys.exit(status if status >= 0 else 128 - status)
 
 

@@ -2,9 +2,9 @@
 
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline import paths
+from pipeline.environment import without_password
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256, write_json
 from pipeline.tracking import Part
@@ -15,7 +15,7 @@ HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
 def note(part: Part, path: str) -> None:
     """Remember that what is here of this part is now shown at this path of MLflow's pages."""
     server = os.environ["MLFLOW_TRACKING_URI"]
-    address = _without_password(server) if server.startswith(("http://", "https://")) else HERE
+    address = without_password(server) if server.startswith(("http://", "https://")) else HERE
     entry = {"of": _identity(part), "address": f"{address}/#/{path}"}
     write_json(paths.TRACKED, _noted() | {part: entry})
 
@@ -34,11 +34,6 @@ def _noted() -> dict[str, Any]:
         return dict(read_json(paths.TRACKED))
     except UserError:  # missing, or broken: it is made again when something is published
         return {}
-
-
-def _without_password(server: str) -> str:
-    parts = urlsplit(server)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
 def _identity(part: Part) -> str | None:
