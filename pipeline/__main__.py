@@ -164,9 +164,7 @@ def summary() -> None:
 def flow(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Stages to bring up to date; all, if none is named.", metavar="[STAGE]..."
-        ),
+        typer.Argument(help="Stages to bring up to date; all, if none is named.", metavar="STAGE"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Run them even if nothing has changed.")
@@ -183,8 +181,9 @@ def flow(
 ) -> None:
     """Run the stages as a Prefect flow.
 
-    Each stage is a task that DVC runs, or finds up to date, as `dvc repro` does. The runs are kept
-    in .prefect; `make prefect` shows them. With PREFECT_API_URL set, that server has them.
+    Each stage is a task that DVC runs, or finds up to date, as `dvc repro` does.
+    The runs are kept in .prefect; `make prefect` shows them. With PREFECT_API_URL
+    set, that server has them.
     """
     from pipeline import flow
 

@@ -69,9 +69,9 @@ def mnist_release(
         set_params: values for params.yaml, where they stay, each as in train.epochs=2
     """
     logger = get_run_logger()
-    dag.read_plan(targets or [], set_params or [])  # mistakes are told at once
     if "PREFECT__WORKER_NAME" in os.environ:
         supervisor.end_with_parent()
+    dag.read_plan(targets or [], set_params or [])  # mistakes are told at once
     states: dict[str, State[Any]] = {}
     with workspace.held(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
         stages, settings, content = dag.read_plan(targets or [], set_params or [])
