@@ -72,9 +72,11 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
 
 def read_plan(targets: Sequence[str], set_params: Sequence[str]) -> tuple[list[Stage], Flow, str]:
     """The stages to run, how, and params.yaml with these values; UserError for a mistake in it."""
-    stages, content = plan(targets), overridden(set_params)
+    every_stage = plan()
+    stages = plan(targets) if targets else every_stage
+    content = overridden(set_params)
     settings = parse_params(content).flow
-    unknown = {*settings.retries, *settings.timeouts} - {stage.name for stage in plan()}
+    unknown = {*settings.retries, *settings.timeouts} - {stage.name for stage in every_stage}
     if unknown:
         raise UserError(f"{PARAMS}: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}")
     return stages, settings, content
