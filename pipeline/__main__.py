@@ -228,7 +228,10 @@ def track(
 def predict(
     files: Annotated[
         list[Path],
-        typer.Argument(help="PNG, JPEG or IDX files (IDX also as .gz).", metavar="FILE..."),
+        typer.Argument(
+            help="PNG, JPEG or IDX files (IDX also as .gz); - for a picture from standard input.",
+            metavar="FILE...",
+        ),
     ],
     model: Annotated[Path, typer.Option(help="The ONNX file to use.")] = Path(
         "models/mnist-cnn.onnx"

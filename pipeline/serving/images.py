@@ -1,6 +1,8 @@
 """Pictures and IDX files as what the model takes: uint8 [N, 28, 28], light ink on dark ground."""
 
 import gzip
+import io
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,12 +16,16 @@ from pipeline.files import existing
 from pipeline.mnist import idx
 
 Images = NDArray[np.uint8]
+STDIN = Path("-")  # as people name it
 SIDE, INK = 28, 20  # pixels: of the picture, and of the box that MNIST scales the ink to
 
 
 def read_images(path: Path, *, normalise: bool = False) -> Images:
-    """The image or images in a file, uint8 [N, 28, 28]. UserError if it cannot be used as such."""
-    if not path.is_file():
+    """The image or images in a file, uint8 [N, 28, 28]. UserError if it cannot be used as such.
+
+    `-` is a picture from standard input.
+    """
+    if path != STDIN and not path.is_file():
         raise UserError(f"{path}: no such file")
     if "idx3" in path.name or ".idx" in path.suffixes:
         images = _read_idx(path)
@@ -77,8 +83,9 @@ def _read_idx(path: Path) -> Images:
 
 
 def _read_picture(path: Path) -> Images:
+    source = io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else path
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             return _grey(ImageOps.exif_transpose(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no picture that can be read: {error}") from error

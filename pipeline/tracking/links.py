@@ -13,8 +13,11 @@ HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
 
 
 def note(part: Part, path: str) -> None:
-    """Remember that what is here of this part is now shown at this path of MLflow's pages."""
-    server = os.environ["MLFLOW_TRACKING_URI"]
+    """Remember that what is here of this part is now shown at this path of MLflow's pages.
+
+    PIPELINE_MLFLOW_URL: their address for people, where it differs from that for processes.
+    """
+    server = os.environ.get("PIPELINE_MLFLOW_URL") or os.environ["MLFLOW_TRACKING_URI"]
     address = without_password(server) if server.startswith(("http://", "https://")) else HERE
     entry = {"of": _identity(part), "address": f"{address}/#/{path}"}
     write_json(paths.TRACKED, _noted() | {part: entry})

