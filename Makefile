@@ -5,15 +5,9 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 
-, := ,
-
 .DEFAULT_GOAL := help
 .PHONY: help repro test lint lock smoke mlflow prefect notebook clean \
-  image repro-container stack stack-down sbom test-containers report debian
-
-# docker where it runs, else podman
-export CONTAINER_ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
-export BUILDAH_FORMAT := docker # podman's own format knows no health checks
+  image repro-container stack stack-down test-containers report debian
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,7 +23,7 @@ lint: $(INSTALLED) ## check format, lint rules and types, also of containers and
 	ruff check .
 	mypy
 	hadolint docker/Dockerfile
-	shellcheck --external-sources .ci/run docker/run docker/service docker/stack docker/with-ca
+	shellcheck --external-sources .ci/run docker/{build,run,service,stack,with-ca}
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
 	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -46,9 +40,9 @@ report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HE
 	else echo "## No verdict: the pipeline ended before the gate"; fi
 
 debian: ## install the packages of Debian that the tests use, where they are missing
-	command -v soffice pdftoppm >/dev/null || { sudo=$$(command -v sudo); $$sudo apt-get update -qq && \
-	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  libreoffice-calc-nogui poppler-utils >/dev/null; }
+	@if command -v soffice && command -v pdftoppm; then exit; fi >/dev/null; \
+	sudo=$$(command -v sudo); $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends libreoffice-calc-nogui poppler-utils >/dev/null
 
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
@@ -64,15 +58,13 @@ prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a 
 	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server || exit 1; done; \
 	prefect work-pool create --overwrite --type process local && \
 	prefect work-pool create --overwrite --type docker containers && \
+	{ prefect automation inspect 'lost runs' >/dev/null 2>&1 || \
+	  prefect automation create --from-file docker/automation.yaml; } && \
 	prefect deploy --all && \
 	prefect worker start --pool local
 
-image: ## build the images mnist-pipeline:train and :serve (BASE_IMAGE=..., CA=FILE)
-	set -e; for target in train serve; do $(CONTAINER_ENGINE) build --file docker/Dockerfile \
-	  --target $$target --tag mnist-pipeline:$$target \
-	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg VERSION=$$(git describe --always --tags) \
-	  $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(CA),--secret id=ca$(,)src=$(CA)) .; \
-	done
+image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
+	docker/build
 
 repro-container: ## run the pipeline in the container, with all GPUs, on this checkout
 	docker/run dvc repro
@@ -84,13 +76,8 @@ stack: ## start MLflow, Prefect and a worker in containers, as docker/compose.ya
 stack-down: ## stop them; what they keep stays in volumes
 	docker/stack down
 
-sbom: ## write what is in the images to sbom/, as CycloneDX
-	mkdir -p sbom
-	$(CONTAINER_ENGINE) run --rm --entrypoint cat mnist-pipeline:train /opt/venv/sbom.cdx.json > sbom/train.cdx.json
-	$(CONTAINER_ENGINE) run --rm --entrypoint cat mnist-pipeline:serve /opt/serve/sbom.cdx.json > sbom/serve.cdx.json
-
-test-containers: $(INSTALLED) ## test the images that `make image` made
-	pytest --numprocesses=0 tests/containers
+test-containers: $(INSTALLED) ## test these images, the commands in docker/ and the stack
+	. docker/settings.sh && pytest --numprocesses=0 tests/containers
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \

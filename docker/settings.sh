@@ -1,8 +1,13 @@
 # shellcheck shell=bash
-# Sourced by docker/run and docker/stack: what follows from this machine and this checkout.
+# Sourced by the commands beside it: what follows from this machine and this checkout.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-export CONTAINER_ENGINE=${CONTAINER_ENGINE:-docker} CONTAINER_IMAGE=${CONTAINER_IMAGE:-mnist-pipeline:train}
+if [ -z "${CONTAINER_ENGINE:-}" ]; then # docker where it runs
+  if docker info >/dev/null 2>&1; then CONTAINER_ENGINE=docker; else CONTAINER_ENGINE=podman; fi
+fi
+podman=
+case $CONTAINER_ENGINE in *podman) podman=1 ;; esac
+export CONTAINER_ENGINE CONTAINER_IMAGE=${CONTAINER_IMAGE:-mnist-pipeline:train}
 
 # what is written belongs to whom the checkout belongs (stat is GNU's; elsewhere the caller)
 owner=$(stat --format %u:%g . 2>/dev/null || echo "$(id -u):$(id -g)")
@@ -15,7 +20,11 @@ if [ -d ../shared/mnist ]; then export CONTAINER_MIRROR=$PWD/../shared/mnist; fi
 
 has_gpu() { nvidia-smi --list-gpus >/dev/null 2>&1; }
 
-if ! "$CONTAINER_ENGINE" image inspect "$CONTAINER_IMAGE" >/dev/null; then
-  echo "error: $CONTAINER_ENGINE has no image $CONTAINER_IMAGE: \`make image\` builds it" >&2
-  exit 2
-fi
+prepare() { # what a container over this checkout needs
+  if ! "$CONTAINER_ENGINE" image inspect "$CONTAINER_IMAGE" >/dev/null; then
+    echo "error: $CONTAINER_ENGINE has no image $CONTAINER_IMAGE: \`make image\` builds it" >&2
+    exit 2
+  fi
+  # the place of a mount, which must not be made by the engine, whose user is another
+  [ -d .dvc/tmp ] || install -d -o "${CONTAINER_USER%:*}" -g "${CONTAINER_USER#*:}" .dvc/tmp
+}

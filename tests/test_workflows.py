@@ -22,7 +22,7 @@ STEP = re.compile(
     r"make [a-z-]+( \| tee [\w.]+)?( >> \"\$GITHUB_STEP_SUMMARY\")?"
     r"|sudo rm -rf /usr/local/lib/android /usr/share/dotnet"  # on a hosted runner alone
 )
-MADE = {".dvc/cache": "repro", "sbom": "sbom"}  # not in a clean clone, but by a target
+MADE = {".dvc/cache": "repro", "sbom": "image"}  # not in a clean clone, but by a target
 WRITES = {  # every other job may at most read the repository
     ("accuracy-gate.yml", "comment"): {"pull-requests"},
     ("release.yml", "gate"): {"pull-requests"},

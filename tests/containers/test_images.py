@@ -1,0 +1,226 @@
+"""The images hold what the lock says, run without any right, and end when they are told to."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.containers.engine import ENGINE, HARDENED, end_of, engine, inspected, needs_images, says
+from tests.digits import make_digits
+from tests.servers import wait_until
+from tests.workspace import PROJECT
+
+pytestmark = needs_images
+TARGETS = ["serve", "train"]
+ENVIRONMENT = """
+import json, re
+from importlib.metadata import distributions
+print(json.dumps({re.sub("[-_.]+", "-", d.name).lower(): d.version for d in distributions()}))
+"""
+
+
+def python(target: str, code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in an image."""
+    image = f"mnist-pipeline:{target}"
+    return engine("run", "--rm", *options, "--entrypoint", "python", image, "-c", code)
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def environment(request: pytest.FixtureRequest) -> tuple[str, dict[str, str]]:
+    """A target, and the packages in its image with their versions."""
+    return request.param, json.loads(python(request.param, ENVIRONMENT).stdout)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten printed digits as PNG files."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images, _ = make_digits(10, seed=3)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    folder.chmod(0o755)
+    return folder
+
+
+def test_versions_are_those_of_the_lock(environment: tuple[str, dict[str, str]]) -> None:
+    target, installed = environment
+    lock = set(re.findall(r"^(\S+)==(\S+)", (PROJECT / "requirements.txt").read_text(), re.M))
+    assert installed.items() <= lock
+    wanted = {"torch", "torchvision", "mlflow", "dvc", "prefect", "onnx", "onnxruntime-gpu"}
+    if target == "train":
+        assert wanted <= installed.keys()
+    else:
+        assert "onnxruntime" in installed
+        assert not [name for name in installed if name in wanted or name.startswith("nvidia")]
+
+
+def test_the_sbom_lists_what_is_there(environment: tuple[str, dict[str, str]]) -> None:
+    target, installed = environment
+    bill = json.loads((PROJECT / f"sbom/{target}.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {
+        re.sub("[-_.]+", "-", part["name"]).lower(): part["version"] for part in bill["components"]
+    }
+    assert listed == installed
+    assert all(part["purl"].startswith("pkg:pypi/") for part in bill["components"])
+
+
+def test_serve_is_small() -> None:
+    assert inspected("image", "mnist-pipeline:serve")["Size"] < 700e6  # with its base
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_says_what_it_is(target: str) -> None:
+    config = inspected("image", f"mnist-pipeline:{target}")["Config"]
+    assert config["User"] == "1000:1000"
+    assert config["StopSignal"] in ("SIGTERM", "15")
+    labels = config["Labels"]
+    assert target in labels["org.opencontainers.image.title"]
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+    assert re.fullmatch("[0-9a-f]{40}|unknown", labels["org.opencontainers.image.revision"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_keeps_nothing_of_its_build(target: str) -> None:
+    image = f"mnist-pipeline:{target}"
+    places = ["/tmp", "/root", "/run/secrets", "/var/lib/apt/lists"]
+    left = engine("run", "--rm", "--user=0", "--entrypoint", "find", image, *places, "-type", "f")
+    assert set(left.stdout.split()) <= {"/root/.bashrc", "/root/.profile"}
+    assert "BEGIN CERTIFICATE" not in says("history", "--no-trunc", image)
+    found = says("run", "--rm", "--entrypoint", "find", image, "/pipeline", "-name", "*.pyc")
+    assert found == ""
+
+
+@pytest.mark.parametrize("user", ["1000:1000", "12345:54321"])
+def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None:
+    names = [str(path) for path in sorted(pictures.iterdir())]
+    command = ["predict", "--json", *names]
+    mount = ["--volume", f"{pictures}:{pictures}:ro", "--memory=256m", "--user", user]
+    answer = says("run", "--rm", *HARDENED, *mount, "mnist-pipeline:serve", *command)
+    here = [sys.executable, "-m", "pipeline", *command]
+    expected = subprocess.run(here, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for line, wanted in zip(answer.splitlines(), expected.splitlines(), strict=True):
+        given, known = json.loads(line), json.loads(wanted)
+        assert given["digit"] == known["digit"]
+        np.testing.assert_allclose(given["probabilities"], known["probabilities"], atol=1e-5)
+
+
+def test_serve_reads_a_picture_from_standard_input(pictures: Path) -> None:
+    command = ["run", "--rm", "--interactive", *HARDENED, "mnist-pipeline:serve", "predict", "-"]
+    with (pictures / "7.png").open("rb") as picture:
+        assert "confidence" in says(*command, stdin=picture)
+    result = engine(*command, input="no picture")
+    assert result.returncode == 2
+    assert "error: - is no picture" in result.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_can_be_written_where_nothing_may(target: str) -> None:
+    result = python(target, "open('/pipeline/models/new', 'w')", "--read-only")
+    assert "Read-only file system" in result.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_health_check_tells(target: str, tmp_path: Path) -> None:
+    image = inspected("image", f"mnist-pipeline:{target}")
+    check = image.get("Healthcheck") or image["Config"]["Healthcheck"]
+    words = check["Test"][1:]
+    command = ["--entrypoint", words[0], f"mnist-pipeline:{target}", *words[1:]]
+    assert engine("run", "--rm", *HARDENED, *command).returncode == 0
+    broken = tmp_path / "broken"
+    broken.write_text("broken: true")
+    file = {"serve": "models/mnist-cnn.onnx", "train": "params.yaml"}[target]
+    mount = ["--volume", f"{broken}:/pipeline/{file}:ro"]
+    assert engine("run", "--rm", *mount, *HARDENED, *command).returncode != 0
+
+
+def test_a_memory_limit_is_a_limit() -> None:
+    code = "print(len(bytearray(600_000_000)))"
+    limits = ["--memory=200m", "--memory-swap=200m"]
+    assert python("serve", code).stdout == "600000000\n"
+    assert python("serve", code, *limits).returncode == 137  # killed
+
+
+@pytest.fixture
+def waiting() -> Iterator[str]:
+    """A container of `serve` that waits for a picture."""
+    name = "mnist-pipeline-test-waiting"
+    command = [ENGINE, "run", "--interactive", "--name", name, *HARDENED, "mnist-pipeline:serve"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, "predict", "-"], stdin=pipe, stderr=pipe) as process:
+        wait_until(lambda: "predict" in engine("top", name, "args").stdout)
+        yield name
+        assert process.stdin is not None
+        process.stdin.close()
+    engine("rm", "--force", name)
+
+
+def test_sigterm_ends_it(waiting: str) -> None:
+    assert end_of(waiting) == 143
+
+
+def test_train_stands_alone() -> None:
+    """Without a checkout it has its own copy of the project, in which DVC finds its way."""
+    command = ["run", "--rm", "--network=none", "mnist-pipeline:train", "dvc"]
+    assert "train" in says(*command, "stage", "list", "--name-only").split()
+    assert "flowchart" in says(*command, "dag", "--mermaid")
+    planned = says(*command, "repro", "--dry", "backprop")
+    assert "Stage 'backprop' didn't change" in planned
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what goes into the images."""
+    folder = tmp_path_factory.mktemp("context")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if (PROJECT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    return folder
+
+
+def build(context: Path, target: str, tag: str) -> subprocess.CompletedProcess[str]:
+    """Build a target there, with the settings that the environment has, under another name."""
+    script = context / "docker/build"
+    script.write_text(script.read_text().replace("mnist-pipeline:$target", f"{tag}:$target"))
+    return subprocess.run([script, target], cwd=context, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_change_of_code_installs_nothing_again(context: Path, target: str) -> None:
+    with (context / "pipeline/errors.py").open("a") as file:
+        file.write("\n# a change\n")
+    built = build(context, target, "mnist-pipeline-test")
+    assert built.returncode == 0, built.stderr
+    old, new = (
+        inspected("image", f"{name}:{target}")["RootFS"]["Layers"]
+        for name in ("mnist-pipeline", "mnist-pipeline-test")
+    )
+    engine("rmi", "--force", f"mnist-pipeline-test:{target}")
+    assert old[:-2] == new[:-2]
+    assert old[-2:] != new[-2:]
+
+
+def test_a_package_with_another_hash_is_refused(context: Path) -> None:
+    lock = context / "requirements.txt"
+    text = lock.read_text()
+    lock.write_text(re.sub(r"(?m)(^uv==(?:.*\n)(?:.*sha256:.*\n)*)", _spoilt, text, count=1))
+    try:
+        built = build(context, "serve", "mnist-pipeline-test")
+    finally:
+        lock.write_text(text)
+    assert built.returncode != 0
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in built.stdout + built.stderr
+
+
+def _spoilt(lines: re.Match[str]) -> str:
+    return re.sub("sha256:....", "sha256:0000", lines[0])

@@ -1,0 +1,128 @@
+"""docker/run: the pipeline in a container over a checkout, as its owner and without any right."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import ENGINE, end_of, engine, logs, needs_images, owners, with_docker
+from tests.servers import wait_until
+from tests.workspace import Workspace
+
+pytestmark = needs_images
+NAME = "mnist-pipeline-test-run"
+SOMEBODY = 4711  # the number of a user who owns a checkout
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A small checkout; if we may, it belongs to somebody else."""
+    workspace = with_docker(Workspace(tmp_path_factory.mktemp("run") / "checkout"))
+    give(workspace.path, SOMEBODY)
+    yield workspace
+    engine("rm", "--force", NAME)
+
+
+def give(folder: Path, user: int) -> None:
+    """Let the folder belong to a user, if we may decide that."""
+    if os.getuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, user, follow_symlinks=False)
+
+
+def test_the_whole_dag_runs_for_the_owner_of_the_checkout(workspace: Workspace) -> None:
+    result = workspace.run("make", "repro-container")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (workspace.path / "models/mnist-cnn.onnx").exists()
+    assert (workspace.path / ".dvc/cache").exists()
+    assert len(owners(workspace.path)) == 1
+    provenance = json.loads((workspace.path / "models/provenance.json").read_text())
+    assert "unknown" not in json.dumps(provenance)  # git trusts the checkout
+
+
+def test_outside_dvc_then_finds_nothing_to_do(workspace: Workspace) -> None:
+    give(workspace.path, os.getuid())
+    result = workspace.run("dvc", "repro")
+    assert result.returncode == 0, result.stderr
+    assert "Running stage" not in result.stdout
+    assert "up to date" in result.stdout
+
+
+def test_outside_mlflow_has_its_run_and_its_model(workspace: Workspace) -> None:
+    code = """if True:
+    import mlflow, numpy
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    print(mlflow.search_runs(experiment_names=["mnist-cnn"])["metrics.test_accuracy"][0])
+    model = mlflow.pyfunc.load_model("models:/mnist-cnn@champion")
+    print(model.predict(numpy.zeros((1, 28, 28), "uint8"))["logits"].shape)
+    """
+    result = workspace.run("python", "-c", code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split("\n")[1] == "(1, 10)"
+
+
+def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Workspace) -> None:
+    workspace.set_params({"train": {"epochs": 10_000}})  # no test waits for them
+    workspace.environment["CONTAINER_OPTIONS"] = f"--name {NAME} --rm=false"
+
+    def train() -> "subprocess.Popen[bytes]":
+        engine("rm", "--force", NAME)
+        return subprocess.Popen(
+            ["docker/run", "dvc", "repro", "train"],
+            cwd=workspace.path,
+            env=workspace.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    with train():
+        wait_until(lambda: "epoch 3/" in logs(NAME))
+        engine("kill", NAME)
+    planned = workspace.run("dvc", "repro", "--dry", "train")
+    assert planned.returncode == 0, planned.stderr
+    with train():
+        wait_until(lambda: "going on after epoch" in logs(NAME))
+        wait_until(lambda: "epoch 5/" in logs(NAME))
+        assert end_of(NAME) == 143
+
+
+def test_without_the_image_it_says_what_to_do(workspace: Workspace) -> None:
+    environment = workspace.environment | {"CONTAINER_IMAGE": "localhost/nothing:here"}
+    result = workspace.run("docker/run", "true", env=environment)
+    assert result.returncode == 2
+    assert "make image" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("docker", "--gpus all"), ("podman", "--device nvidia.com/gpu=all")]
+)
+def test_a_gpu_is_given_to_the_container(
+    workspace: Workspace, tmp_path: Path, name: str, option: str
+) -> None:
+    """There is no GPU here: engine and nvidia-smi are only names that answer."""
+    for command in (name, "nvidia-smi"):
+        (tmp_path / command).write_text('#!/bin/sh\necho "$@"\n')
+        (tmp_path / command).chmod(0o755)
+    environment = workspace.environment | {"CONTAINER_ENGINE": str(tmp_path / name)}
+    assert option not in workspace.run("docker/run", "true", env=environment).stdout
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    assert option in workspace.run("docker/run", "true", env=environment).stdout
+
+
+def test_secrets_of_the_environment_stay_off_the_command_line(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "docker").chmod(0o755)
+    environment = workspace.environment | {"CONTAINER_ENGINE": str(tmp_path / "docker")}
+    environment["MLFLOW_TRACKING_PASSWORD"] = "hidden"
+    said = workspace.run("docker/run", "true", env=environment).stdout
+    assert "--env MLFLOW_TRACKING_PASSWORD" in said
+    assert "hidden" not in said
+    del environment["CONTAINER_ENGINE"]
+    code = "import os; print(os.environ['MLFLOW_TRACKING_PASSWORD'])"
+    options = environment | {"CONTAINER_ENGINE": ENGINE, "CONTAINER_OPTIONS": ""}
+    assert workspace.run("docker/run", "python", "-c", code, env=options).stdout == "hidden\n"

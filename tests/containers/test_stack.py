@@ -1,0 +1,197 @@
+"""docker/stack: a run through MLflow, Prefect and a worker, any of which may be killed."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from tests.containers.engine import ENGINE, engine, inspected, logs, needs_images, says, with_docker
+from tests.servers import free_port, wait_until
+from tests.workspace import Workspace
+
+pytestmark = [needs_images, pytest.mark.timeout(600)]
+PROJECT_NAME = "mnist-pipeline-test"
+SERVICES = ["mlflow", "prefect", "worker"]
+LONG = 10_000  # epochs: no test waits for them
+
+
+class Stack:
+    """The stack over a small checkout, on free ports, and what people see of it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        mlflow, prefect = free_port(), free_port()
+        self.mlflow, self.prefect = f"http://127.0.0.1:{mlflow}", f"http://127.0.0.1:{prefect}"
+        workspace.environment |= {
+            "COMPOSE_PROJECT_NAME": PROJECT_NAME,
+            "MLFLOW_PORT": str(mlflow),
+            "PREFECT_PORT": str(prefect),
+            "PREFECT_API_URL": f"{self.prefect}/api",
+        }
+
+    def make(self, target: str) -> str:
+        """What a make target says; it must end well."""
+        result = self.workspace.run("make", target)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def containers(self) -> dict[str, str]:
+        """The names of those that are there, running or not, by service."""
+        names = says("ps", "--all", "--format", "{{.Names}}").split()
+        return {service: name for name in names for service in SERVICES if self._is(name, service)}
+
+    @staticmethod
+    def _is(name: str, service: str) -> bool:
+        return re.fullmatch(f"{PROJECT_NAME}[-_]{service}[-_]1", name) is not None
+
+    def kill(self, service: str) -> None:
+        """SIGKILL, and start it again, as its restart policy does when it dies by itself."""
+        name = self.containers()[service]
+        says("kill", name)
+        wait_until(lambda: inspected("container", name)["State"]["Status"] == "exited")
+        says("start", name)
+
+    def healthy(self) -> bool:
+        """Whether both servers answer."""
+        try:
+            return all(
+                requests.get(url, timeout=5).ok
+                for url in (f"{self.mlflow}/health", f"{self.prefect}/api/health")
+            )
+        except requests.RequestException:
+            return False
+
+    def submit(self, **params: Any) -> str:
+        """Have the deployment `local` run with these parameters of training; its id."""
+        values = json.dumps([f"train.{name}={value}" for name, value in params.items()])
+        command = ["deployment", "run", "mnist-release/local", f"--param=set_params={values}"]
+        result = self.workspace.run("prefect", *command)
+        found = re.search(r"UUID: (\S+)", result.stdout)
+        assert found, result.stdout + result.stderr
+        return found[1]
+
+    def get(self, path: str) -> Any:
+        """What Prefect answers."""
+        return requests.get(f"{self.prefect}/api/{path}", timeout=10).json()
+
+    def finish(self, run: str) -> str:
+        """The name of the state in which a run ends."""
+
+        def ended() -> bool:
+            try:
+                return bool(self.get(f"flow_runs/{run}")["end_time"])
+            except requests.RequestException:  # the server has been killed
+                return False
+
+        wait_until(ended, 180)
+        return str(self.get(f"flow_runs/{run}")["state"]["name"])
+
+    def trainings(self) -> list[Any]:
+        """The training runs in MLflow, the newest first."""
+        client = MlflowClient(self.mlflow)
+        experiment = client.get_experiment_by_name("mnist-cnn")
+        return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+    def epochs(self) -> int:
+        """How many epochs the training in the checkout has finished."""
+        history = self.workspace.path / "reports/train/history.csv"
+        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Started by `make stack`, ended with all that it keeps."""
+    stack = Stack(with_docker(Workspace(tmp_path_factory.mktemp("stack") / "checkout")))
+    try:
+        said = stack.make("stack")
+        assert stack.mlflow in said
+        assert stack.prefect in said
+        yield stack
+    finally:
+        stack.workspace.run("docker/stack", "down", "--volumes")
+
+
+def test_make_stack_returns_when_all_is_healthy(stack: Stack) -> None:
+    assert stack.containers().keys() == set(SERVICES)
+    assert stack.healthy()
+    if "podman" in ENGINE:
+        for name in stack.containers().values():
+            assert engine("healthcheck", "run", name).returncode == 0
+
+
+def test_no_port_is_open_to_others_and_no_container_has_a_right(stack: Stack) -> None:
+    for service, name in stack.containers().items():
+        container = inspected("container", name)
+        ports = container["NetworkSettings"]["Ports"] or {}
+        hosts = {binding["HostIp"] for bindings in ports.values() for binding in bindings or []}
+        assert hosts == (set() if service == "worker" else {"127.0.0.1"})
+        assert container["HostConfig"]["ReadonlyRootfs"]
+        assert container["HostConfig"]["Memory"] > 0
+        status = says("exec", name, "cat", "/proc/1/status")
+        assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+
+
+def test_the_password_is_in_a_file_that_only_the_owner_reaches(stack: Stack) -> None:
+    folder = stack.workspace.path / "docker/secrets"
+    password = (folder / "postgres_password").read_text()
+    assert len(password) == 48
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for name in stack.containers().values():
+        assert password not in json.dumps(inspected("container", name))
+
+
+def test_a_deployment_run_goes_from_data_to_release(stack: Stack) -> None:
+    run = stack.submit()
+    assert stack.finish(run) == "Released"
+    training = stack.trainings()[0]
+    assert training.data.metrics["test_accuracy"] >= 0.9
+    assert training.data.tags["prefect.flow_run.url"].startswith(f"{stack.prefect}/")
+    noted = json.loads((stack.workspace.path / "artifacts/mlflow.json").read_text())
+    assert all(part["address"].startswith(f"{stack.mlflow}/#/") for part in noted.values())
+    model = MlflowClient(stack.mlflow).get_model_version_by_alias("mnist-cnn", "champion")
+    assert model.run_id == training.info.run_id
+
+
+def test_what_is_written_belongs_to_the_owner(stack: Stack) -> None:
+    paths = [stack.workspace.path / name for name in ("models/mnist-cnn.onnx", "data/raw", ".dvc")]
+    assert {path.stat().st_uid for path in paths} == {os.getuid()}
+
+
+def test_servers_killed_in_a_run_lose_nothing_of_it(stack: Stack) -> None:
+    before = len(stack.trainings())
+    run = stack.submit(epochs=20)
+    wait_until(lambda: "epoch 3/20" in logs(stack.containers()["worker"]))
+    stack.kill("prefect")
+    stack.kill("mlflow")
+    assert stack.finish(run) == "Released"
+    wait_until(stack.healthy)
+    training = stack.trainings()[0]
+    assert len(stack.trainings()) == before + 1
+    history = MlflowClient(stack.mlflow).get_metric_history(training.info.run_id, "training_loss")
+    assert [point.step for point in history] == list(range(1, 21))
+
+
+def test_a_worker_killed_in_a_run_goes_on_with_the_next(stack: Stack) -> None:
+    stack.submit(epochs=LONG)
+    wait_until(lambda: "epoch 3/10000" in logs(stack.containers()["worker"]))
+    stack.kill("worker")
+    stack.submit(epochs=LONG)
+    wait_until(lambda: "going on after epoch" in logs(stack.containers()["worker"]))
+
+
+def test_stopped_and_started_it_knows_all_that_was(stack: Stack) -> None:
+    trainings = {run.info.run_id for run in stack.trainings()}
+    stack.make("stack-down")
+    assert stack.containers() == {}
+    volumes = says("volume", "ls", "--format", "{{.Name}}").split()
+    assert {f"{PROJECT_NAME}_mlflow", f"{PROJECT_NAME}_prefect"} <= set(volumes)
+    stack.make("stack")
+    assert {run.info.run_id for run in stack.trainings()} == trainings
+    runs = requests.post(f"{stack.prefect}/api/flow_runs/count", json={}, timeout=10).json()
+    assert runs >= 4
