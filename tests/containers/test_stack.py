@@ -17,6 +17,7 @@ from tests.workspace import Workspace
 pytestmark = [needs_images, pytest.mark.timeout(600)]
 PROJECT_NAME = "mnist-pipeline-test"
 SERVICES = ["mlflow", "prefect", "worker"]
+POSTGRES = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17-bookworm")
 LONG = 10_000  # epochs: no test waits for them
 
 
@@ -43,11 +44,8 @@ class Stack:
     def containers(self) -> dict[str, str]:
         """The names of those that are there, running or not, by service."""
         names = says("ps", "--all", "--format", "{{.Names}}").split()
-        return {service: name for name in names for service in SERVICES if self._is(name, service)}
-
-    @staticmethod
-    def _is(name: str, service: str) -> bool:
-        return re.fullmatch(f"{PROJECT_NAME}[-_]{service}[-_]1", name) is not None
+        ours = re.compile(f"{PROJECT_NAME}[-_](.+)[-_]1")
+        return {found[1]: name for name in names if (found := ours.fullmatch(name))}
 
     def kill(self, service: str) -> None:
         """SIGKILL, and start it again, as its restart policy does when it dies by itself."""
@@ -66,10 +64,14 @@ class Stack:
         except requests.RequestException:
             return False
 
-    def submit(self, **params: Any) -> str:
+    def submit(self, targets: list[str] | None = None, **params: Any) -> str:
         """Have the deployment `local` run with these parameters of training; its id."""
-        values = json.dumps([f"train.{name}={value}" for name, value in params.items()])
-        command = ["deployment", "run", "mnist-release/local", f"--param=set_params={values}"]
+        given = {
+            "targets": targets,
+            "set_params": [f"train.{name}={value}" for name, value in params.items()],
+        }
+        words = [f"--param={name}={json.dumps(value)}" for name, value in given.items()]
+        command = ["deployment", "run", "mnist-release/local", *words]
         result = self.workspace.run("prefect", *command)
         found = re.search(r"UUID: (\S+)", result.stdout)
         assert found, result.stdout + result.stderr
@@ -195,3 +197,34 @@ def test_stopped_and_started_it_knows_all_that_was(stack: Stack) -> None:
     assert {run.info.run_id for run in stack.trainings()} == trainings
     runs = requests.post(f"{stack.prefect}/api/flow_runs/count", json={}, timeout=10).json()
     assert runs >= 4
+
+
+@pytest.fixture
+def on_postgres(stack: Stack) -> Stack:
+    """The stack with PostgreSQL."""
+    if engine("image", "inspect", POSTGRES).returncode and engine("pull", POSTGRES).returncode:
+        pytest.skip(f"no image {POSTGRES} here")
+    stack.make("stack-down")
+    stack.workspace.environment["COMPOSE_PROFILES"] = "postgres"
+    stack.make("stack")
+    return stack
+
+
+def test_with_postgres_both_servers_keep_their_data_there(on_postgres: Stack) -> None:
+    containers = on_postgres.containers()
+    assert containers.keys() == {*SERVICES, "postgres"}
+    assert not inspected("container", containers["postgres"])["NetworkSettings"]["Ports"].get(
+        "5432/tcp"
+    )
+    assert on_postgres.trainings() == []  # it is another store
+    on_postgres.workspace.run("rm", "-r", "reports/backprop")
+    run = on_postgres.submit(targets=["backprop"])
+    assert on_postgres.finish(run) == "Completed"
+
+    def rows(database: str, table: str) -> int:
+        query = f"SELECT count(*) FROM {table}"
+        psql = ["psql", "--username=pipeline", f"--dbname={database}", "--tuples-only"]
+        return int(says("exec", containers["postgres"], *psql, f"--command={query}"))
+
+    assert rows("prefect", "flow_run") == 1
+    assert rows("mlflow", "metrics") > 0
