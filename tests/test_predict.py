@@ -3,6 +3,7 @@
 import gzip
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ MODEL = PROJECT / "models/mnist-cnn.onnx"
 needs_model = pytest.mark.skipif(not MODEL.exists(), reason="models/ holds no released model")
 
 
-def predict(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def predict(
+    folder: Path, *arguments: str | Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m pipeline predict` with the released model in a folder."""
     words = ["predict", "--model", *map(str, [MODEL, *arguments])]
-    return python(folder, "-m", "pipeline", *words)
+    return python(folder, "-m", "pipeline", *words, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,31 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "another-type.onnx": lambda: other_model("images", TensorProto.FLOAT, ["N", 28, 28]),
     "another-output.onnx": lambda: other_model("images", TensorProto.UINT8, ["N", 28, 28]),
 }
+
+
+@needs_model
+def test_a_picture_comes_from_standard_input(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "predict", "--json", "-"]
+    image = make_digits(1, seed=1)[0][0]
+    Image.fromarray(image).save(tmp_path / "digit.png")
+    with (tmp_path / "digit.png").open("rb") as picture:
+        answer = subprocess.run(command, cwd=PROJECT, stdin=picture, capture_output=True)
+    assert json.loads(answer.stdout)["image"] == "-"
+    assert json.loads(answer.stdout)["digit"] == OnnxModel(MODEL).run(image[None])[0].argmax()
+    broken = subprocess.run(command, cwd=PROJECT, input=b"no picture", capture_output=True)
+    assert broken.returncode == 2
+    assert broken.stderr.startswith(b"error: - is no picture that can be read")
+
+
+@needs_model
+def test_onnx_runtime_keeps_no_identifier_of_the_machine(tmp_path: Path) -> None:
+    """It does so for its telemetry, if that is on (but not where CI is set)."""
+    Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "digit.png")
+    home = tmp_path / "home"
+    home.mkdir()
+    answer = predict(tmp_path, "digit.png", HOME=str(home), CI="", XDG_CACHE_HOME=str(home))
+    assert answer.returncode == 0
+    assert list(home.rglob("*")) == []
 
 
 @needs_model

@@ -293,6 +293,18 @@ def test_links_lead_to_what_the_server_shows(
     }
 
 
+def test_links_have_the_address_that_people_reach(
+    released: Workspace, server: Server, copy_of: Copy
+) -> None:
+    people = "https://user:secret@mlflow.example"
+    variables = {"MLFLOW_TRACKING_URI": server.url, "PIPELINE_MLFLOW_URL": people}
+    workspace = copy_of(released, **variables)
+    (workspace.path / LINKS).unlink()
+    track(workspace)
+    page = server.page(server.run()).removeprefix(server.url)
+    assert links_in(workspace)["training"] == f"https://mlflow.example{page}"
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
 def test_a_browser_opens_what_the_links_lead_to(
     released: Workspace, server: Server, tmp_path: Path
