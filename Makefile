@@ -34,10 +34,13 @@ lint: $(INSTALLED) ## check format, lint rules and types, also of containers and
 
 report: export BASE ?= HEAD
 report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HEAD), as Markdown
-	@if test -e artifacts/model.onnx && \
-	  grep -q "$$(sha256sum artifacts/model.onnx | cut -c 1-64)" reports/gate.json; \
-	then cat reports/gate.md; echo; dvc metrics diff --md "$$BASE"; \
-	else echo "## No verdict: the pipeline ended before the gate"; fi
+	@digest=$$(python -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
+	  artifacts/model.onnx 2>/dev/null); \
+	if [ -z "$$digest" ] || ! grep -q "$$digest" reports/gate.json; \
+	then echo "## No verdict: the pipeline ended before the gate"; exit; fi; \
+	cat reports/gate.md; echo; \
+	grep -q "$$digest" models/SHA256SUMS || printf 'Not released: models/ has another model.\n\n'; \
+	dvc metrics diff --md "$$BASE"
 
 debian: ## install the packages of Debian that the tests use, where they are missing
 	@if command -v soffice && command -v pdftoppm; then exit; fi >/dev/null; \
@@ -60,7 +63,7 @@ prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a 
 	prefect work-pool create --overwrite --type docker containers && \
 	{ prefect automation inspect 'lost runs' >/dev/null 2>&1 || \
 	  prefect automation create --from-file docker/automation.yaml; } && \
-	prefect deploy --all && \
+	CONTAINER_USER=$$(id -u):$$(id -g) prefect deploy --all && \
 	prefect worker start --pool local
 
 image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
@@ -77,7 +80,8 @@ stack-down: ## stop them; what they keep stays in volumes
 	docker/stack down
 
 test-containers: $(INSTALLED) ## test these images, the commands in docker/ and the stack
-	. docker/settings.sh && pytest --numprocesses=0 tests/containers
+	engine=$$(. docker/settings.sh && echo "$$CONTAINER_ENGINE") && \
+	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \
@@ -96,5 +100,6 @@ $(INSTALLED): requirements.txt
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
 	pip install --quiet --require-hashes --requirement .venv/uv.txt
-	uv pip sync --quiet --require-hashes --compile-bytecode --python .venv requirements.txt
+	uv pip sync --quiet --require-hashes --build-constraints requirements.txt --require-build-hashes \
+	  --compile-bytecode --python .venv requirements.txt
 	touch $@

@@ -11,10 +11,12 @@ import pytest
 
 from tests.workspace import PROJECT, Workspace
 
-ENGINE = os.environ.get("CONTAINER_ENGINE", "")
-needs_images = pytest.mark.skipif(
-    not ENGINE, reason="`make image` builds the images, `make test-containers` tests them"
-)
+ENGINE = os.environ.get("CONTAINER_TESTS", "")
+if not ENGINE:
+    pytest.skip(
+        "`make image` builds the images, `make test-containers` tests them",
+        allow_module_level=True,
+    )
 HARDENED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none"]
 
 
@@ -42,6 +44,7 @@ def with_docker(workspace: Workspace) -> Workspace:
     secrets = shutil.ignore_patterns("secrets")
     shutil.copytree(PROJECT / "docker", workspace.path / "docker", ignore=secrets)
     shutil.copy(PROJECT / "Makefile", workspace.path)
+    workspace.environment["CONTAINER_ENGINE"] = ENGINE
     del workspace.environment["MLFLOW_TRACKING_URI"]
     return workspace
 
