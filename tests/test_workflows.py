@@ -277,7 +277,11 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_report(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", "report"], cwd=folder, env=os.environ | variables, capture_output=True, text=True
+        ["make", "--no-print-directory", "report"],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
     )
 
 
