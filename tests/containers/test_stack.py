@@ -131,6 +131,8 @@ def lost() -> list[str]:
 def test_make_stack_returns_when_all_is_healthy(stack: Stack) -> None:
     assert stack.containers().keys() == set(SERVICES)
     assert stack.healthy()
+    for page, title in ((stack.prefect, "Prefect Server"), (stack.mlflow, "MLflow")):
+        assert f"<title>{title}</title>" in requests.get(page, timeout=10).text
     settings = requests.get(f"{stack.prefect}/ui-settings", timeout=10).json()
     assert settings["api_url"] == f"{stack.prefect}/api"  # where the pages find it
     if "podman" in ENGINE:
