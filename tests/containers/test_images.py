@@ -93,8 +93,8 @@ def test_an_image_keeps_nothing_of_its_build(target: str) -> None:
     image = f"mnist-pipeline:{target}"
     find = "find /tmp /root /run/secrets /var/lib/apt/lists -type f 2>/dev/null || true"
     left = says("run", "--rm", "--user=0", "--entrypoint", "sh", image, "-c", find)
-    of_the_base = {"/root/.bashrc", "/root/.profile", "/root/.wget-hsts"}
-    assert set(left.split()) <= of_the_base
+    of_the_base = {".bashrc", ".profile", ".wget-hsts"}
+    assert {Path(name).name for name in left.split()} <= of_the_base
     assert "BEGIN CERTIFICATE" not in says("history", "--no-trunc", image)
     found = says("run", "--rm", "--entrypoint", "find", image, "/pipeline", "-name", "*.pyc")
     assert found == ""
