@@ -103,11 +103,6 @@ class Stack:
         experiment = client.get_experiment_by_name("mnist-cnn")
         return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
-    def epochs(self) -> int:
-        """How many epochs the training in the checkout has finished."""
-        history = self.workspace.path / "reports/train/history.csv"
-        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
