@@ -1,0 +1,154 @@
+"""python -m benchmarks.recipe: how the recipe was chosen, by images held out of the training set.
+
+Trains each candidate of benchmarks/candidates.py with each seed on the first 50,000 training
+images, as many at once as there are cores, one thread each, and measures the averaged weights of
+the last epoch on the other 10,000. The test set is not read. Every finished run is a row of
+reports/recipe/runs.csv; runs that are there already are not done again, so that the command can be
+stopped and started. From them come reports/recipe/candidates.md.
+"""
+
+import argparse
+import csv
+import dataclasses
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from tqdm import tqdm
+
+from benchmarks.candidates import BASE, CANDIDATES, Candidate
+from benchmarks.distortions import DISTORTIONS
+from benchmarks.report import table
+from pipeline.files import read_tensors, write_text
+from pipeline.mnist.recipe import Recipe
+from pipeline.mnist.training import measure, reuse_memory
+from pipeline.params import load_params
+from pipeline.paths import TRAIN
+
+RUNS = Path("reports/recipe/runs.csv")
+HELD_OUT = 10_000
+DISTORTED = 5_000  # of them, each distorted in six ways
+
+
+def recipe_of(candidate: Candidate, seed: int, epochs: int, validation_size: int) -> Recipe:
+    """The parameters of a candidate's training."""
+    about = {"seed": seed, "epochs": epochs, "validation_size": validation_size}
+    return dataclasses.replace(load_params().train, **{**BASE, **candidate.changes, **about})
+
+
+def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
+    """One training of a candidate; the row of the table of runs."""
+    torch.set_num_threads(1)
+    reuse_memory()
+    candidate = CANDIDATES[name]
+    recipe = recipe_of(candidate, seed, epochs, HELD_OUT)
+    data = read_tensors(TRAIN)
+    images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
+    trainer = candidate.trainer(images, labels, recipe)
+    for number in range(1, epochs + 1):
+        figures = trainer.epoch(number, lambda loss, accuracy, count: None).figures
+    distorted = []  # of as many images
+    for distort in list(DISTORTIONS.values())[1:]:
+        changed = distort(data["images"][-DISTORTED:], np.random.default_rng(1))
+        _, accuracy = measure(
+            trainer.average.module, torch.from_numpy(changed), labels[-DISTORTED:].long()
+        )
+        distorted.append((1 - accuracy) * HELD_OUT)
+    return {
+        "candidate": name,
+        "epochs": epochs,
+        "seed": seed,
+        "validation_mistakes": round((1 - figures["validation_accuracy"]) * HELD_OUT),
+        "validation_loss": round(figures["validation_loss"], 6),
+        "training_accuracy": round(figures["training_accuracy"], 6),
+        "distorted_mistakes": round(mean(distorted), 1),
+    }
+
+
+def read_runs() -> list[dict[str, str]]:
+    """The finished runs."""
+    if not RUNS.exists():
+        return []
+    with RUNS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add_run(run: dict[str, Any]) -> None:
+    """Append a finished run to the table."""
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
+    new = not RUNS.exists()
+    with RUNS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(run))
+        if new:
+            writer.writeheader()
+        writer.writerow(run)
+
+
+def summarise(runs: list[dict[str, str]]) -> str:
+    """A table for each number of epochs: mistakes on the held-out images, beside the base's."""
+    parts = []
+    for epochs in sorted({int(run["epochs"]) for run in runs}):
+        found: dict[str, dict[str, dict[str, str]]] = {}
+        for run in runs:
+            if int(run["epochs"]) == epochs:
+                found.setdefault(run["candidate"], {})[run["seed"]] = run
+        base = found.get(next(iter(CANDIDATES)), {})
+        rows = []
+        for name, by_seed in found.items():
+            mistakes = {seed: int(run["validation_mistakes"]) for seed, run in by_seed.items()}
+            more = [
+                mistakes[seed] - int(base[seed]["validation_mistakes"])
+                for seed in mistakes if seed in base
+            ]  # fmt: skip
+            error = f" ± {stdev(more) / sqrt(len(more)):.1f}" if len(more) > 1 else ""
+            row = [
+                name,
+                len(mistakes),
+                f"{mean(mistakes.values()):.1f}",
+                f"{mean(more):+.1f}{error}" if more else "",
+                f"{mean(float(run['validation_loss']) for run in by_seed.values()):.4f}",
+                f"{mean(float(run['training_accuracy']) for run in by_seed.values()):.2%}",
+                f"{mean(float(run['distorted_mistakes']) for run in by_seed.values()):.0f}",
+            ]
+            rows.append((mean(mistakes.values()), row))
+        headers = [
+            f"{epochs} epochs", "seeds", "mistakes", "more than the first candidate, same seeds",
+            "loss", "training accuracy", "mistakes, distorted",
+        ]  # fmt: skip
+        parts.append(table(headers, [row for _, row in sorted(rows, key=lambda pair: pair[0])]))
+    return "\n\n".join(parts)
+
+
+def main(names: list[str], epochs: int, seeds: list[int]) -> None:
+    """Do what is not done yet, then write the tables."""
+    done = {(run["candidate"], int(run["epochs"]), int(run["seed"])) for run in read_runs()}
+    wanted = [(name, seed, epochs) for seed in seeds for name in names]
+    missing = [(n, s, e) for n, s, e in wanted if (n, e, s) not in done]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(psutil.cpu_count(), context) as pool:
+        futures = [pool.submit(train_once, *run) for run in missing]
+        for future in tqdm(as_completed(futures), total=len(futures), unit=" runs"):
+            add_run(future.result())
+    text = (
+        f"Mistakes of {HELD_OUT:,} training images that were held out, as they are and distorted "
+        f"(as in reports/benchmarks/accuracy.md); means over seeds. Every run: [{RUNS.name}]"
+        f"({RUNS.name}). What the candidates are: [candidates.py](../../benchmarks/candidates.py)."
+    )
+    write_text(RUNS.with_name("candidates.md"), f"{text}\n\n{summarise(read_runs())}\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("candidates", nargs="*", help="names; all if none is given")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    arguments = parser.parse_args()
+    main(arguments.candidates or list(CANDIDATES), arguments.epochs, arguments.seeds)

@@ -1,0 +1,193 @@
+"""python -m benchmarks.step: where the time of a training step goes, and what each choice saves.
+
+Times steps of our training as it is and with one thing changed, each in a process of its own, in
+turn. Profiles the step as it is, and compares it with a floor: its arithmetic at the rate at which
+this machine multiplies large bfloat16 matrices. Takes about 3 minutes.
+"""
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from benchmarks.recipes import load_recipe
+from benchmarks.report import table, write_report
+from pipeline.files import read_tensors
+from pipeline.mnist.training import Trainer, reuse_memory
+from pipeline.paths import TRAIN
+
+STEPS = 20  # timed at once
+DROPOUT = (0.02, 0.02, 0.02, 0.01)  # of the original
+
+
+def _fresh_relu(trainer: Trainer) -> None:
+    for layer in trainer.network:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+
+
+def _channels_first(trainer: Trainer) -> None:
+    trainer.network.to(memory_format=torch.contiguous_format)
+
+
+def _compiled(trainer: Trainer) -> None:
+    trainer.network.compile()
+
+
+def _one_thread(trainer: Trainer) -> None:
+    torch.set_num_threads(1)
+
+
+Change = Callable[[Trainer], None]
+AS_IT_IS, WITHOUT_REUSE = "as it is", "memory given back to the system"
+VARIANTS: dict[str, tuple[dict[str, Any], Change | None]] = {
+    AS_IT_IS: ({}, None),
+    WITHOUT_REUSE: ({}, None),
+    "ReLU not in place": ({}, _fresh_relu),
+    "channels first": ({}, _channels_first),
+    "float32": ({"precision": "float32"}, None),
+    "float32, channels first": ({"precision": "float32"}, _channels_first),
+    "with the original's dropout": ({"dropout": DROPOUT}, None),
+    "without augmentation": ({"rotation": 0.0, "shift": 0.0, "scale": 0.0}, None),
+    "compiled (torch.compile)": ({}, _compiled),
+    "batches of 64": ({"batch_size": 64}, None),
+    "batches of 128": ({"batch_size": 128}, None),
+    "batches of 512": ({"batch_size": 512}, None),
+    "one thread": ({}, _one_thread),
+}
+
+
+class Runner:
+    """Runs in the process of one variant."""
+
+    trainer: Trainer
+    generator: torch.Generator
+
+    @classmethod
+    def start(cls, variant: str) -> None:
+        """Set the training up and take the first steps, which are slower."""
+        changes, change = VARIANTS[variant]
+        if variant != WITHOUT_REUSE:
+            reuse_memory()
+        data = read_tensors(TRAIN)
+        cls.trainer = Trainer(
+            torch.from_numpy(data["images"]),
+            torch.from_numpy(data["labels"]),
+            load_recipe("release", **changes),
+        )
+        cls.generator = torch.Generator().manual_seed(1)
+        if change:
+            change(cls.trainer)
+        cls.trainer.network.train()
+        cls.steps(5)
+
+    @classmethod
+    def steps(cls, count: int = STEPS) -> float:
+        """Seconds for `count` steps, as seconds an epoch."""
+        trainer = cls.trainer
+        size = trainer.recipe.batch_size
+        batches = [
+            torch.randint(trainer.size, (size,), generator=cls.generator) for _ in range(count)
+        ]
+        started = time.perf_counter()
+        for batch in batches:
+            trainer.step(batch, cls.generator, trainer.recipe.peak_learning_rate / 100)
+        return (time.perf_counter() - started) / count * trainer.steps_per_epoch
+
+    @classmethod
+    def operators(cls) -> list[tuple[str, float]]:
+        """The operators and the fraction of a step that each takes itself, the largest first."""
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            cls.steps()
+        times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+        whole = sum(times.values())
+        shares = [(name, taken / whole) for name, taken in times.items()]
+        return sorted(shares, key=lambda pair: -pair[1])
+
+    @classmethod
+    def arithmetic(cls) -> float:
+        """Floating-point operations of an epoch's convolutions, forward and backward."""
+        with FlopCounterMode(display=False) as counter:
+            cls.steps(1)
+        return float(counter.get_total_flops()) * cls.trainer.steps_per_epoch
+
+    @classmethod
+    def matrix_rate(cls, side: int = 4096) -> float:
+        """Operations per second when bfloat16 matrices are multiplied; the best of five."""
+        left, right = torch.randn(2, side, side).bfloat16()
+        best = float("inf")
+        for _ in range(5):
+            started = time.perf_counter()
+            left @ right
+            best = min(best, time.perf_counter() - started)
+        return 2 * side**3 / best
+
+
+def main(rounds: int) -> None:
+    """Time the variants in turn and write the report."""
+    context = multiprocessing.get_context("spawn")
+    pools = {
+        name: ProcessPoolExecutor(1, context, initializer=Runner.start, initargs=(name,))
+        for name in VARIANTS
+    }
+    for pool in pools.values():  # one after the other, or they would slow each other down
+        pool.submit(Runner.steps, 1).result()
+    seconds: dict[str, list[float]] = {name: [] for name in pools}
+    for _ in tqdm(range(rounds), unit=" rounds"):
+        for name, pool in pools.items():
+            seconds[name].append(pool.submit(Runner.steps).result())
+    as_it_is = pools[AS_IT_IS]
+    rate = as_it_is.submit(Runner.matrix_rate).result()
+    arithmetic = as_it_is.submit(Runner.arithmetic).result()
+    operators = as_it_is.submit(Runner.operators).result()
+    for pool in pools.values():
+        pool.shutdown()
+
+    base = median(seconds[AS_IT_IS])
+    floor = arithmetic / rate
+    variants = table(
+        ["recipe `release`", "s an epoch (from, to)", "times as long"],
+        [
+            [name, f"{median(t):.1f} ({min(t):.1f} to {max(t):.1f})", f"{median(t) / base:.2f}"]
+            for name, t in seconds.items()
+        ],
+    )
+    profiled = table(
+        ["operator", "of the time"],
+        [[f"`{name}`", f"{share:.0%}"] for name, share in operators[:8]],
+    )
+    text = f"""{variants}
+
+Medians of {rounds} times {STEPS} steps, in turn.
+
+**The floor.** An epoch of convolutions, forward and backward, is {arithmetic / 1e12:.2f} · 10¹²
+operations. This machine multiplies bfloat16 matrices at {rate / 1e9:.0f} · 10⁹ a second, which
+would be {floor:.1f} s an epoch: training takes {base / floor:.1f} times that.
+
+{profiled}"""
+    result = {
+        "seconds_an_epoch": seconds,
+        "operations_an_epoch": arithmetic,
+        "bfloat16_operations_per_second": rate,
+        "floor_seconds": floor,
+        "times_the_floor": base / floor,
+        "operators": dict(operators[:20]),
+    }
+    write_report("step", result, text, [])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7)
+    main(parser.parse_args().rounds)
