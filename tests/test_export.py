@@ -14,6 +14,7 @@ from pipeline.files import read_json, sha256
 from pipeline.mnist.model import Classifier, build_network, count_parameters, layer_table
 from pipeline.params import Export
 from pipeline.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
+from pipeline.serving.session import OnnxModel
 from pipeline.stages import export
 from tests.digits import make_digits
 
@@ -105,6 +106,38 @@ def test_the_interface_is_named_and_typed(folder: Path) -> None:
     assert isinstance(images.shape[0], str)
     assert [output.name for output in session.get_outputs()] == ["logits", "probabilities"]
     assert all(output.shape[1] == 10 for output in session.get_outputs())
+
+
+def test_the_file_holds_the_fused_network(folder: Path) -> None:
+    """Else everyone who runs it pays for steps that change nothing."""
+    kinds = [node.op_type for node in onnx.load(folder / MODEL).graph.node]
+    assert [kinds.count(kind) for kind in ("Conv", "BatchNormalization", "Gemm")] == [7, 2, 1]
+    assert not {"Div", "AveragePool", "Dropout"} & {*kinds}
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_many_images_are_answered_in_their_order_however_they_are_shared_out(
+    folder: Path, threads: int
+) -> None:
+    images = make_digits(101, seed=3)[0]
+    model = OnnxModel(folder / MODEL, threads=threads)
+    expected = model.session.run(None, {"images": images})
+    for batch_size in (1, 7, 32, 100, 101, 500):
+        for values, wanted in zip(model.run(images, batch_size), expected, strict=True):
+            np.testing.assert_allclose(values, wanted, atol=1e-4)
+    assert [values.shape for values in model.run(images[:0])] == [(0, 10), (0, 10)]
+
+
+def test_a_model_that_is_replaced_while_it_is_used_stays_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes((folder / MODEL).read_bytes())
+    model = OnnxModel(path, threads=2)
+    path.write_bytes(b"another")
+    images = make_digits(70, seed=3)[0]
+    at_once, shared = (model.run(images, batch_size)[0] for batch_size in (70, 10))
+    np.testing.assert_allclose(shared, at_once, atol=1e-4)
 
 
 def test_metadata_says_what_it_was_made_from(folder: Path) -> None:

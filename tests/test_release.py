@@ -100,7 +100,7 @@ def spoil(workspace: Workspace) -> None:
     model = onnx.load(workspace.path / MODEL)
     for weights in model.graph.initializer:
         values = numpy_helper.to_array(weights)
-        if values.shape == (10, 32, 1, 1):
+        if values.ndim == 2:  # of the last map, to the logits
             weights.CopyFrom(numpy_helper.from_array(values * 0, weights.name))
     onnx.save(model, workspace.path / MODEL)
     assert model_accuracy(workspace, MODEL) < 0.2

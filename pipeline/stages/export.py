@@ -1,4 +1,7 @@
-"""export: the weights as one ONNX file that takes raw images, checked against torch."""
+"""export: the weights as one ONNX file that takes raw images, checked against torch.
+
+The file holds the fused network, the report says how far it is from the network as trained.
+"""
 
 import numpy as np
 import onnx
@@ -9,6 +12,7 @@ from safetensors.torch import load_file
 from pipeline import environment
 from pipeline.errors import UserError
 from pipeline.files import existing, read_tensors, sha256, write_bytes, write_json
+from pipeline.mnist.fusion import FusedClassifier
 from pipeline.mnist.model import CLASSES, Classifier, build_network, count_parameters
 from pipeline.params import Export
 from pipeline.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
@@ -27,7 +31,7 @@ def run(params: Export) -> None:
         raise UserError(f"{WEIGHTS} does not hold this network's weights: {reason}") from error
     classifier = Classifier(network).eval()
     parameters = count_parameters(network)
-    model = to_onnx(classifier, params.opset)
+    model = to_onnx(FusedClassifier(network), params.opset)
     helper.set_model_props(
         model,
         {

@@ -1,0 +1,158 @@
+"""The report of benchmarks.inference: what counts, tables and figure.
+
+Throughout, `alone` and `beside` are what was measured on a machine without and with another
+program: {"images_per_second": rows, "latency_us": rows}, a row for each case.
+"""
+
+from typing import Any
+
+from matplotlib.ticker import NullLocator, StrMethodFormatter
+
+from benchmarks.report import table
+from pipeline.figures import Figure
+
+OURS, PLAIN, INT8 = "ours", "plain export", "int8"
+EAGER, COMPILED = "PyTorch, eager", "PyTorch, compiled"
+OPENVINO, OPENVINO_FLOAT32 = "OpenVINO, default", "OpenVINO, float32"
+OURS_ALL, WHOLE = "ours, all images", "plain export, all images in one call"
+
+Rows = list[dict[str, Any]]
+
+
+def headline(alone: dict[str, Rows]) -> dict[str, float]:
+    """The two comparisons that count: throughput on all images, and p50 of single ones."""
+    rates = {row["way"]: row["median"] for row in alone["images_per_second"]}
+    p50 = {row["way"]: float("inf") for row in alone["latency_us"]}
+    for row in alone["latency_us"]:
+        p50[row["way"]] = min(p50[row["way"]], row["p50"])
+    return {
+        "images_per_second": rates[OURS_ALL],
+        "plain_images_per_second": rates[WHOLE],
+        "speed_up": round(rates[OURS_ALL] / rates[WHOLE], 2),
+        "latency_us_p50": p50[OURS],
+        "openvino_latency_us_p50": min(p50[OPENVINO], p50[OPENVINO_FLOAT32]),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The report for people."""
+    found, alone, beside = (result[key] for key in ("headline", "alone", "beside_busy_core"))
+    (int8,) = (row["test_accuracy"] for row in result["agreement"] if row["way"] == INT8)
+    passes = "would pass" if int8 >= result["min_accuracy"] else "would not pass"
+    return "\n\n".join(
+        [
+            f"All test images: ours answers **{found['images_per_second']:,} images/s**, "
+            f"**{found['speed_up']:.2f} times** those of the plain export in one call "
+            f"({found['plain_images_per_second']:,}). One image: **{found['latency_us_p50']:.0f} "
+            f"µs** (p50), OpenVINO at its best {found['openvino_latency_us_p50']:.0f} µs.",
+            f"{result['rounds']} rounds in turn; images/s: median (least to most). Other programs "
+            f"took {result['disturbed']:.0%} of the cores meanwhile.",
+            _cases([row for row in alone["images_per_second"] if row["threads"] == 0]),
+            *(_batches(alone["images_per_second"], number) for number in result["threads"]),
+            _latency(alone["latency_us"]),
+            "![Images per second and latency](inference.png)",
+            "The same answers?",
+            _agreement(result["agreement"]),
+            f"int8 {passes} the gate's {result['min_accuracy']:.1%}.",
+            "Beside a program that keeps one core busy:",
+            _cases(beside["images_per_second"]),
+            _latency(beside["latency_us"]),
+        ]
+    )
+
+
+def draw(result: dict[str, Any]) -> Figure:
+    """Images/s by batch size on the most threads; the latency of single images on few and most."""
+    rates, times = result["alone"]["images_per_second"], result["alone"]["latency_us"]
+    few, most = result["threads"][0], result["threads"][-1]
+    ways = _names(times)
+    figure = Figure(figsize=(11, 4.5))
+    left, right = figure.subplots(1, 2)
+    for number, way in enumerate(ways):
+        color = f"C{number}"
+        rows = [row for row in rates if (row["way"], row["threads"]) == (way, most)]
+        sizes = [row["batch_size"] for row in rows]
+        left.plot(sizes, [row["median"] for row in rows], "o-", color=color, label=way)
+        least, greatest = ([of(row["samples"]) for row in rows] for of in (min, max))
+        left.fill_between(sizes, least, greatest, color=color, alpha=0.12, linewidth=0)
+        for row in (row for row in times if row["way"] == way and row["threads"] in (few, most)):
+            hollow = row["threads"] == few
+            place = len(ways) - number + (0.15 if hollow else -0.15)
+            right.plot([row["p50"], row["p99"]], [place, place], color=color)
+            inside = "white" if hollow else color
+            right.plot(row["p50"], place, "o", color=color, markerfacecolor=inside)
+    base = result["headline"]["plain_images_per_second"]
+    left.axhline(base, color="black", linestyle=":", label=WHOLE)
+    left.set(xscale="log", xlabel="images a call", ylabel=f"images/s, {_threads(most)}")
+    left.set_xticks(result["batch_sizes"], map(str, result["batch_sizes"]))
+    left.xaxis.set_minor_locator(NullLocator())
+    left.set_ylim(bottom=0)
+    right.set_yticks(range(len(ways), 0, -1), ways)
+    right.set(xscale="log", xlabel=f"µs for one image, p50 to p99 (hollow: {_threads(few)})")
+    for axis in (left.yaxis, right.xaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' * (number != 1)}"
+
+
+def _names(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["way"] for row in rows))
+
+
+def _spread(row: dict[str, Any]) -> str:
+    return f"{row['median']:,} ({min(row['samples']):,} to {max(row['samples']):,})"
+
+
+def _cases(rows: Rows) -> str:
+    """A line per case."""
+    return table(
+        ["", "threads", "images a call", "images/s"],
+        [
+            [row["way"], row["threads"] or "all", f"{row['batch_size']:,}", _spread(row)]
+            for row in rows
+        ],
+    )
+
+
+def _batches(rows: Rows, threads: int) -> str:
+    """A line per way, a column per batch size."""
+    cells = {
+        (row["way"], row["batch_size"]): _spread(row) for row in rows if row["threads"] == threads
+    }
+    ways, sizes = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
+    return table(
+        [f"images/s, {_threads(threads)}", *(f"batches of {size}" for size in sizes)],
+        [[way, *(cells[way, size] for size in sizes)] for way in ways],
+    )
+
+
+def _latency(rows: Rows) -> str:
+    """A line per way, columns of p50 and p99 by threads."""
+    numbers = sorted({row["threads"] for row in rows})
+    cells = {(row["way"], row["threads"]): row for row in rows}
+    headers = [f"{q}, {_threads(number)}" for number in numbers for q in ("p50", "p99")]
+    lines = [
+        [way, *(f"{cells[way, number][q]:.0f}" for number in numbers for q in ("p50", "p99"))]
+        for way in _names(rows)
+    ]
+    return table(["one image, µs", *headers], lines)
+
+
+def _agreement(rows: Rows) -> str:
+    """A line per way: how its answers differ from the plain export's."""
+    return table(
+        ["", "other digits than the plain export", "logits differ by", "test accuracy"],
+        [
+            [
+                row["way"],
+                row["other_predictions"],
+                f"{row['max_logit_difference']:.1g}",
+                f"{row['test_accuracy']:.2%}",
+            ]
+            for row in rows
+        ],
+    )

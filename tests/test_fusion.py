@@ -1,0 +1,128 @@
+"""The fused network answers as the trained one, whatever was learned: else the export is wrong."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.mnist.fusion import FusedClassifier, fuse
+from pipeline.mnist.model import Classifier, build_network
+
+
+def random_network(seed: int) -> nn.Sequential:
+    """Weights and BatchNorm statistics that training could not even give."""
+    torch.manual_seed(seed)
+    network = build_network((0.1, 0.2, 0.3, 0.4))
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean = torch.randn(16)
+            layer.running_var = torch.rand(16) * 4 + 0.01
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+    return network
+
+
+def images(count: int, seed: int) -> Tensor:
+    """Noise, with full ink on the border, where padding shows."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8)
+    pixels[:, [0, -1]] = pixels[:, :, [0, -1]] = 255
+    return torch.from_numpy(pixels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [1, 7])
+def test_it_answers_as_the_trained_network(seed: int, count: int) -> None:
+    network = random_network(seed)
+    exact = Classifier(copy.deepcopy(network).double()).eval()
+    fused = FusedClassifier(network)
+    pictures = images(count, seed)
+    with torch.inference_mode():
+        inputs = ((pictures.double() / 255 - 0.1307) / 0.3081).unsqueeze(1)
+        expected = exact.network(inputs).flatten(1)
+        logits, probabilities = fused(pictures)
+    # relative to the largest: random scales make logits of any size
+    assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (probabilities - expected.softmax(1)).abs().max() < 1e-3
+    assert logits.shape == probabilities.shape == (count, 10)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_blank_image_shows_the_padding_and_nothing_else(value: int) -> None:
+    network = random_network(1).eval()
+    blank = torch.full((1, 28, 28), value, dtype=torch.uint8)
+    with torch.inference_mode():
+        expected, logits = Classifier(network)(blank)[0], FusedClassifier(network)(blank)[0]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_switched_off_is_no_division_by_zero() -> None:
+    network = random_network(1).eval()
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.zeros_(layer.weight[:8])
+    with torch.inference_mode():
+        expected = Classifier(network)(images(3, 1))[0]
+        torch.testing.assert_close(
+            FusedClassifier(network)(images(3, 1))[0], expected, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_what_can_be_saved_is_saved() -> None:
+    """BatchNorm stays before the two padded convolutions alone; the end is one linear map."""
+    fused = fuse(build_network())
+    kinds = [type(layer) for layer in fused]
+    assert kinds.count(nn.BatchNorm2d) == 2
+    assert kinds.count(nn.Conv2d) == 7
+    assert kinds[-2:] == [nn.Flatten, nn.Linear]
+    assert nn.Dropout not in kinds
+    assert len(fused) == 19
+
+
+def test_the_trained_network_is_left_as_it_was() -> None:
+    network = random_network(1).train()
+    before = copy.deepcopy(network.state_dict())
+    FusedClassifier(network)
+    assert network.training
+    for name, values in network.state_dict().items():
+        assert torch.equal(values, before[name]), name
+    assert all(weights.requires_grad for weights in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("convolution", "norms"),
+    [
+        (nn.Conv2d(4, 4, 3), 0),
+        (nn.Conv2d(4, 4, 3, bias=False), 0),
+        (nn.Conv2d(4, 4, 3, stride=2, dilation=2), 0),
+        (nn.Conv2d(4, 4, 3, padding=1), 1),
+        (nn.Conv2d(4, 4, 3, padding="same"), 1),
+        (nn.Conv2d(4, 4, 3, groups=4), 1),
+    ],
+)
+def test_any_convolution_after_a_norm_is_treated_rightly(
+    convolution: nn.Module, norms: int
+) -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4, affine=False)
+    norm.running_mean, norm.running_var = torch.randn(4), torch.rand(4) + 0.1
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), norm, convolution, nn.ReLU(), nn.Conv2d(4, 10, 3),
+        nn.AvgPool2d(2),
+    ).eval()  # fmt: skip
+    inputs = torch.randn(3, 1, 28, 28)
+    fused = fuse(network)
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in fused) == norms
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(inputs), network(inputs).flatten(1), rtol=1e-4, atol=1e-4)
+
+
+def test_layers_it_does_not_know_are_refused_not_guessed() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 10, 3), nn.ReLU(), nn.MaxPool2d(26))
+    with pytest.raises(ValueError, match="MaxPool2d after the last ReLU"):
+        fuse(network)
+    with pytest.raises(ValueError, match="no ReLU"):
+        fuse(nn.Sequential(nn.Conv2d(1, 10, 28)))
+    with pytest.raises(ValueError, match="begins with ReLU"):
+        FusedClassifier(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 10, 28)))
