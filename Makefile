@@ -6,13 +6,17 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint lock smoke mlflow prefect notebook clean \
+.PHONY: help repro fast bench test lint lock smoke mlflow prefect notebook clean \
   image repro-container stack stack-down test-containers report debian
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
+	dvc repro
+
+fast: $(INSTALLED) ## the same by the recipe of params.fast.yaml, which then stands in params.yaml
+	python -m pipeline use params.fast.yaml
 	dvc repro
 
 test: $(INSTALLED) ## run the test suite
@@ -82,6 +86,10 @@ stack-down: ## stop them; what they keep stays in volumes
 test-containers: $(INSTALLED) ## test these images, the commands in docker/ and the stack
 	engine=$$(. docker/settings.sh && echo "$$CONTAINER_ENGINE") && \
 	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
+
+bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; about 2 hours
+	set -e; for benchmark in step training accuracy inference pipeline growth; do \
+	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \

@@ -3,6 +3,7 @@
 `dvc repro` runs the stages in their order, each only if what it depends on has changed.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -47,6 +48,7 @@ def stage(run: Callable[[Params], None]) -> Callable[[Params], None]:
             if environment.flow_run() is None:
                 stack.enter_context(workspace.held(f"`python -m pipeline {run.__name__}`"))
             run(params)
+        atexit.register(_end)
 
     app.command(run.__name__, help=run.__doc__, rich_help_panel=STAGES)(command)
     return run
@@ -191,6 +193,22 @@ def flow(
 
 
 @app.command(rich_help_panel=OTHERS)
+def use(
+    file: Annotated[Path, typer.Argument(help="A YAML file of sections and keys of params.yaml.")],
+) -> None:
+    """Put the values of another file into params.yaml, such as params.fast.yaml.
+
+    They stay there, so that it always says what made the results beside it;
+    `git checkout params.yaml` takes them back.
+    """
+    from pipeline.files import write_text
+    from pipeline.overrides import merged
+    from pipeline.params import PARAMS
+
+    write_text(PARAMS, merged(file))
+
+
+@app.command(rich_help_panel=OTHERS)
 def track(
     parts: Annotated[
         list[Part] | None,
@@ -201,6 +219,9 @@ def track(
     ] = None,
     follow: Annotated[
         bool, typer.Option(help="Go on until standard input ends (how training uses it).")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option(help="Begin when standard input ends (how other stages use it).")
     ] = False,
 ) -> None:
     """Bring MLflow up to date from reports/ and models/.
@@ -215,13 +236,18 @@ def track(
     from pipeline.tracking import publisher
 
     if follow:
-        raise typer.Exit(0 if publisher.follow() else UserError.status)
-    try:
-        publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(publisher.describe(error)) from error
+        if not publisher.follow():
+            raise typer.Exit(UserError.status)
+    else:
+        try:
+            if wait:
+                publisher.wait()
+            publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(publisher.describe(error)) from error
+    atexit.register(_end)
 
 
 @app.command(rich_help_panel=OTHERS)
@@ -273,6 +299,13 @@ def _fail(message: str, status: int, error: BaseException) -> Never:
         raise error
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def _end() -> Never:
+    """Exit at once. Python would take a second to free, one by one, the objects of torch."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _stop(number: int, frame: FrameType | None) -> Never:

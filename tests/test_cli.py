@@ -57,6 +57,7 @@ EXPLAINED = {
         *("[STAGE]...", "stages", "`dvc repro`", "--force", "--set-param", "KEY=VALUE"),
         *("train.epochs=2", ".prefect", "`make prefect`", "PREFECT_API_URL"),
     ],
+    "use": ["params.yaml", "params.fast.yaml", "`git checkout params.yaml`"],
     "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "--follow"],
     "predict": ["PNG", "JPEG", "IDX", "28 x 28", "--normalise", "--json", "--model"],
 }
@@ -67,11 +68,11 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
-def test_commands_are_the_stages_of_the_dag_and_four_more() -> None:
+def test_commands_are_the_stages_of_the_dag_and_five_more() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
-    assert list(group.commands) == [*stages, "summary", "flow", "track", "predict"]
+    assert list(group.commands) == [*stages, "summary", "flow", "use", "track", "predict"]
     assert all(stage["cmd"] == f"python -m pipeline {name}" for name, stage in stages.items())
 
 
@@ -95,7 +96,8 @@ def test_help_lists_all_commands_with_a_line_each(tmp_path: Path, arguments: lis
         (line,) = re.findall(rf"^│ {command} +(.*?) *│$", shown, re.MULTILINE)
         assert len(line.split()) >= 4
     _, others = shown.split("─ Other commands ─")
-    assert re.findall(r"^│ (\w+)", others, re.MULTILINE) == ["summary", "flow", "track", "predict"]
+    names = re.findall(r"^│ (\w+)", others, re.MULTILINE)
+    assert names == ["summary", "flow", "use", "track", "predict"]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.overrides import overridden
+from pipeline.overrides import merged, overridden
 from pipeline.params import load_params, parse_params
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, python
 
 PARAMS = PROJECT / "params.yaml"
 ORIGINAL = PARAMS.read_text()
@@ -52,13 +52,13 @@ def test_without_a_value_the_file_stays_as_it_is_byte_for_byte() -> None:
 
 
 def test_the_value_that_it_has_changes_no_line() -> None:
-    assert overridden(["train.epochs=24", "train.device=auto"], PARAMS) == ORIGINAL
+    assert overridden(["train.epochs=40", "train.device=auto"], PARAMS) == ORIGINAL
 
 
 @pytest.mark.parametrize(
     ("override", "before", "after"),
     [
-        ("train.epochs=2", "epochs: 24", "epochs: 2"),
+        ("train.epochs=2", "epochs: 40", "epochs: 2"),
         (
             "train.rotation=1.5",
             "rotation: 12.0 # augmentation: up to so many degrees either way",
@@ -206,7 +206,7 @@ def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path
         ("+train.epochs=2", "give one value for one key"),
         ("++train.epochs=2", "give one value for one key"),
         ("~train.epochs", "give one value for one key"),
-        ("~train.epochs=24", "give one value for one key"),
+        ("~train.epochs=40", "give one value for one key"),
         ("train.epochs=1,2", "give one value for one key"),
         ("train.epochs=range(1,3)", "give one value for one key"),
         ("train.epochs=choice(1,2)", "give one value for one key"),
@@ -252,7 +252,7 @@ def test_all_illegal_values_are_named_at_once() -> None:
         (b"train: \xff", " is not valid YAML"),
         ("", ": "),
         ("- train\n", ": "),
-        (ORIGINAL.replace("epochs: 24", "epochs: 0"), ": train: epochs is 0"),
+        (ORIGINAL.replace("epochs: 40", "epochs: 0"), ": train: epochs is 0"),
     ],
 )
 @pytest.mark.parametrize("overrides", [[], ["train.epochs=2"]])
@@ -264,3 +264,46 @@ def test_a_file_that_is_not_there_or_wrong_is_named(
         path.write_bytes(text.encode() if isinstance(text, str) else text)
     message = complaint(*overrides, path=path)
     assert message.startswith(f"{path}{said}")
+
+
+def test_the_fast_recipe_changes_how_it_trains_and_nothing_else() -> None:
+    params = parse_params(merged(PROJECT / "params.fast.yaml", PARAMS))
+    assert params.train.epochs < DEFAULTS["train"]["epochs"]
+    assert params.model_copy(update={"train": load_params(PARAMS).train}).model_dump() == DEFAULTS
+
+
+def test_use_puts_the_values_of_a_file_into_params(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(ORIGINAL)
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\ngate:\n  min_accuracy: 0.9\n")
+    result = python(tmp_path, "-m", "pipeline", "use", "mine.yaml")
+    assert result.returncode == 0
+    expected = overridden(["train.epochs=3", "gate.min_accuracy=0.9"], PARAMS)
+    assert (tmp_path / "params.yaml").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("train: [", "is no YAML file of sections and keys"),
+        ("", "is no YAML file of sections and keys"),
+        ("- train", "is no YAML file of sections and keys"),
+        ("train: 3", "is no YAML file of sections and keys"),
+        ("train: {epoch: 3}", "params.yaml has no train.epoch"),
+        ("training: {epochs: 3}", "params.yaml has no training.epochs"),
+        ("train: {epochs: 0}", "train: epochs is 0"),
+        ("train: {epochs: two}", "train.epochs: "),
+    ],
+)
+def test_a_file_of_values_that_cannot_be_used_changes_nothing(
+    text: str | None, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "params.yaml").write_text(ORIGINAL)
+    if text is not None:
+        (tmp_path / "mine.yaml").write_text(text)
+    result = python(tmp_path, "-m", "pipeline", "use", "mine.yaml")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: mine.yaml")
+    assert said in line
+    assert (tmp_path / "params.yaml").read_text() == ORIGINAL

@@ -80,7 +80,7 @@ def stable_rates() -> str:
 
 def overhead() -> str:
     """The sentence about the cost of the flow, from the benchmark's report."""
-    seconds = report("benchmarks/orchestration.json")["seconds"]
+    seconds = report("benchmarks/pipeline.json")["up_to_date_seconds"]
     dvc, up, own = (f"{median(times):.1f} s" for times in seconds.values())
     return (
         f"a flow run takes {up} on a server that is up and {own} with one of its own, `dvc repro` "

@@ -12,6 +12,12 @@ from pipeline.tracking import Part, background
 
 
 def run(params: Backprop) -> None:
+    """Write and publish tables, workbook and figures."""
+    with background.publishing(Part.BACKPROP):
+        explain(params)
+
+
+def explain(params: Backprop) -> None:
     """Write tables, workbook and figures; the same params give the same bytes."""
     start = params.start()
     training = train(*start, params.learning_rate, params.updates)
@@ -55,4 +61,3 @@ def run(params: Backprop) -> None:
         f"loss {training.losses[0]:.6g} at first, {training.losses[-1]:.6g} after {params.updates} "
         f"updates with learning rate {params.learning_rate:g}; explained in {BACKPROP}/"
     )
-    background.publish(Part.BACKPROP)

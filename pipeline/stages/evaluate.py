@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.figures import save_figure
 from pipeline.files import read_csv, read_tensors, sha256, write_csv, write_json
 from pipeline.mnist import figures, metrics
-from pipeline.mnist.model import build_network, normalise
+from pipeline.mnist.model import build_network
 from pipeline.mnist.training import measure
 from pipeline.params import Evaluate
 from pipeline.paths import CURVES, EPOCHS, EVALUATION, HISTORY, METRICS, MODEL, SPEED, SUBJECT, TEST
@@ -84,13 +84,12 @@ def measure_speed(
 def test_curves(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[dict[str, float]]:
     """A row per epoch: loss and accuracy in training, and on the test set with averaged weights."""
     network = build_network().to(memory_format=torch.channels_last)
-    inputs = normalise(torch.from_numpy(images)).to(memory_format=torch.channels_last)
-    targets = torch.from_numpy(labels).long()
+    pixels, targets = torch.from_numpy(images), torch.from_numpy(labels).long()
     rows = []
     for row in tqdm(read_csv(HISTORY), desc="test curve", unit=" epochs", disable=None):
         weights = read_tensors(EPOCHS / f"{int(row['epoch']):02}.safetensors")
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-        loss, accuracy = measure(network, inputs, targets)
+        loss, accuracy = measure(network, pixels, targets)
         rows.append(
             {
                 "epoch": int(row["epoch"]),

@@ -23,28 +23,27 @@ MISSED = (
 
 @contextmanager
 def following() -> Iterator[None]:
-    """Publish what the files say, again and again, while the block runs, and once after it."""
-    if not wanted():
+    """Publish the training, again and again, while the block runs, and once after it."""
+    with _beside("--follow", seconds=AT_THE_END):
         yield
-        return
-    follower = subprocess.Popen(
-        [*TRACK, "--follow"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert follower.stdin is not None
-    with follower.stdin:  # however this process ends, the other side sees it, and ends by itself
+
+
+@contextmanager
+def publishing(*parts: Part) -> Iterator[None]:
+    """Publish what the files say of these parts, or of all, once, when the block has ended.
+
+    MLflow takes seconds to import: it does so while the block runs.
+    """
+    with _beside("--wait", *parts, seconds=AT_ONCE):
         yield
-    _wait(follower, AT_THE_END)
+        if wanted():
+            print("publishing to MLflow ...", flush=True)
 
 
 def publish(*parts: Part) -> None:
     """Publish what the files say of these parts, or of all, once, now."""
-    if not wanted():
-        return
-    print("publishing to MLflow ...", flush=True)
-    _wait(subprocess.Popen([*TRACK, *parts], start_new_session=True), AT_ONCE)
+    with publishing(*parts):
+        pass
 
 
 def wanted() -> bool:
@@ -52,12 +51,26 @@ def wanted() -> bool:
     return os.environ.get("MLFLOW_TRACKING_URI") != "none"
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+@contextmanager
+def _beside(*arguments: str, seconds: float) -> Iterator[None]:
+    """Run `track`, which hears when the block ends, and let it take so many seconds after that."""
+    if not wanted():
+        yield
+        return
+    publisher = subprocess.Popen(
+        [*TRACK, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert publisher.stdin is not None
+    with publisher.stdin:  # however this process ends, the other side sees it, and ends by itself
+        yield
     try:
-        if process.wait(seconds) != 0:
+        if publisher.wait(seconds) != 0:
             print(MISSED.format("see above"), file=sys.stderr)
     except subprocess.TimeoutExpired:
         print(MISSED.format(f"no answer in {seconds} s"), file=sys.stderr)
     finally:
-        process.kill()
-        process.wait()
+        publisher.kill()
+        publisher.wait()

@@ -4,7 +4,8 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -29,10 +30,7 @@ def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) ->
 
     Raises MlflowException, or what the transport raises, when the server cannot be reached.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    paths.TRACKING_LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(paths.TRACKING_LOCK, timeout=60):
+    with _alone():
         client = MlflowClient()
         if Part.TRAINING in parts and paths.SUMMARY.exists():
             run = publish_training(client, _experiment(client, EXPERIMENT), training=training)
@@ -43,6 +41,13 @@ def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) ->
         if Part.BACKPROP in parts and paths.BACKPROP_SUMMARY.exists():
             run = publish_backprop(client, _experiment(client, BACKPROP_EXPERIMENT))
             links.note(Part.BACKPROP, _path(run))
+
+
+def wait() -> None:
+    """Make ready to publish, which takes MLflow seconds, and return when standard input ends."""
+    with _alone():
+        MlflowClient()
+    sys.stdin.read()
 
 
 def training_goes_on() -> bool:
@@ -84,6 +89,16 @@ def describe(error: Exception) -> str:
     """The failure of a server in one line."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"MLflow at {without_password(mlflow.get_tracking_uri())}: {reason[:300]}"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only one here that talks to MLflow, and have it say nothing but warnings."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    paths.TRACKING_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(paths.TRACKING_LOCK, timeout=60):
+        yield
 
 
 def _path(run: Run) -> str:
