@@ -22,7 +22,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from benchmarks.candidates import BASE, CANDIDATES, Candidate
+from benchmarks.candidates import CANDIDATES, CHOSEN, Candidate
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.report import table
 from pipeline.files import read_tensors, write_text
@@ -39,7 +39,7 @@ DISTORTED = 5_000  # of them, each distorted in six ways
 def recipe_of(candidate: Candidate, seed: int, epochs: int, validation_size: int) -> Recipe:
     """The parameters of a candidate's training."""
     about = {"seed": seed, "epochs": epochs, "validation_size": validation_size}
-    return dataclasses.replace(load_params().train, **{**BASE, **candidate.changes, **about})
+    return dataclasses.replace(load_params().train, **{**candidate.changes, **about})
 
 
 def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
@@ -53,13 +53,13 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
     trainer = candidate.trainer(images, labels, recipe)
     for number in range(1, epochs + 1):
         figures = trainer.epoch(number, lambda loss, accuracy, count: None).figures
-    distorted = []  # of as many images
-    for distort in list(DISTORTIONS.values())[1:]:
+    distorted = {}  # mistakes of as many images
+    for distortion, distort in list(DISTORTIONS.items())[1:]:
         changed = distort(data["images"][-DISTORTED:], np.random.default_rng(1))
         _, accuracy = measure(
             trainer.average.module, torch.from_numpy(changed), labels[-DISTORTED:].long()
         )
-        distorted.append((1 - accuracy) * HELD_OUT)
+        distorted[distortion] = round((1 - accuracy) * HELD_OUT)
     return {
         "candidate": name,
         "epochs": epochs,
@@ -67,7 +67,7 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
         "validation_mistakes": round((1 - figures["validation_accuracy"]) * HELD_OUT),
         "validation_loss": round(figures["validation_loss"], 6),
         "training_accuracy": round(figures["training_accuracy"], 6),
-        "distorted_mistakes": round(mean(distorted), 1),
+        **distorted,
     }
 
 
@@ -98,7 +98,7 @@ def summarise(runs: list[dict[str, str]]) -> str:
         for run in runs:
             if int(run["epochs"]) == epochs:
                 found.setdefault(run["candidate"], {})[run["seed"]] = run
-        base = found.get(next(iter(CANDIDATES)), {})
+        base = found.get(CHOSEN, {})
         rows = []
         for name, by_seed in found.items():
             mistakes = {seed: int(run["validation_mistakes"]) for seed, run in by_seed.items()}
@@ -114,12 +114,15 @@ def summarise(runs: list[dict[str, str]]) -> str:
                 f"{mean(more):+.1f}{error}" if more else "",
                 f"{mean(float(run['validation_loss']) for run in by_seed.values()):.4f}",
                 f"{mean(float(run['training_accuracy']) for run in by_seed.values()):.2%}",
-                f"{mean(float(run['distorted_mistakes']) for run in by_seed.values()):.0f}",
+                *(
+                    f"{mean(float(run[name]) for run in by_seed.values()):.0f}"
+                    for name in list(DISTORTIONS)[1:]
+                ),
             ]
             rows.append((mean(mistakes.values()), row))
         headers = [
-            f"{epochs} epochs", "seeds", "mistakes", "more than the first candidate, same seeds",
-            "loss", "training accuracy", "mistakes, distorted",
+            f"{epochs} epochs", "seeds", "mistakes", "more than as chosen",
+            "loss", "training accuracy", *list(DISTORTIONS)[1:],
         ]  # fmt: skip
         parts.append(table(headers, [row for _, row in sorted(rows, key=lambda pair: pair[0])]))
     return "\n\n".join(parts)

@@ -34,7 +34,7 @@ class Digits(Dataset[tuple[Tensor, int]]):
 
 def train_original(
     images: Tensor, labels: Tensor, seed: int, epochs: int = 19, workers: int = 1
-) -> Iterator[nn.Module]:
+) -> Iterator[nn.Sequential]:
     """The same network by the recipe of the original; yields it after each of the 19 epochs.
 
     SGD at 0.01 with momentum 0.9, a tenth of that after 12 epochs, batches of 128, dropout; with
@@ -58,7 +58,7 @@ def train_original(
 
 def train_example(
     images: Tensor, labels: Tensor, seed: int, epochs: int = 14, workers: int = 0
-) -> Iterator[nn.Module]:
+) -> Iterator[nn.Sequential]:
     """The example network of PyTorch, 1,199,882 parameters; yields it after each of 14 epochs.
 
     Adadelta at 1.0, 0.7 times that after each epoch, batches of 64, no augmentation.
@@ -77,12 +77,12 @@ def train_example(
 
 
 def _train(
-    network: nn.Module,
+    network: nn.Sequential,
     loader: DataLoader[tuple[Tensor, int]],
     optimizer: torch.optim.Optimizer,
     schedule: StepLR,
     epochs: int,
-) -> Iterator[nn.Module]:
+) -> Iterator[nn.Sequential]:
     for _ in range(epochs):
         network.train()
         for inputs, labels in loader:

@@ -33,7 +33,7 @@ from pipeline.mnist.training import measure, train
 from pipeline.params import load_params
 from pipeline.paths import TEST, TRAIN
 
-Networks = Iterator[nn.Module]
+Networks = Iterator[nn.Sequential]
 GATE = load_params().gate.min_accuracy
 RELEASE, FAST, ORIGINAL, EXAMPLE = "ours, release", "ours, fast", "original", "PyTorch example"
 

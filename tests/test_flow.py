@@ -417,7 +417,7 @@ def test_a_run_waits_for_the_workspace_and_cancelling_frees_it(
     prefect.command("flow-run", "cancel", first)
     wait_until(lambda: all(map(ended, processes)))
     assert prefect.finish(second)[0] == "Completed"
-    assert prefect.state(first)[0] == "Cancelled"
+    assert prefect.finish(first)[0] == "Cancelled"
     history = (workspace.path / "reports/train/history.csv").read_text()
     assert len(history.splitlines()) == 1 + 3
 

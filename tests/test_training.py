@@ -19,8 +19,8 @@ from torch.testing import assert_close
 
 from pipeline.errors import UserError
 from pipeline.files import read_csv, read_json, sha256
-from pipeline.mnist.augmentation import random_affine
-from pipeline.mnist.model import build_network, normalise
+from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
+from pipeline.mnist.model import build_network
 from pipeline.mnist.recipe import Recipe
 from pipeline.mnist.training import NonFiniteLossError, choose_device, choose_precision, train
 from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, TEST, TRAIN, WEIGHTS
@@ -33,15 +33,19 @@ RECIPE: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 50,
     "peak_learning_rate": 0.05,
+    "vector_rate": 1.0,
     "warmup": 0.2,
     "momentum": 0.9,
-    "weight_decay": 0.0005,
+    "weight_decay": 0.01,
     "weight_average": 0.9,
     "label_smoothing": 0.0,
     "dropout": (0.02, 0.02, 0.02, 0.01),
     "rotation": 10.0,
     "shift": 0.05,
     "scale": 0.1,
+    "thicken": 0.3,
+    "thin": 0.3,
+    "noise": 0.1,
     "validation_size": 0,
     "device": "cpu",
     "precision": "auto",
@@ -133,10 +137,37 @@ def test_learning_rate_goes_up_in_a_line_and_down_to_nothing() -> None:
 
 
 def test_augmentation_of_no_strength_changes_nothing(digits: Digits) -> None:
-    inputs = normalise(digits[0])
+    pixels = digits[0].unsqueeze(1).float()
     generator = torch.Generator().manual_seed(0)
-    same = random_affine(inputs, generator, rotation=0, shift=0, scale=0)
-    assert_close(same, inputs, atol=1e-4, rtol=0)
+    same = random_affine(pixels, generator, rotation=0, shift=0, scale=0)
+    assert_close(same, pixels, atol=0.01, rtol=0)
+    assert_close(random_strokes(pixels, generator, thicken=0, thin=0), pixels)
+    assert_close(random_noise(pixels, generator, noise=0), pixels)
+
+
+def test_strokes_become_thicker_or_thinner_and_reach_their_neighbours(digits: Digits) -> None:
+    pixels = digits[0].unsqueeze(1).float()
+    out = random_strokes(pixels, torch.Generator().manual_seed(0), thicken=1.0, thin=1.0)
+    thicker = (out >= pixels).flatten(1).all(1)
+    thinner = (out <= pixels).flatten(1).all(1)
+    assert (thicker | thinner).all()
+    assert 0.4 < thicker.float().mean() < 0.6
+    ink = out.mean((1, 2, 3)) / pixels.mean((1, 2, 3))
+    assert ink.min() < 0.5
+    assert ink.max() > 1.5
+    assert out.min() >= 0
+    assert out.max() <= 255
+
+
+def test_noise_is_on_half_of_the_images_as_strong_as_it_may_be_and_in_range() -> None:
+    grey = torch.full((1000, 1, 28, 28), 128.0)
+    out = random_noise(grey, torch.Generator().manual_seed(0), noise=0.1)
+    deviations = out.std((1, 2, 3)) / 255
+    assert 0.45 < (deviations == 0).float().mean() < 0.55
+    assert 0.09 < deviations.max() < 0.11
+    wild = random_noise(grey, torch.Generator().manual_seed(0), noise=10.0)
+    assert wild.min() == 0
+    assert wild.max() == 255
 
 
 @pytest.mark.parametrize(

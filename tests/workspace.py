@@ -28,7 +28,7 @@ TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
     "prepare": {"training_images": TRAINING, "test_images": TEST},
-    "train": {"epochs": 3, "batch_size": 50, "peak_learning_rate": 0.05, "weight_average": 0.9},
+    "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
     "export": {"parity_images": 100},
     "evaluate": {"latency_calls": 20},
     "gate": {"min_accuracy": 0.9, "test_images": TEST},

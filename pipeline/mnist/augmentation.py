@@ -1,4 +1,7 @@
-"""Random affine distortion of a whole batch at once, in tensor code on the device."""
+"""Random distortions of a whole batch at once, each image by its own amounts, on the device.
+
+All take and give pixels 0..255, float [N, C, H, W].
+"""
 
 import math
 
@@ -10,7 +13,7 @@ from torch import Tensor
 def random_affine(
     inputs: Tensor, generator: torch.Generator, *, rotation: float, shift: float, scale: float
 ) -> Tensor:
-    """Each image of float [N, C, H, W] turned, moved and stretched by its own random amounts.
+    """Each image turned, moved and stretched.
 
     rotation: largest angle in degrees; shift: largest move as a fraction of the side;
     scale: largest relative change of size. All are drawn uniformly from -x..x. Bilinear;
@@ -26,3 +29,33 @@ def random_affine(
     rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(inputs.shape), align_corners=False)
     return F.grid_sample(inputs, grid, padding_mode="border", align_corners=False)
+
+
+def random_strokes(
+    inputs: Tensor, generator: torch.Generator, *, thicken: float, thin: float
+) -> Tensor:
+    """Light strokes on half of the images thicker, on the others thinner.
+
+    A pixel goes up to the fraction `thicken` of the way to the largest of its 3 x 3 neighbourhood,
+    or up to `thin` of the way to the smallest.
+    """
+    amount = 2 * _draws(inputs, generator) - 1
+    towards_largest = F.max_pool2d(inputs, 3, stride=1, padding=1) - inputs
+    towards_smallest = -F.max_pool2d(-inputs, 3, stride=1, padding=1) - inputs
+    thicker, thinner = amount.clamp(min=0) * thicken, (-amount).clamp(min=0) * thin
+    return inputs + thicker * towards_largest + thinner * towards_smallest
+
+
+def random_noise(inputs: Tensor, generator: torch.Generator, *, noise: float) -> Tensor:
+    """Gaussian noise on half of the images; pixels stay between 0 and 255.
+
+    noise: largest standard deviation, as a fraction of 255.
+    """
+    deviation = (2 * _draws(inputs, generator) - 1).clamp(min=0) * noise * 255
+    field = torch.empty_like(inputs).normal_(generator=generator)
+    return (inputs + field * deviation).clamp(0, 255)
+
+
+def _draws(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """A number 0..1 for each image, [N, 1, 1, 1]."""
+    return torch.rand(len(inputs), 1, 1, 1, generator=generator, device=inputs.device)

@@ -14,14 +14,18 @@ class Recipe:
     batch_size: int
     peak_learning_rate: float
     warmup: float  # fraction of all steps in which the learning rate rises
+    vector_rate: float  # learning rate of biases and BatchNorm, in those of kernels
     momentum: float
-    weight_decay: float  # on convolution kernels; biases and BatchNorm have none
+    weight_decay: float  # on convolution kernels, per step and unit of learning rate
     weight_average: float  # decay per step of the moving average that is released
     label_smoothing: float
     dropout: tuple[float, float, float, float]  # rates of the four Dropout layers
     rotation: float  # augmentation: up to so many degrees either way
     shift: float  # ... up to this fraction of the side either way
     scale: float  # ... up to this fraction larger or smaller
+    thicken: float  # ... strokes: up to this fraction of the way to the largest of 3 x 3 pixels
+    thin: float  # ... or to the smallest
+    noise: float  # ... half of the images: Gaussian, standard deviation of up to this of a pixel
     validation_size: int  # images held out at the end of the training set
     device: str  # auto, cpu, cuda, cuda:1 ...
     precision: Literal["auto", "float32", "bfloat16"]
@@ -33,6 +37,7 @@ class Recipe:
             "batch_size": (2, 60_000),
             "peak_learning_rate": (1e-9, 1e9),
             "warmup": (0, 0.99),
+            "vector_rate": (0, 1e6),
             "momentum": (0, 0.9999),
             "weight_decay": (0, 1),
             "weight_average": (0, 0.999999),
@@ -40,6 +45,9 @@ class Recipe:
             "rotation": (0, 180),
             "shift": (0, 1),
             "scale": (0, 0.9),
+            "thicken": (0, 1),
+            "thin": (0, 1),
+            "noise": (0, 10),
             "validation_size": (0, 59_000),
         }
         values = [(name, getattr(self, name), *bounds[name]) for name in bounds]

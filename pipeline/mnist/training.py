@@ -1,4 +1,4 @@
-"""The training loop: SGD with Nesterov momentum, one cycle of the learning rate, averaged weights.
+"""The training loop: distorted images, one cycle of the learning rate, averaged weights.
 
     for epoch in train(images, labels, recipe):    # uint8 [N, 28, 28], uint8 [N]
         print(epoch.figures["training_loss"])      # epoch.weights: the averaged weights
@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.mnist.augmentation import random_affine
+from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
 from pipeline.mnist.model import build_network, logits, normalise
+from pipeline.mnist.optimizer import Optimizer
 from pipeline.mnist.recipe import Recipe
 
 Tensors = dict[str, Tensor]
@@ -126,33 +127,21 @@ class Trainer:
         )
         self.optimizer = self.build_optimizer()
 
-    def build_optimizer(self) -> torch.optim.Optimizer:
-        """SGD with Nesterov momentum; weight decay acts on convolution kernels alone."""
-        kernels = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim == 1]
-        return torch.optim.SGD(
-            [
-                {"params": kernels, "weight_decay": self.recipe.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            momentum=self.recipe.momentum,
-            nesterov=True,
-            foreach=True,
-        )
+    def build_optimizer(self) -> Optimizer:
+        """Muon and SGD."""
+        return Optimizer(self.network, self.recipe)
 
-    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Normalised images, float [N, 1, 28, 28], each distorted at random."""
-        return random_affine(
-            inputs,
-            generator,
-            rotation=self.recipe.rotation,
-            shift=self.recipe.shift,
-            scale=self.recipe.scale,
-        )
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 [N, 28, 28], each image distorted at random: pixels 0..255, float [N, 28, 28]."""
+        r = self.recipe
+        pixels = images.unsqueeze(1).float()
+        pixels = random_affine(pixels, generator, rotation=r.rotation, shift=r.shift, scale=r.scale)
+        pixels = random_strokes(pixels, generator, thicken=r.thicken, thin=r.thin)
+        return random_noise(pixels, generator, noise=r.noise).squeeze(1)
 
     def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
         """One step on the images with the indices `batch`: their loss and accuracy before it."""
-        inputs = self.augment(normalise(self.images[batch]), generator)
+        inputs = normalise(self.augment(self.images[batch], generator))
         inputs = inputs.to(memory_format=torch.channels_last)
         targets = self.labels[batch]
         mixed = self.precision != torch.float32
@@ -161,11 +150,9 @@ class Trainer:
         loss = F.cross_entropy(scores, targets, label_smoothing=self.recipe.label_smoothing)
         if not math.isfinite(loss.item()):
             raise NonFiniteLossError(f"the loss is {loss.item()} at learning rate {rate:.3g}")
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         loss.backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        self.optimizer.step(rate)
         self.average.update_parameters(self.network)
         return loss.item(), (scores.argmax(1) == targets).float().mean().item()
 
@@ -205,27 +192,18 @@ class Trainer:
 
     def state(self, number: int) -> Tensors:
         """All that changes from epoch to epoch, after epoch `number`."""
-        momenta = {
-            str(index): values["momentum_buffer"]
-            for index, values in self.optimizer.state_dict()["state"].items()
-        }
         return {
             "epoch": torch.tensor(number),
             **_copy(self.network.state_dict(), "network."),
             **_copy(self.average.state_dict(), "average."),
-            **_copy(momenta, "momentum."),
+            **_copy(self.optimizer.state(), "momentum."),
         }
 
     def restore(self, state: Tensors) -> int:
         """Take over what `state` gave; returns the number of the epoch that it was taken after."""
         self.network.load_state_dict(_part(state, "network."))
         self.average.load_state_dict(_part(state, "average."))
-        optimizer = self.optimizer.state_dict()
-        optimizer["state"] = {
-            int(index): {"momentum_buffer": momentum}
-            for index, momentum in _part(state, "momentum.").items()
-        }
-        self.optimizer.load_state_dict(optimizer)
+        self.optimizer.restore(_part(state, "momentum."))
         return int(state["epoch"])
 
 

@@ -29,7 +29,8 @@ from pipeline.mnist.recipe import Recipe
 from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, TRAINING_LOCK, WEIGHTS
 from pipeline.tracking import background
 
-CODE = ["augmentation", "model", "recipe", "training"]  # of pipeline.mnist: what decides the bits
+# of pipeline.mnist: what decides the bits
+CODE = ["augmentation", "model", "optimizer", "recipe", "training"]
 
 
 def run(recipe: Recipe) -> None:
