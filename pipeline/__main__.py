@@ -3,7 +3,6 @@
 `dvc repro` runs the stages in their order, each only if what it depends on has changed.
 """
 
-import atexit
 import os
 import signal
 import sys
@@ -48,7 +47,6 @@ def stage(run: Callable[[Params], None]) -> Callable[[Params], None]:
             if environment.flow_run() is None:
                 stack.enter_context(workspace.held(f"`python -m pipeline {run.__name__}`"))
             run(params)
-        atexit.register(_end)
 
     app.command(run.__name__, help=run.__doc__, rich_help_panel=STAGES)(command)
     return run
@@ -236,18 +234,15 @@ def track(
     from pipeline.tracking import publisher
 
     if follow:
-        if not publisher.follow():
-            raise typer.Exit(UserError.status)
-    else:
-        try:
-            if wait:
-                publisher.wait()
-            publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(publisher.describe(error)) from error
-    atexit.register(_end)
+        raise typer.Exit(0 if publisher.follow() else UserError.status)
+    try:
+        if wait:
+            publisher.wait()
+        publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(publisher.describe(error)) from error
 
 
 @app.command(rich_help_panel=OTHERS)
@@ -299,13 +294,6 @@ def _fail(message: str, status: int, error: BaseException) -> Never:
         raise error
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-def _end() -> Never:
-    """Exit at once. Python would take a second to free, one by one, the objects of torch."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def _stop(number: int, frame: FrameType | None) -> Never:

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.stats import binomtest
 
 
 def mcnemar(old_correct: NDArray[np.bool_], new_correct: NDArray[np.bool_]) -> dict[str, float]:
@@ -13,6 +13,5 @@ def mcnemar(old_correct: NDArray[np.bool_], new_correct: NDArray[np.bool_]) -> d
     only_old = int((old_correct & ~new_correct).sum())
     only_new = int((new_correct & ~old_correct).sum())
     discordant = only_old + only_new
-    tail = bdtr(min(only_old, only_new), discordant, 0.5)  # of a fair coin's throws
-    p_value = min(1.0, 2 * float(tail))
+    p_value = float(binomtest(only_old, discordant).pvalue) if discordant else 1.0
     return {"only_old_right": only_old, "only_new_right": only_new, "p_value": p_value}

@@ -4,18 +4,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]
 
 
 def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Clopper-Pearson ("exact") interval of the accuracy, both ends 0..1: quantiles of beta."""
-    tail, mistakes = (1 - confidence) / 2, total - correct
-    low = betaincinv(correct, mistakes + 1, tail) if correct else 0
-    high = betaincinv(correct + 1, mistakes, 1 - tail) if mistakes else 1
-    return float(low), float(high)
+    """The Clopper-Pearson ("exact") interval of the accuracy, both ends 0..1."""
+    interval = binomtest(correct, total).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)
 
 
 def expected_calibration_error(
@@ -34,35 +33,38 @@ def summarise(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
     """Accuracy with its 95 % interval, mistakes, cross-entropy, calibration error, macro F1."""
     predictions = probabilities.argmax(1)
     exact = probabilities / probabilities.sum(1, keepdims=True, dtype=float)  # not float32's 1
-    given_to_truth = exact[np.arange(len(labels)), labels]
     correct = int((predictions == labels).sum())
     low, high = accuracy_interval(correct, len(labels))
+    f1 = precision_recall_fscore_support(
+        labels, predictions, labels=range(10), average="macro", zero_division=0
+    )[2]
     return {
         "accuracy": correct / len(labels),
         "accuracy_low": low,
         "accuracy_high": high,
         "mistakes": len(labels) - correct,
-        "loss": float(-np.log(given_to_truth.clip(np.finfo(float).eps)).mean()),
+        "loss": float(log_loss(labels, exact, labels=range(10))),
         "expected_calibration_error": expected_calibration_error(probabilities, labels),
-        "macro_f1": float(np.mean([row["f1"] for row in per_class(predictions, labels)])),
+        "macro_f1": float(f1),
     }
 
 
 def per_class(predictions: Labels, labels: Labels) -> list[dict[str, float]]:
-    """Precision, recall, F1 and number of images of each digit, a row per digit; 0 for 0 / 0."""
-    matrix = confusion(predictions, labels)
-    right, predicted, images = matrix.diagonal(), matrix.sum(0), matrix.sum(1)
-    columns = {
-        "digit": np.arange(10),
-        "precision": right / predicted.clip(1),
-        "recall": right / images.clip(1),
-        "f1": 2 * right / (predicted + images).clip(1),
-        "images": images,
-    }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    """Precision, recall, F1 and number of images of each digit, a row per digit."""
+    columns = precision_recall_fscore_support(
+        labels, predictions, labels=range(10), zero_division=0
+    )
+    names = ["precision", "recall", "f1", "images"]
+    return [
+        {
+            "digit": digit,
+            **{name: column[digit].item() for name, column in zip(names, columns, strict=True)},
+        }
+        for digit in range(10)
+    ]
 
 
 def confusion(predictions: Labels, labels: Labels) -> NDArray[np.int64]:
     """Counts [10, 10]: true digit by row, predicted digit by column."""
-    return np.bincount(10 * labels.astype(int) + predictions, minlength=100).reshape(10, 10)
+    matrix: NDArray[np.int64] = confusion_matrix(labels, predictions, labels=range(10))
+    return matrix
