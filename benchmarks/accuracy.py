@@ -6,29 +6,30 @@ it is, and moved, turned, scaled, noisy, thinner and thicker, each by the same r
 all. Beside them stand the original recipe and PyTorch's example network as `python -m
 benchmarks.training` left them in artifacts/benchmarks/; run that first.
 
-Takes about an hour on two cores. Trainings that are done are kept in artifacts/benchmarks/, so that
-the command can be stopped and started. `--seeds 2` is a quick look; it writes no report.
+Takes about an hour on two cores with bfloat16, three without. Every finished training is a row of
+reports/benchmarks/accuracy.csv; those that are there already are not done again, so that the
+command can be stopped and started, but for those by another recipe or code. The report is written
+when all are there. `--seeds 2` is a quick look.
 """
 
 import argparse
 import hashlib
 import json
-import multiprocessing
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.models import MODELS, export, mistakes
 from benchmarks.recipes import load_recipe
-from benchmarks.report import table, write_report
+from benchmarks.report import REPORTS, table, write_report
+from benchmarks.trainings import add_rows, read_rows
 from pipeline.files import read_tensors, sha256
 from pipeline.mnist import training
 from pipeline.mnist.model import build_network
@@ -36,64 +37,85 @@ from pipeline.params import load_params
 from pipeline.paths import TEST, TRAIN
 from pipeline.stages.train import CODE
 
+RUNS = REPORTS / "accuracy.csv"
 GATE = load_params().gate.min_accuracy
+SEEDS = 10
 RIVALS = {"original": "original", "PyTorch example": "pytorch-example"}
 
+Accuracies = dict[str, list[float]]  # 0..1, by distortion, a number for each training
 
-def file_name(recipe_name: str, seed: int) -> str:
-    """The name of the file of a training, without suffix; another recipe or code has another."""
+
+def decides(recipe_name: str, seed: int) -> str:
+    """The beginning of a digest of all that decides a training: recipe, code and data."""
     code = [sha256(Path(training.__file__).parent / f"{name}.py") for name in CODE]
-    decides = json.dumps([asdict(load_recipe(recipe_name, seed=seed)), code, sha256(TRAIN)])
-    return f"{recipe_name}-{seed}-{hashlib.sha256(decides.encode()).hexdigest()[:8]}"
+    content = json.dumps([asdict(load_recipe(recipe_name, seed=seed)), code, sha256(TRAIN)])
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
-def train_once(recipe_name: str, seed: int) -> None:
-    """Train on all training images, on one thread, and export the last epoch."""
-    torch.set_num_threads(1)
+def train_once(recipe_name: str, seed: int) -> dict[str, Any]:
+    """Train on all training images and measure the last epoch's file; the row of the table."""
+    recipe = load_recipe(recipe_name, seed=seed)
     data = read_tensors(TRAIN)
     images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
-    for epoch in training.train(images, labels, load_recipe(recipe_name, seed=seed)):
+    for epoch in training.train(images, labels, recipe):
         weights = epoch.weights
     network = build_network()
     network.load_state_dict(weights)
-    export(network, file_name(recipe_name, seed))
+    device = training.choose_device(recipe.device)
+    return {
+        "recipe": recipe_name,
+        "seed": seed,
+        "decided_by": decides(recipe_name, seed),
+        "precision": str(training.choose_precision(recipe.precision, device)).split(".")[1],
+        **measure(export(network, f"{recipe_name}-{seed}")),
+    }
 
 
-def train_missing(wanted: list[tuple[str, int]]) -> None:
-    """Do the trainings whose file is not there yet."""
-    missing = [run for run in wanted if not (MODELS / f"{file_name(*run)}.onnx").exists()]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
-        futures = [pool.submit(train_once, *run) for run in missing]
-        for future in tqdm(as_completed(futures), total=len(futures), unit=" trainings"):
-            future.result()
-
-
-def measure(files: dict[str, list[Path]]) -> dict[str, dict[str, list[float]]]:
-    """Accuracy, 0..1, of each file on the test set under each distortion."""
+def measure(path: Path) -> dict[str, float]:
+    """Accuracy, 0..1, of the file on the test set under each distortion."""
     test = read_tensors(TEST)
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in files}
-    for distortion, distort in tqdm(DISTORTIONS.items(), unit=" distortions"):
+    found = {}
+    for distortion, distort in DISTORTIONS.items():
         images = distort(test["images"], np.random.default_rng(1))
-        for name, paths in files.items():
-            wrong = [mistakes(path, images, test["labels"]) for path in paths]
-            found[name][distortion] = [1 - count / len(images) for count in wrong]
+        found[distortion] = 1 - mistakes(path, images, test["labels"]) / len(images)
     return found
+
+
+def finished() -> dict[tuple[str, int], dict[str, str]]:
+    """The rows of the trainings by the recipes and code of now."""
+    rows = {(row["recipe"], int(row["seed"])): row for row in read_rows(RUNS)}
+    return {run: row for run, row in rows.items() if row["decided_by"] == decides(*run)}
 
 
 def main(seeds: int) -> None:
     """Train what is missing, measure, and write the report if it is about ten seeds."""
-    rivals = {name: [MODELS / f"{file}.onnx"] for name, file in RIVALS.items()}
-    if not all(path.exists() for [path] in rivals.values()):
+    rivals = {name: MODELS / f"{file}.onnx" for name, file in RIVALS.items()}
+    if not all(path.exists() for path in rivals.values()):
         sys.exit(f"{MODELS} lacks the models to compare with: run `python -m benchmarks.training`")
-    numbers = range(1, seeds + 1)
-    train_missing([(name, seed) for name in ("fast", "release") for seed in numbers])
-    files = {
-        f"ours, {name}": [MODELS / f"{file_name(name, seed)}.onnx" for seed in numbers]
+    wanted = [(name, seed) for name in ("fast", "release") for seed in range(1, seeds + 1)]
+    done = finished()
+    add_rows(RUNS, train_once, [run for run in wanted if run not in done])
+    rows = [finished()[run] for run in wanted]
+    found: dict[str, Accuracies] = {
+        f"ours, {name}": {
+            distortion: [float(row[distortion]) for row in rows if row["recipe"] == name]
+            for distortion in DISTORTIONS
+        }
         for name in ("release", "fast")
-    } | rivals
-    found = measure(files)
+    }
+    for name, path in rivals.items():
+        found[name] = {distortion: [value] for distortion, value in measure(path).items()}
+    precisions = Counter(row["precision"] for row in rows)
+    text = show(found, precisions)
+    if seeds < SEEDS:
+        print(text)
+        return
+    result = {"gate": GATE, "precisions": precisions, "accuracy": found}
+    write_report("accuracy", result, text, ["torchvision", "scipy"])
 
+
+def show(found: dict[str, Accuracies], precisions: dict[str, int]) -> str:
+    """The report: spread over seeds, and accuracy by distortion."""
     undistorted = next(iter(DISTORTIONS))
     rows = []
     for name, accuracies in found.items():
@@ -113,20 +135,17 @@ def main(seeds: int) -> None:
             for distortion in DISTORTIONS
         ],
     )
-    text = (
-        f"{over_seeds}\n\n{distorted}\n\nThe exported files of the last "
-        "epoch in ONNX Runtime. "
-        "Every column sees the same distorted images."
+    trained = " and ".join(f"{count} in {name}" for name, count in precisions.items())
+    return (
+        f"{over_seeds}\n\n{distorted}\n\nThe exported files of the last epoch in ONNX Runtime; of "
+        f"our trainings {trained} ([{RUNS.name}]({RUNS.name})). Every column sees the same "
+        "distorted images."
     )
-    if seeds < 10:
-        print(text)
-        return
-    write_report("accuracy", {"gate": GATE, "accuracy": found}, text, ["torchvision", "scipy"])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from 1 (default: 10)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 1 (default: 10)")
     main(parser.parse_args().seeds)

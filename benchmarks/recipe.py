@@ -8,26 +8,22 @@ stopped and started. From them come reports/recipe/candidates.md.
 """
 
 import argparse
-import csv
 import dataclasses
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
-from tqdm import tqdm
 
 from benchmarks.candidates import CANDIDATES, CHOSEN, Candidate
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.report import table
+from benchmarks.trainings import add_rows, read_rows
 from pipeline.files import read_tensors, write_text
 from pipeline.mnist.recipe import Recipe
-from pipeline.mnist.training import measure, reuse_memory
+from pipeline.mnist.training import measure
 from pipeline.params import load_params
 from pipeline.paths import TRAIN
 
@@ -44,8 +40,6 @@ def recipe_of(candidate: Candidate, seed: int, epochs: int, validation_size: int
 
 def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
     """One training of a candidate; the row of the table of runs."""
-    torch.set_num_threads(1)
-    reuse_memory()
     candidate = CANDIDATES[name]
     recipe = recipe_of(candidate, seed, epochs, HELD_OUT)
     data = read_tensors(TRAIN)
@@ -69,25 +63,6 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
         "training_accuracy": round(figures["training_accuracy"], 6),
         **distorted,
     }
-
-
-def read_runs() -> list[dict[str, str]]:
-    """The finished runs."""
-    if not RUNS.exists():
-        return []
-    with RUNS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add_run(run: dict[str, Any]) -> None:
-    """Append a finished run to the table."""
-    RUNS.parent.mkdir(parents=True, exist_ok=True)
-    new = not RUNS.exists()
-    with RUNS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(run))
-        if new:
-            writer.writeheader()
-        writer.writerow(run)
 
 
 def summarise(runs: list[dict[str, str]]) -> str:
@@ -130,20 +105,15 @@ def summarise(runs: list[dict[str, str]]) -> str:
 
 def main(names: list[str], epochs: int, seeds: list[int]) -> None:
     """Do what is not done yet, then write the tables."""
-    done = {(run["candidate"], int(run["epochs"]), int(run["seed"])) for run in read_runs()}
+    done = {(run["candidate"], int(run["seed"]), int(run["epochs"])) for run in read_rows(RUNS)}
     wanted = [(name, seed, epochs) for seed in seeds for name in names]
-    missing = [(n, s, e) for n, s, e in wanted if (n, e, s) not in done]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(psutil.cpu_count(), context) as pool:
-        futures = [pool.submit(train_once, *run) for run in missing]
-        for future in tqdm(as_completed(futures), total=len(futures), unit=" runs"):
-            add_run(future.result())
+    add_rows(RUNS, train_once, [run for run in wanted if run not in done])
     text = (
         f"Mistakes of {HELD_OUT:,} training images that were held out, as they are and distorted "
         f"(as in reports/benchmarks/accuracy.md); means over seeds. Every run: [{RUNS.name}]"
         f"({RUNS.name}). What the candidates are: [candidates.py](../../benchmarks/candidates.py)."
     )
-    write_text(RUNS.with_name("candidates.md"), f"{text}\n\n{summarise(read_runs())}\n")
+    write_text(RUNS.with_name("candidates.md"), f"{text}\n\n{summarise(read_rows(RUNS))}\n")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def test_a_small_run_writes_a_report_in_which_all_agree(
     monkeypatch.setattr(inference, "BATCHES", [1, 8])
     monkeypatch.setattr(inference, "THREADS", [1])
     monkeypatch.setattr(inference, "SLICE", 0.001)
+    monkeypatch.setattr(inference, "PAUSE", 0.0)
     monkeypatch.setattr(inference, "CALLS", 3)
     inference.main(rounds=2)
     reports = folder / "reports/benchmarks"
@@ -52,7 +53,7 @@ def test_a_small_run_writes_a_report_in_which_all_agree(
     rates = {
         (r["way"], r["threads"], r["batch_size"]): r for r in result["alone"]["images_per_second"]
     }
-    assert len(rates) == 7 * 2 + 2
+    assert len(rates) == 7 * 2 + 3
     assert rates[WHOLE, 0, IMAGES]["median"] > 0
     assert all(len(row["samples"]) == 2 for row in rates.values())
     assert [row["calls"] for row in result["alone"]["latency_us"]] == [6] * 7

@@ -1,6 +1,7 @@
 """The benchmarks of training: what they compare is what they say, and a small run of each works."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks.candidates import CANDIDATES, CHOSEN
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.models import MODELS
 from benchmarks.rivals import train_example, train_original
+from benchmarks.trainings import add_row, add_rows
 from pipeline.mnist.model import count_parameters
 from pipeline.mnist.training import Trainer
 from tests.digits import make_digits
@@ -63,20 +65,25 @@ def test_the_time_to_the_gate_is_that_of_the_first_epoch_to_pass() -> None:
     assert training.seconds_to_gate(epochs[:1]) is None
 
 
-def test_another_seed_or_recipe_is_another_file(folder: Path) -> None:
-    names = {accuracy.file_name(name, seed) for name in ("release", "fast") for seed in (1, 2)}
+def test_a_training_is_known_by_what_decides_it(folder: Path) -> None:
+    digests = {accuracy.decides(name, seed) for name in ("release", "fast") for seed in (1, 2)}
+    assert len(digests) == 4
+    add_rows(accuracy.RUNS, accuracy.train_once, [("fast", 1)])
+    ((run, row),) = accuracy.finished().items()
+    assert run == ("fast", 1)
+    assert row["precision"] == "float32"
+    assert all(0 <= float(row[distortion]) <= 1 for distortion in DISTORTIONS)
     (folder / "params.fast.yaml").write_text("train: {epochs: 3}\n")
-    assert accuracy.file_name("fast", 1) not in names
-    assert len(names) == 4
+    assert accuracy.finished() == {}
 
 
-def test_accuracy_is_that_of_what_was_trained(folder: Path) -> None:
-    accuracy.train_once("release", 1)
-    path = MODELS / f"{accuracy.file_name('release', 1)}.onnx"
-    found = accuracy.measure({"ours": [path]})["ours"]
-    assert list(found) == list(DISTORTIONS)
-    assert found["as they are"][0] > found["Gaussian noise, σ = 0.2"][0] - 0.5
-    assert all(0 <= value <= 1 for (value,) in found.values())
+def test_the_report_tells_mean_and_spread_over_seeds() -> None:
+    ours = {distortion: [0.993, 0.995] for distortion in DISTORTIONS}
+    one = {distortion: [0.99] for distortion in DISTORTIONS}
+    told = accuracy.show({"ours": ours, "other": one}, {"bfloat16": 1, "float32": 1})
+    assert re.search(r"ours +\| +2 \| +99.400% \| +0.141% \| +99.30% \| +99.50% \| +1 of 2", told)
+    assert re.search(r"moved by up to 2 pixels +\| +99.40% \| +99.00% \|", told)
+    assert "1 in bfloat16 and 1 in float32" in told
 
 
 def test_without_the_rivals_models_it_says_what_to_run(folder: Path) -> None:
@@ -131,7 +138,7 @@ def test_runs_are_kept_and_not_done_again(
     monkeypatch.setattr(recipe, "DISTORTED", 50)
     names = list(CANDIDATES)[:2]
     for name in names:
-        recipe.add_run(recipe.train_once(name, seed=1, epochs=1))
+        add_row(recipe.RUNS, recipe.train_once(name, seed=1, epochs=1))
     kept = (folder / recipe.RUNS).read_text()
     recipe.main(names, epochs=1, seeds=[1])
     assert (folder / recipe.RUNS).read_text() == kept

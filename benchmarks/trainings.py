@@ -1,0 +1,52 @@
+"""Many trainings, as many at once as there are cores, one thread each; each is a row of a table.
+
+The table is a CSV file in git: a command that was stopped goes on where it was, also elsewhere.
+"""
+
+import csv
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from pipeline.mnist.training import reuse_memory
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of the table so far."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Append to the table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def add_rows(
+    path: Path, train: Callable[..., dict[str, Any]], trainings: Iterable[Sequence[Any]]
+) -> None:
+    """Call `train` with each of the arguments and append what it returns, in order of finishing."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=_prepare) as pool:
+        futures = [pool.submit(train, *arguments) for arguments in trainings]
+        for future in tqdm(as_completed(futures), total=len(futures), unit=" trainings"):
+            add_row(path, future.result())
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    reuse_memory()
