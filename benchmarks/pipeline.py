@@ -13,7 +13,7 @@ and then, there, with every stage up to date, `dvc repro` and the Prefect flow. 
 Epochs of training differ more from run to run than all of the rest takes, so the ways are compared
 without them. Writes reports/benchmarks/pipeline.json and .md.
 
-Takes about five minutes on two cores, on which nothing else should run. A quick look:
+Takes 10 to 20 minutes on two cores, on which nothing else should run. A quick look:
 `--rounds 1 --flow-rounds 0`.
 """
 

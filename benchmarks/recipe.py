@@ -9,10 +9,11 @@ stopped and started. From them come reports/recipe/candidates.md.
 
 import argparse
 import dataclasses
-from math import sqrt
+from itertools import chain
+from math import nan, sqrt
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from pipeline.paths import TRAIN
 RUNS = Path("reports/recipe/runs.csv")
 HELD_OUT = 10_000
 DISTORTED = 5_000  # of them, each distorted in six ways
+DISTORTED_WAYS = list(DISTORTIONS)[1:]
+
+Rows = list[dict[str, str]]
 
 
 def recipe_of(candidate: Candidate, seed: int, epochs: int, validation_size: int) -> Recipe:
@@ -48,8 +52,8 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
     for number in range(1, epochs + 1):
         figures = trainer.epoch(number, lambda loss, accuracy, count: None).figures
     distorted = {}  # mistakes of as many images
-    for distortion, distort in list(DISTORTIONS.items())[1:]:
-        changed = distort(data["images"][-DISTORTED:], np.random.default_rng(1))
+    for distortion in DISTORTED_WAYS:
+        changed = DISTORTIONS[distortion](data["images"][-DISTORTED:], np.random.default_rng(1))
         _, accuracy = measure(
             trainer.average.module, torch.from_numpy(changed), labels[-DISTORTED:].long()
         )
@@ -65,41 +69,63 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def summarise(runs: list[dict[str, str]]) -> str:
-    """A table for each number of epochs: mistakes on the held-out images, beside the base's."""
+class Effect(NamedTuple):
+    """How a candidate does, over the seeds that have been trained, and how the chosen one does."""
+
+    seeds: int
+    mistakes: float  # of the held-out images
+    more: list[float]  # mistakes than the chosen one, seed by seed
+    more_distorted: float  # likewise, mean over seeds and distortions
+
+
+def effects(runs: Rows, epochs: int) -> dict[str, Effect]:
+    """The effect of each candidate in trainings of so many epochs, the least mistakes first."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for run in runs:
+        if int(run["epochs"]) == epochs:
+            found.setdefault(run["candidate"], {})[run["seed"]] = run
+    chosen = found.get(CHOSEN, {})
+    result = {}
+    for name, by_seed in found.items():
+        pairs = [(run, chosen[seed]) for seed, run in by_seed.items() if seed in chosen]
+        differences = [
+            [int(run[column]) - int(base[column]) for run, base in pairs]
+            for column in ("validation_mistakes", *DISTORTED_WAYS)
+        ]
+        result[name] = Effect(
+            len(by_seed),
+            mean(int(run["validation_mistakes"]) for run in by_seed.values()),
+            list(map(float, differences[0])),
+            mean(chain(*differences[1:])) if pairs else nan,
+        )
+    return dict(sorted(result.items(), key=lambda pair: pair[1].mistakes))
+
+
+def summarise(runs: Rows) -> str:
+    """A table for each number of epochs: mistakes on the held-out images, beside the chosen's."""
     parts = []
     for epochs in sorted({int(run["epochs"]) for run in runs}):
-        found: dict[str, dict[str, dict[str, str]]] = {}
-        for run in runs:
-            if int(run["epochs"]) == epochs:
-                found.setdefault(run["candidate"], {})[run["seed"]] = run
-        base = found.get(CHOSEN, {})
         rows = []
-        for name, by_seed in found.items():
-            mistakes = {seed: int(run["validation_mistakes"]) for seed, run in by_seed.items()}
-            more = [
-                mistakes[seed] - int(base[seed]["validation_mistakes"])
-                for seed in mistakes if seed in base
-            ]  # fmt: skip
+        for name, effect in effects(runs, epochs).items():
+            those = [r for r in runs if (r["candidate"], int(r["epochs"])) == (name, epochs)]
+            more = effect.more
             error = f" ± {stdev(more) / sqrt(len(more)):.1f}" if len(more) > 1 else ""
-            row = [
-                name,
-                len(mistakes),
-                f"{mean(mistakes.values()):.1f}",
-                f"{mean(more):+.1f}{error}" if more else "",
-                f"{mean(float(run['validation_loss']) for run in by_seed.values()):.4f}",
-                f"{mean(float(run['training_accuracy']) for run in by_seed.values()):.2%}",
-                *(
-                    f"{mean(float(run[name]) for run in by_seed.values()):.0f}"
-                    for name in list(DISTORTIONS)[1:]
-                ),
-            ]
-            rows.append((mean(mistakes.values()), row))
+            rows.append(
+                [
+                    name,
+                    effect.seeds,
+                    f"{effect.mistakes:.1f}",
+                    f"{mean(more):+.1f}{error}" if more else "",
+                    f"{mean(float(run['validation_loss']) for run in those):.4f}",
+                    f"{mean(float(run['training_accuracy']) for run in those):.2%}",
+                    *(f"{mean(float(run[way]) for run in those):.0f}" for way in DISTORTED_WAYS),
+                ]
+            )
         headers = [
             f"{epochs} epochs", "seeds", "mistakes", "more than as chosen",
-            "loss", "training accuracy", *list(DISTORTIONS)[1:],
+            "loss", "training accuracy", *DISTORTED_WAYS,
         ]  # fmt: skip
-        parts.append(table(headers, [row for _, row in sorted(rows, key=lambda pair: pair[0])]))
+        parts.append(table(headers, rows))
     return "\n\n".join(parts)
 
 

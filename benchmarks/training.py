@@ -5,7 +5,7 @@ example network. Each has a process of its own; epoch by epoch they take turns, 
 works at a time and a slow hour of the machine hits all alike. The network of each last epoch is
 exported and measured by ONNX Runtime, as a release is; the file stays in artifacts/benchmarks/.
 
-Takes about 40 minutes on two cores, on which nothing else should run. `--epochs 1` gives the
+Takes 40 to 80 minutes on two cores, on which nothing else should run. `--epochs 1` gives the
 speeds in a few minutes and writes no report.
 """
 
