@@ -13,8 +13,6 @@ when all are there. `--seeds 2` is a quick look.
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -25,11 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import distortions
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.models import MODELS, export, mistakes
 from benchmarks.recipes import load_recipe
 from benchmarks.report import REPORTS, table, write_report
-from benchmarks.trainings import add_rows, read_rows
+from benchmarks.training import EXAMPLE, ORIGINAL, file_name
+from benchmarks.trainings import add_rows, digest, read_rows
 from pipeline.files import read_tensors, sha256
 from pipeline.mnist import training
 from pipeline.mnist.model import build_network
@@ -40,19 +40,18 @@ from pipeline.stages.train import CODE
 RUNS = REPORTS / "accuracy.csv"
 GATE = load_params().gate.min_accuracy
 SEEDS = 10
-RIVALS = {"original": "original", "PyTorch example": "pytorch-example"}
 
 Accuracies = dict[str, list[float]]  # 0..1, by distortion, a number for each training
 
 
-def decides(recipe_name: str, seed: int) -> str:
-    """The beginning of a digest of all that decides a training: recipe, code and data."""
-    code = [sha256(Path(training.__file__).parent / f"{name}.py") for name in CODE]
-    content = json.dumps([asdict(load_recipe(recipe_name, seed=seed)), code, sha256(TRAIN)])
-    return hashlib.sha256(content.encode()).hexdigest()[:8]
+def deciding(recipe_name: str) -> str:
+    """A digest of all that decides what is measured but the seed: recipe, code and data."""
+    code = [Path(training.__file__).parent / f"{name}.py" for name in (*CODE, "fusion")]
+    files = [*code, Path(distortions.__file__), TRAIN, TEST]
+    return digest(asdict(load_recipe(recipe_name, seed=0)), *map(sha256, files))
 
 
-def train_once(recipe_name: str, seed: int) -> dict[str, Any]:
+def train_once(recipe_name: str, seed: int, decided_by: str) -> dict[str, Any]:
     """Train on all training images and measure the last epoch's file; the row of the table."""
     recipe = load_recipe(recipe_name, seed=seed)
     data = read_tensors(TRAIN)
@@ -65,7 +64,7 @@ def train_once(recipe_name: str, seed: int) -> dict[str, Any]:
     return {
         "recipe": recipe_name,
         "seed": seed,
-        "decided_by": decides(recipe_name, seed),
+        "decided_by": decided_by,
         "precision": str(training.choose_precision(recipe.precision, device)).split(".")[1],
         **measure(export(network, f"{recipe_name}-{seed}")),
     }
@@ -81,21 +80,24 @@ def measure(path: Path) -> dict[str, float]:
     return found
 
 
-def finished() -> dict[tuple[str, int], dict[str, str]]:
-    """The rows of the trainings by the recipes and code of now."""
-    rows = {(row["recipe"], int(row["seed"])): row for row in read_rows(RUNS)}
-    return {run: row for run, row in rows.items() if row["decided_by"] == decides(*run)}
+def finished() -> dict[tuple[str, int, str], dict[str, str]]:
+    """The rows of the table so far, by what `train_once` was called with."""
+    rows = read_rows(RUNS)
+    return {(row["recipe"], int(row["seed"]), row["decided_by"]): row for row in rows}
 
 
 def main(seeds: int) -> None:
     """Train what is missing, measure, and write the report if it is about ten seeds."""
-    rivals = {name: MODELS / f"{file}.onnx" for name, file in RIVALS.items()}
+    rivals = {name: MODELS / f"{file_name(name)}.onnx" for name in (ORIGINAL, EXAMPLE)}
     if not all(path.exists() for path in rivals.values()):
         sys.exit(f"{MODELS} lacks the models to compare with: run `python -m benchmarks.training`")
-    wanted = [(name, seed) for name in ("fast", "release") for seed in range(1, seeds + 1)]
+    decided_by = {name: deciding(name) for name in ("fast", "release")}
+    numbers = range(1, seeds + 1)
+    wanted = [(name, seed, decided_by[name]) for name in decided_by for seed in numbers]
     done = finished()
     add_rows(RUNS, train_once, [run for run in wanted if run not in done])
-    rows = [finished()[run] for run in wanted]
+    done = finished()
+    rows = [done[run] for run in wanted]
     found: dict[str, Accuracies] = {
         f"ours, {name}": {
             distortion: [float(row[distortion]) for row in rows if row["recipe"] == name]

@@ -103,12 +103,12 @@ class Shear(Trainer):
 
 
 class Growing(Trainer):
-    """Distortion that grows from nothing to its full strength over the first half of training."""
+    """Over the first half of training, more and more of the images are distorted, then all."""
 
     seen = 0
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Some way from the image to its distortion, by blending."""
+        """Some as they are, the others as usual."""
         self.seen += 1
         strength = min(1.0, self.seen / (self.steps_per_epoch * self.recipe.epochs / 2))
         distorted = super().augment(images, generator)
@@ -125,7 +125,6 @@ class Orthogonal(Trainer):
             if parameter.ndim > 1:
                 kernel = nn.init.orthogonal_(torch.empty(parameter.shape), gain=2**0.5)
                 parameter.data.copy_(kernel)
-        self.average.module.load_state_dict(self.network.state_dict())
         return super().build_optimizer()
 
 
@@ -143,23 +142,23 @@ CANDIDATES = {
         SGD,
     ),
     "AdamW": Candidate({"peak_learning_rate": 0.01}, AdamW),
-    "learning rate × 0.5": Candidate({"peak_learning_rate": 0.005}),
-    "learning rate × 2": Candidate({"peak_learning_rate": 0.02}),
+    "peak learning rate 0.005": Candidate({"peak_learning_rate": 0.005}),
+    "peak learning rate 0.02": Candidate({"peak_learning_rate": 0.02}),
     "warm-up 0.1": Candidate({"warmup": 0.1}),
     "batches of 256": Candidate({"batch_size": 256, "weight_average": 0.998}),
     "batches of 1024": Candidate({"batch_size": 1024, "weight_average": 0.992}),
     "no weight decay": Candidate({"weight_decay": 0.0}),
-    "weight decay × 10": Candidate({"weight_decay": 0.1}),
+    "weight decay 0.1": Candidate({"weight_decay": 0.1}),
     "weights not averaged": Candidate({"weight_average": 0.0}),
     "label smoothing 0.05": Candidate({"label_smoothing": 0.05}),
     "the original's dropout": Candidate({"dropout": (0.02, 0.02, 0.02, 0.01)}),
     "no rotation, shift, scale": Candidate({"rotation": 0.0, "shift": 0.0, "scale": 0.0}),
-    "rotation, shift, scale × 0.7": Candidate({"rotation": 8.0, "shift": 0.056, "scale": 0.084}),
-    "rotation, shift, scale × 1.4": Candidate({"rotation": 17.0, "shift": 0.11, "scale": 0.17}),
+    "less rotation, shift, scale": Candidate({"rotation": 8.0, "shift": 0.056, "scale": 0.084}),
+    "more rotation, shift, scale": Candidate({"rotation": 17.0, "shift": 0.11, "scale": 0.17}),
     "strokes as they are": Candidate({"thicken": 0.0, "thin": 0.0}),
     "no noise": Candidate({"noise": 0.0}),
     "shear too": Candidate({}, Shear),
     "elastic distortion too": Candidate({}, Elastic),
-    "distortion that grows": Candidate({}, Growing),
+    "more and more distorted": Candidate({}, Growing),
     "orthogonal start": Candidate({}, Orthogonal),
 }

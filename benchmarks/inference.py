@@ -2,7 +2,7 @@
 
 The same weights run on the test images by
 
-- ours: the fused export, as `python -m pipeline predict` and the stage evaluate run it
+- ours: the fused export, as `python -m pipeline predict` runs it
 - plain export: of the unfused network, one `session.run` of ONNX Runtime after the other
 - PyTorch, eager and compiled
 - OpenVINO with our file: as it is by default (in bfloat16 where the processor can), in float32
@@ -132,8 +132,9 @@ def throughput(engine: Engine, images: Images, batch_size: int) -> Sampler:
     """What measures images/s, on as many images as are worked off in about SLICE seconds."""
     warm_up = images[: 2 * batch_size]
     images_per_second(engine, warm_up, batch_size)
-    count = int(SLICE * images_per_second(engine, warm_up, batch_size)) // batch_size * batch_size
-    part = images[: max(count, batch_size)]
+    together = batch_size * THREADS[-1]  # so that no thread is without work at the end
+    times = round(SLICE * images_per_second(engine, warm_up, batch_size) / together)
+    part = images[: max(times, 1) * together]
 
     def sample() -> list[float]:
         images_per_second(engine, warm_up, batch_size)

@@ -108,10 +108,11 @@ def text(rounds: int, overrides: Sequence[str], runs: Runs, up_to_date: Seconds)
     """The report in Markdown."""
     base = median(run.rest for run in runs["work"])
     cold, warm = (median(run.rest for run in runs[way]) - base for way in ("MLflow", "again"))
+    nothing = up_to_date["`dvc repro`"]
     return f"""
 A cold run takes {cold:.1f} s more than the work alone, a warm one {warm:.1f} s; one with nothing to
-do takes {median(up_to_date["`dvc repro`"]):.1f} s. Medians of {rounds}, the ways in turn, with
-{", ".join(f"`{text}`" for text in overrides)}.
+do takes {median(nothing):.1f} s. Medians of {rounds}, the last of {len(nothing)}, the ways in turn,
+with {", ".join(f"`{text}`" for text in overrides)}.
 
 {ways_table(runs)}
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import requests
 
+LONGEST_START = 180  # seconds
+
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[dict[str, str]]:
@@ -26,8 +28,9 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
         stderr=subprocess.DEVNULL,
     )
     try:
+        begun = time.monotonic()
         while not _answers(api):
-            if process.poll() is not None:
+            if process.poll() is not None or time.monotonic() - begun > LONGEST_START:
                 sys.exit("the Prefect server did not start")
             time.sleep(0.5)
         yield variables | {"PREFECT_API_URL": api}

@@ -4,11 +4,12 @@ Trains each candidate of benchmarks/candidates.py with each seed on the first 50
 images, as many at once as there are cores, one thread each, and measures the averaged weights of
 the last epoch on the other 10,000. The test set is not read. Every finished run is a row of
 reports/recipe/runs.csv; runs that are there already are not done again, so that the command can be
-stopped and started. From them come reports/recipe/candidates.md.
+stopped and started, but for those around another recipe than params.yaml has now. From them come
+reports/recipe/candidates.md.
 """
 
 import argparse
-import dataclasses
+from dataclasses import asdict, replace
 from itertools import chain
 from math import nan, sqrt
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from benchmarks.candidates import CANDIDATES, CHOSEN, Candidate
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.report import table
-from benchmarks.trainings import add_rows, read_rows
+from benchmarks.trainings import add_rows, digest, read_rows
 from pipeline.files import read_tensors, write_text
 from pipeline.mnist.recipe import Recipe
 from pipeline.mnist.training import measure
@@ -39,7 +40,17 @@ Rows = list[dict[str, str]]
 def recipe_of(candidate: Candidate, seed: int, epochs: int, validation_size: int) -> Recipe:
     """The parameters of a candidate's training."""
     about = {"seed": seed, "epochs": epochs, "validation_size": validation_size}
-    return dataclasses.replace(load_params().train, **{**candidate.changes, **about})
+    return replace(load_params().train, **{**candidate.changes, **about})
+
+
+def base() -> str:
+    """A digest of the recipe that the candidates change, less what differs between its runs."""
+    return digest(asdict(recipe_of(CANDIDATES[CHOSEN], seed=0, epochs=1, validation_size=0)))
+
+
+def current_runs() -> Rows:
+    """The finished runs around the recipe that params.yaml has now."""
+    return [run for run in read_rows(RUNS) if run["base"] == base()]
 
 
 def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
@@ -50,7 +61,7 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
     images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
     trainer = candidate.trainer(images, labels, recipe)
     for number in range(1, epochs + 1):
-        figures = trainer.epoch(number, lambda loss, accuracy, count: None).figures
+        figures = trainer.epoch(number, lambda *batch: None).figures
     distorted = {}  # mistakes of as many images
     for distortion in DISTORTED_WAYS:
         changed = DISTORTIONS[distortion](data["images"][-DISTORTED:], np.random.default_rng(1))
@@ -59,6 +70,7 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
         )
         distorted[distortion] = round((1 - accuracy) * HELD_OUT)
     return {
+        "base": base(),
         "candidate": name,
         "epochs": epochs,
         "seed": seed,
@@ -70,12 +82,12 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
 
 
 class Effect(NamedTuple):
-    """How a candidate does, over the seeds that have been trained, and how the chosen one does."""
+    """What a candidate's change does, over the seeds that have been trained."""
 
     seeds: int
     mistakes: float  # of the held-out images
-    more: list[float]  # mistakes than the chosen one, seed by seed
-    more_distorted: float  # likewise, mean over seeds and distortions
+    more: list[float]  # mistakes than as chosen, seed by seed
+    more_distorted: float  # likewise on distorted images, mean over seeds and distortions
 
 
 def effects(runs: Rows, epochs: int) -> dict[str, Effect]:
@@ -131,15 +143,17 @@ def summarise(runs: Rows) -> str:
 
 def main(names: list[str], epochs: int, seeds: list[int]) -> None:
     """Do what is not done yet, then write the tables."""
-    done = {(run["candidate"], int(run["seed"]), int(run["epochs"])) for run in read_rows(RUNS)}
+    done = {(run["candidate"], int(run["seed"]), int(run["epochs"])) for run in current_runs()}
     wanted = [(name, seed, epochs) for seed in seeds for name in names]
     add_rows(RUNS, train_once, [run for run in wanted if run not in done])
     text = (
-        f"Mistakes of {HELD_OUT:,} training images that were held out, as they are and distorted "
-        f"(as in reports/benchmarks/accuracy.md); means over seeds. Every run: [{RUNS.name}]"
-        f"({RUNS.name}). What the candidates are: [candidates.py](../../benchmarks/candidates.py)."
+        f"Mistakes of {HELD_OUT:,} training images that were held out, and in {HELD_OUT:,} of them "
+        f"distorted (as in reports/benchmarks/accuracy.md; measured on {DISTORTED:,}); means over "
+        "seeds, ± the standard error of the difference to the same seed as chosen. Every run: "
+        f"[{RUNS.name}]({RUNS.name}). What the candidates are: "
+        "[candidates.py](../../benchmarks/candidates.py)."
     )
-    write_text(RUNS.with_name("candidates.md"), f"{text}\n\n{summarise(read_rows(RUNS))}\n")
+    write_text(RUNS.with_name("candidates.md"), f"{text}\n\n{summarise(current_runs())}\n")
 
 
 if __name__ == "__main__":

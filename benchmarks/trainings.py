@@ -4,6 +4,8 @@ The table is a CSV file in git: a command that was stopped goes on where it was,
 """
 
 import csv
+import hashlib
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +16,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pipeline.mnist.training import reuse_memory
+from pipeline.mnist.training import be_deterministic, reuse_memory
+
+
+def digest(*parts: Any) -> str:
+    """A short name for all that decides a training: numbers, texts, lists and mappings of them."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -39,14 +46,22 @@ def add_row(path: Path, row: dict[str, Any]) -> None:
 def add_rows(
     path: Path, train: Callable[..., dict[str, Any]], trainings: Iterable[Sequence[Any]]
 ) -> None:
-    """Call `train` with each of the arguments and append what it returns, in order of finishing."""
+    """Call `train` with each of the arguments and append what it returns, in order of finishing.
+
+    If one fails, those that have not begun are given up.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, initializer=_prepare) as pool:
         futures = [pool.submit(train, *arguments) for arguments in trainings]
-        for future in tqdm(as_completed(futures), total=len(futures), unit=" trainings"):
-            add_row(path, future.result())
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), unit=" trainings"):
+                add_row(path, future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _prepare() -> None:
     torch.set_num_threads(1)
+    be_deterministic()
     reuse_memory()

@@ -13,11 +13,14 @@ from safetensors.numpy import save_file
 from benchmarks import accuracy, recipe, step, training
 from benchmarks.candidates import CANDIDATES, CHOSEN
 from benchmarks.distortions import DISTORTIONS
-from benchmarks.models import MODELS
+from benchmarks.models import MODELS, export
+from benchmarks.recipes import load_recipe
 from benchmarks.rivals import train_example, train_original
 from benchmarks.trainings import add_row, add_rows
-from pipeline.mnist.model import count_parameters
+from pipeline.errors import UserError
+from pipeline.mnist.model import build_network, count_parameters
 from pipeline.mnist.training import Trainer
+from pipeline.paths import TRAIN
 from tests.digits import make_digits
 from tests.workspace import PROJECT
 
@@ -50,8 +53,8 @@ def test_every_way_trains_and_leaves_a_model_that_is_measured(folder: Path) -> N
     results = {}
     for way in (training.RELEASE, training.FAST, training.ORIGINAL, training.EXAMPLE):
         training.Runner.start(way, seed=1)
-        results[way] = [training.Runner.epoch(way)]
-        assert (folder / MODELS / f"{way}.onnx").exists()
+        results[way] = [training.Runner.epoch(training.file_name(way))]
+        assert (folder / MODELS / f"{training.file_name(way)}.onnx").exists()
     text = training.show(results, images=600)
     for way, (epoch,) in results.items():
         assert f"{epoch.exported_accuracy:.2%}" in text
@@ -65,16 +68,42 @@ def test_the_time_to_the_gate_is_that_of_the_first_epoch_to_pass() -> None:
     assert training.seconds_to_gate(epochs[:1]) is None
 
 
-def test_a_training_is_known_by_what_decides_it(folder: Path) -> None:
-    digests = {accuracy.decides(name, seed) for name in ("release", "fast") for seed in (1, 2)}
-    assert len(digests) == 4
-    add_rows(accuracy.RUNS, accuracy.train_once, [("fast", 1)])
-    ((run, row),) = accuracy.finished().items()
-    assert run == ("fast", 1)
-    assert row["precision"] == "float32"
-    assert all(0 <= float(row[distortion]) <= 1 for distortion in DISTORTIONS)
+def test_a_quick_look_at_accuracy_trains_what_is_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rival in (training.ORIGINAL, training.EXAMPLE):
+        export(build_network(), training.file_name(rival))
+    accuracy.main(seeds=1)
+    kept = (folder / accuracy.RUNS).read_text()
+    rows = {row["recipe"]: row for row in csv.DictReader(kept.splitlines())}
+    told = capsys.readouterr().out
+    for name in ("fast", "release"):
+        plain, noisy = (rows[name][d] for d in ("as they are", "Gaussian noise, σ = 0.2"))
+        assert re.search(rf"ours, {name} +\| +1 \| +{float(plain):.3%} ", told)
+        assert 0 <= float(noisy) <= 1
+        assert rows[name]["precision"] == "float32"
+    assert "2 in float32" in told
+    accuracy.main(seeds=1)
+    assert (folder / accuracy.RUNS).read_text() == kept
+
+
+def test_what_decides_a_training_is_its_recipe(folder: Path) -> None:
+    decided_by = accuracy.deciding("fast")
+    assert decided_by != accuracy.deciding("release")
     (folder / "params.fast.yaml").write_text("train: {epochs: 3}\n")
-    assert accuracy.finished() == {}
+    assert accuracy.deciding("fast") != decided_by
+
+
+def test_a_failed_training_does_not_wait_for_the_others(folder: Path) -> None:
+    (folder / TRAIN).unlink()
+    with pytest.raises(UserError, match="is missing"):
+        add_rows(accuracy.RUNS, accuracy.train_once, [("fast", seed, "") for seed in range(9)])
+
+
+def test_after_make_fast_there_is_no_release_to_measure(folder: Path) -> None:
+    (folder / "params.fast.yaml").write_text("train: {epochs: 2}\n")
+    with pytest.raises(UserError, match=r"git checkout params\.yaml"):
+        load_recipe("release")
 
 
 def test_the_report_tells_mean_and_spread_over_seeds() -> None:
@@ -125,7 +154,7 @@ def test_a_trainer_learns_in_its_own_way(trainer: type[Trainer], folder: Path) -
     for each in (trainer, Trainer):
         training = each(images, labels, chosen)
         for number in (1, 2):
-            figures = training.epoch(number, lambda loss, accuracy, count: None).figures
+            figures = training.epoch(number, lambda *batch: None).figures
         losses.append(figures["validation_loss"])
     assert np.isfinite(losses).all()
     assert (losses[0] != losses[1]) == (trainer is not Trainer)
@@ -142,15 +171,49 @@ def test_runs_are_kept_and_not_done_again(
     kept = (folder / recipe.RUNS).read_text()
     recipe.main(names, epochs=1, seeds=[1])
     assert (folder / recipe.RUNS).read_text() == kept
+    assert len(recipe.current_runs()) == 2
     assert [row["candidate"] for row in csv.DictReader(kept.splitlines())] == names
     table = (folder / recipe.RUNS).with_name("candidates.md").read_text()
     assert all(name in table for name in names)
+    params = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(params.replace("batch_size: 100", "batch_size: 50"))
+    assert recipe.current_runs() == []
 
 
-def test_a_step_is_timed_profiled_and_counted(folder: Path) -> None:
+def test_effects_are_differences_to_the_same_seed() -> None:
+    mistakes = {("chosen", 1): (40, 50), ("chosen", 2): (50, 70), ("SGD", 1): (46, 90)}
+    mistakes |= {("SGD", 2): (58, 70), ("SGD", 3): (99, 99)}
+    runs = [
+        {"candidate": name.replace("chosen", CHOSEN), "epochs": "6", "seed": str(seed)}
+        | {"validation_mistakes": str(plain), "validation_loss": "0", "training_accuracy": "0"}
+        | dict.fromkeys(recipe.DISTORTED_WAYS, str(distorted))
+        for (name, seed), (plain, distorted) in mistakes.items()
+    ]
+    effects = recipe.effects(runs, epochs=6)
+    assert list(effects) == [CHOSEN, "SGD"]
+    assert effects["SGD"].seeds == 3
+    assert effects["SGD"].mistakes == pytest.approx((46 + 58 + 99) / 3)
+    assert effects["SGD"].more == [6, 8]
+    assert effects["SGD"].more_distorted == 20
+    assert "+7.0 ± 1.0" in recipe.summarise(runs)
+    assert recipe.effects(runs, epochs=7) == {}
+
+
+@pytest.mark.parametrize("variant", [v for v in step.VARIANTS if "compiled" not in v])
+def test_every_variant_of_a_step_runs(
+    variant: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "reuse_memory", lambda: None)  # these would change this process
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    step.Runner.start(variant)
+    assert step.Runner.steps(1) > 0
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def test_a_step_is_profiled_and_counted(folder: Path) -> None:
     step.Runner.start(step.AS_IT_IS)
-    assert step.Runner.steps(2) > 0
-    assert sum(share for _, share in step.Runner.operators()) == pytest.approx(1)
+    operators = [name for name, _ in step.Runner.operators()]
+    assert "aten::convolution_backward" in operators[:3]
     # 4.6 million multiplications an image forward, near three times that with backward
     an_image = step.Runner.arithmetic() / 600 / 2
     assert 2.8 < an_image / 4.6e6 < 3.0

@@ -78,6 +78,13 @@ def measure(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, 
         return loss.item(), (scores.argmax(1) == labels).float().mean().item()
 
 
+def be_deterministic() -> None:
+    """Have torch compute the same bits on every run, in this process."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # else it fills each new tensor with NaN first, for code that reads what was never written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def reuse_memory() -> None:
     """Have the C library keep freed memory for the next step, where it is glibc.
 
@@ -221,7 +228,7 @@ def train(
     accuracy, its number of images. Raises NonFiniteLossError, and ValueError for a device that is
     not there or a validation set that leaves too few images to train on.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    be_deterministic()
     reuse_memory()
     trainer = Trainer(images, labels, recipe)
     finished = trainer.restore(state) if state else 0
