@@ -1,15 +1,18 @@
 """The README tells the truth: its figures are the reports', its commands and files exist."""
 
+import csv
 import json
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import pytest
 
+from benchmarks.candidates import CHOSEN
+from benchmarks.recipe import effects
 from tests.workspace import PROJECT, kept
 
 README = (PROJECT / "README.md").read_text()
@@ -94,9 +97,35 @@ def overhead() -> str:
     )
 
 
-@pytest.mark.parametrize("told", [results, correction, losses, stable_rates, overhead])
+def inference() -> str:
+    """The sentences about the speed of the exported file, from the benchmark's report."""
+    found = report("benchmarks/inference.json")["headline"]
+    return (
+        f"All test images: {found['images_per_second']:,} images/s, {found['speed_up']:.2f} times "
+        f"those of a plain export in one call ({found['plain_images_per_second']:,}). One image: "
+        f"{found['latency_us_p50']:.0f} µs (p50), with OpenVINO at its best "
+        f"{found['openvino_latency_us_p50']:.0f} µs."
+    )
+
+
+@pytest.mark.parametrize("told", [results, correction, losses, stable_rates, overhead, inference])
 def test_its_figures_are_those_of_the_reports(told: Callable[[], str]) -> None:
     assert " ".join(told().split()) in " ".join(kept("README.md").split())
+
+
+def test_the_effect_of_each_choice_of_the_recipe_is_told() -> None:
+    runs = list(csv.DictReader(kept("reports/recipe/runs.csv").splitlines()))
+    short, long = effects(runs, epochs=6), effects(runs, epochs=30)
+    assert f"it makes {short[CHOSEN].mistakes:.0f} mistakes" in README
+    for name in short.keys() - {CHOSEN}:
+        more, distorted = round(mean(short[name].more)), round(short[name].more_distorted)
+        assert f"| {name} | {more:+d} | {distorted:+d} |" in README
+    of = {name: f"{effect.mistakes:g}" for name, effect in long.items()}
+    told = (
+        f"after 30 epochs it makes {of[CHOSEN]}, with SGD {of['SGD']}, with label smoothing "
+        f"{of['label smoothing 0.05']}, with weight decay 0.1 {of['weight decay 0.1']}"
+    )
+    assert told in " ".join(README.split())
 
 
 def test_the_reports_are_about_the_released_model() -> None:
