@@ -97,6 +97,27 @@ def overhead() -> str:
     )
 
 
+def step() -> str:
+    """The sentences about a training step, from the benchmark's report."""
+    measured = report("benchmarks/step.json")
+    seconds = {variant: median(times) for variant, times in measured["seconds_an_epoch"].items()}
+    base = seconds["as it is"]
+    reuse, first, dropout = (
+        f"{seconds[variant] / base:.2f} times"
+        for variant in (
+            "memory given back to the system",
+            "channels first",
+            "with the original's dropout",
+        )
+    )
+    return (
+        f"an epoch takes {base:.1f} s, {measured['times_the_floor']:.1f} times what its "
+        "convolutions would at the rate at which the same cores multiply large matrices. It would "
+        f"take {reuse} as long if memory were given back to the system after each step, {first} "
+        f"with channels first, {dropout} with the original's dropout"
+    )
+
+
 def inference() -> str:
     """The sentences about the speed of the exported file, from the benchmark's report."""
     found = report("benchmarks/inference.json")["headline"]
@@ -108,7 +129,9 @@ def inference() -> str:
     )
 
 
-@pytest.mark.parametrize("told", [results, correction, losses, stable_rates, overhead, inference])
+@pytest.mark.parametrize(
+    "told", [results, correction, losses, stable_rates, overhead, step, inference]
+)
 def test_its_figures_are_those_of_the_reports(told: Callable[[], str]) -> None:
     assert " ".join(told().split()) in " ".join(kept("README.md").split())
 
