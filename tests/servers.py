@@ -12,7 +12,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
     """Return when the condition holds; fail if that takes too long."""
     end = time.monotonic() + seconds
     while not condition():

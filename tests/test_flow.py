@@ -25,7 +25,7 @@ from pipeline.files import read_json
 from tests.servers import free_port, wait_until
 from tests.workspace import PROJECT, Workspace
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for the server and a whole run
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 LONG = 10_000  # epochs, the most that there may be: no test waits for them
 Json = dict[str, Any]

@@ -22,7 +22,7 @@ HARDENED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
 
 def engine(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run docker or podman with these arguments."""
-    settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 280} | options
+    settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 580} | options
     result: subprocess.CompletedProcess[str] = subprocess.run([ENGINE, *arguments], **settings)
     return result
 

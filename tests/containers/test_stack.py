@@ -14,7 +14,7 @@ from tests.containers.engine import ENGINE, engine, inspected, logs, says, with_
 from tests.servers import free_port, wait_until
 from tests.workspace import Workspace
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 PROJECT_NAME = "mnist-pipeline-test"
 SERVICES = ["mlflow", "prefect", "worker"]
 POSTGRES = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17-bookworm")
@@ -94,7 +94,7 @@ class Stack:
             except requests.RequestException:  # the server has been killed
                 return False
 
-        wait_until(ended, 180)
+        wait_until(ended)
         return self.state(run)
 
     def trainings(self) -> list[Any]:
