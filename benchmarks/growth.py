@@ -141,8 +141,8 @@ def text(result: dict[str, object], lines: dict[str, Line]) -> str:
 
 Training takes {1000 * time.slope:.2f} s for every 1,000 images of an epoch, and {time.start:.1f} s
 once; with {result["images_for_epochs"]:,} images {epochs.slope:.2f} s for every epoch, and
-{epochs.start:.1f} s once. Imports at the start of the stage are not in it. Each was run
-{result["rounds"]} times.
+{epochs.start:.1f} s once. Imports at the start of the stage are not in it. Runs of each:
+{result["rounds"]}.
 
 The most memory that a process had resident; an image is 784 bytes:
 

@@ -129,8 +129,20 @@ def inference() -> str:
     )
 
 
+def growth() -> str:
+    """The sentence about growth, from the benchmark's report."""
+    slope = {
+        name: line["slope"] for name, line in report("benchmarks/growth.json")["lines"].items()
+    }
+    return (
+        f"{1000 * slope['seconds_by_images']:.2f} s for every 1,000 images of an epoch (two cores "
+        f"without bfloat16), {slope['train_bytes_by_images']:.0f} bytes of memory an image where "
+        "784 are its pixels"
+    )
+
+
 @pytest.mark.parametrize(
-    "told", [results, correction, losses, stable_rates, overhead, step, inference]
+    "told", [results, correction, losses, stable_rates, overhead, step, inference, growth]
 )
 def test_its_figures_are_those_of_the_reports(told: Callable[[], str]) -> None:
     assert " ".join(told().split()) in " ".join(kept("README.md").split())
