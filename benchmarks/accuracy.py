@@ -61,11 +61,12 @@ def train_once(recipe_name: str, seed: int, decided_by: str) -> dict[str, Any]:
     network = build_network()
     network.load_state_dict(weights)
     device = training.choose_device(recipe.device)
+    precision = training.choose_precision(recipe.precision, device)
     return {
         "recipe": recipe_name,
         "seed": seed,
         "decided_by": decided_by,
-        "precision": str(training.choose_precision(recipe.precision, device)).split(".")[1],
+        "precision": str(precision).removeprefix("torch."),
         **measure(export(network, f"{recipe_name}-{seed}")),
     }
 

@@ -2,7 +2,7 @@
 
 The same weights run on the test images by
 
-- ours: the fused export, as `python -m pipeline predict` runs it
+- ours: the fused export, as `python -m pipeline predict` and the stage evaluate run it
 - plain export: of the unfused network, one `session.run` of ONNX Runtime after the other
 - PyTorch, eager and compiled
 - OpenVINO with our file: as it is by default (in bfloat16 where the processor can), in float32

@@ -50,12 +50,13 @@ def base() -> str:
 
 def current_runs() -> Rows:
     """The finished runs around the recipe that params.yaml has now."""
-    return [run for run in read_rows(RUNS) if run["base"] == base()]
+    current = base()
+    return [run for run in read_rows(RUNS) if run["base"] == current]
 
 
 def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
     """One training of a candidate; the row of the table of runs."""
-    candidate = CANDIDATES[name]
+    candidate, around = CANDIDATES[name], base()  # params.yaml may be another one in the end
     recipe = recipe_of(candidate, seed, epochs, HELD_OUT)
     data = read_tensors(TRAIN)
     images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
@@ -70,7 +71,7 @@ def train_once(name: str, seed: int, epochs: int) -> dict[str, Any]:
         )
         distorted[distortion] = round((1 - accuracy) * HELD_OUT)
     return {
-        "base": base(),
+        "base": around,
         "candidate": name,
         "epochs": epochs,
         "seed": seed,
@@ -86,7 +87,7 @@ class Effect(NamedTuple):
 
     seeds: int
     mistakes: float  # of the held-out images
-    more: list[float]  # mistakes than as chosen, seed by seed
+    more: list[int]  # mistakes than as chosen, seed by seed
     more_distorted: float  # likewise on distorted images, mean over seeds and distortions
 
 
@@ -107,7 +108,7 @@ def effects(runs: Rows, epochs: int) -> dict[str, Effect]:
         result[name] = Effect(
             len(by_seed),
             mean(int(run["validation_mistakes"]) for run in by_seed.values()),
-            list(map(float, differences[0])),
+            differences[0],
             mean(chain(*differences[1:])) if pairs else nan,
         )
     return dict(sorted(result.items(), key=lambda pair: pair[1].mistakes))

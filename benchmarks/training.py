@@ -112,7 +112,8 @@ class Runner:
 def run(seed: int, most_epochs: int) -> dict[str, list[Epoch]]:
     """The epochs of each way, trained in turn."""
     context = multiprocessing.get_context("spawn")
-    chosen = {name: min(way.epochs, most_epochs) for name, way in ways().items()}
+    compared = ways()
+    chosen = {name: min(way.epochs, most_epochs) for name, way in compared.items()}
     pools = {
         name: ProcessPoolExecutor(1, context, initializer=Runner.start, initargs=(name, seed))
         for name in chosen
@@ -123,7 +124,7 @@ def run(seed: int, most_epochs: int) -> dict[str, list[Epoch]]:
             for name, pool in pools.items():
                 if number <= chosen[name]:
                     bar.set_postfix_str(name)
-                    last = number == ways()[name].epochs
+                    last = number == compared[name].epochs
                     export_as = file_name(name) if last else None
                     results[name].append(pool.submit(Runner.epoch, export_as).result())
                     bar.update()
@@ -203,7 +204,8 @@ def main(seed: int, most_epochs: int | None) -> None:
         }
         for name, epochs in results.items()
     }
-    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    asked_for = load_recipe("release").precision
+    precision = str(choose_precision(asked_for, torch.device("cpu"))).removeprefix("torch.")
     result = {
         "seed": seed,
         "images": images,

@@ -205,9 +205,9 @@ def test_every_variant_of_a_step_runs(
 ) -> None:
     monkeypatch.setattr(step, "reuse_memory", lambda: None)  # these would change this process
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # put back
     step.Runner.start(variant)
     assert step.Runner.steps(1) > 0
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def test_a_step_is_profiled_and_counted(folder: Path) -> None:
