@@ -3,13 +3,13 @@
 Trains `release` and `fast` with ten seeds each, as many trainings at once as there are cores with
 one thread each, exports the last epoch of each and measures it by ONNX Runtime on the test set: as
 it is, and moved, turned, scaled, noisy, thinner and thicker, each by the same random numbers for
-all. Beside them stand the original recipe and PyTorch's example network as `python -m
-benchmarks.training` left them in artifacts/benchmarks/; run that first.
+all. Beside them stand the original recipe and PyTorch's example network, one training each, as
+`python -m benchmarks.training` left them in artifacts/benchmarks/; run that first.
 
-Takes about an hour on two cores with bfloat16, three without. Every finished training is a row of
-reports/benchmarks/accuracy.csv; those that are there already are not done again, so that the
-command can be stopped and started, but for those by another recipe or code. The report is written
-when all are there. `--seeds 2` is a quick look.
+Takes about an hour on two cores with bfloat16, three without. Every network that was measured is a
+row of reports/benchmarks/accuracy.csv; what is there already is not done again, so that the command
+can be stopped and started, but for what is by another recipe or code. The report is written when
+all are there. `--seeds 2` is a quick look.
 """
 
 import argparse
@@ -18,18 +18,18 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from benchmarks import distortions
+from benchmarks import distortions, rivals
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.models import MODELS, export, mistakes
 from benchmarks.recipes import load_recipe
 from benchmarks.report import REPORTS, table, write_report
-from benchmarks.training import EXAMPLE, ORIGINAL, file_name
-from benchmarks.trainings import add_rows, digest, read_rows
+from benchmarks.training import EXAMPLE, FAST, ORIGINAL, RELEASE, file_name
+from benchmarks.trainings import add_row, add_rows, digest, read_rows
 from pipeline.files import read_tensors, sha256
 from pipeline.mnist import training
 from pipeline.mnist.model import build_network
@@ -40,20 +40,34 @@ from pipeline.stages.train import CODE
 RUNS = REPORTS / "accuracy.csv"
 GATE = load_params().gate.min_accuracy
 SEEDS = 10
+RECIPES = {RELEASE: "release", FAST: "fast"}  # ours, by the name of the way to train
+RIVALS = [ORIGINAL, EXAMPLE]
 
 Accuracies = dict[str, list[float]]  # 0..1, by distortion, a number for each training
 
 
-def deciding(recipe_name: str) -> str:
+class Run(NamedTuple):
+    """What names a row of the table."""
+
+    way: str
+    seed: int
+    decided_by: str
+
+
+def deciding(way: str) -> str:
     """A digest of all that decides what is measured but the seed: recipe, code and data."""
-    code = [Path(training.__file__).parent / f"{name}.py" for name in (*CODE, "fusion")]
-    files = [*code, Path(distortions.__file__), TRAIN, TEST]
-    return digest(asdict(load_recipe(recipe_name, seed=0)), *map(sha256, files))
+    recipe: Any
+    if way in RECIPES:
+        recipe, names = asdict(load_recipe(RECIPES[way], seed=0)), (*CODE, "fusion")
+    else:
+        recipe, names = sha256(Path(rivals.__file__)), ("model", "fusion")
+    code = [Path(training.__file__).parent / f"{name}.py" for name in names]
+    return digest(recipe, *map(sha256, [*code, Path(distortions.__file__), TRAIN, TEST]))
 
 
-def train_once(recipe_name: str, seed: int, decided_by: str) -> dict[str, Any]:
+def train_once(way: str, seed: int, decided_by: str) -> dict[str, Any]:
     """Train on all training images and measure the last epoch's file; the row of the table."""
-    recipe = load_recipe(recipe_name, seed=seed)
+    recipe = load_recipe(RECIPES[way], seed=seed)
     data = read_tensors(TRAIN)
     images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
     for epoch in training.train(images, labels, recipe):
@@ -62,13 +76,13 @@ def train_once(recipe_name: str, seed: int, decided_by: str) -> dict[str, Any]:
     network.load_state_dict(weights)
     device = training.choose_device(recipe.device)
     precision = training.choose_precision(recipe.precision, device)
-    return {
-        "recipe": recipe_name,
-        "seed": seed,
-        "decided_by": decided_by,
-        "precision": str(precision).removeprefix("torch."),
-        **measure(export(network, f"{recipe_name}-{seed}")),
-    }
+    path = export(network, f"{file_name(way)}-{seed}")
+    return row(Run(way, seed, decided_by), str(precision).removeprefix("torch."), path)
+
+
+def row(run: Run, precision: str, path: Path) -> dict[str, Any]:
+    """The row of a network that was trained in this precision and exported to `path`."""
+    return {**run._asdict(), "precision": precision, **measure(path)}
 
 
 def measure(path: Path) -> dict[str, float]:
@@ -81,34 +95,34 @@ def measure(path: Path) -> dict[str, float]:
     return found
 
 
-def finished() -> dict[tuple[str, int, str], dict[str, str]]:
-    """The rows of the table so far, by what `train_once` was called with."""
+def finished() -> dict[Run, dict[str, str]]:
+    """The rows of the table so far."""
     rows = read_rows(RUNS)
-    return {(row["recipe"], int(row["seed"]), row["decided_by"]): row for row in rows}
+    return {Run(row["way"], int(row["seed"]), row["decided_by"]): row for row in rows}
 
 
 def main(seeds: int) -> None:
     """Train what is missing, measure, and write the report if it is about ten seeds."""
-    rivals = {name: MODELS / f"{file_name(name)}.onnx" for name in (ORIGINAL, EXAMPLE)}
-    if not all(path.exists() for path in rivals.values()):
-        sys.exit(f"{MODELS} lacks the models to compare with: run `python -m benchmarks.training`")
-    decided_by = {name: deciding(name) for name in ("fast", "release")}
+    decided_by = {way: deciding(way) for way in (*RIVALS, FAST, RELEASE)}
+    theirs = [Run(way, 1, decided_by[way]) for way in RIVALS]
+    for missing in [run for run in theirs if run not in finished()]:
+        path = MODELS / f"{file_name(missing.way)}.onnx"
+        if not path.exists():
+            sys.exit(f"{path} is missing: `python -m benchmarks.training` makes it")
+        add_row(RUNS, row(missing, "float32", path))
     numbers = range(1, seeds + 1)
-    wanted = [(name, seed, decided_by[name]) for name in decided_by for seed in numbers]
+    ours = [Run(way, seed, decided_by[way]) for way in (FAST, RELEASE) for seed in numbers]
     done = finished()
-    add_rows(RUNS, train_once, [run for run in wanted if run not in done])
+    add_rows(RUNS, train_once, [run for run in ours if run not in done])
     done = finished()
-    rows = [done[run] for run in wanted]
     found: dict[str, Accuracies] = {
-        f"ours, {name}": {
-            distortion: [float(row[distortion]) for row in rows if row["recipe"] == name]
+        way: {
+            distortion: [float(done[run][distortion]) for run in (*theirs, *ours) if run.way == way]
             for distortion in DISTORTIONS
         }
-        for name in ("release", "fast")
+        for way in (RELEASE, FAST, *RIVALS)
     }
-    for name, path in rivals.items():
-        found[name] = {distortion: [value] for distortion, value in measure(path).items()}
-    precisions = Counter(row["precision"] for row in rows)
+    precisions = Counter(done[run]["precision"] for run in ours)
     text = show(found, precisions)
     if seeds < SEEDS:
         print(text)

@@ -179,8 +179,8 @@ def draw(results: dict[str, list[Epoch]]) -> Figure:
         seconds = [sum(e.seconds for e in epochs[: n + 1]) for n in range(len(epochs))]
         axes.plot(seconds, [1 - e.test_accuracy for e in epochs], ".-", label=name)
     axes.axhline(1 - GATE, color="black", linestyle=":")
-    axes.annotate(f"the gate, {GATE:.1%}", (1, 1 - GATE), (2, 3), textcoords="offset points",
-                  xycoords=("axes fraction", "data"), ha="right")  # fmt: skip
+    axes.annotate(f"the gate, {GATE:.1%}", (0, 1 - GATE), (4, 3), textcoords="offset points",
+                  xycoords=("axes fraction", "data"))  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="test error")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.1%}"))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

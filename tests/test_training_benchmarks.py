@@ -75,29 +75,35 @@ def test_a_quick_look_at_accuracy_trains_what_is_missing(
         export(build_network(), training.file_name(rival))
     accuracy.main(seeds=1)
     kept = (folder / accuracy.RUNS).read_text()
-    rows = {row["recipe"]: row for row in csv.DictReader(kept.splitlines())}
+    rows = {row["way"]: row for row in csv.DictReader(kept.splitlines())}
     told = capsys.readouterr().out
-    for name in ("fast", "release"):
+    assert list(rows)[:2] == accuracy.RIVALS
+    for name in (training.FAST, training.RELEASE):
         plain, noisy = (rows[name][d] for d in ("as they are", "Gaussian noise, σ = 0.2"))
-        assert re.search(rf"ours, {name} +\| +1 \| +{float(plain):.3%} ", told)
+        assert re.search(rf"{name} +\| +1 \| +{float(plain):.3%} ", told)
         assert 0 <= float(noisy) <= 1
         assert rows[name]["precision"] == "float32"
     assert "2 in float32" in told
+    for exported in (folder / MODELS).iterdir():
+        exported.unlink()
     accuracy.main(seeds=1)
     assert (folder / accuracy.RUNS).read_text() == kept
 
 
 def test_what_decides_a_training_is_its_recipe(folder: Path) -> None:
-    decided_by = accuracy.deciding("fast")
-    assert decided_by != accuracy.deciding("release")
+    decided_by = {way: accuracy.deciding(way) for way in (*accuracy.RECIPES, *accuracy.RIVALS)}
+    assert decided_by[training.FAST] != decided_by[training.RELEASE]
     (folder / "params.fast.yaml").write_text("train: {epochs: 3}\n")
-    assert accuracy.deciding("fast") != decided_by
+    changed = {way for way, before in decided_by.items() if accuracy.deciding(way) != before}
+    assert changed == {training.FAST}
 
 
 def test_a_failed_training_does_not_wait_for_the_others(folder: Path) -> None:
     (folder / TRAIN).unlink()
     with pytest.raises(UserError, match="is missing"):
-        add_rows(accuracy.RUNS, accuracy.train_once, [("fast", seed, "") for seed in range(9)])
+        add_rows(
+            accuracy.RUNS, accuracy.train_once, [(training.FAST, seed, "") for seed in range(9)]
+        )
 
 
 def test_after_make_fast_there_is_no_release_to_measure(folder: Path) -> None:
