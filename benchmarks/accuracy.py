@@ -28,7 +28,7 @@ from benchmarks.distortions import DISTORTIONS
 from benchmarks.models import MODELS, export, mistakes
 from benchmarks.recipes import load_recipe
 from benchmarks.report import REPORTS, table, write_report
-from benchmarks.training import EXAMPLE, FAST, ORIGINAL, RELEASE, file_name
+from benchmarks.training import EXAMPLE, FAST, ORIGINAL, RECIPES, RELEASE, file_name
 from benchmarks.trainings import add_row, add_rows, digest, read_rows
 from pipeline.files import read_tensors, sha256
 from pipeline.mnist import training
@@ -40,7 +40,6 @@ from pipeline.stages.train import CODE
 RUNS = REPORTS / "accuracy.csv"
 GATE = load_params().gate.min_accuracy
 SEEDS = 10
-RECIPES = {RELEASE: "release", FAST: "fast"}  # ours, by the name of the way to train
 RIVALS = [ORIGINAL, EXAMPLE]
 
 Accuracies = dict[str, list[float]]  # 0..1, by distortion, a number for each training
@@ -105,14 +104,14 @@ def main(seeds: int) -> None:
     """Train what is missing, measure, and write the report if it is about ten seeds."""
     decided_by = {way: deciding(way) for way in (*RIVALS, FAST, RELEASE)}
     theirs = [Run(way, 1, decided_by[way]) for way in RIVALS]
-    for missing in [run for run in theirs if run not in finished()]:
+    done = finished()
+    for missing in [run for run in theirs if run not in done]:
         path = MODELS / f"{file_name(missing.way)}.onnx"
         if not path.exists():
             sys.exit(f"{path} is missing: `python -m benchmarks.training` makes it")
         add_row(RUNS, row(missing, "float32", path))
     numbers = range(1, seeds + 1)
     ours = [Run(way, seed, decided_by[way]) for way in (FAST, RELEASE) for seed in numbers]
-    done = finished()
     add_rows(RUNS, train_once, [run for run in ours if run not in done])
     done = finished()
     found: dict[str, Accuracies] = {

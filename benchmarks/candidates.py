@@ -146,7 +146,7 @@ class Orthogonal(Trainer):
 
 
 CHOSEN = "as chosen"
-SHORT = {"batch_size": 256, "weight_average": 0.998, "warmup": 0.1}
+OF_256 = {"batch_size": 256, "weight_average": 0.998}  # averaged over as many images
 CANDIDATES = {
     CHOSEN: Candidate(),
     "SGD": Candidate(
@@ -164,7 +164,7 @@ CANDIDATES = {
     "peak learning rate 0.02": Candidate({"peak_learning_rate": 0.02}),
     "decline in a line": Candidate({}, Linear),
     "warm-up 0.1": Candidate({"warmup": 0.1}),
-    "batches of 256": Candidate({"batch_size": 256, "weight_average": 0.998}),
+    "batches of 256": Candidate(OF_256),
     "batches of 1024": Candidate({"batch_size": 1024, "weight_average": 0.992}),
     "no weight decay": Candidate({"weight_decay": 0.0}),
     "weight decay 0.1": Candidate({"weight_decay": 0.1}),
@@ -180,8 +180,8 @@ CANDIDATES = {
     "elastic distortion too": Candidate({}, Elastic),
     "more and more distorted": Candidate({}, Growing),
     "orthogonal start": Candidate({}, Orthogonal),
-    "batches of 256, warm-up 0.1": Candidate(SHORT),
+    "batches of 256, warm-up 0.1": Candidate({**OF_256, "warmup": 0.1}),
     "batches of 256, warm-up 0.1, label smoothing 0.05": Candidate(
-        {**SHORT, "label_smoothing": 0.05}
+        {**OF_256, "warmup": 0.1, "label_smoothing": 0.05}
     ),
 }

@@ -36,6 +36,7 @@ from pipeline.paths import TEST, TRAIN
 Networks = Iterator[nn.Sequential]
 GATE = load_params().gate.min_accuracy
 RELEASE, FAST, ORIGINAL, EXAMPLE = "ours, release", "ours, fast", "original", "PyTorch example"
+RECIPES = {RELEASE: "release", FAST: "fast"}  # ours, by the name of the way to train
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def ours(name: str) -> Way:
 def ways() -> dict[str, Way]:
     """All that are compared."""
     return {
-        RELEASE: ours("release"),
-        FAST: ours("fast"),
+        **{way: ours(name) for way, name in RECIPES.items()},
         ORIGINAL: Way(19, train_original),
         EXAMPLE: Way(14, train_example),
     }

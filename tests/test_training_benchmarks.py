@@ -91,7 +91,7 @@ def test_a_quick_look_at_accuracy_trains_what_is_missing(
 
 
 def test_what_decides_a_training_is_its_recipe(folder: Path) -> None:
-    decided_by = {way: accuracy.deciding(way) for way in (*accuracy.RECIPES, *accuracy.RIVALS)}
+    decided_by = {way: accuracy.deciding(way) for way in (*training.RECIPES, *accuracy.RIVALS)}
     assert decided_by[training.FAST] != decided_by[training.RELEASE]
     (folder / "params.fast.yaml").write_text("train: {epochs: 3}\n")
     changed = {way for way, before in decided_by.items() if accuracy.deciding(way) != before}
