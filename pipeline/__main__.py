@@ -17,6 +17,8 @@ import typer
 from pipeline import environment, workspace
 from pipeline.errors import RefusedError, UserError
 from pipeline.params import Params, load_params
+from pipeline.paths import RELEASED_MODEL
+from pipeline.serving import Format
 from pipeline.tracking import Part
 
 app = typer.Typer(
@@ -248,31 +250,36 @@ def track(
 @app.command(rich_help_panel=OTHERS)
 def predict(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="PNG, JPEG or IDX files (IDX also as .gz); - for a picture from standard input.",
+            help="Pictures (PNG, JPEG, BMP, TIFF), IDX and .npy files, also as .gz; folders of "
+            "them; patterns such as 'scans/**/*.png'; - for standard input.",
             metavar="FILE...",
         ),
     ],
-    model: Annotated[Path, typer.Option(help="The ONNX file to use.")] = Path(
-        "models/mnist-cnn.onnx"
-    ),
+    model: Annotated[
+        str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
+    ] = str(RELEASED_MODEL),
     normalise: Annotated[
         bool,
         typer.Option(
             "--normalise", help="Bring a picture into MNIST's form: invert dark on light, centre."
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object per image.")] = False,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="A table, a JSON object a line, or CSV.")
+    ] = Format.TABLE,
 ) -> None:
     """Read the digits in image files with the released model.
 
     A picture is expected as MNIST has them: 28 x 28 pixels, light ink on dark ground. Others need
-    --normalise.
+    --normalise. A file that cannot be read is named on standard error, the others are answered,
+    and the exit status is 2.
     """
     from pipeline.serving import predict
 
-    predict.run(files, model, normalise=normalise, as_json=json)
+    if not predict.run(files, model, normalise=normalise, output=output):
+        raise typer.Exit(UserError.status)
 
 
 def main() -> Never:

@@ -1,4 +1,4 @@
-"""The two ways in which a command ends other than well."""
+"""The two ways in which a command ends other than well, and what is said of others' errors."""
 
 
 class UserError(Exception):
@@ -11,3 +11,8 @@ class RefusedError(Exception):
     """The pipeline works, but the model may not be released."""
 
     status = 1
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows; its name, if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -59,7 +59,7 @@ EXPLAINED = {
     ],
     "use": ["params.yaml", "params.fast.yaml", "`git checkout params.yaml`"],
     "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "--follow"],
-    "predict": ["PNG", "JPEG", "IDX", "28 x 28", "--normalise", "--json", "--model"],
+    "predict": ["PNG", "TIFF", "IDX", ".npy", "28 x 28", "--normalise", "--output", "--model"],
 }
 
 

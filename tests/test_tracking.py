@@ -20,7 +20,9 @@ import requests
 import yaml
 from safetensors.numpy import load_file
 
-from pipeline.files import read_csv, read_json
+from pipeline.errors import UserError
+from pipeline.files import read_csv, read_json, sha256
+from pipeline.serving import Classifier
 from pipeline.tracking import links
 from tests.servers import free_port, wait_until
 from tests.workspace import Workspace
@@ -271,6 +273,41 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
     digits = model.predict(expected["images"])["logits"].argmax(1)
     accuracy = read_json(released.path / "reports/evaluation/metrics.json")["accuracy"]
     assert (digits == expected["labels"]).mean() == accuracy
+
+
+@pytest.mark.parametrize("which", ["@champion", "/1"])
+def test_the_classifier_reads_digits_with_the_registered_model(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    classifier = Classifier(f"models:/mnist-cnn{which}")
+    assert classifier.sha256 == sha256(released.path / "models/mnist-cnn.onnx")
+    expected = load_file(released.path / "expected.safetensors")
+    digits = classifier.predict(expected["images"]).digits
+    accuracy = read_json(released.path / "reports/evaluation/metrics.json")["accuracy"]
+    assert (digits == expected["labels"]).mean() == accuracy
+
+
+def test_the_classifier_refuses_another_file_than_was_registered(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    right = server.client.get_model_version("mnist-cnn", "1").tags["sha256"]
+    server.client.set_model_version_tag("mnist-cnn", "1", "sha256", "0" * 64)
+    try:
+        with pytest.raises(UserError, match=f"{right}, not {'0' * 64}"):
+            Classifier("models:/mnist-cnn/1")
+    finally:
+        server.client.set_model_version_tag("mnist-cnn", "1", "sha256", right)
+
+
+@pytest.mark.parametrize("which", ["mnist-cnn@nobody", "mnist-cnn/99", "another@champion"])
+def test_a_model_that_is_not_registered_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    with pytest.raises(UserError, match=f"^models:/{which} cannot be had: MLflow at http"):
+        Classifier(f"models:/{which}")
 
 
 def test_tracking_again_changes_nothing(released: Workspace, server: Server) -> None:

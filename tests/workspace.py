@@ -1,4 +1,4 @@
-"""A copy of the project in a scratch folder, on the small digit set, under DVC and git."""
+"""The project, and copies of it in scratch folders, on the small digit set, under DVC and git."""
 
 import hashlib
 import os
@@ -15,6 +15,8 @@ from safetensors.numpy import save
 from tests.digits import make_digits, write_mirror
 
 PROJECT = Path(__file__).parents[1]
+MODEL = PROJECT / "models/mnist-cnn.onnx"
+needs_model = pytest.mark.skipif(not MODEL.exists(), reason="models/ holds no released model")
 UNTRACKED = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
 COPIED = [
     "dvc.yaml",

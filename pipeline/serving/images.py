@@ -1,52 +1,64 @@
-"""Pictures and IDX files as what the model takes: uint8 [N, 28, 28], light ink on dark ground."""
+"""Images as the model takes them: uint8 [N, 28, 28], light ink on dark ground."""
 
-import gzip
-import io
-import sys
-import zlib
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from pipeline.errors import UserError
-from pipeline.files import existing
-from pipeline.mnist import idx
-
 Images = NDArray[np.uint8]
-STDIN = Path("-")  # as people name it
-SIDE, INK = 28, 20  # pixels: of the picture, and of the box that MNIST scales the ink to
+SIDE, INK = 28, 20  # pixels: of an image, and of the box that MNIST scales the ink to
 
 
-def read_images(path: Path, *, normalise: bool = False) -> Images:
-    """The image or images in a file, uint8 [N, 28, 28]. UserError if it cannot be used as such.
+def as_images(images: ArrayLike) -> Images:
+    """uint8 [N, 28, 28] of integers from 0 to 255 or floats from 0 to 1, else a ValueError."""
+    array = np.asarray(images)
+    if array.ndim != 3 or array.shape[1:] != (SIDE, SIDE):
+        if array.shape == (SIDE, SIDE):
+            hint = "; one image is images[None]"
+        elif array.size and array.size % SIDE**2 == 0 and array.shape[1:] != (SIDE, SIDE):
+            hint = "; images.reshape(-1, 28, 28) may be what is meant"
+        else:
+            hint = ""
+        raise ValueError(f"images have the shape [N, 28, 28], not {list(array.shape)}{hint}")
+    return as_pixels(array)
 
-    `-` is a picture from standard input.
-    """
-    if path != STDIN and not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if "idx3" in path.name or ".idx" in path.suffixes:
-        images = _read_idx(path)
-    else:
-        images = _read_picture(path)[None]
-    if images.size == 0:
-        raise UserError(f"{path} holds no image")
-    if normalise:
-        images = np.stack([to_mnist_form(image) for image in images])
-    if images.shape[1:] != (SIDE, SIDE):
-        height, width = images.shape[1:]
-        raise UserError(
-            f"{path} is {width} x {height} pixels, not {SIDE} x {SIDE}; --normalise brings a "
-            "picture into that form"
+
+def as_pixels(array: NDArray[Any]) -> Images:
+    """uint8 of integers from 0 to 255 or floats from 0 to 1, of any shape, else a ValueError."""
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"pixels are integers or floats, not {array.dtype}")
+    floats = array.dtype.kind == "f"
+    if not ((array >= 0) & (array <= (1 if floats else 255))).all():  # no NaN is either
+        scale = "floats from 0 to 1" if floats else "integers from 0 to 255"
+        raise ValueError(
+            f"pixels are {scale}, and these are from {array.min():g} to {array.max():g}"
+            + ("; divide by 255?" if floats and 1 < array.max() <= 255 else "")
         )
-    return images
+    return (
+        np.rint(255 * array.astype(np.float32)).astype(np.uint8)
+        if floats
+        else array.astype(np.uint8)
+    )
+
+
+def as_grey(picture: Image.Image) -> Images:
+    """A picture of any mode as grey [H, W], turned as it is looked at, on white paper."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
+        return (np.asarray(picture) // 257).astype(np.uint8)
+    if picture.has_transparency_data:
+        paper = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+    return np.asarray(picture.convert("L"))
 
 
 def to_mnist_form(picture: Images) -> Images:
-    """A picture [H, W] as MNIST was made: light ink on black, scaled to fit 20 x 20, its centre of
-    mass in the middle of 28 x 28. A light background is inverted, a picture without ink is black.
+    """A picture [H, W] as MNIST was made, [28, 28]: light ink on black, scaled to fit 20 x 20, its
+    centre of mass at (14, 14). A light background is inverted, a picture without ink is black.
     """
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     ink = picture.astype(np.float32)
@@ -67,35 +79,8 @@ def to_mnist_form(picture: Images) -> Images:
     scaled = np.asarray(small)
     centre = ndimage.center_of_mass(scaled)
     top, left = (
-        int(np.clip(round(SIDE / 2 - 0.5 - middle), 0, SIDE - length))
+        int(np.clip(round(SIDE / 2 - middle), 0, SIDE - length))
         for middle, length in zip(centre, size, strict=True)
     )
     result[top : top + size[0], left : left + size[1]] = scaled
     return result
-
-
-def _read_idx(path: Path) -> Images:
-    try:
-        data = existing(path).read_bytes()
-        return idx.decode(gzip.decompress(data) if path.suffix == ".gz" else data, 3)
-    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is no IDX file of images: {error}") from error
-
-
-def _read_picture(path: Path) -> Images:
-    source = io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else path
-    try:
-        with Image.open(source) as image:
-            return _grey(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no picture that can be read: {error}") from error
-
-
-def _grey(image: Image.Image) -> Images:
-    """A picture of any mode as 8-bit grey; what is transparent is white paper."""
-    if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-        return (np.asarray(image) // 257).astype(np.uint8)
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return np.asarray(image.convert("L"))

@@ -6,10 +6,13 @@ cache, each worked off by one core alone: the cores then never wait for each oth
 most where other programs run too.
 """
 
+import ctypes
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
 
@@ -17,11 +20,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import existing
 
 onnxruntime.set_default_logger_severity(3)  # errors only
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 INTERFACE = [
     ("images", "tensor(uint8)"),
     ("logits", "tensor(float)"),
@@ -34,15 +38,24 @@ class OnnxModel:
     """A model that takes images, uint8 [N, 28, 28], and gives logits and probabilities [N, 10]."""
 
     def __init__(
-        self, path: Path, provider: str = "CPUExecutionProvider", threads: int = 0
+        self, path: Path, provider: str = CPU, threads: int = 0, sha256: str | None = None
     ) -> None:
-        """Load the file. `threads`: 0 is one per core. UserError if file or provider is no good."""
+        """Load the file, if it has this SHA-256. `threads`: 0 is one per core.
+
+        `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
+        UserError if file or provider is no good.
+        """
         self._file = existing(path).read_bytes()
+        self.sha256 = hashlib.sha256(self._file).hexdigest()
+        if sha256 not in (None, self.sha256):
+            raise UserError(
+                f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is another file"
+            )
         try:
             self.session = _load(self._file, provider, threads)
         except Exception as error:  # ONNX Runtime's exceptions have no other common base
             raise UserError(
-                f"{path} cannot be loaded by ONNX Runtime: {_first_line(error)}"
+                f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}"
             ) from error
         values = [*self.session.get_inputs(), *self.session.get_outputs()]
         if [(value.name, value.type) for value in values] != INTERFACE:
@@ -52,13 +65,11 @@ class OnnxModel:
                 + ", ".join(name for name, _ in INTERFACE)
             )
         self.providers: list[str] = self.session.get_providers()  # those really used
-        if provider not in self.providers:
+        if provider not in (*self.providers, "auto"):
             raise UserError(
-                f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}; "
-                "set evaluate.provider in params.yaml"
+                f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
             )
-
-        on_cpu = provider == "CPUExecutionProvider"
+        on_cpu = self.providers[0] == CPU
         self._workers = (threads or _cores()) if on_cpu else 1
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
@@ -82,13 +93,27 @@ class OnnxModel:
 
     @cached_property
     def _single_threaded(self) -> onnxruntime.InferenceSession:
-        return _load(self._file, "CPUExecutionProvider", 1)
+        return _load(self._file, CPU, 1)
 
 
 def _load(file: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if provider == "auto":
+        provider = CUDA if _may_have_cuda() else CPU
+    if provider == CUDA:
+        with redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()  # of the packages nvidia-*, where torch is not imported
     return onnxruntime.InferenceSession(file, options, [provider])
+
+
+def _may_have_cuda() -> bool:
+    """Whether ONNX Runtime is one with CUDA and the machine has NVIDIA's driver."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return CUDA in onnxruntime.get_available_providers()
 
 
 def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> Answer:
@@ -99,7 +124,3 @@ def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) ->
 def _cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -10,7 +10,7 @@ from onnx import helper
 from safetensors.torch import load_file
 
 from pipeline import environment
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import existing, read_tensors, sha256, write_bytes, write_json
 from pipeline.mnist.fusion import FusedClassifier
 from pipeline.mnist.model import CLASSES, Classifier, build_network, count_parameters
@@ -27,7 +27,7 @@ def run(params: Export) -> None:
     try:
         network.load_state_dict(load_file(existing(WEIGHTS)))
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{WEIGHTS} does not hold this network's weights: {reason}") from error
     classifier = Classifier(network).eval()
     parameters = count_parameters(network)

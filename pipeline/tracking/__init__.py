@@ -23,6 +23,7 @@ for _name, _value in {
     "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; the files are safe, so better soon than never
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }.items():

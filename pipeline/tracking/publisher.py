@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from pipeline import paths
 from pipeline.environment import without_password
+from pipeline.errors import first_line
 from pipeline.tracking import Part, links
 from pipeline.tracking.backprop import publish_backprop
 from pipeline.tracking.registry import publish_release
@@ -87,8 +88,7 @@ def follow() -> bool:
 
 def describe(error: Exception) -> str:
     """The failure of a server in one line."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"MLflow at {without_password(mlflow.get_tracking_uri())}: {reason[:300]}"
+    return f"MLflow at {without_password(mlflow.get_tracking_uri())}: {first_line(error)[:300]}"
 
 
 @contextmanager

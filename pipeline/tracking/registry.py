@@ -21,6 +21,7 @@ from pipeline.tracking.training import find_training
 MODEL_NAME = "mnist-cnn"
 ALIAS = "champion"
 MODEL_TAG = "sha256"  # a model version is found by the file that it holds
+MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model
 
 
 def publish_release(client: MlflowClient, experiment: str) -> ModelVersion:

@@ -103,7 +103,7 @@ def test_an_image_keeps_nothing_of_its_build(target: str) -> None:
 @pytest.mark.parametrize("user", ["1000:1000", "12345:54321"])
 def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None:
     names = [str(path) for path in sorted(pictures.iterdir())]
-    command = ["predict", "--json", *names]
+    command = ["predict", "--output=jsonl", *names]
     mount = ["--volume", f"{pictures}:{pictures}:ro", "--memory=256m", "--user", user]
     answer = says("run", "--rm", *HARDENED, *mount, "mnist-pipeline:serve", *command)
     here = [sys.executable, "-m", "pipeline", *command]
@@ -120,7 +120,7 @@ def test_serve_reads_a_picture_from_standard_input(pictures: Path) -> None:
         assert "confidence" in says(*command, stdin=picture)
     result = engine(*command, input="no picture")
     assert result.returncode == 2
-    assert "error: - is no picture" in result.stderr
+    assert "error: - cannot be read as images" in result.stderr
 
 
 @pytest.mark.parametrize("target", TARGETS)

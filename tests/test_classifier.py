@@ -1,0 +1,226 @@
+"""The library: a Classifier takes what it should, and says what is wrong with anything else."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.serving import Classifier
+from pipeline.serving.session import OnnxModel
+from tests.digits import Images, make_digits
+from tests.workspace import MODEL, needs_model, python
+
+
+def other_model(input_name: str, kind: int, shape: list[str | int]) -> bytes:
+    """A valid ONNX file that is not of this project."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [input_name], ["same"])],
+        "other",
+        [helper.make_tensor_value_info(input_name, kind, shape)],
+        [helper.make_tensor_value_info("same", kind, shape)],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=onnx.IR_VERSION - 1
+    )
+    return bytes(model.SerializeToString())
+
+
+MODELS: dict[str, Callable[[], bytes]] = {
+    "text.onnx": lambda: b"this is no model",
+    "empty.onnx": lambda: b"",
+    "cut.onnx": lambda: MODEL.read_bytes()[:50_000],
+    "another-input.onnx": lambda: other_model("x", TensorProto.FLOAT, ["N", 3]),
+    "another-type.onnx": lambda: other_model("images", TensorProto.FLOAT, ["N", 28, 28]),
+    "another-output.onnx": lambda: other_model("images", TensorProto.UINT8, ["N", 28, 28]),
+}
+
+
+@needs_model
+@pytest.mark.parametrize("name", MODELS)
+def test_a_file_that_is_no_digit_model_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(MODELS[name]())
+    with pytest.raises(UserError, match=name):
+        OnnxModel(tmp_path / name).run(make_digits(2, seed=1)[0])
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A copy of the released model, with its checksums beside it."""
+    for path in (MODEL, MODEL.with_name("SHA256SUMS")):
+        shutil.copy(path, tmp_path)
+    return tmp_path / MODEL.name
+
+
+@needs_model
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda images: images,
+        lambda images: images.astype(np.int64),
+        lambda images: images.tolist(),
+        lambda images: images / 255,
+        lambda images: (images / 255).astype(np.float32),
+        lambda images: (images / 255).astype(np.float16),
+        lambda images: np.asfortranarray(images),
+        lambda images: images[:, ::-1][:, ::-1],
+    ],
+    ids=["uint8", "int64", "list", "float64", "float32", "float16", "column-major", "view"],
+)
+def test_it_reads_ten_real_digits(ten: Images, convert: Callable[[Images], Any]) -> None:
+    digits, confidences, probabilities = Classifier(MODEL).predict(convert(ten))
+    assert digits.tolist() == list(range(10))
+    assert probabilities.shape == (10, 10)
+    assert (confidences == probabilities[np.arange(10), digits]).all()
+    np.testing.assert_array_equal(probabilities, OnnxModel(MODEL).run(ten)[1])
+
+
+@needs_model
+def test_no_image_has_no_answer() -> None:
+    answer = Classifier(MODEL).predict(np.zeros((0, 28, 28), np.uint8))
+    assert [part.shape for part in answer] == [(0,), (0,), (0, 10)]
+
+
+ZEROS = np.zeros((2, 28, 28))
+WRONG: dict[str, tuple[Any, str]] = {
+    "one image": (ZEROS[0], r"not \[28, 28\]; one image is images\[None\]"),
+    "rows": (np.zeros((5, 784)), r"not \[5, 784\]; images.reshape\(-1, 28, 28\)"),
+    "channels": (np.zeros((5, 1, 28, 28)), r"not \[5, 1, 28, 28\]; images.reshape\(-1, 28, 28\)"),
+    "another size": (np.zeros((5, 32, 32)), r"not \[5, 32, 32\]$"),
+    "a number": (3, r"not \[\]$"),
+    "nothing": ([], r"not \[0\]$"),
+    "ragged": ([[1, 2], [3]], "inhomogeneous"),
+    "texts": (np.full((1, 28, 28), "x"), "integers or floats, not <U1"),
+    "truths": (ZEROS > 0, "integers or floats, not bool"),
+    "complex": (ZEROS + 1j, "integers or floats, not complex128"),
+    "objects": (ZEROS.astype(object), "integers or floats, not object"),
+    "not a number": (ZEROS * np.nan, "floats from 0 to 1, and these are from nan to nan"),
+    "infinite": (ZEROS + np.inf, "from inf to inf"),
+    "bytes as floats": (ZEROS + 255, "from 255 to 255; divide by 255"),
+    "normalised": (ZEROS - 0.42, "from -0.42 to -0.42$"),
+    "negative": (np.full((1, 28, 28), -1), "integers from 0 to 255, and these are from -1 to -1"),
+    "16 bit": (np.full((1, 28, 28), 256, np.uint16), "from 256 to 256$"),
+}
+
+
+@needs_model
+@pytest.mark.parametrize("name", WRONG)
+def test_it_says_what_is_wrong_with_images(name: str) -> None:
+    images, said = WRONG[name]
+    with pytest.raises(ValueError, match=said):
+        Classifier(MODEL).predict(images)
+
+
+@needs_model
+def test_a_changed_file_is_refused_before_it_is_loaded(release: Path) -> None:
+    content = bytearray(release.read_bytes())
+    content[len(content) // 2] ^= 1
+    release.write_bytes(content)
+    with pytest.raises(UserError, match=r"mnist-cnn\.onnx has the SHA-256 [0-9a-f]{64}, not "):
+        Classifier(release)
+
+
+@needs_model
+def test_a_file_that_the_checksums_do_not_list_is_refused(release: Path) -> None:
+    with pytest.raises(UserError, match=r"SHA256SUMS does not list other\.onnx"):
+        Classifier(shutil.copy(release, release.with_name("other.onnx")))
+
+
+@needs_model
+def test_a_file_without_checksums_is_used_with_a_warning(
+    release: Path, ten: Images, caplog: pytest.LogCaptureFixture
+) -> None:
+    release.with_name("SHA256SUMS").unlink()
+    assert Classifier(release).predict(ten).digits.tolist() == list(range(10))
+    assert "mnist-cnn.onnx is not verified" in caplog.text
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.onnx is missing"):
+        Classifier(tmp_path / "nowhere.onnx")
+
+
+@needs_model
+def test_auto_is_a_provider_that_works_and_the_log_says_which(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    classifier = Classifier(MODEL)
+    assert set(classifier.providers) <= set(onnxruntime.get_available_providers())
+    assert f"{classifier.sha256}) runs on {classifier.providers[0]}" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_model
+@pytest.mark.filterwarnings("ignore::UserWarning:onnxruntime")
+def test_a_provider_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="cannot use QNNExecutionProvider here, only CPU"):
+        Classifier(MODEL, provider="QNNExecutionProvider")
+
+
+@needs_model
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_threads_may_share_it(mnist: tuple[Images, Images], threads: int) -> None:
+    classifier = Classifier(MODEL, threads=threads)
+    parts = [mnist[0][start : start + 70] for start in range(0, 1400, 70)]
+    expected = [classifier.predict(part).probabilities for part in parts]
+    with ThreadPoolExecutor(8) as workers:
+        answers = list(workers.map(lambda n: classifier.predict(parts[n % 20]), range(100)))
+    for n, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer.probabilities, expected[n % 20])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda grey, path: grey,
+        lambda grey, path: np.stack([grey] * 3, -1),
+        lambda grey, path: grey / 255,
+        lambda grey, path: Image.fromarray(grey),
+        lambda grey, path: path,
+        lambda grey, path: str(path),
+    ],
+    ids=["grey", "colours", "floats", "PIL", "Path", "text"],
+)
+def test_a_picture_may_be_given_in_many_ways(
+    tmp_path: Path, form: Callable[[Images, Path], Any]
+) -> None:
+    grey = 255 - np.pad(make_digits(8, seed=1)[0][7], ((30, 5), (0, 50)))
+    path = tmp_path / "picture.png"
+    Image.fromarray(grey).save(path)
+    image = Classifier.from_image(form(grey, path))
+    assert image.shape == (1, 28, 28)
+    np.testing.assert_array_equal(image, Classifier.from_image(grey))
+    assert image.max() == 255
+
+
+@pytest.mark.parametrize("shape", [(28,), (0, 28), (28, 28, 4), (2, 28, 28), ()], ids=str)
+def test_an_array_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"a picture is \[H, W\] or \[H, W, 3\], not \["):
+        Classifier.from_image(np.zeros(shape, np.uint8))
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"missing\.png: no such file"):
+        Classifier.from_image(tmp_path / "missing.png")
+
+
+@needs_model
+def test_it_needs_no_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy; from pipeline.serving import Classifier\n"
+        f"print(Classifier({str(MODEL)!r}).predict(numpy.zeros((1, 28, 28))).digits)\n"
+        "print('loaded:', *sorted({'torch', 'mlflow', 'onnx'} & {*sys.modules}))"
+    )
+    result = python(tmp_path, "-c", program)
+    assert result.stdout.splitlines()[-1] == "loaded:"
+    assert result.stderr == ""

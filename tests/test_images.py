@@ -1,0 +1,236 @@
+"""Pictures of all kinds become what the model was trained on, or a clear error."""
+
+import gzip
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.mnist import idx
+from pipeline.serving.images import to_mnist_form
+from pipeline.serving.session import OnnxModel
+from pipeline.serving.sources import find_files, read_images
+from tests.digits import Images, make_digits
+from tests.workspace import MODEL, needs_model
+
+
+def damaged(kind: str, length: int) -> bytes:
+    """A picture of a digit, cut off after so many bytes."""
+    path = Path(f"whole.{kind}")
+    Image.fromarray(make_digits(1, seed=1)[0][0]).save(path)
+    return path.read_bytes()[:length]
+
+
+def saved(array: NDArray[Any], shape: str = "", claimed: str = "") -> bytes:
+    """A .npy file; its header may claim another shape."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue().replace(shape.encode(), claimed.encode(), 1 if shape else 0)
+
+
+UNREADABLE: dict[str, Callable[[], bytes]] = {
+    "text.png": lambda: b"this is no picture",
+    "empty.png": lambda: b"",
+    "cut-in-header.png": lambda: damaged("png", 30),
+    "cut-in-data.png": lambda: damaged("png", 100),
+    "cut.jpg": lambda: damaged("jpg", 400),
+    "text.idx": lambda: b"this is no IDX file",
+    "cut.idx": lambda: idx.encode(make_digits(3, seed=1)[0])[:-1],
+    "labels.idx": lambda: idx.encode(make_digits(3, seed=1)[1]),
+    "cut.idx.gz": lambda: gzip.compress(idx.encode(make_digits(3, seed=1)[0]))[:-20],
+    "text.idx.gz": lambda: b"this is no gzip file",
+    "text.gz": lambda: gzip.compress(b"this is no picture"),
+    "cut.npy": lambda: saved(np.zeros((3, 28, 28), np.uint8))[:-1],
+    "bigger-than-memory.npy": lambda: saved(np.zeros((1, 28, 28)), "1, 28, 28", "9" * 12),
+    "pickle.npy": lambda: saved(np.array([{}])),
+    "texts.npy": lambda: saved(np.array([["no", "pixels"]])),
+    "complex.npy": lambda: saved(np.zeros((1, 28, 28), complex)),
+    "not-a-number.npy": lambda: saved(np.full((1, 28, 28), np.nan)),
+    "above-one.npy": lambda: saved(np.full((1, 28, 28), 255.0)),
+    "below-zero.npy": lambda: saved(np.full((1, 28, 28), -1)),
+    "above-255.npy": lambda: saved(np.full((1, 28, 28), 256)),
+    "one-dimension.npy": lambda: saved(np.zeros(784)),
+    "no-images.npy": lambda: saved(np.zeros((0, 28, 28))),
+    "no-images.idx": lambda: idx.encode(np.zeros((0, 28, 28), np.uint8)),
+    "no-rows.idx": lambda: idx.encode(np.zeros((3, 0, 28), np.uint8)),
+    "no-columns.idx": lambda: idx.encode(np.zeros((3, 28, 0), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("normalise", [False, True])
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, normalise: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(UNREADABLE[name]())
+    with pytest.raises(UserError, match=name):
+        read_images(Path(name), normalise=normalise)
+
+
+@pytest.mark.filterwarnings("ignore::Warning:PIL")  # about damage
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tiff", "npy", "idx", "idx.gz"])
+def test_no_damage_to_a_picture_ends_in_anything_but_a_clear_error(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"digit.{kind}"
+    images = make_digits(1, seed=1)[0]
+    if kind == "npy":
+        np.save(path, images)
+    elif "idx" in kind:
+        content = idx.encode(images)
+        path.write_bytes(gzip.compress(content) if "gz" in kind else content)
+    else:
+        Image.fromarray(images[0]).save(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        flipped = bytes([whole[place] ^ 0x55])
+        for content in (whole[:place], whole[:place] + flipped + whole[place + 1 :]):
+            path.write_bytes(content)
+            try:
+                images = read_images(path, normalise=True)
+            except UserError as error:
+                assert path.name in str(error)  # noqa: PT017
+            else:
+                assert images.shape[1:] == (28, 28)
+
+
+@pytest.mark.parametrize("divisor", [1, 255])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8])
+def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor: int) -> None:
+    images = make_digits(3, seed=1)[0]
+    path = tmp_path / "digits.npy"
+    if (divisor == 1) is (np.dtype(kind).kind == "f"):
+        pytest.skip("integers are from 0 to 255, floats from 0 to 1")
+    np.save(path, (images / divisor).astype(kind))
+    assert (read_images(path) == images).all()
+    np.save(path, (images[0] / divisor).astype(kind))
+    assert (read_images(path) == images[:1]).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (["."], ["a.png", "b.JPG", "deep/c.tif", "deep/d.npy", "deep/t10k-images-idx3-ubyte.gz"]),
+        (["deep"], ["deep/c.tif", "deep/d.npy", "deep/t10k-images-idx3-ubyte.gz"]),
+        (["*.png"], ["a.png"]),
+        (["**/*.tif", "a.png"], ["deep/c.tif", "a.png"]),
+        (["*"], ["a.png", "b.JPG", "notes.txt"]),
+        (["odd[1].png"], ["odd[1].png"]),
+        (["-", "missing.png"], ["-", "missing.png"]),
+    ],
+    ids=" ".join,
+)
+def test_files_are_found_by_name_folder_and_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str], found: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("deep").mkdir()
+    names = ["a.png", "b.JPG", "notes.txt", "deep/c.tif", "deep/d.npy", "deep/labels.csv"]
+    names += ["deep/t10k-images-idx3-ubyte.gz", "deep/t10k-labels-idx1-ubyte.gz"]
+    for name in [*names, *(name for name in asked if name.startswith("odd"))]:
+        Path(name).touch()
+    assert [path.as_posix() for path in find_files(asked)] == found
+
+
+@pytest.mark.parametrize("name", ["empty", "*.png", "no/such/*"])
+def test_a_folder_or_a_pattern_without_images_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match=re.escape(name)):
+        list(find_files([name]))
+
+
+def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
+    """It was made by the same steps, which therefore leave most of its images as they are."""
+    forms = np.stack([to_mnist_form(image) for image in mnist[0][:500]])
+    same = (forms == mnist[0][:500]).all((1, 2))
+    assert same.mean() > 0.6
+    assert np.abs(forms.astype(int) - mnist[0][:500]).mean() < 1  # of 255
+
+
+@needs_model
+def test_digits_on_larger_pictures_are_read_as_well(mnist: tuple[Images, Images]) -> None:
+    """At random places, from their own size to ten times that, dark on light and light on dark."""
+    random = np.random.default_rng(1)
+    forms = []
+    for image in mnist[0]:
+        side = round(28 * 10 ** random.random())
+        width, height = side + random.integers(0, 200, 2)
+        left, top = random.integers(0, width - side + 1), random.integers(0, height - side + 1)
+        picture = Image.new("L", (int(width), int(height)))
+        picture.paste(Image.fromarray(image).resize((side, side)), (int(left), int(top)))
+        forms.append(
+            to_mnist_form(np.asarray(picture) ^ (255 * random.integers(0, 2)).astype(np.uint8))
+        )
+    digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
+    assert (digits == mnist[1]).mean() >= 0.985
+
+
+def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
+    """Ink in a box of 20 x 20, its centre of mass at (14, 14) of 28 x 28, to a pixel."""
+    path = tmp_path / "digit.png"
+    for image in make_digits(40, seed=1)[0]:
+        canvas = Image.new("L", (150, 110), 230)
+        canvas.paste(Image.fromarray(230 - image // 2).resize((70, 84)), (60, 5))
+        canvas.save(path)
+        (form,) = read_images(path, normalise=True).astype(float)
+        rows, columns = np.nonzero(form > 64)
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 in (18, 19, 20)
+        weights = form / form.sum()
+        centre = (weights.sum(1) @ np.arange(28), weights.sum(0) @ np.arange(28))
+        assert centre == pytest.approx((14, 14), abs=0.6)
+        assert form.max() > 200
+
+
+PICTURES: dict[str, tuple[Callable[[Images], Image.Image], str, dict[str, Any]]] = {
+    "colour": (lambda image: Image.fromarray(255 - image).convert("RGB"), "png", {}),
+    "palette": (lambda image: Image.fromarray(255 - image).convert("P"), "png", {}),
+    "16 bit": (lambda image: Image.fromarray((255 - image).astype(np.uint16) * 257), "png", {}),
+    "transparent": (
+        lambda image: Image.merge("LA", (Image.new("L", (28, 28)), Image.fromarray(image))),
+        "png",
+        {},
+    ),
+    "turned camera": (
+        lambda image: (
+            Image.fromarray(255 - image).resize((140, 140)).transpose(Image.Transpose.ROTATE_90)
+        ),
+        "jpg",
+        {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+    ),
+}
+
+
+@needs_model
+@pytest.mark.parametrize("name", PICTURES)
+def test_dark_ink_is_read_right_however_a_picture_is_stored(
+    tmp_path: Path, mnist: tuple[Images, Images], name: str
+) -> None:
+    picture, kind, options = PICTURES[name]
+    path = tmp_path / f"digit.{kind}"
+    forms = []
+    for image in mnist[0][:200]:
+        picture(image).save(path, **options)
+        forms.append(read_images(path, normalise=True)[0])
+    digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
+    assert (digits == mnist[1][:200]).mean() >= 0.97
+
+
+@needs_model
+@pytest.mark.parametrize("grey", [0, 100, 255])
+def test_a_blank_picture_is_answered(tmp_path: Path, grey: int) -> None:
+    path = tmp_path / "blank.png"
+    Image.new("L", (64, 48), grey).save(path)
+    images = read_images(path, normalise=True)
+    assert not images.any()
+    assert OnnxModel(MODEL).run(images)[1].sum() == pytest.approx(1, abs=1e-5)
