@@ -272,13 +272,49 @@ def predict(
 ) -> None:
     """Read the digits in image files with the released model.
 
-    A picture is expected as MNIST has them: 28 x 28 pixels, light ink on dark ground. Others need
-    --normalise. A file that cannot be read is named on standard error, the others are answered,
-    and the exit status is 2.
+    A picture is expected as MNIST has them: 28 x 28 pixels, light ink on dark
+    ground. Others need --normalise. A file that cannot be read is named on
+    standard error, the others are answered, and the exit status is 2.
     """
     from pipeline.serving import predict
 
     if not predict.run(files, model, normalise=normalise, output=output):
+        raise typer.Exit(UserError.status)
+
+
+@app.command(rich_help_panel=OTHERS)
+def score(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="An IDX or .npy file, also as .gz; a Parquet file with a column image; or a "
+            "folder of picture files.",
+            metavar="INPUT",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
+    ],
+    model: Annotated[
+        str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
+    ] = str(RELEASED_MODEL),
+    normalise: Annotated[
+        bool,
+        typer.Option(
+            "--normalise", help="Bring pictures into MNIST's form: invert dark on light, centre."
+        ),
+    ] = False,
+) -> None:
+    """Read the digits of an input of any size, into a Parquet file.
+
+    Its columns are id, digit, confidence, probabilities, error, model_sha256.
+    Little is in memory at a time. Killed and started again, it goes on where it
+    was. An image that cannot be read has an error instead of a digit; then the
+    exit status is 2.
+    """
+    from pipeline.serving import score
+
+    if not score.run(source, output, model, normalise=normalise):
         raise typer.Exit(UserError.status)
 
 

@@ -2,6 +2,7 @@
 as big-endian 32-bit integers, then the data."""
 
 import math
+import mmap
 import struct
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 UNSIGNED_BYTE = 0x08
 
 
-def decode(data: bytes, dimensions: int) -> NDArray[np.uint8]:
+def decode(data: bytes | mmap.mmap, dimensions: int) -> NDArray[np.uint8]:
     """The array in an IDX file of unsigned bytes with so many dimensions, as uint8.
 
     Raises ValueError, naming the field, if the header or the length of the data is wrong.

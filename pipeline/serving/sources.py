@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from glob import glob
@@ -26,9 +27,7 @@ def find_files(names: Iterable[str]) -> Iterator[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.is_file() and _named_so(file))
-            if not found:
-                raise UserError(f"{path} has no files of images, {', '.join(sorted(SUFFIXES))}")
+            found = [path / file for file in files_under(path)]
         elif not path.exists() and any(sign in name for sign in "*?["):
             paths = map(Path, glob(name, recursive=True))  # noqa: PTH207 (Path's takes no absolute)
             found = sorted(path for path in paths if path.is_file())
@@ -37,6 +36,19 @@ def find_files(names: Iterable[str]) -> Iterator[Path]:
         else:
             found = [path]
         yield from found
+
+
+def files_under(folder: Path) -> list[str]:
+    """The files of images in a folder tree, sorted, relative to it. UserError if there are none."""
+    found = [
+        str(Path(parent, name).relative_to(folder))
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if _named_so(name)
+    ]
+    if not found:
+        raise UserError(f"{folder} has no files of images, {', '.join(sorted(SUFFIXES))}")
+    return sorted(found)
 
 
 def read_images(path: Path, *, normalise: bool = False) -> Images:
@@ -50,21 +62,31 @@ def read_images(path: Path, *, normalise: bool = False) -> Images:
         content = path.read_bytes()
     else:
         raise UserError(f"{path}: no such file")
+    return decode_images(content, str(path), normalise=normalise)
+
+
+def decode_images(content: bytes, name: str, *, normalise: bool) -> Images:
+    """The same for the content of a file, which an error calls `name`."""
     try:
-        images = _decode(content)
+        pictures = _decode(content)
     except Exception as error:  # those of Pillow, NumPy and gzip have no other common base
-        raise UserError(f"{path} cannot be read as images: {first_line(error)}") from error
-    if images.size == 0:
-        raise UserError(f"{path} holds no image")
+        raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
+    if pictures.size == 0:
+        raise UserError(f"{name} holds no image")
+    return in_form(pictures, name, normalise=normalise)
+
+
+def in_form(pictures: Images, name: str, *, normalise: bool) -> Images:
+    """Pictures [N, H, W] as the model takes them; UserError if they are not and shall stay so."""
     if normalise:
-        return np.stack([to_mnist_form(image) for image in images])
-    if images.shape[1:] != (SIDE, SIDE):
-        height, width = images.shape[1:]
+        return np.stack([to_mnist_form(picture) for picture in pictures])
+    if pictures.shape[1:] != (SIDE, SIDE):
+        height, width = pictures.shape[1:]
         raise UserError(
-            f"{path} is {width} x {height} pixels, not {SIDE} x {SIDE}; --normalise brings a "
+            f"{name} is {width} x {height} pixels, not {SIDE} x {SIDE}; --normalise brings a "
             "picture into that form"
         )
-    return images
+    return pictures
 
 
 def _decode(content: bytes) -> Images:
@@ -85,7 +107,7 @@ def _decode(content: bytes) -> Images:
         raise ValueError("it is no picture, IDX or .npy file") from error
 
 
-def _named_so(file: Path) -> bool:
+def _named_so(name: str) -> bool:
     """Whether a file is one of images by its name; those of MNIST have none of the suffixes."""
-    name = Path(file.name.lower().removesuffix(".gz"))
-    return name.suffix in SUFFIXES or "idx3" in name.name
+    path = Path(name.lower().removesuffix(".gz"))
+    return path.suffix in SUFFIXES or "idx3" in path.name
