@@ -88,7 +88,7 @@ test-containers: $(INSTALLED) ## test these images, the commands in docker/ and 
 	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
 
 bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
-	set -e; for benchmark in step training accuracy inference pipeline growth; do \
+	set -e; for benchmark in step training accuracy inference scoring pipeline growth; do \
 	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro

@@ -110,3 +110,22 @@ def test_memory_is_that_of_the_work(workspace: Workspace, tmp_path: Path, kind: 
     measured: dict[str, Any] = growth.footprint(tmp_path, kind, TRAINING, *options)
     assert measured["seconds"] > 0
     assert measured["peak_bytes"] > (200 * MIB if kind == "train" else 30 * MIB)
+
+
+def test_scoring_is_measured_beside_a_plain_loop(workspace: Workspace) -> None:
+    arguments = ["--images", "3000", "--files", "50", "--rounds", "1"]
+    run = workspace.run(sys.executable, "-m", "benchmarks.scoring", *arguments)
+    assert run.returncode == 0, run.stderr
+    report = read_json(workspace.path / REPORTS / "scoring.json")
+    assert report["images"] == {
+        "score, array": 3000,
+        "plain loop, array": 3000,
+        "score, PNG files": 50,
+    }
+    assert report["same_digits"] == 3000
+    for (measured,) in report["runs"].values():
+        assert 0.2 < measured["seconds"] < 300
+        assert 20 * MIB < measured["peak_bytes"] < 1000 * MIB
+    assert list((workspace.path / "data").glob("tmp*")) == []
+    told = (workspace.path / REPORTS / "scoring.md").read_text()
+    assert re.search(r"\| score, array +\| +3,000 ", told)
