@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help repro fast bench test lint lock smoke mlflow prefect notebook clean \
-  image repro-container stack stack-down test-containers report debian
+  image repro-container stack stack-down test-containers report debian serve
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,9 +47,12 @@ report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HE
 	dvc metrics diff --md "$$BASE"
 
 debian: ## install the packages of Debian that the tests use, where they are missing
-	@if command -v soffice && command -v pdftoppm; then exit; fi >/dev/null; \
+	@missing="$$(command -v soffice >/dev/null || echo libreoffice-calc-nogui) \
+	  $$(command -v pdftoppm >/dev/null || echo poppler-utils) \
+	  $$(command -v chromium google-chrome >/dev/null || echo chromium)"; \
+	if [ -z "$${missing// }" ]; then exit; fi; \
 	sudo=$$(command -v sudo); $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
-	  apt-get install -y -qq --no-install-recommends libreoffice-calc-nogui poppler-utils >/dev/null
+	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
@@ -90,6 +93,9 @@ test-containers: $(INSTALLED) ## test these images, the commands in docker/ and 
 bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
 	set -e; for benchmark in step training accuracy inference scoring pipeline growth; do \
 	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
+
+serve: $(INSTALLED) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000
+	python -m pipeline serve
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \

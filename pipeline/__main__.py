@@ -318,6 +318,28 @@ def score(
         raise typer.Exit(UserError.status)
 
 
+@app.command(rich_help_panel=OTHERS)
+def serve(
+    model: Annotated[
+        str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
+    ] = str(RELEASED_MODEL),
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the released model by HTTP, with a page to draw on.
+
+    The page is at /, documentation at /docs. Clients of the Open Inference
+    Protocol find the model mnist-cnn; /predict takes a picture file; Prometheus
+    reads /metrics. With PIPELINE_SERVE_TOKEN set, all these but the page want it:
+    Authorization: Bearer TOKEN.
+    """
+    from pipeline.serving import serve
+
+    serve.run(model, host, port)
+
+
 def main() -> Never:
     """Run the command line; every foreseen failure is one line and an exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):

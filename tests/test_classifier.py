@@ -77,17 +77,19 @@ def release(tmp_path: Path) -> Path:
     ids=["uint8", "int64", "list", "float64", "float32", "float16", "column-major", "view"],
 )
 def test_it_reads_ten_real_digits(ten: Images, convert: Callable[[Images], Any]) -> None:
-    digits, confidences, probabilities = Classifier(MODEL).predict(convert(ten))
+    digits, confidences, probabilities, logits = Classifier(MODEL).predict(convert(ten))
     assert digits.tolist() == list(range(10))
     assert probabilities.shape == (10, 10)
     assert (confidences == probabilities[np.arange(10), digits]).all()
-    np.testing.assert_array_equal(probabilities, OnnxModel(MODEL).run(ten)[1])
+    expected = OnnxModel(MODEL).run(ten)
+    np.testing.assert_array_equal(logits, expected[0])
+    np.testing.assert_array_equal(probabilities, expected[1])
 
 
 @needs_model
 def test_no_image_has_no_answer() -> None:
     answer = Classifier(MODEL).predict(np.zeros((0, 28, 28), np.uint8))
-    assert [part.shape for part in answer] == [(0,), (0,), (0, 10)]
+    assert [part.shape for part in answer] == [(0,), (0,), (0, 10), (0, 10)]
 
 
 ZEROS = np.zeros((2, 28, 28))

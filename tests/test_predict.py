@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(
     result = predict(tmp_path, "--output", output, ".", "missing.png")
     assert result.returncode == 2
     first, second = result.stderr.splitlines()
-    assert first == "error: 3.png cannot be read as images: it is no picture, IDX or .npy file"
+    assert first == "error: 3.png cannot be read as images: it is no picture (PNG, JPEG, BMP, TIFF)"
     assert second == "error: missing.png: no such file"
     found = [
         re.search(r"(\d)\.png\W+(?:digit\W+)?(\d)", line) for line in result.stdout.splitlines()
@@ -174,7 +174,7 @@ def test_onnx_runtime_keeps_no_identifier_of_the_machine(tmp_path: Path) -> None
     ("arguments", "said"),
     [
         (["missing.png"], ["missing.png", "no such file"]),
-        (["wide.png"], ["wide.png", "40 x 30", "28 x 28", "--normalise"]),
+        (["wide.png"], ["wide.png", "40 x 30", "28 x 28", "`normalise`"]),
         (["folder", "good.png"], ["folder", "no files of images"]),
         (["*.bmp", "good.png"], ["*.bmp"]),
         (["good.png", "--model", "missing.onnx"], ["missing.onnx"]),

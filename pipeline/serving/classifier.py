@@ -31,6 +31,7 @@ class Predictions(NamedTuple):
     digits: NDArray[np.int64]  # [N], 0 to 9
     confidences: NDArray[np.float32]  # [N], the probability of that digit
     probabilities: NDArray[np.float32]  # [N, 10]
+    logits: NDArray[np.float32]  # [N, 10]
 
 
 class Classifier:
@@ -53,6 +54,7 @@ class Classifier:
             self._model = OnnxModel(Path(model), provider, threads, _listed(Path(model)))
         self.providers = self._model.providers  # of ONNX Runtime, as it really uses them
         self.sha256 = self._model.sha256  # of the file
+        self.metadata = self._model.metadata  # what the stage `export` noted in it
         LOG.info("%s (SHA-256 %s) runs on %s", model, self.sha256, ", ".join(self.providers))
 
     def predict(self, images: ArrayLike) -> Predictions:
@@ -60,8 +62,8 @@ class Classifier:
 
         Integers are from 0 to 255, floats from 0 to 1; a ValueError says what is wrong with others.
         """
-        probabilities = self._model.run(as_images(images))[1]
-        return Predictions(probabilities.argmax(1), probabilities.max(1), probabilities)
+        logits, probabilities = self._model.run(as_images(images))
+        return Predictions(probabilities.argmax(1), probabilities.max(1), probabilities, logits)
 
     @staticmethod
     def from_image(picture: str | Path | Image.Image | NDArray[Any]) -> Images:

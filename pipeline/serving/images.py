@@ -1,13 +1,17 @@
 """Images as the model takes them: uint8 [N, 28, 28], light ink on dark ground."""
 
+import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
+from pipeline.errors import first_line
+
 Images = NDArray[np.uint8]
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
 SIDE, INK = 28, 20  # pixels: of an image, and of the box that MNIST scales the ink to
 
 
@@ -45,6 +49,21 @@ def as_pixels(array: NDArray[Any]) -> Images:
     )
 
 
+def decode_picture(content: bytes, most_pixels: int | None = None) -> Images:
+    """The content of a picture file as grey [H, W], else a ValueError, also for too many pixels."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if most_pixels is not None and picture.width * picture.height > most_pixels:
+                raise ValueError(
+                    f"{picture.width} x {picture.height} pixels are more than {most_pixels:,}"
+                )
+            return as_grey(picture)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"it is no picture ({', '.join(FORMATS)})") from error
+    except Exception as error:  # the decoders raise what they like
+        raise ValueError(first_line(error)) from error
+
+
 def as_grey(picture: Image.Image) -> Images:
     """A picture of any mode as grey [H, W], turned as it is looked at, on white paper."""
     picture = ImageOps.exif_transpose(picture)
@@ -54,6 +73,24 @@ def as_grey(picture: Image.Image) -> Images:
         paper = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(paper, picture.convert("RGBA"))
     return np.asarray(picture.convert("L"))
+
+
+def in_form(pictures: Images, *, normalise: bool) -> Images:
+    """Pictures [N, H, W] as the model takes them: brought into MNIST's form, or so already.
+
+    ValueError if they are of another size, or none.
+    """
+    if pictures.size == 0:
+        raise ValueError("there is no image")
+    if normalise:
+        return np.stack([to_mnist_form(picture) for picture in pictures])
+    if pictures.shape[1:] != (SIDE, SIDE):
+        height, width = pictures.shape[1:]
+        raise ValueError(
+            f"{width} x {height} pixels are not {SIDE} x {SIDE}; `normalise` brings a picture "
+            "into that form"
+        )
+    return pictures
 
 
 def to_mnist_form(picture: Images) -> Images:

@@ -62,7 +62,7 @@ def run(source: Path, output: Path, model: str, *, normalise: bool) -> bool:
 
 def table(batch: Batch, classifier: Classifier) -> pa.Table:
     """The rows of the output for a batch of images."""
-    digits, confidences, probabilities = classifier.predict(batch.images)
+    digits, confidences, probabilities, _ = classifier.predict(batch.images)
     unread = np.array([error is not None for error in batch.errors])
     starts = np.arange(0, probabilities.size + 1, 10, dtype=np.int32)
     return pa.Table.from_arrays(

@@ -31,6 +31,7 @@ INTERFACE = [
     ("logits", "tensor(float)"),
     ("probabilities", "tensor(float)"),
 ]
+DECILES = "mean_pixel_deciles"  # of the training images, noted in the file
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -64,13 +65,14 @@ class OnnxModel:
                 f"{path} is no digit model: its inputs and outputs are {found}, not "
                 + ", ".join(name for name, _ in INTERFACE)
             )
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         self.providers: list[str] = self.session.get_providers()  # those really used
         if provider not in (*self.providers, "auto"):
             raise UserError(
                 f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
             )
         on_cpu = self.providers[0] == CPU
-        self._workers = (threads or _cores()) if on_cpu else 1
+        self._workers = (threads or cores()) if on_cpu else 1
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
         """Logits and probabilities, float32 [N, 10] each, at most `batch_size` images at a time."""
@@ -121,6 +123,6 @@ def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) ->
     return logits, probabilities
 
 
-def _cores() -> int:
-    """How many this process may use."""
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -20,14 +20,13 @@ from pyarrow.parquet import ParquetFile
 from pipeline.errors import UserError, first_line
 from pipeline.files import replacing
 from pipeline.mnist import idx
-from pipeline.serving.images import SIDE, Images, as_pixels
+from pipeline.serving.images import SIDE, Images, as_pixels, in_form
 from pipeline.serving.sources import (
     GZIP,
     IDX,
     NPY,
     decode_images,
     files_under,
-    in_form,
 )
 
 PARQUET = b"PAR1"  # how such a file begins
@@ -95,8 +94,8 @@ class ArrayShards:
         """See Shards."""
         for start in range(shard * SHARD, min((shard + 1) * SHARD, self.images), BATCH):
             rows = range(start, min(start + BATCH, self.images))
-            pixels = _as_pixels(np.array(self._mapped()[rows.start : rows.stop]), self._name)
-            images = in_form(pixels, self._name, normalise=self._normalise)
+            pixels = np.array(self._mapped()[rows.start : rows.stop])
+            images = _in_form(pixels, self._name, normalise=self._normalise)
             yield Batch([f"{self._name}[{row}]" for row in rows], images, [None] * len(rows))
 
     def _mapped(self) -> NDArray[Any]:
@@ -158,12 +157,14 @@ class ParquetShards:
         if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
             contents = column.to_pylist()
             return _batch(ids, map(partial(_decoded, normalise=self._normalise), ids, contents))
-        pixels = _as_pixels(_numbers(column, self._name), self._name)
+        pixels = _numbers(column, self._name)
         if pixels.shape[1:] == (SIDE**2,):
             pixels = pixels.reshape(-1, SIDE, SIDE)
         if pixels.ndim != 3:
             raise UserError(f"{self._name}: the images of column image are not [H, W]")
-        return Batch(ids, in_form(pixels, self._name, normalise=self._normalise), [None] * len(ids))
+        return Batch(
+            ids, _in_form(pixels, self._name, normalise=self._normalise), [None] * len(ids)
+        )
 
 
 class FileShards:
@@ -229,9 +230,9 @@ def _numbers(column: pa.Array, name: str) -> NDArray[Any]:
     return array.reshape(shape)
 
 
-def _as_pixels(array: NDArray[Any], name: str) -> Images:
+def _in_form(array: NDArray[Any], name: str, *, normalise: bool) -> Images:
     try:
-        return as_pixels(array)
+        return in_form(as_pixels(array), normalise=normalise)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
 

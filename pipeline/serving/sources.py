@@ -9,11 +9,10 @@ from glob import glob
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import UserError, first_line
 from pipeline.mnist import idx
-from pipeline.serving.images import SIDE, Images, as_grey, as_pixels, to_mnist_form
+from pipeline.serving.images import Images, as_pixels, decode_picture, in_form
 
 STDIN = Path("-")  # as people name it
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".idx", ".npy"}  # also with .gz
@@ -68,25 +67,9 @@ def read_images(path: Path, *, normalise: bool = False) -> Images:
 def decode_images(content: bytes, name: str, *, normalise: bool) -> Images:
     """The same for the content of a file, which an error calls `name`."""
     try:
-        pictures = _decode(content)
-    except Exception as error:  # those of Pillow, NumPy and gzip have no other common base
+        return in_form(_decode(content), normalise=normalise)
+    except Exception as error:  # those of NumPy and gzip have no other common base
         raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
-    if pictures.size == 0:
-        raise UserError(f"{name} holds no image")
-    return in_form(pictures, name, normalise=normalise)
-
-
-def in_form(pictures: Images, name: str, *, normalise: bool) -> Images:
-    """Pictures [N, H, W] as the model takes them; UserError if they are not and shall stay so."""
-    if normalise:
-        return np.stack([to_mnist_form(picture) for picture in pictures])
-    if pictures.shape[1:] != (SIDE, SIDE):
-        height, width = pictures.shape[1:]
-        raise UserError(
-            f"{name} is {width} x {height} pixels, not {SIDE} x {SIDE}; --normalise brings a "
-            "picture into that form"
-        )
-    return pictures
 
 
 def _decode(content: bytes) -> Images:
@@ -100,11 +83,7 @@ def _decode(content: bytes) -> Images:
         if pixels.ndim not in (2, 3):
             raise ValueError(f"an array of images is [N, H, W] or [H, W], not {list(pixels.shape)}")
         return pixels.reshape(-1, *pixels.shape[-2:])
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return as_grey(picture)[None]
-    except UnidentifiedImageError as error:
-        raise ValueError("it is no picture, IDX or .npy file") from error
+    return decode_picture(content)[None]
 
 
 def _named_so(name: str) -> bool:

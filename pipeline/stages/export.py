@@ -16,7 +16,7 @@ from pipeline.mnist.fusion import FusedClassifier
 from pipeline.mnist.model import CLASSES, Classifier, build_network, count_parameters
 from pipeline.params import Export
 from pipeline.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
-from pipeline.serving.session import OnnxModel
+from pipeline.serving.session import DECILES, OnnxModel
 
 VERSION = "1"  # of the interface: names, types and shapes of input and outputs
 
@@ -31,6 +31,8 @@ def run(params: Export) -> None:
         raise UserError(f"{WEIGHTS} does not hold this network's weights: {reason}") from error
     classifier = Classifier(network).eval()
     parameters = count_parameters(network)
+    images = read_tensors(TRAIN)["images"]
+    deciles = np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10)
     model = to_onnx(FusedClassifier(network), params.opset)
     helper.set_model_props(
         model,
@@ -41,12 +43,13 @@ def run(params: Export) -> None:
             "data_sha256": sha256(TRAIN),
             "weights_sha256": sha256(WEIGHTS),
             "parameters": str(parameters),
+            DECILES: ",".join(f"{decile:.4f}" for decile in deciles),
         },
     )
     onnx.checker.check_model(model, full_check=True)
     write_bytes(MODEL, model.SerializeToString(deterministic=True))
 
-    images = read_tensors(TRAIN)["images"][: params.parity_images]
+    images = images[: params.parity_images]
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(images))[0].numpy()
     logits, _ = OnnxModel(MODEL).run(images)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
-from tests.containers.engine import ENGINE, HARDENED, end_of, engine, inspected, says
+from tests.containers.engine import ENGINE, HARDENED, end_of, engine, inspected, logs, says
 from tests.digits import make_digits
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 from tests.workspace import PROJECT
 
 TARGETS = ["serve", "train"]
@@ -74,7 +75,7 @@ def test_the_sbom_lists_what_is_there(environment: tuple[str, dict[str, str]]) -
 
 
 def test_serve_is_small() -> None:
-    assert inspected("image", "mnist-pipeline:serve")["Size"] < 700e6  # with its base
+    assert inspected("image", "mnist-pipeline:serve")["Size"] < 900e6  # with its base
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -129,18 +130,49 @@ def test_nothing_can_be_written_where_nothing_may(target: str) -> None:
     assert "Read-only file system" in result.stderr
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_the_health_check_tells(target: str, tmp_path: Path) -> None:
+def health_check(target: str) -> list[str]:
+    """The words of an image's health check."""
     image = inspected("image", f"mnist-pipeline:{target}")
     check = image.get("Healthcheck") or image["Config"]["Healthcheck"]
-    words = check["Test"][1:]
-    command = ["--entrypoint", words[0], f"mnist-pipeline:{target}", *words[1:]]
+    return list(check["Test"][1:])
+
+
+def test_the_health_check_of_train_tells(tmp_path: Path) -> None:
+    words = health_check("train")
+    command = ["--entrypoint", words[0], "mnist-pipeline:train", *words[1:]]
     assert engine("run", "--rm", *HARDENED, *command).returncode == 0
     broken = tmp_path / "broken"
     broken.write_text("broken: true")
-    file = {"serve": "models/mnist-cnn.onnx", "train": "params.yaml"}[target]
-    mount = ["--volume", f"{broken}:/pipeline/{file}:ro"]
+    mount = ["--volume", f"{broken}:/pipeline/params.yaml:ro"]
     assert engine("run", "--rm", *mount, *HARDENED, *command).returncode != 0
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[str, str]]:
+    """A container that serves, as it does by itself; its name and its address here."""
+    name, port = "mnist-pipeline-test-served", free_port()
+    limits = [option for option in HARDENED if "network" not in option]
+    engine("rm", "--force", name)
+    publish = ["--publish", f"127.0.0.1:{port}:8000"]
+    says("run", "--detach", "--name", name, *limits, *publish, "mnist-pipeline:serve")
+    try:
+        yield name, f"http://127.0.0.1:{port}"
+    finally:
+        engine("rm", "--force", name)
+
+
+def test_serve_answers_by_http_and_ends_when_it_is_told_to(
+    served: tuple[str, str], pictures: Path
+) -> None:
+    name, address = served
+    words = health_check("serve")
+    wait_until(lambda: engine("exec", name, *words).returncode == 0)
+    answer = requests.post(f"{address}/predict", (pictures / "7.png").read_bytes(), timeout=60)
+    assert answer.json()["digit"] == 7
+    for path in ("", "docs", "figures/metrics.json", "figures/curves.png", "figures/loss.svg"):
+        assert requests.get(f"{address}/{path}", timeout=60).ok
+    assert end_of(name) == 143  # SIGTERM, and not killed
+    assert "stopped by SIGTERM" in logs(name)
 
 
 def test_a_memory_limit_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

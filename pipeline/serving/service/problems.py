@@ -1,0 +1,37 @@
+"""What is wrong with a request, as the Open Inference Protocol has it: {"error": "..."}."""
+
+import logging
+from collections.abc import Mapping
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+LOG = logging.getLogger(__name__)
+
+
+def problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A response that says what is wrong."""
+    body = orjson.dumps({"error": text})
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+async def http_problem(request: Request, error: Exception) -> Response:
+    """The response to what the service or the framework refused."""
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), error.headers)
+
+
+async def bad_parameter(request: Request, error: Exception) -> Response:
+    """The response to a query that is not what the route takes."""
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
+    return problem(400, "; ".join(faults))
+
+
+async def defect(request: Request, error: Exception) -> Response:
+    """The response to a defect of the service: the log says which, the client does not hear it."""
+    LOG.error("defect", exc_info=error)
+    return problem(500, "internal error")

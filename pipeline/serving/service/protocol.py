@@ -1,0 +1,194 @@
+"""The Open Inference Protocol, version 2, of KServe and Triton: JSON, and Triton's extension by
+which tensors follow the JSON as bytes.
+
+Source: https://github.com/kserve/open-inference-protocol (specification/protocol/inference_rest.md)
+and https://github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md).
+"""
+
+import math
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.serving.images import SIDE, Images, as_images
+
+NAME = "mnist-cnn"
+HEADER_LENGTH = "Inference-Header-Content-Length"
+Size = Annotated[int, Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A part of a request; what the protocol does not name is left aside."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class InputParameters(Part):
+    """Of an input tensor."""
+
+    binary_data_size: Size | None = Field(default=None, description="its bytes, behind the JSON")
+
+
+class InferInput(Part):
+    """An input tensor."""
+
+    name: Literal["images"]
+    shape: tuple[Size, Literal[28], Literal[28]]
+    datatype: Literal["UINT8"]
+    parameters: InputParameters = InputParameters()
+    data: list[Any] | None = Field(default=None, description="numbers, flat or nested as the shape")
+
+
+class OutputParameters(Part):
+    """Of an output tensor."""
+
+    binary_data: bool | None = Field(default=None, description="as bytes, behind the JSON")
+
+
+class RequestedOutput(Part):
+    """An output tensor that is wanted."""
+
+    name: Literal["logits", "probabilities"]
+    parameters: OutputParameters = OutputParameters()
+
+
+ALL_OUTPUTS = [RequestedOutput(name="logits"), RequestedOutput(name="probabilities")]
+
+
+class RequestParameters(Part):
+    """Of a request."""
+
+    binary_data_output: bool = Field(
+        default=False, description="all outputs as bytes, behind the JSON"
+    )
+
+
+class InferRequest(Part):
+    """Images, and which outputs are wanted; both if none is named."""
+
+    id: str | None = None
+    parameters: RequestParameters = RequestParameters()
+    inputs: list[InferInput] = Field(min_length=1, max_length=1)
+    outputs: list[RequestedOutput] = []
+
+
+class InferOutput(BaseModel):
+    """An output tensor."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[float]
+
+
+class InferResponse(BaseModel):
+    """The answer in JSON."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[InferOutput]
+
+
+class Request(NamedTuple):
+    """What a request is about."""
+
+    id: str | None
+    images: Images
+    outputs: dict[str, bool]  # the outputs that are wanted, and whether as bytes
+
+
+class Response(NamedTuple):
+    """A body, and where its JSON ends if bytes follow it."""
+
+    body: bytes
+    header_length: int | None
+
+
+def read_request(body: bytes, header_length: int | None) -> Request:
+    """What a body asks, of which so many bytes are JSON (None: all). ValueError if it is wrong."""
+    end = len(body) if header_length is None else header_length
+    if end > len(body):
+        raise ValueError(f"{HEADER_LENGTH} is {end}, but the body has {len(body)} bytes")
+    try:
+        request = InferRequest.model_validate_json(body[:end])
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from error
+    outputs: dict[str, bool] = {}
+    for output in request.outputs or ALL_OUTPUTS:
+        binary = output.parameters.binary_data
+        outputs[output.name] = request.parameters.binary_data_output if binary is None else binary
+    return Request(request.id, _images(request.inputs[0], body[end:]), outputs)
+
+
+def write_response(
+    request: Request, version: str, answers: dict[str, NDArray[np.float32]]
+) -> Response:
+    """The response to a request with these outputs, float32 [N, 10]."""
+    outputs: list[dict[str, Any]] = []
+    tensors = []
+    for name, binary in request.outputs.items():
+        answer = np.ascontiguousarray(answers[name])
+        output: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(answer.shape)}
+        if binary:
+            tensors.append(answer.astype("<f4", copy=False).tobytes())
+            output["parameters"] = {"binary_data_size": len(tensors[-1])}
+        else:
+            output["data"] = answer.reshape(-1)
+        outputs.append(output)
+    content: dict[str, Any] = {"model_name": NAME, "model_version": version, "outputs": outputs}
+    if request.id is not None:
+        content["id"] = request.id
+    header = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(b"".join([header, *tensors]), len(header) if tensors else None)
+
+
+def metadata(version: str) -> dict[str, Any]:
+    """What the protocol tells about the model."""
+    return {
+        "name": NAME,
+        "versions": [version],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, SIDE, SIDE]}],
+        "outputs": [
+            {"name": output.name, "datatype": "FP32", "shape": [-1, 10]} for output in ALL_OUTPUTS
+        ],
+    }
+
+
+def _images(tensor: InferInput, after: bytes) -> Images:
+    size = math.prod(tensor.shape)
+    binary = tensor.parameters.binary_data_size
+    if binary is not None:
+        if tensor.data is not None:
+            raise ValueError("images have both data and binary_data_size")
+        if binary != len(after) or binary != size:
+            raise ValueError(
+                f"images of shape {list(tensor.shape)} are {size} bytes, but binary_data_size is "
+                f"{binary}, and {len(after)} bytes follow the JSON"
+            )
+        return np.frombuffer(after, np.uint8).reshape(tensor.shape)
+    if tensor.data is None or after:
+        raise ValueError("images have either data, or binary_data_size with bytes after the JSON")
+        raise ValueError(
+            "images have neither data nor binary_data_size"
+            if not after
+            else "bytes follow the JSON, but images have no binary_data_size"
+        )
+    numbers = np.asarray(tensor.data)
+    if numbers.dtype.kind not in "iu" and size:
+        raise ValueError(f"data are integers from 0 to 255, not {numbers.dtype}")
+    if numbers.size != size or numbers.ndim not in (1, 3):
+        raise ValueError(
+            f"data of shape {list(tensor.shape)} are {size} numbers, not {numbers.size}"
+        )
+    return as_images(numbers.reshape(tensor.shape))
+
+
+def _explain(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)[:3]
+    texts = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    return "; ".join(text.removeprefix(": ") for text in texts)
