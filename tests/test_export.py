@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, sha256
+from pipeline.files import read_json, read_tensors, sha256
 from pipeline.mnist.model import Classifier, build_network, count_parameters, layer_table
 from pipeline.params import Export
 from pipeline.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
@@ -146,6 +146,10 @@ def test_metadata_says_what_it_was_made_from(folder: Path) -> None:
     assert properties["parameters"] == "19210"
     assert properties["data_sha256"] == sha256(folder / TRAIN)
     assert properties["weights_sha256"] == sha256(folder / WEIGHTS)
+    deciles = [float(decile) for decile in properties["mean_pixel_deciles"].split(",")]
+    means = read_tensors(folder / TRAIN)["images"].mean((1, 2))
+    shares = np.histogram(means, [0, *deciles, 255])[0] / len(means)
+    np.testing.assert_allclose(shares, 0.1, atol=0.01)
     assert set(properties) >= {"version", "git_revision"}
 
 
