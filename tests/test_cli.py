@@ -59,9 +59,13 @@ EXPLAINED = {
     ],
     "use": ["params.yaml", "params.fast.yaml", "`git checkout params.yaml`"],
     "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "--follow"],
+    "serve": ["/docs", "mnist-cnn", "/predict", "/metrics", "PIPELINE_SERVE_TOKEN", "--host"],
     "score": ["IDX", ".npy", "Parquet", "folder", "--output", "--normalise", "--model", "goes on"],
     "predict": ["PNG", "TIFF", "IDX", ".npy", "28 x 28", "--normalise", "--output", "--model"],
 }
+
+
+OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
 
 
 def plain(text: str) -> str:
@@ -69,11 +73,11 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
-def test_commands_are_the_stages_of_the_dag_and_six_more() -> None:
+def test_commands_are_the_stages_of_the_dag_and_others() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
-    assert list(group.commands) == [*stages, "summary", "flow", "use", "track", "predict", "score"]
+    assert list(group.commands) == [*stages, *OTHERS]
     assert all(stage["cmd"] == f"python -m pipeline {name}" for name, stage in stages.items())
 
 
@@ -98,7 +102,7 @@ def test_help_lists_all_commands_with_a_line_each(tmp_path: Path, arguments: lis
         assert len(line.split()) >= 4
     _, others = shown.split("─ Other commands ─")
     names = re.findall(r"^│ (\w+)", others, re.MULTILINE)
-    assert names == ["summary", "flow", "use", "track", "predict", "score"]
+    assert names == OTHERS
 
 
 @pytest.mark.parametrize(
