@@ -150,6 +150,12 @@ def test_a_folder_or_a_pattern_without_images_is_named(
         list(find_files([name]))
 
 
+def test_specks_on_a_large_page_are_no_ink() -> None:
+    page = np.zeros((4000, 4000), np.uint8)
+    page[0, 0] = page[-1, -1] = 255
+    assert to_mnist_form(page).shape == (28, 28)
+
+
 def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
     """It was made by the same steps, which therefore leave most of its images as they are."""
     forms = np.stack([to_mnist_form(image) for image in mnist[0][:500]])
@@ -196,6 +202,8 @@ PICTURES: dict[str, tuple[Callable[[Images], Image.Image], str, dict[str, Any]]]
     "colour": (lambda image: Image.fromarray(255 - image).convert("RGB"), "png", {}),
     "palette": (lambda image: Image.fromarray(255 - image).convert("P"), "png", {}),
     "16 bit": (lambda image: Image.fromarray((255 - image).astype(np.uint16) * 257), "png", {}),
+    "32 bit": (lambda image: Image.fromarray((255 - image).astype(np.int32)), "tiff", {}),
+    "float": (lambda image: Image.fromarray(1 - image.astype(np.float32) / 255), "tiff", {}),
     "transparent": (
         lambda image: Image.merge("LA", (Image.new("L", (28, 28)), Image.fromarray(image))),
         "png",

@@ -95,11 +95,11 @@ def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
 
 def test_ids_of_a_parquet_file_are_kept(tmp_path: Path) -> None:
     images = make_digits(20, seed=1)[0]
-    numbers = pa.array(range(100, 120))
+    numbers = pa.array([None, *range(101, 120)])
     write_parquet(tmp_path / "in.parquet", structs(images), id=numbers, label=numbers)
     score.run(tmp_path / "in.parquet", tmp_path / "out.parquet", str(MODEL), normalise=False)
     ids = parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist()
-    assert ids == [str(n) for n in range(100, 120)]
+    assert ids == ["in.parquet[0]", *(str(n) for n in range(101, 120))]
 
 
 @pytest.mark.parametrize("kind", ["folder", "files.parquet"])
@@ -124,6 +124,29 @@ def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, k
         assert (answers == {None}) is (words is not None)
     assert score.run(source, output, str(MODEL), normalise=True) is False
     assert [row["error"] is None for row in parquet.read_table(output).to_pylist()][4]
+
+
+def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "scans"
+    source.mkdir()
+    (source / "a.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
+    (source / "dangling.png").symlink_to("nowhere.png")
+    (source / "itself").symlink_to(".")
+    Path(os.fsdecode(os.fsencode(source) + b"/\xff.png")).write_bytes(b"no picture")
+    assert not score.run(source, tmp_path / "out.parquet", str(MODEL), normalise=False)
+    rows = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert rows["id"] == ["a.png", "dangling.png", r"\udcff.png"]
+    assert [error is None for error in rows["error"]] == [True, False, False]
+
+
+def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    write_parquet(path, structs(make_digits(20, seed=1)[0]))
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"in\.parquet cannot be read"):
+        score.run(path, tmp_path / "out.parquet", str(MODEL), normalise=False)
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
@@ -237,6 +260,10 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut.idx.gz": (
         lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x03" * 99)[:-5]),
         "cannot be unpacked",
+    ),
+    "labels.idx.gz": (
+        lambda path: path.write_bytes(gzip.compress(idx.encode(np.zeros(9, np.uint8)))),
+        "1 dimensions, not 3",
     ),
     "cut.parquet": (lambda path: path.write_bytes(b"PAR1 and no more"), "cannot be read"),
     "labels.idx": (

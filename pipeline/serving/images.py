@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from scipy import ndimage
 
 from pipeline.errors import first_line
@@ -53,10 +53,9 @@ def decode_picture(content: bytes, most_pixels: int | None = None) -> Images:
     """The content of a picture file as grey [H, W], else a ValueError, also for too many pixels."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            if most_pixels is not None and picture.width * picture.height > most_pixels:
-                raise ValueError(
-                    f"{picture.width} x {picture.height} pixels are more than {most_pixels:,}"
-                )
+            width, height = _unpacked_size(picture)
+            if most_pixels is not None and width * height > most_pixels:
+                raise ValueError(f"{width} x {height} pixels are more than {most_pixels:,}")
             return as_grey(picture)
     except UnidentifiedImageError as error:
         raise ValueError(f"it is no picture ({', '.join(FORMATS)})") from error
@@ -64,15 +63,32 @@ def decode_picture(content: bytes, most_pixels: int | None = None) -> Images:
         raise ValueError(first_line(error)) from error
 
 
+def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of what is unpacked at a time: in a TIFF, tiles may be the larger ones."""
+    tags = getattr(picture, "tag_v2", {})
+    tile = [
+        int(tags.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
+    ]
+    return max(picture.width, tile[0]), max(picture.height, tile[1])
+
+
 def as_grey(picture: Image.Image) -> Images:
     """A picture of any mode as grey [H, W], turned as it is looked at, on white paper."""
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-        return (np.asarray(picture) // 257).astype(np.uint8)
+    if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would cut off at 255
+        return _scaled(np.asarray(picture, np.float64))
     if picture.has_transparency_data:
         paper = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(paper, picture.convert("RGBA"))
     return np.asarray(picture.convert("L"))
+
+
+def _scaled(values: NDArray[np.float64]) -> Images:
+    """Numbers as pixels: of floats from 0 to 1, of 8, or of 16 bits, by the largest."""
+    values = np.nan_to_num(values)
+    top = next((top for top in (1, 255, 65535) if values.max() <= top), values.max())
+    pixels: Images = np.rint(255 * np.clip(values / top, 0, 1)).astype(np.uint8)
+    return pixels
 
 
 def in_form(pictures: Images, *, normalise: bool) -> Images:
@@ -114,6 +130,8 @@ def to_mnist_form(picture: Images) -> Images:
         (size[1], size[0]), Image.Resampling.LANCZOS
     )
     scaled = np.asarray(small)
+    if not scaled.any():  # specks, far from each other
+        return result
     centre = ndimage.center_of_mass(scaled)
     top, left = (
         int(np.clip(round(SIDE / 2 - middle), 0, SIDE - length))

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,7 +88,7 @@ def score_shard(shards: Shards, shard: int, classifier: Classifier, path: Path) 
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder in the block, at whose end it goes if nothing was left in it."""
+    """Hold a folder in the block, at whose end it goes if no shard was scored into it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "lock"
     try:
@@ -96,11 +96,8 @@ def _held(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                with suppress(OSError):  # which is what happens to a folder that is not empty
-                    for parts in folder.glob("*/"):
-                        parts.rmdir()
-                    lock.unlink()
-                    folder.rmdir()
+                if not any(folder.glob("*/*.parquet")):
+                    shutil.rmtree(folder, ignore_errors=True)
     except filelock.Timeout as taken:
         raise UserError(f"another process holds {folder}: wait for its end, or stop it") from taken
 

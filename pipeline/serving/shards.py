@@ -3,9 +3,11 @@
 import gzip
 import hashlib
 import mmap
+import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -31,6 +33,7 @@ from pipeline.serving.sources import (
 
 PARQUET = b"PAR1"  # how such a file begins
 BATCH = 2048  # images that are in memory together
+FILES = 128  # files that are in memory together
 SHARD = 8 * BATCH
 
 
@@ -120,11 +123,14 @@ class ParquetShards:
         self._file, self._name, self._normalise = file, name, normalise
         self.fingerprint = fingerprint
         with self._open() as parquet:
-            columns = parquet.schema_arrow.names
+            schema = parquet.schema_arrow
             groups = [parquet.metadata.row_group(n) for n in range(parquet.num_row_groups)]
-        if "image" not in columns:
-            raise UserError(f"{name} has the columns {', '.join(columns)}, and none called image")
-        self._columns = [column for column in ("image", "id") if column in columns]
+        if "image" not in schema.names:
+            columns = ", ".join(schema.names)
+            raise UserError(f"{name} has the columns {columns}, and none called image")
+        self._columns = [column for column in ("image", "id") if column in schema.names]
+        kind = schema.field("image").type
+        self._rows = BATCH if pa.types.is_nested(kind) and not pa.types.is_struct(kind) else FILES
         *self._starts, self.images = accumulate((group.num_rows for group in groups), initial=0)
         if self.images == 0:
             raise UserError(f"{name} has no rows")
@@ -136,18 +142,24 @@ class ParquetShards:
         """See Shards."""
         row = self._starts[shard]
         with self._open() as parquet:
-            found = parquet.iter_batches(BATCH, row_groups=[shard], columns=self._columns)
-            for rows in found:
+            found = parquet.iter_batches(self._rows, row_groups=[shard], columns=self._columns)
+            while (rows := self._checked(lambda: next(found, None))) is not None:
+                ids = [f"{self._name}[{row + n}]" for n in range(len(rows))]
                 if "id" in self._columns:
-                    ids = [str(value) for value in rows["id"].to_pylist()]
-                else:
-                    ids = [f"{self._name}[{row + n}]" for n in range(len(rows))]
+                    given = rows["id"].to_pylist()
+                    ids = [
+                        name if value is None else str(value)
+                        for name, value in zip(ids, given, strict=True)
+                    ]
                 row += len(rows)
                 yield self._batch(ids, rows["image"])
 
     def _open(self) -> ParquetFile:
+        return self._checked(lambda: ParquetFile(self._file))
+
+    def _checked(self, read: Callable[[], Any]) -> Any:
         try:
-            return ParquetFile(self._file)
+            return read()
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self._name} cannot be read: {first_line(error)}") from error
 
@@ -183,8 +195,8 @@ class FileShards:
         """See Shards."""
         names = self._names[shard * SHARD : (shard + 1) * SHARD]
         for start in range(0, len(names), BATCH):
-            ids = names[start : start + BATCH]
-            yield _batch(ids, map(self._read, ids))
+            some = names[start : start + BATCH]
+            yield _batch([_text(name) for name in some], map(self._read, some))
 
     def _read(self, name: str) -> Images | str:
         try:
@@ -200,10 +212,15 @@ def _batch(ids: list[str], found: Iterable[Images | str]) -> Batch:
     errors: list[str | None] = [None] * len(ids)
     for n, image in enumerate(found):
         if isinstance(image, str):
-            errors[n] = image
+            errors[n] = _text(image)
         else:
             images[n] = image
     return Batch(ids, images, errors)
+
+
+def _text(name: str) -> str:
+    """What can be written as UTF-8 of a name that was none."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _decoded(name: str, content: bytes | None, *, normalise: bool) -> Images | str:
@@ -258,6 +275,8 @@ def _fingerprint(files: Iterable[Path]) -> str:
     """A digest of what files there are, how large they are and when they were last changed."""
     digest = hashlib.sha256()
     for path in files:
-        about = path.stat()
-        digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path))
+        with suppress(OSError):  # what cannot be read is told later
+            about = path.stat()
+            digest.update(f" {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -41,7 +41,7 @@ def files_under(folder: Path) -> list[str]:
     """The files of images in a folder tree, sorted, relative to it. UserError if there are none."""
     found = [
         str(Path(parent, name).relative_to(folder))
-        for parent, _, names in os.walk(folder, followlinks=True)
+        for parent, _, names in os.walk(folder)
         for name in names
         if _named_so(name)
     ]
@@ -55,12 +55,12 @@ def read_images(path: Path, *, normalise: bool = False) -> Images:
 
     What it is, is told by its content. `normalise` brings each into MNIST's form.
     """
-    if path == STDIN:
-        content = sys.stdin.buffer.read()
-    elif path.is_file():
-        content = path.read_bytes()
-    else:
-        raise UserError(f"{path}: no such file")
+    try:
+        content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     return decode_images(content, str(path), normalise=normalise)
 
 

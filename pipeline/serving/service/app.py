@@ -1,5 +1,6 @@
 """The routes of the HTTP service."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -167,7 +168,7 @@ def create_app(
         """Logits and probabilities of images, by the Open Inference Protocol."""
         body = await read_body(request, limits)
         length = request.headers.get(protocol.HEADER_LENGTH)
-        if length is not None and not (length.isascii() and length.isdigit()):
+        if length is not None and not re.fullmatch("[0-9]{1,18}", length):
             raise HTTPException(400, f"{protocol.HEADER_LENGTH} is no number")
         return await work(partial(infer, body, None if length is None else int(length)))
 
@@ -177,12 +178,20 @@ def create_app(
         return {"name": "mnist-pipeline", "version": version, "extensions": ["binary_tensor_data"]}
 
     @app.get("/v2/health/live")
+    async def live() -> dict[str, bool]:
+        """The service runs."""
+        return {"live": True}
+
     @app.get("/v2/health/ready")
-    @app.get(f"{MODEL}/ready")
-    @app.get(f"{MODEL}/versions/{version}/ready", include_in_schema=False)
     async def ready() -> dict[str, bool]:
         """The model is loaded before the service listens, so whoever hears it, may use it."""
         return {"ready": True}
+
+    @app.get(f"{MODEL}/ready")
+    @app.get(f"{MODEL}/versions/{version}/ready", include_in_schema=False)
+    async def model_ready() -> dict[str, Any]:
+        """The same of the model."""
+        return {"name": protocol.NAME, "ready": True}
 
     @app.get(MODEL)
     @app.get(f"{MODEL}/versions/{version}", include_in_schema=False)
@@ -209,19 +218,23 @@ def create_app(
         return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
-    _document_requests(app)
+    _document(app, token=token is not None)
     return Guard(app, limits, metrics, token)
 
 
-def _document_requests(app: FastAPI) -> None:
-    """Add the schema of a body that the framework does not read itself."""
+def _document(app: FastAPI, *, token: bool) -> None:
+    """Add what the framework does not see: the schema of a body, and that a token is wanted."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = generate()
         request = protocol.InferRequest.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         parts = request.pop("$defs", {})
-        schema["components"]["schemas"].update(parts | {"InferRequest": request})
+        components = schema["components"]
+        components["schemas"].update(parts | {"InferRequest": request})
+        if token:
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"token": []}]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

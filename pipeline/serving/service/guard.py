@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.serving.service.metrics import Metrics
@@ -16,6 +16,7 @@ from pipeline.serving.service.problems import problem
 
 LOG = logging.getLogger("pipeline.serving.access")
 PROTECTED = ("/predict", "/v2/models", "/metrics")  # what wants the token, if there is one
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
@@ -54,6 +55,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
                 body += chunk
                 if len(body) > limits.body_bytes:
                     raise too_large
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body of the request ended too early") from error
     except TimeoutError as error:
         slow = f"the body of the request was not there after {limits.seconds:g} seconds"
         raise HTTPException(408, slow) from error
@@ -65,7 +68,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
-        self._token = token.encode() if token else None
+        self._token = None if token is None else token.encode()
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,12 +88,13 @@ class Guard:
                 headers["Content-Security-Policy"] = DOCS_POLICY if docs else POLICY
             await send(message)
 
-        self._under_way += 1
+        refusal = self._refusal(scope)
+        costly = refusal is None and scope["method"] == "POST"
+        self._under_way += costly
         try:
-            app = self._refusal(scope) or self._app
-            await app(scope, receive, send_guarded)
+            await (refusal or self._app)(scope, receive, send_guarded)
         finally:
-            self._under_way -= 1
+            self._under_way -= costly
             self._note(scope, status, time.perf_counter() - started)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
@@ -104,13 +108,14 @@ class Guard:
                     "a token is wanted: Authorization: Bearer ...",
                     {"WWW-Authenticate": "Bearer"},
                 )
-        if scope["method"] == "POST" and self._under_way > self._limits.requests:
+        if scope["method"] == "POST" and self._under_way >= self._limits.requests:
             return problem(503, "busy; try again", {"Retry-After": "1"})
         return None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.answered(route, scope["method"], status, seconds)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.answered(route, method, status, seconds)
         LOG.info(
             "request",
             extra={

@@ -13,11 +13,17 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.serving.images import SIDE, Images, as_images
+from pipeline.serving.images import SIDE, Images
 
 NAME = "mnist-cnn"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 Size = Annotated[int, Field(ge=0)]
+Pixel = Annotated[int, Field(ge=0, le=255)]
+# of a list the first fault is enough: there may be millions
+Flat = Annotated[list[Pixel], Field(fail_fast=True)]
+Row = Annotated[list[Pixel], Field(min_length=28, max_length=28, fail_fast=True)]
+Image = Annotated[list[Row], Field(min_length=28, max_length=28, fail_fast=True)]
+Nested = Annotated[list[Image], Field(fail_fast=True)]
 
 
 class Part(BaseModel):
@@ -39,7 +45,7 @@ class InferInput(Part):
     shape: tuple[Size, Literal[28], Literal[28]]
     datatype: Literal["UINT8"]
     parameters: InputParameters = InputParameters()
-    data: list[Any] | None = Field(default=None, description="numbers, flat or nested as the shape")
+    data: Flat | Nested | None = Field(default=None, description="flat, or nested as the shape")
 
 
 class OutputParameters(Part):
@@ -71,8 +77,8 @@ class InferRequest(Part):
 
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: list[InferInput] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] = []
+    inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1, fail_fast=True)]
+    outputs: Annotated[list[RequestedOutput], Field(max_length=2, fail_fast=True)] = []
 
 
 class InferOutput(BaseModel):
@@ -173,19 +179,12 @@ def _images(tensor: InferInput, after: bytes) -> Images:
         return np.frombuffer(after, np.uint8).reshape(tensor.shape)
     if tensor.data is None or after:
         raise ValueError("images have either data, or binary_data_size with bytes after the JSON")
-        raise ValueError(
-            "images have neither data nor binary_data_size"
-            if not after
-            else "bytes follow the JSON, but images have no binary_data_size"
-        )
-    numbers = np.asarray(tensor.data)
-    if numbers.dtype.kind not in "iu" and size:
-        raise ValueError(f"data are integers from 0 to 255, not {numbers.dtype}")
-    if numbers.size != size or numbers.ndim not in (1, 3):
+    numbers = np.asarray(tensor.data, np.uint8)
+    if numbers.size != size or numbers.shape not in (tensor.shape, (size,)):
         raise ValueError(
             f"data of shape {list(tensor.shape)} are {size} numbers, not {numbers.size}"
         )
-    return as_images(numbers.reshape(tensor.shape))
+    return numbers.reshape(tensor.shape)
 
 
 def _explain(error: ValidationError) -> str:

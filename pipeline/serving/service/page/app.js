@@ -8,6 +8,7 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 // answers
 
 let wanted = null; // what is to be read next: the canvas, or a file
+let shown = null; // what was read last
 let reading = false;
 
 async function read(source) {
@@ -15,24 +16,26 @@ async function read(source) {
   if (reading) return;
   reading = true;
   while (wanted) {
-    const source = wanted;
+    shown = wanted;
     wanted = null;
-    await ask(source === canvas ? await drawing() : source);
+    await ask(shown);
   }
   reading = false;
 }
 
-async function ask(body) {
+async function ask(source) {
   const token = sessionStorage.getItem("token");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   try {
+    const body = source === canvas ? await drawing() : source;
     const response = await fetch("predict", { method: "POST", body, headers });
     const content = await response.json();
+    if (source !== shown) return; // it was cleared in the meantime
     byId("token-form").hidden = response.status !== 401;
     if (response.ok) show(content);
     else say(content.error);
   } catch {
-    say("The service does not answer.");
+    if (source === shown) say("The service does not answer.");
   }
 }
 
@@ -68,7 +71,7 @@ for (let digit = 0; digit < 10; digit += 1) {
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", byId("token").value);
-  read(canvas);
+  read(shown);
 });
 
 // drawing
@@ -79,6 +82,7 @@ function clear() {
   pen.clearRect(0, 0, canvas.width, canvas.height);
   canvas.classList.remove("picture");
   wanted = null;
+  shown = null;
   say("Draw a digit.");
 }
 
