@@ -28,6 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+ModelOption = Annotated[
+    str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
+]
+NormaliseOption = Annotated[
+    bool,
+    typer.Option(
+        "--normalise", help="Bring pictures into MNIST's form: invert dark on light, centre."
+    ),
+]
 STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
 
 
@@ -257,15 +266,8 @@ def predict(
             metavar="FILE...",
         ),
     ],
-    model: Annotated[
-        str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
-    ] = str(RELEASED_MODEL),
-    normalise: Annotated[
-        bool,
-        typer.Option(
-            "--normalise", help="Bring a picture into MNIST's form: invert dark on light, centre."
-        ),
-    ] = False,
+    model: ModelOption = str(RELEASED_MODEL),
+    normalise: NormaliseOption = False,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="A table, a JSON object a line, or CSV.")
     ] = Format.TABLE,
@@ -295,15 +297,8 @@ def score(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
-    model: Annotated[
-        str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
-    ] = str(RELEASED_MODEL),
-    normalise: Annotated[
-        bool,
-        typer.Option(
-            "--normalise", help="Bring pictures into MNIST's form: invert dark on light, centre."
-        ),
-    ] = False,
+    model: ModelOption = str(RELEASED_MODEL),
+    normalise: NormaliseOption = False,
 ) -> None:
     """Read the digits of an input of any size, into a Parquet file.
 
@@ -320,9 +315,7 @@ def score(
 
 @app.command(rich_help_panel=OTHERS)
 def serve(
-    model: Annotated[
-        str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
-    ] = str(RELEASED_MODEL),
+    model: ModelOption = str(RELEASED_MODEL),
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
