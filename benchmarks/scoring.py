@@ -6,7 +6,7 @@ those of the test set again and again, as an array that is mapped into memory; `
 folder of PNG files. Each run is a process of its own, measured with all that it imports.
 
 Writes reports/benchmarks/scoring.json and .md. Needs `dvc repro` before, 1 GB of disk, and an idle
-machine. Takes six minutes.
+machine. Takes twelve minutes on two cores without bfloat16.
 """
 
 import argparse

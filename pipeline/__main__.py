@@ -325,7 +325,7 @@ def serve(
 
     The page is at /, documentation at /docs. Clients of the Open Inference
     Protocol find the model mnist-cnn; /predict takes a picture file; Prometheus
-    reads /metrics. With PIPELINE_SERVE_TOKEN set, all these but the page want it:
+    reads /metrics. With PIPELINE_SERVE_TOKEN set, predictions and metrics want it:
     Authorization: Bearer TOKEN.
     """
     from pipeline.serving import serve

@@ -99,7 +99,7 @@ def test_no_damage_to_a_picture_ends_in_anything_but_a_clear_error(
             except UserError as error:
                 assert path.name in str(error)  # noqa: PT017
             else:
-                assert images.shape[1:] == (28, 28)
+                assert images.shape == (1, 28, 28)
 
 
 @pytest.mark.parametrize("divisor", [1, 255])

@@ -18,10 +18,10 @@ SIDE, INK = 28, 20  # pixels: of an image, and of the box that MNIST scales the 
 def as_images(images: ArrayLike) -> Images:
     """uint8 [N, 28, 28] of integers from 0 to 255 or floats from 0 to 1, else a ValueError."""
     array = np.asarray(images)
-    if array.ndim != 3 or array.shape[1:] != (SIDE, SIDE):
+    if array.shape[1:] != (SIDE, SIDE):
         if array.shape == (SIDE, SIDE):
             hint = "; one image is images[None]"
-        elif array.size and array.size % SIDE**2 == 0 and array.shape[1:] != (SIDE, SIDE):
+        elif array.size and array.size % SIDE**2 == 0:
             hint = "; images.reshape(-1, 28, 28) may be what is meant"
         else:
             hint = ""

@@ -224,20 +224,14 @@ def create_app(
 
 def _document(app: FastAPI, *, token: bool) -> None:
     """Add what the framework does not see: the schema of a body, and that a token is wanted."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = generate()
-        request = protocol.InferRequest.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
-        parts = request.pop("$defs", {})
-        components = schema["components"]
-        components["schemas"].update(parts | {"InferRequest": request})
-        if token:
-            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            schema["security"] = [{"token": []}]
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    schema = app.openapi()  # which the framework makes once and keeps
+    request = protocol.InferRequest.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+    parts = request.pop("$defs", {})
+    components = schema["components"]
+    components["schemas"].update(parts | {"InferRequest": request})
+    if token:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}]
 
 
 def _json(content: object) -> Response:
