@@ -299,6 +299,14 @@ def score(
     ],
     model: ModelOption = str(RELEASED_MODEL),
     normalise: NormaliseOption = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="A Ray cluster that does the work, as HOST:PORT or auto. All its machines must "
+            "see input and output under the same paths.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
 ) -> None:
     """Read the digits of an input of any size, into a Parquet file.
 
@@ -309,7 +317,7 @@ def score(
     """
     from pipeline.serving import score
 
-    if not score.run(source, output, model, normalise=normalise):
+    if not score.run(source, output, model, normalise=normalise, cluster=ray):
         raise typer.Exit(UserError.status)
 
 

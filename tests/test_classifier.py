@@ -1,6 +1,7 @@
 """The library: a Classifier takes what it should, and says what is wrong with anything else."""
 
 import logging
+import pickle
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -170,6 +171,21 @@ def test_a_provider_that_is_not_there_is_named() -> None:
 
 
 @needs_model
+@needs_model
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_pickled_one_needs_no_file_and_answers_alike(
+    release: Path, mnist: tuple[Images, Images], threads: int
+) -> None:
+    classifier = Classifier(release, threads=threads)
+    expected = classifier.predict(mnist[0][:100])
+    content = pickle.dumps(classifier)
+    release.unlink()
+    copy = pickle.loads(content)  # noqa: S301 (it is our own)
+    assert copy.sha256 == classifier.sha256
+    for found, value in zip(copy.predict(mnist[0][:100]), expected, strict=True):
+        np.testing.assert_array_equal(found, value)
+
+
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_threads_may_share_it(mnist: tuple[Images, Images], threads: int) -> None:
     classifier = Classifier(MODEL, threads=threads)

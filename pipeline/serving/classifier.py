@@ -35,7 +35,7 @@ class Predictions(NamedTuple):
 
 
 class Classifier:
-    """Reads digits with an exported model. Threads may share one."""
+    """Reads digits with an exported model. Threads may share one, processes may pickle it."""
 
     def __init__(
         self, model: str | Path = RELEASED_MODEL, *, provider: str = "auto", threads: int = 0

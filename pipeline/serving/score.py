@@ -1,7 +1,9 @@
 """python -m pipeline score: the digits of an input of any size, as a Parquet file.
 
 A shard that has been scored is a file in OUTPUT.partial, whole or not there. Killed and started
-again, it goes on with the shards that are missing; when none is, the output is put together.
+again, it goes on with the shards that are missing; when none is, the output is put together. Who
+scores a shard does not matter: all cores of this machine, one shard after the other, or those of a
+Ray cluster (cluster.py), a shard for each core.
 """
 
 import hashlib
@@ -38,12 +40,18 @@ SCHEMA = pa.schema(
 )
 
 
-def run(source: Path, output: Path, model: str, *, normalise: bool) -> bool:
-    """Score all images of `source` into `output`; False if some of them could not be read."""
+def run(
+    source: Path, output: Path, model: str, *, normalise: bool, cluster: str | None = None
+) -> bool:
+    """Score all images of `source` into `output`; False if some of them could not be read.
+
+    `cluster`: the address of a Ray cluster that does the work, if it is not this machine.
+    """
     if output.is_dir():
         raise UserError(f"{output} is a folder, not a file to be written")
-    classifier = Classifier(model)
-    partial = output.with_name(f"{output.name}.partial")
+    classifier = Classifier(model, threads=0 if cluster is None else 1)
+    source = source.absolute()
+    partial = output.absolute().with_name(f"{output.name}.partial")
     with _held(partial):
         shards = open_shards(source, partial, normalise=normalise)
         parts = partial / _digest(shards.fingerprint, classifier.sha256, normalise, SCHEMA, SHARD)
@@ -52,7 +60,15 @@ def run(source: Path, output: Path, model: str, *, normalise: bool) -> bool:
                 print("from the start: input, model or options are not as before", file=sys.stderr)
                 shutil.rmtree(other)
         paths = [parts / f"{shard:06}.parquet" for shard in range(len(shards))]
-        _score(shards, classifier, paths)
+        missing = {shard: path for shard, path in enumerate(paths) if not path.exists()}
+        if cluster is None:
+            scored = _score(shards, classifier, missing)
+        else:
+            from pipeline.serving.cluster import score_on_cluster
+
+            parts.mkdir(exist_ok=True)
+            scored = score_on_cluster(cluster, shards, classifier, missing, [source, parts])
+        _show_progress(scored, shards.images, [path for path in paths if path.exists()])
         unread = _join(paths, partial / "joined.parquet")
         (partial / "joined.parquet").replace(output)
         shutil.rmtree(partial)
@@ -106,18 +122,19 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _score(shards: Shards, classifier: Classifier, paths: list[Path]) -> None:
-    """Score the shards whose files are missing."""
-    done = sum(read_metadata(path).num_rows for path in paths if path.exists())
+def _score(shards: Shards, classifier: Classifier, missing: dict[int, Path]) -> Iterator[int]:
+    for shard, path in missing.items():
+        yield from score_shard(shards, shard, classifier, path)
+
+
+def _show_progress(scored: Iterator[int], images: int, before: list[Path]) -> None:
+    """Let the images be scored, as many as `scored` says one after the other."""
+    done = sum(read_metadata(path).num_rows for path in before)
     if done:
         print(f"{done:,} images were scored before", file=sys.stderr)
-    with tqdm(
-        total=shards.images, initial=done, unit=" images", unit_scale=True, disable=None
-    ) as bar:
-        for shard, path in enumerate(paths):
-            if not path.exists():
-                for images in score_shard(shards, shard, classifier, path):
-                    bar.update(images)
+    with tqdm(total=images, initial=done, unit=" images", unit_scale=True, disable=None) as bar:
+        for number in scored:
+            bar.update(number)
 
 
 def _join(paths: list[Path], output: Path) -> int:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -46,7 +47,7 @@ class OnnxModel:
         `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
         UserError if file or provider is no good.
         """
-        self._file = existing(path).read_bytes()
+        self._file, self._provider, self._threads = existing(path).read_bytes(), provider, threads
         self.sha256 = hashlib.sha256(self._file).hexdigest()
         if sha256 not in (None, self.sha256):
             raise UserError(
@@ -73,6 +74,15 @@ class OnnxModel:
             )
         on_cpu = self.providers[0] == CPU
         self._workers = (threads or cores()) if on_cpu else 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but ONNX Runtime's sessions: a copy in another process makes its own."""
+        return {k: v for k, v in vars(self).items() if k not in ("session", "_single_threaded")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become such a copy."""
+        vars(self).update(state)
+        self.session = _load(self._file, self._provider, self._threads)
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
         """Logits and probabilities, float32 [N, 10] each, at most `batch_size` images at a time."""

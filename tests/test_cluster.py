@@ -1,0 +1,173 @@
+"""score --ray: the machines of a Ray cluster share the shards, and some may be lost."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from ray.cluster_utils import Cluster
+
+from pipeline.errors import UserError
+from pipeline.serving import Classifier, score
+from pipeline.serving.session import OnnxModel
+from pipeline.serving.shards import SHARD, open_shards
+from tests.digits import Images, make_digits
+from tests.servers import free_port, wait_until
+from tests.workspace import MODEL, PROJECT, needs_model
+
+pytestmark = needs_model
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head with one core."""
+    made = Cluster(initialize_head=True, head_node_args=NODE)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def second(cluster: Any) -> Iterator[Any]:
+    """Another node of the cluster."""
+    node = cluster.add_node(**NODE)
+    yield node
+    if node in cluster.list_all_nodes():
+        cluster.remove_node(node)
+
+
+def start(address: str, source: Path, output: Path) -> "subprocess.Popen[str]":
+    options = ["--output", str(output), "--model", str(MODEL), "--ray", address]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "score", str(source), *options],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def in_work(folder: Path) -> set[str]:
+    """The shards that are being scored."""
+    return {path.name.split(".")[1] for path in folder.glob("*.partial/*/.0*")}
+
+
+def check(output: Path, images: Images) -> None:
+    """Every image is there, once, in its order, with the digit that this process finds."""
+    found = parquet.read_table(output)
+    repeats = len(found) // len(images)
+    assert found["id"].to_pylist() == [f"in.npy[{n}]" for n in range(len(images) * repeats)]
+    expected = OnnxModel(MODEL).run(images)[1].argmax(1)
+    assert (found["digit"].to_numpy().reshape(repeats, -1) == expected).all()
+    assert sorted(path.name for path in output.parent.iterdir()) == ["in.npy", output.name]
+
+
+def test_two_nodes_share_the_work_and_one_may_be_killed_midway(
+    cluster: Any, second: Any, tmp_path: Path
+) -> None:
+    images = make_digits(128, seed=1)[0]
+    source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
+    np.save(source, np.tile(images, (6 * SHARD // 128, 1, 1)))
+    with start(cluster.address, source, output) as scoring:
+        wait_until(lambda: len(in_work(tmp_path)) == 2, 120)
+        cluster.remove_node(second, allow_graceful=False)
+        said = scoring.communicate()
+    assert scoring.returncode == 0, said
+    assert said[0].endswith(f"{output}: {6 * SHARD:,} images, 0 of them could not be read\n")
+    assert parquet.read_metadata(output).num_rows == 6 * SHARD
+    check(output, images)
+
+
+def test_what_this_machine_has_scored_is_not_scored_again_by_a_cluster(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = make_digits(128, seed=1)[0]
+    source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
+    np.save(source, np.tile(images, (2 * SHARD // 128, 1, 1)))
+    scored: list[Path] = []
+
+    def stop(*arguments: Any) -> Iterator[int]:
+        if scored:
+            raise KeyboardInterrupt
+        scored.append(arguments[-1])
+        yield from score_shard(*arguments)
+
+    score_shard = score.score_shard
+    with monkeypatch.context() as stopped:
+        stopped.setattr(score, "score_shard", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score.run(source, output, str(MODEL), normalise=False)
+    (part,) = scored
+    written = part.stat().st_mtime_ns
+    with start(cluster.address, source, output) as scoring:
+        wait_until(lambda: len(in_work(tmp_path)) == 1, 120)
+        assert part.stat().st_mtime_ns == written
+        said = scoring.communicate()
+    assert "16,384 images were scored before" in said[1]
+    check(output, images)
+
+
+def test_an_input_that_cannot_be_used_is_named_as_without_a_cluster(
+    cluster: Any, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.npy"
+    np.save(source, np.full((5, 28, 28), 255.0))
+    with start(cluster.address, source, tmp_path / "out.parquet") as scoring:
+        said = scoring.communicate()
+    assert scoring.returncode == UserError.status
+    assert said[1].startswith("error: in.npy: ")
+    assert "divide by 255" in said[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npy"]
+
+
+def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> None:
+    from pipeline.serving import cluster
+
+    source = tmp_path / "in.npy"
+    np.save(source, np.zeros((5, 28, 28), np.uint8))
+    shards = open_shards(source, tmp_path, normalise=False)
+    row = {"shard": 0, "path": str(tmp_path / "elsewhere/000000.parquet")}
+    found = cluster._scored(shards, Classifier(MODEL), [source, tmp_path / "elsewhere"], row)
+    assert f"does not have {tmp_path}/elsewhere: it must be on storage" in found["error"]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:{port}", "refused"),
+        ("ray://127.0.0.1:{port}", "refused"),
+        ("nonsense", "Invalid address"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once(
+    tmp_path: Path, address: str, said: str
+) -> None:
+    np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
+    address = address.format(port=free_port())
+    with pytest.raises(UserError, match=f"{address} cannot be used: .*{said}"):
+        score.run(
+            tmp_path / "in.npy", tmp_path / "out", str(MODEL), normalise=False, cluster=address
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npy"]
+
+
+def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
+    program = (
+        "import sys; sys.modules['ray'] = None; from pathlib import Path\n"
+        "from pipeline.serving import score\n"
+        "score.run(Path('in.npy'), Path('out'), sys.argv[1], normalise=False, cluster='auto')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(MODEL)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "--ray needs the package ray: pip install 'ray[data]'" in result.stderr
