@@ -29,9 +29,9 @@ from statistics import median
 from tqdm import tqdm
 
 from benchmarks.checkout import Checkout
-from benchmarks.prefect_server import prefect_server
 from benchmarks.report import table, write_report
 from benchmarks.runs import DVC, FLOW, UNTRACKED, Run, cached, process, processes, repro, work
+from benchmarks.servers import prefect_server
 from pipeline.errors import UserError
 
 WITHOUT_BYTECODE = "MLflow, no bytecode"

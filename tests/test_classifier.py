@@ -180,7 +180,7 @@ def test_a_pickled_one_needs_no_file_and_answers_alike(
     expected = classifier.predict(mnist[0][:100])
     content = pickle.dumps(classifier)
     release.unlink()
-    copy = pickle.loads(content)  # noqa: S301 (it is our own)
+    copy = pickle.loads(content)
     assert copy.sha256 == classifier.sha256
     for found, value in zip(copy.predict(mnist[0][:100]), expected, strict=True):
         np.testing.assert_array_equal(found, value)

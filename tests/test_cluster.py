@@ -28,7 +28,7 @@ def cluster() -> Iterator[Any]:
     """A head with one core."""
     made = Cluster(initialize_head=True, head_node_args=NODE)
     yield made
-    made.shutdown()
+    made.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

@@ -72,13 +72,13 @@ def _logged_model(client: MlflowClient, experiment: str, digest: str) -> LoggedM
     if model.status != LoggedModelStatus.READY:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
-            _save_model(folder, Model(run_id=run_id, model_id=model.model_id))
+            save_model(folder, Model(run_id=run_id, model_id=model.model_id))
             client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model
 
 
-def _save_model(folder: Path, model: Model) -> None:
+def save_model(folder: Path, model: Model) -> None:
     """Write the released model to `folder` in MLflow's form, with signature and example."""
     example = np.zeros((1, 28, 28), np.uint8)
     example[0, 5:23, 13:16] = 255  # a plain stroke: a one

@@ -1,0 +1,62 @@
+"""Servers to measure with, each a process of its own that ends with the block."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import requests
+
+LONGEST_START = 180  # seconds
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server with a store of its own; gives the variables that lead to it."""
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": str(port)}
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    with server(command, f"{api}/health", variables):
+        yield variables | {"PREFECT_API_URL": api}
+
+
+@contextmanager
+def server(
+    command: Sequence[str], health: str, variables: Mapping[str, str] | None = None
+) -> Iterator[psutil.Process]:
+    """A server that is ready when it answers at the URL `health`."""
+    process = psutil.Popen(
+        command,
+        env=os.environ | dict(variables or {}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        begun = time.monotonic()
+        while not _answers(health):
+            if process.poll() is not None or time.monotonic() - begun > LONGEST_START:
+                sys.exit(f"{' '.join(command[1:4])} did not start")
+            time.sleep(0.2)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
