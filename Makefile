@@ -49,7 +49,8 @@ report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HE
 debian: ## install the packages of Debian that the tests use, where they are missing
 	@missing="$$(command -v soffice >/dev/null || echo libreoffice-calc-nogui) \
 	  $$(command -v pdftoppm >/dev/null || echo poppler-utils) \
-	  $$(command -v chromium google-chrome >/dev/null || echo chromium)"; \
+	  $$(command -v chromium google-chrome >/dev/null || echo chromium) \
+	  $$(command -v wrk >/dev/null || echo wrk)"; \
 	if [ -z "$${missing// }" ]; then exit; fi; \
 	sudo=$$(command -v sudo); $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null
@@ -91,7 +92,7 @@ test-containers: $(INSTALLED) ## test these images, the commands in docker/ and 
 	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
 
 bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
-	set -e; for benchmark in step training accuracy inference scoring pipeline growth; do \
+	set -e; for benchmark in step training accuracy inference scoring serving pipeline growth; do \
 	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
 
 serve: $(INSTALLED) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000

@@ -3,6 +3,8 @@
 import re
 import shutil
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks import growth
+from benchmarks import growth, serving
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.paths import RELEASED_MODEL
@@ -129,3 +131,49 @@ def test_scoring_is_measured_beside_a_plain_loop(workspace: Workspace) -> None:
     assert list((workspace.path / "data").glob("tmp*")) == []
     told = (workspace.path / REPORTS / "scoring.md").read_text()
     assert re.search(r"\| score, array +\| +3,000 ", told)
+
+
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="`make debian` installs it")
+
+
+@needs_wrk
+def test_the_service_is_measured_beside_mlflows(workspace: Workspace) -> None:
+    arguments = ["--seconds", "1", "--rounds", "1", "--soak", "5"]
+    run = workspace.run(sys.executable, "-m", "benchmarks.serving", *arguments)
+    assert run.returncode == 0, run.stderr
+    report = read_json(workspace.path / REPORTS / "serving.json")
+    assert list(report["loads"]) == ["ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"]
+    for by_connections in report["loads"].values():
+        assert list(by_connections) == ["1", "16", "64", "256"]
+        for (load,) in by_connections.values():
+            assert load["requests"] > 0
+            assert 0 < load["p50"] <= load["p99"] < 30
+            assert load["failed"] == 0
+    assert len(report["soak"]["resident_bytes"]) >= 4
+    assert report["soak"]["load"]["failed"] == 0
+    assert report["model_seconds"]["32"] < report["model_seconds"]["1"] < 0.1
+    told = (workspace.path / REPORTS / "serving.md").read_text()
+    assert re.search(r"\| ours, PNG +\| +64 ", told)
+    assert (workspace.path / REPORTS / "serving.png").stat().st_size > 10_000
+
+
+@needs_wrk
+def test_what_a_server_refuses_is_counted() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as files:
+        threading.Thread(target=files.serve_forever).start()
+        url = f"http://127.0.0.1:{files.server_port}/"  # where nothing can be posted
+        found = serving.load(serving.Way(url, {}, b"no request"), connections=2, seconds=1)
+        files.shutdown()
+    assert found["failed"] >= found["requests"] > 0
+
+
+def test_without_wrk_it_says_what_to_install(workspace: Workspace) -> None:
+    environment = workspace.environment | {"PATH": ""}
+    run = workspace.run(sys.executable, "-m", "benchmarks.serving", env=environment)
+    assert run.returncode == 1
+    assert "wrk is missing: apt-get install wrk" in run.stderr
+
+
+def test_memory_that_grows_is_told() -> None:
+    assert serving.growth([50, 90, *[100] * 8]) == pytest.approx(0)
+    assert serving.growth([100 + 3 * second for second in range(300)]) == pytest.approx(3 * 180)

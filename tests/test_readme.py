@@ -99,10 +99,11 @@ def seeds() -> str:
 def distorted() -> str:
     """The rows of the table of distorted digits, from the benchmark's report."""
     found = report("benchmarks/accuracy.json")["accuracy"]
-    return "".join(
-        f"| {distortion} | {' | '.join(f'{mean(way[distortion]):.2%}' for way in found.values())} |\n"
-        for distortion in found["original"]
-    )
+    rows = ""
+    for distortion in found["original"]:
+        means = (f"{mean(way[distortion]):.2%}" for way in found.values())
+        rows += f"| {distortion} | {' | '.join(means)} |\n"
+    return rows
 
 
 def overhead() -> str:

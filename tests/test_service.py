@@ -443,7 +443,8 @@ def test_a_defect_is_for_the_log_alone(ten: Images, caplog: pytest.LogCaptureFix
             assert 'http_requests_total{method="POST",route="/predict",status="500"} 1.0' in counted
 
     asyncio.run(ask())
-    assert "the secret of the house" in caplog.text
+    (told,) = (record for record in caplog.records if record.exc_info)
+    assert str(told.exc_info and told.exc_info[1]) == "the secret of the house"
 
 
 @pytest.mark.parametrize(

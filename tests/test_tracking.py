@@ -261,7 +261,6 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
     assert version.run_id == server.run().info.run_id
     model = mlflow.pyfunc.load_model("models:/mnist-cnn@champion")

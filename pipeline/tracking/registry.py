@@ -18,7 +18,7 @@ from pipeline.files import read_json, sha256
 from pipeline.tracking.runs import only
 from pipeline.tracking.training import find_training
 
-MODEL_NAME = "mnist-cnn"
+MODEL_NAME = paths.RELEASED_MODEL.stem
 ALIAS = "champion"
 MODEL_TAG = "sha256"  # a model version is found by the file that it holds
 MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model

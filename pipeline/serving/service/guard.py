@@ -93,6 +93,8 @@ class Guard:
         self._under_way += costly
         try:
             await (refusal or self._app)(scope, receive, send_guarded)
+        except Exception:  # the client has been told that there is one
+            LOG.exception("defect")
         finally:
             self._under_way -= costly
             self._note(scope, status, time.perf_counter() - started)

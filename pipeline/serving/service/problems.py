@@ -1,6 +1,5 @@
 """What is wrong with a request, as the Open Inference Protocol has it: {"error": "..."}."""
 
-import logging
 from collections.abc import Mapping
 
 import orjson
@@ -8,8 +7,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-
-LOG = logging.getLogger(__name__)
 
 
 def problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -32,6 +29,5 @@ async def bad_parameter(request: Request, error: Exception) -> Response:
 
 
 async def defect(request: Request, error: Exception) -> Response:
-    """The response to a defect of the service: the log says which, the client does not hear it."""
-    LOG.error("defect", exc_info=error)
+    """The response to a defect of the service, which goes on to the log."""
     return problem(500, "internal error")

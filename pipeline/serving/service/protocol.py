@@ -13,9 +13,10 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.paths import RELEASED_MODEL
 from pipeline.serving.images import SIDE, Images
 
-NAME = "mnist-cnn"
+NAME = RELEASED_MODEL.stem
 HEADER_LENGTH = "Inference-Header-Content-Length"
 Size = Annotated[int, Field(ge=0)]
 Pixel = Annotated[int, Field(ge=0, le=255)]
