@@ -309,7 +309,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     peaks = []
-    for count in (5_000, 50_000):  # 4 and 39 MB of pixels
+    for count in (20_000, 80_000):  # 16 and 63 MB of pixels
         path = tmp_path / "in.npy"
         np.lib.format.open_memmap(path, "w+", np.uint8, (count, 28, 28)).flush()
         command = [sys.executable, "-c", program, str(path), str(MODEL)]

@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         ("model_sha256", pa.string()),
     ]
 )
+REPEATED = ["digit", "error", "model_sha256"]  # columns with few different values
 
 
 def run(
@@ -96,10 +97,15 @@ def table(batch: Batch, classifier: Classifier) -> pa.Table:
 
 def score_shard(shards: Shards, shard: int, classifier: Classifier, path: Path) -> Iterator[int]:
     """Score a shard into the file `path`, whole or not at all; yields how many images are done."""
-    with replacing(path) as temporary, ParquetWriter(temporary, SCHEMA) as writer:
-        for batch in _ahead(shards.batches(shard)):
-            writer.write_table(table(batch, classifier))
-            yield len(batch.ids)
+    with replacing(path) as temporary, _writer(temporary) as writer:
+        batches = _ahead(shards.batches(shard))
+        for rows in _ahead(table(batch, classifier) for batch in batches):
+            writer.write_table(rows)
+            yield len(rows)
+
+
+def _writer(path: Path) -> ParquetWriter:
+    return ParquetWriter(path, SCHEMA, use_dictionary=REPEATED)
 
 
 @contextmanager
@@ -140,7 +146,7 @@ def _show_progress(scored: Iterator[int], images: int, before: list[Path]) -> No
 def _join(paths: list[Path], output: Path) -> int:
     """Put the files of the shards together; how many images could not be read."""
     unread = 0
-    with replacing(output) as temporary, ParquetWriter(temporary, SCHEMA) as writer:
+    with replacing(output) as temporary, _writer(temporary) as writer:
         for path in paths:
             with ParquetFile(path) as part:
                 for rows in part.iter_batches(SHARD):

@@ -32,9 +32,9 @@ from pipeline.serving.sources import (
 )
 
 PARQUET = b"PAR1"  # how such a file begins
-BATCH = 2048  # images that are in memory together
+BATCH = 8192  # images that are in memory together
 FILES = 128  # files that are in memory together
-SHARD = 8 * BATCH
+SHARD = 2 * BATCH
 
 
 class Batch(NamedTuple):
@@ -194,8 +194,9 @@ class FileShards:
     def batches(self, shard: int) -> Iterator[Batch]:
         """See Shards."""
         names = self._names[shard * SHARD : (shard + 1) * SHARD]
-        for start in range(0, len(names), BATCH):
-            some = names[start : start + BATCH]
+        size = BATCH // 8  # decoding takes longer, and progress should be seen
+        for start in range(0, len(names), size):
+            some = names[start : start + size]
             yield _batch([_text(name) for name in some], map(self._read, some))
 
     def _read(self, name: str) -> Images | str:
