@@ -93,6 +93,7 @@ def ways(ours: str, mlflow: str) -> dict[str, Way]:
 
 def load(way: Way, connections: int, seconds: float) -> Load:
     """Post for so long; sys.exit if that cannot be."""
+    time.sleep(2)  # what wrk left unanswered when it ended last time is still being worked on
     with tempfile.NamedTemporaryFile() as body:
         body.write(way.body)
         body.flush()

@@ -502,12 +502,13 @@ def test_a_token_that_protects_nothing_or_nobody_could_send_is_refused(token: st
 # what operators see
 
 
-def test_methods_that_clients_make_up_are_one_number(service: Service) -> None:
+def test_methods_that_no_route_has_are_one_number(service: Service) -> None:
     before = service.metric("http_requests_total", method="other")
-    for method in ("X0", "X1"):
-        service.session.request(method, f"http://{service.address}/v2", timeout=60)
+    for method, status in [("LOCK", 405), ("PROPFIND", 405), ("X0", 400)]:
+        url = f"http://{service.address}/v2"
+        assert service.session.request(method, url, timeout=60).status_code == status
     assert service.metric("http_requests_total", method="other") == before + 2
-    assert service.metric("http_requests_total", method="X0") == 0
+    assert service.metric("http_requests_total", method="LOCK") == 0
 
 
 def test_a_client_that_goes_away_is_no_defect(service: Service, log: Path) -> None:

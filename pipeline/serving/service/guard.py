@@ -79,9 +79,11 @@ class Guard:
         started, status = time.perf_counter(), 500
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, costly
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self._under_way -= costly  # before the client can send its next
+                costly = False
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 docs = scope["path"] == DOCS
