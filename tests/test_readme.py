@@ -163,7 +163,7 @@ def growth() -> str:
     }
     return (
         f"{1000 * slope['seconds_by_images']:.2f} s for every 1,000 images of an epoch (two cores "
-        f"without bfloat16), {slope['train_bytes_by_images']:.0f} bytes of memory an image where "
+        f"with bfloat16), {slope['train_bytes_by_images']:.0f} bytes of memory an image where "
         "784 are its pixels"
     )
 

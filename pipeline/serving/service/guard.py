@@ -77,6 +77,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
+        refusal = self._refusal(scope)
+        costly = refusal is None and scope["method"] == "POST"
+        self._under_way += costly
 
         async def send_guarded(message: Message) -> None:
             nonlocal status, costly
@@ -90,9 +93,6 @@ class Guard:
                 headers["Content-Security-Policy"] = DOCS_POLICY if docs else POLICY
             await send(message)
 
-        refusal = self._refusal(scope)
-        costly = refusal is None and scope["method"] == "POST"
-        self._under_way += costly
         try:
             await (refusal or self._app)(scope, receive, send_guarded)
         except Exception:  # the client has been told that there is one
