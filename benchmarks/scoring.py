@@ -10,13 +10,10 @@ machine. Takes six to twelve minutes on two cores.
 """
 
 import argparse
-import os
+import json
 import subprocess
 import sys
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -48,16 +45,26 @@ parquet.write_table(pyarrow.table(columns), sys.argv[2])
 """]  # fmt: skip
 
 
+# the most memory of a process is at least that of the one that starts it: so this small one does
+APART = [sys.executable, "-S", "-c", """
+import json, os, sys, time
+
+begin = time.perf_counter()
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+measured = {"seconds": time.perf_counter() - begin, "peak_bytes": usage.ru_maxrss * 1024}
+print(json.dumps(measured), file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""]  # fmt: skip
+
+
 def measure(command: list[str]) -> dict[str, float]:
     """Run a command: `seconds`, and `peak_bytes`, the most memory that it had resident."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command[1:4])} ended with exit status {process.returncode}")
-    return {"seconds": seconds, "peak_bytes": usage.ru_maxrss * 1024}
+    result = subprocess.run([*APART, *command], capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command[1:4])} failed: {result.stderr}")
+    measured: dict[str, float] = json.loads(result.stderr.splitlines()[-1])
+    return measured
 
 
 def make_inputs(folder: Path, images: int, files: int) -> tuple[Path, Path]:
@@ -77,8 +84,7 @@ def main(images: int, files: int, rounds: int) -> None:
     """Measure every way in turn, and write the report."""
     with tempfile.TemporaryDirectory(dir=TEST.parent) as scratch:
         folder = Path(scratch)
-        with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # its memory is not measured
-            array, pictures = apart.submit(make_inputs, folder, images, files).result()
+        array, pictures = make_inputs(folder, images, files)
         output, model = folder / "out.parquet", str(RELEASED_MODEL)
         ways = {
             "score, array": ([*SCORE, str(array), "-o", str(output)], images),

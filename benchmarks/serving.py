@@ -172,7 +172,7 @@ def main(seconds: float, rounds: int, soak_seconds: float) -> None:
     model = model_seconds()
     save_figure(draw(loads, soaked), REPORTS / "serving.png")
     result = {"loads": loads, "soak": soaked, "model_seconds": model}
-    libraries = ["fastapi", "httptools", "uvicorn", "uvloop"]
+    libraries = ["fastapi", "h11", "uvicorn", "uvloop"]
     write_report("serving", result, show(loads, soaked, model), libraries)
 
 
@@ -218,7 +218,8 @@ def draw(loads: dict[str, dict[int, list[Load]]], soaked: dict[str, Any]) -> Fig
         rates.plot(CONNECTIONS, [rate(runs) for runs in by_connections.values()], ".-", label=name)
         p99 = [1000 * median(run["p99"] for run in runs) for runs in by_connections.values()]
         latencies.plot(CONNECTIONS, p99, ".-")
-    rates.set(xscale="log", yscale="log", xlabel="connections", title="requests a second")
+    rates.set(xscale="log", xlabel="connections", title="requests a second")
+    rates.set_ylim(bottom=0)
     latencies.set(xscale="log", yscale="log", xlabel="connections", title="p99 latency, ms")
     for axes in (rates, latencies):
         axes.set_xticks(CONNECTIONS, [str(number) for number in CONNECTIONS], minor=False)

@@ -302,8 +302,8 @@ def score(
     ray: Annotated[
         str | None,
         typer.Option(
-            help="A Ray cluster that does the work, as HOST:PORT or auto. All its machines must "
-            "see input and output under the same paths.",
+            help="The Ray cluster that does the work, as HOST:PORT or auto; this machine is one of "
+            "its own. All must see input and output under the same paths.",
             metavar="ADDRESS",
         ),
     ] = None,

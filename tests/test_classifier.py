@@ -171,7 +171,6 @@ def test_a_provider_that_is_not_there_is_named() -> None:
 
 
 @needs_model
-@needs_model
 @pytest.mark.parametrize("threads", [0, 1])
 def test_a_pickled_one_needs_no_file_and_answers_alike(
     release: Path, mnist: tuple[Images, Images], threads: int
@@ -186,6 +185,7 @@ def test_a_pickled_one_needs_no_file_and_answers_alike(
         np.testing.assert_array_equal(found, value)
 
 
+@needs_model
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_threads_may_share_it(mnist: tuple[Images, Images], threads: int) -> None:
     classifier = Classifier(MODEL, threads=threads)

@@ -1,5 +1,7 @@
 """score --ray: the machines of a Ray cluster share the shards, and some may be lost."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from ray.cluster_utils import Cluster
 from pipeline.errors import UserError
 from pipeline.serving import Classifier, score
 from pipeline.serving.session import OnnxModel
-from pipeline.serving.shards import SHARD, open_shards
+from pipeline.serving.shards import SHARD, Batch, open_shards
 from tests.digits import Images, make_digits
 from tests.servers import free_port, wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -44,7 +46,8 @@ def start(address: str, source: Path, output: Path) -> "subprocess.Popen[str]":
     options = ["--output", str(output), "--model", str(MODEL), "--ray", address]
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", "score", str(source), *options],
-        cwd=PROJECT,
+        cwd=output.parent,  # where the cluster does not find the code
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -71,14 +74,15 @@ def test_two_nodes_share_the_work_and_one_may_be_killed_midway(
 ) -> None:
     images = make_digits(128, seed=1)[0]
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
-    np.save(source, np.tile(images, (6 * SHARD // 128, 1, 1)))
+    np.save(source, np.tile(images, (12 * SHARD // 128, 1, 1)))
     with start(cluster.address, source, output) as scoring:
-        wait_until(lambda: len(in_work(tmp_path)) == 2, 120)
+        wait_until(lambda: len(in_work(tmp_path)) == 2 or scoring.poll() is not None)
+        assert scoring.poll() is None, "only one node was at work: it needs more shards"
         cluster.remove_node(second, allow_graceful=False)
         said = scoring.communicate()
     assert scoring.returncode == 0, said
-    assert said[0].endswith(f"{output}: {6 * SHARD:,} images, 0 of them could not be read\n")
-    assert parquet.read_metadata(output).num_rows == 6 * SHARD
+    assert said[0].endswith(f"{output}: {12 * SHARD:,} images, 0 of them could not be read\n")
+    assert parquet.read_metadata(output).num_rows == 12 * SHARD
     check(output, images)
 
 
@@ -121,7 +125,50 @@ def test_an_input_that_cannot_be_used_is_named_as_without_a_cluster(
     assert scoring.returncode == UserError.status
     assert said[1].startswith("error: in.npy: ")
     assert "divide by 255" in said[1]
-    assert [path.name for path in tmp_path.iterdir()] == ["in.npy"]
+    assert [str(path) for path in tmp_path.rglob("*")] == [str(tmp_path / "in.npy")]
+
+
+class Deadly:
+    """Shards that kill the process that reads them."""
+
+    fingerprint, images = "", 1
+
+    def __len__(self) -> int:
+        return 1
+
+    def batches(self, shard: int) -> Iterator[Batch]:
+        """None, ever."""
+        os._exit(1)
+
+
+def test_a_shard_that_kills_its_process_is_not_tried_for_ever(cluster: Any, tmp_path: Path) -> None:
+    from pipeline.serving.cluster import score_on_cluster
+
+    missing = {0: tmp_path / "000000.parquet"}
+    with pytest.raises(UserError, match=f"Ray cluster at {cluster.address} failed"):
+        list(score_on_cluster(cluster.address, Deadly(), Classifier(MODEL), missing, []))
+
+
+def test_it_is_stopped_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
+    np.save(source, np.zeros((12 * SHARD, 28, 28), np.uint8))
+    with start(cluster.address, source, output) as scoring:
+        wait_until(lambda: in_work(tmp_path) or scoring.poll() is not None)
+        scoring.terminate()
+        said = scoring.communicate()
+    assert scoring.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in said[1]
+
+
+def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
+    from pipeline.serving import cluster
+
+    source = tmp_path / "in.npy"
+    np.save(source, np.zeros((5, 28, 28), np.uint8))
+    shards = open_shards(source, tmp_path, normalise=False)
+    row = {"shard": 0, "path": str(source / "000000.parquet")}
+    found = cluster._scored(shards, Classifier(MODEL), [source], row)
+    assert f"a machine of the cluster, failed: [Errno 17] File exists: '{source}/" in found["error"]
 
 
 def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> None:
@@ -140,7 +187,6 @@ def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> N
     ("address", "said"),
     [
         ("127.0.0.1:{port}", "refused"),
-        ("ray://127.0.0.1:{port}", "refused"),
         ("nonsense", "Invalid address"),
     ],
 )
@@ -153,7 +199,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
         score.run(
             tmp_path / "in.npy", tmp_path / "out", str(MODEL), normalise=False, cluster=address
         )
-    assert [path.name for path in tmp_path.iterdir()] == ["in.npy"]
+    assert [str(path) for path in tmp_path.rglob("*")] == [str(tmp_path / "in.npy")]
 
 
 def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from pipeline.errors import UserError
 from pipeline.mnist import idx
-from pipeline.serving import score
+from pipeline.serving import score, shards
 from pipeline.serving.session import OnnxModel
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
@@ -304,9 +304,10 @@ def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
 
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
     program = (
-        "import resource, sys; from pathlib import Path; from pipeline.serving import score\n"
+        "import sys; from pathlib import Path; from benchmarks.footprint import peak_bytes\n"
+        "from pipeline.serving import score\n"
         "score.run(Path(sys.argv[1]), Path('out.parquet'), sys.argv[2], normalise=False)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(peak_bytes())"
     )
     peaks = []
     for count in (20_000, 80_000):  # 16 and 63 MB of pixels
@@ -317,5 +318,11 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         result = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
-        peaks.append(int(result.stdout.split()[-1]) / 1024)
+        peaks.append(int(result.stdout.split()[-1]) / 2**20)
     assert peaks[1] - peaks[0] < 20
+
+
+def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    np.lib.format.open_memmap(tmp_path / "in.npy", "w+", np.uint8, (300, 280, 280)).flush()
+    (size, *_), *_ = shards.open_shards(tmp_path / "in.npy", tmp_path, normalise=True).batches(0)
+    assert len(size) == 81  # whose pixels are as many as those of 8192 images

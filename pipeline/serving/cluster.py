@@ -5,7 +5,9 @@ scored twice by that does no harm: its file is replaced by one like it.
 """
 
 import logging
+import signal
 import socket
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,8 +22,13 @@ from pipeline.serving.shards import Shards
 try:
     import ray
     import ray.data
+    from ray.exceptions import RayError
+    from ray.util.annotations import RayDeprecationWarning
 except ModuleNotFoundError as error:
     raise UserError(f"--ray needs the package {error.name}: pip install 'ray[data]'") from error
+
+
+RETRIES = 5  # of a shard whose process or machine was lost
 
 
 def score_on_cluster(
@@ -33,27 +40,36 @@ def score_on_cluster(
 ) -> Iterator[int]:
     """Score shards into the files `missing`; yields the number of images of each.
 
-    UserError if the cluster is not there, if a machine of it does not see the paths `shared`, or if
-    the input cannot be used.
+    UserError if this machine is none of the cluster, if one of its machines does not see the paths
+    `shared` or cannot work, or if the input cannot be used.
     """
     if not missing:
         return
+    stop = signal.getsignal(signal.SIGTERM)
     _join(address)
+    signal.signal(signal.SIGTERM, stop)  # Ray has put its own in its place
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_no_progress_timeout_s = -1  # a shard of large pictures takes its time
         rows = [{"shard": shard, "path": str(path)} for shard, path in missing.items()]
         tasks = ray.data.from_items(rows, override_num_blocks=len(rows))
-        for result in tasks.map(partial(_scored, shards, classifier, shared)).iter_rows():
+        with warnings.catch_warnings():  # until Ray Data has another way to say how many retries
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            results = tasks.map(partial(_scored, shards, classifier, shared), max_retries=RETRIES)
+        for result in results.iter_rows():
             if result["error"]:
                 raise UserError(result["error"])
             yield result["images"]
+    except RayError as error:
+        raise UserError(f"the Ray cluster at {address} failed: {first_line(error)}") from error
     finally:
         ray.shutdown()
 
 
 def _join(address: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         if port.isdigit():
             socket.create_connection((host, int(port)), timeout=5).close()  # Ray tries for minutes
@@ -63,22 +79,24 @@ def _join(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"the Ray cluster at {address} cannot be used: {first_line(error)}"
-        ) from error
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = first_line(error.__cause__ or error)
+        raise UserError(f"the Ray cluster at {address} cannot be used: {reason}") from error
 
 
 def _scored(
     shards: Shards, classifier: Classifier, shared: list[Path], row: dict[str, Any]
 ) -> dict[str, Any]:
     """Score a shard on a machine of the cluster."""
-    for path in shared:
-        if not path.exists():
-            error = f"{socket.gethostname()}, a machine of the cluster, does not have {path}"
-            return {"images": 0, "error": f"{error}: it must be on storage that all share"}
+    machine = f"{socket.gethostname()}, a machine of the cluster,"
     try:
+        for path in shared:
+            if not path.exists():
+                error = f"{machine} does not have {path}: it must be on storage that all share"
+                return {"images": 0, "error": error}
         images = sum(score_shard(shards, row["shard"], classifier, Path(row["path"])))
     except UserError as error:
         return {"images": 0, "error": str(error)}
+    except OSError as error:
+        return {"images": 0, "error": f"{machine} failed: {error}"}
     return {"images": images, "error": ""}

@@ -69,7 +69,8 @@ def run(
 
             parts.mkdir(exist_ok=True)
             scored = score_on_cluster(cluster, shards, classifier, missing, [source, parts])
-        _show_progress(scored, shards.images, [path for path in paths if path.exists()])
+        before = [path for shard, path in enumerate(paths) if shard not in missing]
+        _show_progress(scored, shards.images, before)
         unread = _join(paths, partial / "joined.parquet")
         (partial / "joined.parquet").replace(output)
         shutil.rmtree(partial)
@@ -118,7 +119,7 @@ def _held(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if not any(folder.glob("*/*.parquet")):
+                if not any(folder.glob("*/[0-9]*.parquet")):  # nor one begun: .000001...
                     shutil.rmtree(folder, ignore_errors=True)
     except filelock.Timeout as taken:
         raise UserError(f"another process holds {folder}: wait for its end, or stop it") from taken

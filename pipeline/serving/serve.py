@@ -40,6 +40,7 @@ def run(model: str, host: str, port: int) -> None:
         app,
         host=host,
         port=port,
+        http="h11",  # which limits the head of a request; httptools does not
         log_config=None,
         access_log=False,
         server_header=False,

@@ -89,16 +89,21 @@ class ArrayShards:
         if array.ndim != 3 or array.size == 0:
             raise UserError(f"{name} is an array {list(array.shape)}, not [N, {SIDE}, {SIDE}]")
         self.images = len(array)
+        self._rows = max(1, min(BATCH, BATCH * SIDE**2 // array[0].nbytes))
 
     def __len__(self) -> int:
         return -(-self.images // SHARD)
 
     def batches(self, shard: int) -> Iterator[Batch]:
         """See Shards."""
-        for start in range(shard * SHARD, min((shard + 1) * SHARD, self.images), BATCH):
-            rows = range(start, min(start + BATCH, self.images))
-            pixels = np.array(self._mapped()[rows.start : rows.stop])
-            images = _in_form(pixels, self._name, normalise=self._normalise)
+        end = min((shard + 1) * SHARD, self.images)
+        for start in range(shard * SHARD, end, self._rows):
+            rows = range(start, min(start + self._rows, end))
+            images = _in_form(
+                np.array(self._mapped()[rows.start : rows.stop]),
+                self._name,
+                normalise=self._normalise,
+            )
             yield Batch([f"{self._name}[{row}]" for row in rows], images, [None] * len(rows))
 
     def _mapped(self) -> NDArray[Any]:
@@ -130,7 +135,8 @@ class ParquetShards:
             raise UserError(f"{name} has the columns {columns}, and none called image")
         self._columns = [column for column in ("image", "id") if column in schema.names]
         kind = schema.field("image").type
-        self._rows = BATCH if pa.types.is_nested(kind) and not pa.types.is_struct(kind) else FILES
+        pixels = pa.types.is_nested(kind) and not pa.types.is_struct(kind)
+        self._rows = BATCH // 8 if pixels else FILES  # pixels come as 8 bytes
         *self._starts, self.images = accumulate((group.num_rows for group in groups), initial=0)
         if self.images == 0:
             raise UserError(f"{name} has no rows")

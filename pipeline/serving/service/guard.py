@@ -95,8 +95,8 @@ class Guard:
 
         try:
             await (refusal or self._app)(scope, receive, send_guarded)
-        except Exception:  # the client has been told that there is one
-            LOG.exception("defect")
+        except Exception:
+            LOG.exception("defect")  # not for the client, who got a 500 or half an answer
         finally:
             self._under_way -= costly
             self._note(scope, status, time.perf_counter() - started)
