@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.candidates import CHOSEN
 from benchmarks.recipe import effects
+from benchmarks.serving import growth as growth_of
 from tests.workspace import PROJECT, kept
 
 README = (PROJECT / "README.md").read_text()
@@ -156,6 +157,47 @@ def inference() -> str:
     )
 
 
+def scoring() -> str:
+    """The sentences about many images, from the benchmark's report."""
+    measured = report("benchmarks/scoring.json")
+
+    def rate(way: str) -> float:
+        return median(measured["images"][way] / run["seconds"] for run in measured["runs"][way])
+
+    ours, loop, pictures = measured["runs"]
+    seconds = median(run["seconds"] for run in measured["runs"][ours])
+    peak = max(run["peak_bytes"] for run in measured["runs"][ours])
+    return (
+        f"`score` takes {seconds:.0f} s for {measured['images'][ours]:,} images, "
+        f"{rate(ours):,.0f} a second, {rate(ours) / rate(loop):.2f} times a plain loop of "
+        f"`session.run`, with {peak / 1e6:.0f} MB of memory at most; {rate(pictures):,.0f} a "
+        "second from PNG files"
+    )
+
+
+def serving() -> str:
+    """The sentences about the service under load, from the benchmark's report."""
+    measured = report("benchmarks/serving.json")
+
+    def at_64(way: str, number: Callable[[dict[str, float]], float]) -> str:
+        return f"{median(number(run) for run in measured['loads'][way]['64']):,.0f}"
+
+    def rate(run: dict[str, float]) -> float:
+        return run["requests"] / run["seconds"]
+
+    soak = measured["soak"]
+    ways = {way: at_64(way, rate) for way in measured["loads"]}
+    return (
+        f"64 connections get {ways['ours, bytes']} answers a second to images sent as bytes "
+        f"(p50 {at_64('ours, bytes', lambda run: 1000 * run['p50'])} ms, p99 "
+        f"{at_64('ours, bytes', lambda run: 1000 * run['p99'])} ms), {ways['ours, JSON']} as JSON, "
+        f"{ways['ours, PNG']} as PNG files; from `mlflow models serve` {ways['MLflow, JSON']}, as "
+        f"JSON. In five minutes of it {soak['load']['failed']:.0f} of "
+        f"{soak['load']['requests']:,.0f} requests failed, and memory grew by "
+        f"{growth_of(soak['resident_bytes']) / 1e6:.1f} MB"
+    )
+
+
 def growth() -> str:
     """The sentence about growth, from the benchmark's report."""
     slope = {
@@ -195,6 +237,8 @@ def trainings() -> str:
         step,
         trainings,
         inference,
+        scoring,
+        serving,
         growth,
     ],
 )
