@@ -161,7 +161,7 @@ def scoring() -> str:
     """The sentences about many images, from the benchmark's report."""
     measured = report("benchmarks/scoring.json")
 
-    def rate(way: str) -> float:
+    def rate(way: str) -> Any:
         return median(measured["images"][way] / run["seconds"] for run in measured["runs"][way])
 
     ours, loop, pictures = measured["runs"]
@@ -192,7 +192,7 @@ def serving() -> str:
         f"(p50 {at_64('ours, bytes', lambda run: 1000 * run['p50'])} ms, p99 "
         f"{at_64('ours, bytes', lambda run: 1000 * run['p99'])} ms), {ways['ours, JSON']} as JSON, "
         f"{ways['ours, PNG']} as PNG files; from `mlflow models serve` {ways['MLflow, JSON']}, as "
-        f"JSON. In five minutes of it {soak['load']['failed']:.0f} of "
+        f"JSON. In five minutes {soak['load']['failed']:.0f} of "
         f"{soak['load']['requests']:,.0f} requests failed, and memory grew by "
         f"{growth_of(soak['resident_bytes']) / 1e6:.1f} MB"
     )
