@@ -158,8 +158,8 @@ def inference() -> str:
     return (
         f"All test images: {found['images_per_second']:,} images/s, {found['speed_up']:.2f} times "
         f"those of a plain export in one call ({found['plain_images_per_second']:,}). Rounded to 8 "
-        f"bits it would be {found['int8_speed_up']:.2f} times; OpenVINO, which computes in bfloat16 "
-        f"where it can, answers {openvino:,} images/s in batches of 256. One image: "
+        f"bits it would be {found['int8_speed_up']:.2f} times; OpenVINO, which computes in "
+        f"bfloat16 where it can, answers {openvino:,} images/s in batches of 256. One image: "
         f"{found['latency_us_p50']:.0f} µs (p50), with OpenVINO at its best "
         f"{found['openvino_latency_us_p50']:.0f} µs."
     )
