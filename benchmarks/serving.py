@@ -39,21 +39,13 @@ from pipeline.figures import Figure, save_figure
 from pipeline.serving import Classifier
 from pipeline.serving.service.app import MODEL
 from pipeline.serving.service.protocol import HEADER_LENGTH
-from pipeline.tracking.registry import save_model
+from pipeline.tracking.registry import EXAMPLE, save_model
 
 CONNECTIONS = (1, 16, 64, 256)
 SECONDS, ROUNDS = 5, 3
 SOAK_SECONDS, SOAK_CONNECTIONS = 300, 64
 OURS, JSON, PNG, MLFLOW = "ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"
-WRK = [
-    "wrk",
-    "--threads",
-    "1",
-    "--timeout",
-    "30",
-    "--script",
-    str(Path(__file__).with_suffix(".lua")),
-]
+WRK = ["wrk", "--threads=1", "--timeout=30", "--script", str(Path(__file__).with_suffix(".lua"))]
 
 
 class Way(NamedTuple):
@@ -69,8 +61,7 @@ Load = dict[str, float]  # requests, seconds, p50, p99 and failed
 
 def ways(ours: str, mlflow: str) -> dict[str, Way]:
     """The same image in the four forms; the arguments are the servers' addresses."""
-    image = np.zeros((28, 28), np.uint8)
-    image[5:23, 13:16] = 255  # a plain stroke: a one
+    image = EXAMPLE[0]
     tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8"}
     binary = {"parameters": {"binary_data_size": image.size}}
     wanted = {"parameters": {"binary_data_output": True}}
@@ -176,9 +167,9 @@ def main(seconds: float, rounds: int, soak_seconds: float) -> None:
     write_report("serving", result, show(loads, soaked, model), libraries)
 
 
-def rate(runs: Sequence[Load]) -> float:
-    """Requests a second, the median."""
-    return median(run["requests"] / run["seconds"] for run in runs)
+def rates_of(runs: Sequence[Load]) -> list[float]:
+    """Requests a second, from the fewest to the most."""
+    return sorted(run["requests"] / run["seconds"] for run in runs)
 
 
 def show(
@@ -188,14 +179,14 @@ def show(
     rows = []
     for name, by_connections in loads.items():
         for connections, runs in by_connections.items():
-            rates = sorted(run["requests"] / run["seconds"] for run in runs)
+            rates = rates_of(runs)
             p50, p99 = (1000 * median(run[key] for run in runs) for key in ("p50", "p99"))
             rows.append([name, connections, f"{median(rates):,.0f}",
                          f"{rates[0]:,.0f} to {rates[-1]:,.0f}", f"{p50:.1f}", f"{p99:.1f}",
                          f"{sum(run['failed'] for run in runs):.0f}"])  # fmt: skip
     headers = ["", "connections", "requests/s, median", "from, to", "p50, ms", "p99, ms", "failed"]
     load, memory = soaked["load"], soaked["resident_bytes"]
-    busy = rate(loads[OURS][SOAK_CONNECTIONS])
+    busy = median(rates_of(loads[OURS][SOAK_CONNECTIONS]))
     saved = (model[1] - model[32]) * busy
     return (
         f"{table(headers, rows)}\n\nSoak: {SOAK_CONNECTIONS} connections for "
@@ -215,7 +206,8 @@ def draw(loads: dict[str, dict[int, list[Load]]], soaked: dict[str, Any]) -> Fig
     figure = Figure(figsize=(11, 3.6))
     rates, latencies, soak = figure.subplots(1, 3)
     for name, by_connections in loads.items():
-        rates.plot(CONNECTIONS, [rate(runs) for runs in by_connections.values()], ".-", label=name)
+        found = [median(rates_of(runs)) for runs in by_connections.values()]
+        rates.plot(CONNECTIONS, found, ".-", label=name)
         p99 = [1000 * median(run["p99"] for run in runs) for runs in by_connections.values()]
         latencies.plot(CONNECTIONS, p99, ".-")
     rates.set(xscale="log", xlabel="connections", title="requests a second")

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.candidates import CHOSEN
 from benchmarks.recipe import effects
 from benchmarks.serving import growth as growth_of
+from benchmarks.serving import rates_of
 from tests.workspace import PROJECT, kept
 
 README = (PROJECT / "README.md").read_text()
@@ -187,19 +188,17 @@ def serving() -> str:
     """The sentences about the service under load, from the benchmark's report."""
     measured = report("benchmarks/serving.json")
 
-    def at_64(way: str, number: Callable[[dict[str, float]], float]) -> str:
-        return f"{median(number(run) for run in measured['loads'][way]['64']):,.0f}"
-
-    def rate(run: dict[str, float]) -> float:
-        return run["requests"] / run["seconds"]
-
+    at_64 = {way: loads["64"] for way, loads in measured["loads"].items()}
+    rates = {way: f"{median(rates_of(runs)):,.0f}" for way, runs in at_64.items()}
+    p50, p99 = (
+        f"{1000 * median(run[key] for run in at_64['ours, bytes']):,.0f} ms"
+        for key in ("p50", "p99")
+    )
     soak = measured["soak"]
-    ways = {way: at_64(way, rate) for way in measured["loads"]}
     return (
-        f"64 connections get {ways['ours, bytes']} answers a second to images sent as bytes "
-        f"(p50 {at_64('ours, bytes', lambda run: 1000 * run['p50'])} ms, p99 "
-        f"{at_64('ours, bytes', lambda run: 1000 * run['p99'])} ms), {ways['ours, JSON']} as JSON, "
-        f"{ways['ours, PNG']} as PNG files; from `mlflow models serve` {ways['MLflow, JSON']}, as "
+        f"64 connections get {rates['ours, bytes']} answers a second to images sent as bytes "
+        f"(p50 {p50}, p99 {p99}), {rates['ours, JSON']} as JSON, {rates['ours, PNG']} as PNG "
+        f"files; from `mlflow models serve` {rates['MLflow, JSON']}, as "
         f"JSON. In five minutes {soak['load']['failed']:.0f} of "
         f"{soak['load']['requests']:,.0f} requests failed, and memory grew by "
         f"{growth_of(soak['resident_bytes']) / 1e6:.1f} MB"

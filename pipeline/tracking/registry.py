@@ -22,6 +22,8 @@ MODEL_NAME = paths.RELEASED_MODEL.stem
 ALIAS = "champion"
 MODEL_TAG = "sha256"  # a model version is found by the file that it holds
 MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model
+EXAMPLE = np.zeros((1, 28, 28), np.uint8)
+EXAMPLE[0, 5:23, 13:16] = 255  # a plain stroke: a one
 
 
 def publish_release(client: MlflowClient, experiment: str) -> ModelVersion:
@@ -80,8 +82,6 @@ def _logged_model(client: MlflowClient, experiment: str, digest: str) -> LoggedM
 
 def save_model(folder: Path, model: Model) -> None:
     """Write the released model to `folder` in MLflow's form, with signature and example."""
-    example = np.zeros((1, 28, 28), np.uint8)
-    example[0, 5:23, 13:16] = 255  # a plain stroke: a one
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28), "images")]),
         outputs=Schema(
@@ -96,7 +96,7 @@ def save_model(folder: Path, model: Model) -> None:
         folder,
         mlflow_model=model,
         signature=signature,
-        input_example=example,
+        input_example=EXAMPLE,
         pip_requirements=[f"onnx=={onnx.__version__}", "onnxruntime", "numpy"],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
