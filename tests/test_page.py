@@ -89,7 +89,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
 
 
 def draw(page: Page, strokes: list[Stroke]) -> None:
-    """Move the mouse along strokes on the paper."""
+    """Move the mouse along strokes on the paper; wait for the answer to the last of them."""
     box = page.locator("#canvas").bounding_box()
     assert box is not None
     for stroke in strokes:
@@ -99,6 +99,7 @@ def draw(page: Page, strokes: list[Stroke]) -> None:
         for place in places[1:]:
             page.mouse.move(*place, steps=3)
         page.mouse.up()
+    expect(page.locator("#verdict")).to_have_attribute("aria-busy", "false")
 
 
 @pytest.mark.parametrize("digit", STROKES)

@@ -2,11 +2,13 @@
 
 const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
-const pen = canvas.getContext("2d");
+// read back after every stroke: kept in memory, since a graphics process can lose its canvases
+const pen = canvas.getContext("2d", { willReadFrequently: true });
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 // answers
 
+const seen = byId("seen").getContext("2d", { willReadFrequently: true });
 let wanted = null; // what is to be read next: the canvas, or a file
 let shown = null; // what was read last
 let reading = false;
@@ -15,12 +17,14 @@ async function read(source) {
   wanted = source;
   if (reading) return;
   reading = true;
+  byId("verdict").ariaBusy = "true"; // a screen reader waits for the last answer
   while (wanted) {
     shown = wanted;
     wanted = null;
     await ask(shown);
   }
   reading = false;
+  byId("verdict").ariaBusy = "false";
 }
 
 async function ask(source) {
@@ -44,7 +48,6 @@ function show({ digit, confidence, probabilities, image }) {
   strong.textContent = digit;
   byId("verdict").replaceChildren(strong, percent(confidence));
   probabilities.forEach((share, n) => fill(n, share));
-  const seen = byId("seen").getContext("2d");
   const pixels = seen.createImageData(28, 28);
   image.flat().forEach((grey, n) => pixels.data.set([grey, grey, grey, 255], 4 * n));
   seen.putImageData(pixels, 0, 0);
@@ -53,7 +56,7 @@ function show({ digit, confidence, probabilities, image }) {
 function say(text) {
   byId("verdict").textContent = text;
   for (let n = 0; n < 10; n += 1) fill(n, null);
-  byId("seen").getContext("2d").clearRect(0, 0, 28, 28);
+  seen.clearRect(0, 0, 28, 28);
 }
 
 function fill(digit, share) {
