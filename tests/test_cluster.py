@@ -13,12 +13,13 @@ import pytest
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
+from benchmarks.servers import free_port
 from pipeline.errors import UserError
 from pipeline.serving import Classifier, score
 from pipeline.serving.session import OnnxModel
 from pipeline.serving.shards import SHARD, Batch, open_shards
 from tests.digits import Images, make_digits
-from tests.servers import free_port, wait_until
+from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
 
 pytestmark = needs_model

@@ -19,10 +19,11 @@ import pytest
 import requests
 import yaml
 
+from benchmarks.servers import free_port
 from pipeline import dag
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from tests.servers import free_port, wait_until
+from tests.servers import wait_until
 from tests.workspace import PROJECT, Workspace
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run

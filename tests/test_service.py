@@ -29,6 +29,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Message
 
+from benchmarks.servers import free_port
 from pipeline.serving import Classifier
 from pipeline.serving.classifier import Predictions
 from pipeline.serving.service.app import create_app
@@ -36,7 +37,7 @@ from pipeline.serving.service.guard import Limits
 from pipeline.serving.service.metrics import Drift
 from pipeline.serving.service.protocol import read_request
 from tests.digits import Images, make_digits
-from tests.servers import free_port, wait_until
+from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
 
 pytestmark = needs_model

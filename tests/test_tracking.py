@@ -20,11 +20,12 @@ import requests
 import yaml
 from safetensors.numpy import load_file
 
+from benchmarks.servers import free_port
 from pipeline.errors import UserError
 from pipeline.files import read_csv, read_json, sha256
 from pipeline.serving import Classifier
 from pipeline.tracking import links
-from tests.servers import free_port, wait_until
+from tests.servers import wait_until
 from tests.workspace import Workspace
 
 if TYPE_CHECKING:  # slow to import, so only the tests themselves do

@@ -10,8 +10,9 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
+from benchmarks.servers import free_port
 from tests.containers.engine import ENGINE, engine, inspected, logs, says, with_docker
-from tests.servers import free_port, wait_until
+from tests.servers import wait_until
 from tests.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)
