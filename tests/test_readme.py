@@ -270,6 +270,8 @@ def test_the_effect_of_each_choice_of_the_recipe_is_told() -> None:
     fewer = f"After 20 epochs it makes {medium[CHOSEN].mistakes:g}, so that `release` has 30"
     assert fewer in " ".join(README.split())
     assert yaml.safe_load(kept("params.fast.yaml")) == {"train": {"epochs": 9}}
+    assert "`fast` has 9," in README
+    assert "9 epochs instead of 30" in README
     around = (
         f"with 8 it makes {shorter[CHOSEN].mistakes:.1f}, with 10 {longer[CHOSEN].mistakes:.1f}"
     )

@@ -2,13 +2,14 @@
 
 const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
-// read back after every stroke: kept in memory, since a graphics process can lose its canvases
-const pen = canvas.getContext("2d", { willReadFrequently: true });
+// both kept in memory, since a graphics process can lose its canvases
+const [pen, seen] = [canvas, byId("seen")].map(
+  (surface) => surface.getContext("2d", { willReadFrequently: true }),
+);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 // answers
 
-const seen = byId("seen").getContext("2d", { willReadFrequently: true });
 let wanted = null; // what is to be read next: the canvas, or a file
 let shown = null; // what was read last
 let reading = false;
