@@ -17,7 +17,7 @@ from pipeline.params import load_params
 
 NEEDED = [
     *("pipeline", "benchmarks", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.txt"),
-    *(".dvc", ".dvcignore", ".gitignore"),
+    *("versions.json", ".dvc", ".dvcignore", ".gitignore"),
 ]
 LEFT_OUT = ("MLFLOW_", "PREFECT_", "PIPELINE_", "DVC_", "PYTHON", "GIT_")  # of the environment
 

@@ -1,6 +1,7 @@
 """The DAG of dvc.yaml, as DVC has it: its stages, their order, and the command that runs one.
 
-Nothing else knows DVC. What it says of a stage that it runs, it says on standard output.
+Beside it, only `pipeline.lock` knows DVC. What DVC says of a stage that it runs, it says on
+standard output.
 """
 
 import os

@@ -1,19 +1,48 @@
 """The locked environment: complete, told to DVC, and what dvc.lock in git was made with."""
 
+import ast
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
-from importlib.metadata import files
+from importlib.metadata import files, packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from pipeline import lock
 from tests.workspace import PROJECT, python
 
 DRIVER = {"libcuda.so.1"}  # comes with NVIDIA's driver, of no package
 TENSORRT = "libonnxruntime_providers_tensorrt.so"  # of a product that nothing here uses
+
+STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+PACKAGES = packages_distributions()
+# imported, but what a stage makes is the same with any version; fetch checks what it gets
+NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm"}
+RECORDED = {
+    "dvc.yaml": """
+stages:
+  make:
+    cmd: cat code > data
+    params: [epochs, versions.json: [torch]]
+    deps: [code]
+    outs: [data]
+  tell:
+    cmd: cat data > report
+    deps: [data]
+    outs: [report: {cache: false}]
+""",
+    "params.yaml": "epochs: 1\n",
+    "requirements.txt": "torch==2.15.0 \\\n",
+    "versions.json": '{"torch": "2.15.0"}',
+    "code": "one",
+}
 
 
 def libraries(package: str) -> list[Path]:
@@ -41,3 +70,123 @@ def test_onnx_runtime_finds_all_that_it_loads_for_cuda() -> None:
     loaded = python(PROJECT, "-c", "import onnxruntime; onnxruntime.preload_dlls()")
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout == ""  # where it tells what it could not load
+
+
+def test_dvc_knows_the_versions_that_are_locked() -> None:
+    """A pull request that moves a pin and nothing else would pass the accuracy gate untried."""
+    locked = lock.locked_versions((PROJECT / "requirements.txt").read_text())
+    assert json.loads((PROJECT / "versions.json").read_text()) == locked, "run `make repro`"
+
+
+def test_every_version_of_a_package_counts() -> None:
+    """One may be for an older Python than ours, and another for macOS."""
+    text = (
+        "numpy==2.4.6 ; python_full_version < '3.12' \\\n    --hash=sha256:00\n"
+        "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:01\n"
+        "Ruamel.Yaml==0.18.1\n# torch==1.0.0\n"
+    )
+    assert lock.locked_versions(text) == {"numpy": "2.4.6, 2.5.5", "ruamel-yaml": "0.18.1"}
+
+
+def imported(file: Path) -> set[str]:
+    """The packages outside the project that a module imports, by their names in the lock."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    ours = found - sys.stdlib_module_names - {"pipeline"}
+    return {name.lower() for module in ours for name in PACKAGES[module]}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_packages_that_its_code_imports(stage: str) -> None:
+    """Else another version of them leaves its result as it was, and unmeasured."""
+    (tracked,) = [
+        params["versions.json"] for params in STAGES[stage]["params"] if isinstance(params, dict)
+    ] or [[]]
+    code = [PROJECT / name for name in STAGES[stage]["deps"] if name.endswith(".py")]
+    assert set().union(*map(imported, code)) - NO_RESULT <= set(tracked)
+    assert tracked == sorted(set(tracked))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two stages that have run: one has data in DVC's cache, one a report."""
+    folder = tmp_path_factory.mktemp("recorded") / "project"
+    folder.mkdir()
+    for name, text in RECORDED.items():
+        (folder / name).write_text(text)
+    for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
+        python(folder, "-m", "dvc", *command).check_returncode()
+    return folder
+
+
+@pytest.fixture
+def checkout(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, a copy of it as git has it: without DVC's cache and what is in it."""
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / ".dvc/cache")
+    (tmp_path / "data").unlink()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(capsys: pytest.CaptureFixture[str]) -> str:
+    """What the check says; nothing, and exit status 0, where all agrees."""
+    status = lock.main(["--check"])
+    said = capsys.readouterr().err
+    assert status == (1 if said else 0)
+    return said
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+def test_a_clone_agrees_with_its_locks_without_data(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(capsys) == ""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("code", "one", "two", "make (code)"),
+        ("report", "one", "two", "tell (report)"),
+        ("params.yaml", "epochs: 1", "epochs: 2", "make (params.yaml: epochs)"),
+        ("dvc.yaml", "cat data", "cat  data", "tell (changed command)"),
+        ("versions.json", "2.15.0", "2.15.1", "make (versions.json: torch)"),
+    ],
+)
+def test_a_checkout_that_has_moved_on_is_told_to_run_the_stage(
+    checkout: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, said: str
+) -> None:
+    """Or the figures in git are those of other code, as a reader finds out by `dvc status`."""
+    (checkout / file).write_text((checkout / file).read_text().replace(old, new))
+    found = check(capsys).splitlines()[-1]
+    assert found.startswith("error: dvc.lock is of other code")
+    assert "run `dvc repro`" in found
+    assert found.endswith(f"stages: {said}")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+def test_a_missing_report_is_told(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "report").unlink()
+    assert check(capsys).endswith("stages: tell (report)\n")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+def test_a_pin_that_moves_alone_is_told_and_then_runs_the_stage(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Dependabot moves it: `make repro`, here and in the accuracy gate, writes the rest."""
+    (checkout / "requirements.txt").write_text("torch==2.15.1 \\\n")
+    assert "versions.json does not have the versions of requirements.txt" in check(capsys)
+    assert lock.main([]) == 0
+    assert "stages: make (versions.json: torch)" in check(capsys)
+
+
+def test_another_argument_is_no_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lock.main(["check"]) == 2
+    assert "--check" in capsys.readouterr().err

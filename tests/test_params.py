@@ -57,11 +57,18 @@ def test_a_stage_runs_its_command_and_depends_on_its_own_section(stage: str) -> 
     assert STAGES[stage]["cmd"] == f"python -m pipeline {stage}"
     # what is released tells all that it was made with, in which the network of backprop has no part
     made_with = [section for section in STAGES if section != "backprop"]
-    assert STAGES[stage]["params"] == (made_with if stage == "release" else [stage])
+    sections = [name for name in STAGES[stage]["params"] if isinstance(name, str)]
+    assert sections == (made_with if stage == "release" else [stage])
 
 
 def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
-    depended_on = {name for stage in STAGES.values() for name in stage["params"] + stage["deps"]}
+    depended_on = {
+        name
+        for stage in STAGES.values()
+        for names in (stage["params"], stage["deps"])
+        for name in names
+        if isinstance(name, str)
+    }
     assert "train" in depended_on
     assert depended_on & {"flow", "params.yaml"} == set()
 

@@ -24,6 +24,7 @@ COPIED = [
     "prefect.yaml",
     "pyproject.toml",
     "requirements.txt",
+    "versions.json",
     ".gitignore",
 ]
 TRAINING, TEST = 2000, 500  # images
