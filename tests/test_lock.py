@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from pipeline import lock
-from tests.workspace import PROJECT, python
+from tests.workspace import PROJECT, kept, python
 
 DRIVER = {"libcuda.so.1"}  # comes with NVIDIA's driver, of no package
 TENSORRT = "libonnxruntime_providers_tensorrt.so"  # of a product that nothing here uses
@@ -190,3 +190,21 @@ def test_a_pin_that_moves_alone_is_told_and_then_runs_the_stage(
 def test_another_argument_is_no_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert lock.main(["check"]) == 2
     assert "--check" in capsys.readouterr().err
+
+
+def test_a_clone_has_the_same_bytes_whatever_git_does_to_line_ends(tmp_path: Path) -> None:
+    """Else its scripts end in `bash\\r`, and models/SHA256SUMS calls the release corrupt."""
+    kept("Makefile")  # no git, no clone
+    clone = tmp_path / "clone"
+    for command in (
+        ["git", "clone", "--quiet", "--shared", "--no-checkout", str(PROJECT), str(clone)],
+        ["git", "-C", str(clone), "config", "core.autocrlf", "true"],
+        ["git", "-C", str(clone), "reset", "--quiet", "--hard"],
+    ):
+        subprocess.run(command, check=True)
+    status = ["git", "-C", str(clone), "status", "--porcelain"]
+    assert subprocess.run(status, capture_output=True, text=True, check=True).stdout == ""
+    check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
+    subprocess.run(check, cwd=clone / "models", check=True)
+    for path in ("docker/run", ".ci/run", "Makefile", "pipeline/lock.py"):
+        assert b"\r" not in (clone / path).read_bytes()
