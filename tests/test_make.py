@@ -1,0 +1,210 @@
+"""What the Makefile says and does where something is in the way: with programs that only answer."""
+
+import fcntl
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import PROJECT
+
+MAKEFILE = (PROJECT / "Makefile").read_text()
+REMOVED = ["data", "artifacts", ".dvc/cache"]
+PYTHON = """#!/bin/sh
+case "$*" in
+  *version_info*) echo {version} ;;
+  *) echo "$@" >> "{log}"; exit 7 ;;
+esac
+"""
+PREFECT = """#!/bin/sh
+case "$1 $2" in
+  "server start") test -z "$DEAD" && exec sleep 100 ;;
+  "work-pool ls") test -z "$DEAD" ;;
+  "automation inspect") false ;;
+  "deploy --all") echo "start a worker in a separate terminal"; test -z "$REFUSED" ;;
+  "worker start") echo "the worker for $PREFECT_API_URL" ;;
+  *) echo "start a worker in a separate terminal" ;;
+esac
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the Makefile and a lock, but without an environment."""
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "requirements.txt").touch()
+    return tmp_path
+
+
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def python(path: Path, version: str) -> Path:
+    """A Python that knows its version, and notes what else it is asked for, which then fails."""
+    return program(path, PYTHON.format(version=version, log=path.parents[1] / "log"))
+
+
+def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make; programs in bin/ of the folder come first, and .venv of these tests is not seen."""
+    path = os.pathsep.join([str(folder / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "PORT", "MAKEFLAGS")}
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=folder,
+        env=kept | {"PATH": path} | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+def installed(folder: Path) -> None:
+    (folder / ".venv").mkdir(exist_ok=True)
+    (folder / ".venv/installed").touch()
+
+
+@pytest.mark.parametrize("version", ["3.10", "2.7", "4.11", ""])
+def test_a_python_that_is_too_old_is_told_before_anything_is_made(
+    folder: Path, version: str
+) -> None:
+    python(folder / "bin/python3", version)
+    result = make(folder, "serve")
+    assert result.returncode == 2
+    said = result.stderr.splitlines()[0]
+    assert said.startswith("error: Python 3.11 or newer is required, python3 is ")
+    assert version in said
+    assert said.endswith("make serve PYTHON=python3.12")
+    assert result.stdout == ""
+    assert not (folder / ".venv").exists()
+    assert not (folder / "log").exists()
+
+
+def test_the_oldest_python_is_that_of_the_project(folder: Path) -> None:
+    (oldest,) = re.findall(
+        r'requires-python = ">=([\d.]+)"', (PROJECT / "pyproject.toml").read_text()
+    )
+    python(folder / "bin/python3", oldest)
+    make(folder, "serve")
+    assert (folder / "log").read_text() == "-m venv --clear .venv\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "done"),
+    [
+        ("3.10", "3.12", "-m venv --clear .venv\n"),  # as an attempt with 3.10 left it
+        ("", "3.12", "-m venv --clear .venv\n"),  # its interpreter is gone
+        ("3.12", "3.12", "-m venv .venv\n"),  # nothing to download again
+    ],
+)
+def test_an_environment_of_another_python_is_made_anew(
+    folder: Path, there: str, given: str, done: str
+) -> None:
+    for name in ("python", "python3"):
+        python(folder / ".venv/bin" / name, there)
+    python(folder / "bin/python3.12", given)
+    assert make(folder, "serve", "PYTHON=python3.12").returncode == 2
+    assert (folder / "log").read_text() == done
+
+
+def test_an_environment_that_is_whole_stays_unless_another_python_is_asked_for(
+    folder: Path,
+) -> None:
+    python(folder / ".venv/bin/python", "3.12")
+    for version in ("3.11", "3.12", "3.13"):
+        python(folder / f"bin/python{version}", version)
+    python(folder / "bin/python3", "3.13")  # after an upgrade of the system
+    installed(folder)
+
+    def makes_it_anew(*words: str) -> bool:
+        return "venv" in make(folder, "--dry-run", "serve", *words).stdout
+
+    assert not makes_it_anew()
+    assert not makes_it_anew("PYTHON=python3.12")
+    assert makes_it_anew("PYTHON=python3.11")
+
+
+@pytest.mark.parametrize("target", ["serve", "mlflow", "prefect"])
+def test_a_server_takes_the_port_that_it_is_given(folder: Path, target: str) -> None:
+    installed(folder)
+    assert "--port 9000" in make(folder, "--dry-run", target, "PORT=9000").stdout
+    assert "9000" not in make(folder, "--dry-run", target).stdout
+
+
+def test_help_has_all_descriptions_in_one_column(folder: Path) -> None:
+    lines = make(folder, "help").stdout.splitlines()
+    assert len(lines) == len(re.findall(r"(?m)^[a-z-]+:.* ## ", MAKEFILE))
+    assert len({len(re.findall(r"^  make \S+ +", line)[0]) for line in lines}) == 1
+
+
+def test_prefect_on_a_port_that_is_taken_is_one_line(folder: Path) -> None:
+    installed(folder)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = make(folder, "prefect", f"PORT={port}")
+    assert result.returncode == 2
+    said, _ = result.stderr.splitlines()  # the second is make's own
+    assert said == f"error: port {port} of 127.0.0.1 is in use: PORT=... takes another"
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def port() -> int:
+    """One that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_prefect_says_where_it_is_and_not_to_start_a_worker(folder: Path, port: int) -> None:
+    program(folder / ".venv/bin/prefect", PREFECT)
+    installed(folder)
+    result = make(folder, "prefect", f"PORT={port}")
+    assert result.returncode == 0
+    assert "separate terminal" not in result.stdout
+    assert f"PREFECT_API_URL=http://127.0.0.1:{port}/api .venv/bin/prefect" in result.stdout
+    assert result.stdout.endswith(f"the worker for http://127.0.0.1:{port}/api\n")
+
+
+@pytest.mark.parametrize("fault", ["DEAD", "REFUSED"])
+def test_prefect_ends_with_its_server_or_a_failed_deployment(
+    folder: Path, port: int, fault: str
+) -> None:
+    program(folder / ".venv/bin/prefect", PREFECT)
+    installed(folder)
+    result = make(folder, "prefect", f"PORT={port}", **{fault: "1"})
+    assert result.returncode == 2
+    assert "No such process" not in result.stderr
+    assert ("start a worker" in result.stderr) == (fault == "REFUSED")  # what Prefect said of it
+
+
+def test_clean_refuses_while_a_stage_runs(folder: Path) -> None:
+    """Else its lock is gone with artifacts/, and a second stage starts beside it."""
+    for name in REMOVED:
+        (folder / name).mkdir(parents=True)
+    (folder / "models").mkdir()
+    with (folder / "artifacts/workspace.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("`python -m pipeline train` (process 1)")
+        lock.flush()
+        refused = make(folder, "clean")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: the workspace is busy with `python -m pipeline train`")
+    assert all((folder / name).exists() for name in REMOVED)
+    for _ in range(2):  # also where nothing is left
+        assert make(folder, "clean").returncode == 0
+        assert not any((folder / name).exists() for name in REMOVED)
+    assert (folder / "models").exists()
+
+
+def test_benchmarks_are_listed() -> None:
+    command = [sys.executable, "-m", "benchmarks"]
+    shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    (benched,) = re.findall(r"for benchmark in ([a-z ]+);", MAKEFILE)
+    found = re.findall(r"(?m)^python -m benchmarks\.(\w+) +\w.*$", shown)
+    assert set(found) == {*benched.split(), "recipe"}
