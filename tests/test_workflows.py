@@ -136,6 +136,8 @@ def not_careful(name: str, text: str) -> list[str]:
         wanted = dict.fromkeys(WRITES.get((name, job), ()), "write")
         if wanted != {right: to for right, to in rights.items() if (right, to) != READ}:
             faults.append(f"permissions of {job}")
+        if PUBLISHING & wanted.keys() and content.get("environment") != "release":
+            faults.append(f"nobody is asked before {job}")
         if "steps" in content and "timeout-minutes" not in content:
             faults.append(f"no timeout-minutes in {job}")
     for step in steps(text):
@@ -148,6 +150,7 @@ def not_careful(name: str, text: str) -> list[str]:
 
 
 READ = ("contents", "read")
+PUBLISHING = {"packages", "contents", "attestations"}  # rights that others rely on
 CHECKS = [not_by_hand, not_there, not_pinned, not_careful]
 CHECKOUT = re.findall(r"uses: (actions/checkout@.*)", WORKFLOWS["ci.yml"])[0]
 FAULTS = [  # the check that finds it, where, what, and with what instead
@@ -157,7 +160,8 @@ FAULTS = [  # the check that finds it, where, what, and with what instead
     (not_there, "ci.yml", "run: make lint", "run: make nothing"),
     (not_there, "accuracy-gate.yml", "'dvc.lock'", "'nothing.lock'"),
     (not_there, "accuracy-gate.yml", "path: models/", "path: nothing/"),
-    (not_there, "release.yml", "--notes-file report.md", "--notes-file nothing.md"),
+    (not_there, "release.yml", "--notes-file notes.md", "--notes-file nothing.md"),
+    (not_there, "release.yml", "cat report.md", "cat nothing.md"),
     (not_there, "release.yml", "models/* sbom/*", "nothing/*"),
     (not_there, "release.yml", "--check SHA256SUMS", "--check nothing.txt"),
     (not_there, "release.yml", "./.github/workflows/", "./nothing/"),
@@ -169,6 +173,7 @@ FAULTS = [  # the check that finds it, where, what, and with what instead
     (not_careful, "ci.yml", "    permissions:\n      contents: read\n", ""),
     (not_careful, "ci.yml", "persist-credentials: false", "persist-credentials: true"),
     (not_careful, "ci.yml", "concurrency:", "env:"),
+    (not_careful, "release.yml", "    environment: release\n", ""),
     (not_careful, "accuracy-gate.yml", "  pull_request:", "  pull_request_target:"),
     (not_careful, "accuracy-gate.yml", "report.md; echo", "${{ github.head_ref }}; echo"),
 ]
