@@ -1,17 +1,20 @@
-"""Real digits for all tests, and one thread for each: they run beside each other."""
+"""Real digits and a finished pipeline for all tests; one thread each: they run side by side."""
 
 import gzip
 import os
+import shutil
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch or copies the environment
+
 
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 from pipeline.mnist import idx
 from tests.digits import Images
-from tests.workspace import PROJECT
+from tests.workspace import PROJECT, Workspace
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,27 @@ def ten(mnist: tuple[Images, Images]) -> Images:
     """A real image of each digit, in order."""
     images, labels = mnist
     return np.stack([images[labels == digit][0] for digit in range(10)])
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace that `dvc repro` took from data to release, without MLflow: to be copied.
+
+    All processes of a test run have the same one, which the first that needs it makes. What DVC
+    said meanwhile is in .dvc/tmp/repro.log.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "finished.lock"):
+        path = shared / "finished" / "project"
+        if (path / ".dvc/tmp/repro.log").exists():
+            return Workspace.at(path)
+        shutil.rmtree(path.parent, ignore_errors=True)  # of one that failed
+        workspace = Workspace(path)
+        result = workspace.run(
+            "dvc", "repro", env=workspace.environment | {"MLFLOW_TRACKING_URI": "none"}
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        (path / ".dvc/tmp/repro.log").write_text(result.stdout)
+        return workspace

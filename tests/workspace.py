@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,7 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         """Copy code and DAG into `folder`, make the digits in its mirror/ and small params."""
-        self.path = folder
-        self.environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
-            "OMP_NUM_THREADS": "1",  # two trainings on two cores would wait for each other
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CEILING_DIRECTORIES": str(folder.parent),
-        }
+        self._open(folder)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / "pipeline", folder / "pipeline", ignore=ignored)
         shutil.copytree(PROJECT / "notebooks", folder / "notebooks")
@@ -100,6 +93,31 @@ class Workspace:
             ["git", *_AUTHOR, "commit", "--quiet", "--message", "a small copy"],
         ):
             self.run(*command).check_returncode()
+
+    @classmethod
+    def at(cls, folder: Path) -> "Workspace":
+        """One that another process made in `folder`."""
+        workspace = cls.__new__(cls)
+        workspace._open(folder)
+        return workspace
+
+    def _open(self, folder: Path) -> None:
+        self.path = folder
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+            "OMP_NUM_THREADS": "1",  # two trainings on two cores would wait for each other
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+        }
+
+    def copy(self, folder: Path) -> "Workspace":
+        """The same in another folder, as it is now."""
+        twin = copy(self)
+        twin.path = Path(shutil.copytree(self.path, folder))
+        twin.environment = self.environment | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
+        return twin
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder; output is captured unless `options` say otherwise."""
