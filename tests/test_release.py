@@ -24,31 +24,12 @@ from tests.workspace import Workspace
 
 FILES = ["MODEL_CARD.md", "SHA256SUMS", "mnist-cnn.onnx", "provenance.json"]
 MODEL, GATE = "artifacts/model.onnx", "reports/gate.json"
-AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-
-
-STAGES_IN_ONE_PROCESS = """
-import importlib
-from pipeline.params import load_params
-for stage in ("fetch", "prepare", "train", "export", "evaluate"):
-    importlib.import_module(f"pipeline.stages.{stage}").run(getattr(load_params(), stage))
-"""
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project that has run its DAG once and released the model of that run."""
-    workspace = Workspace(tmp_path_factory.mktemp("release") / "project")
-    workspace.set_params({"train": {"epochs": 1}, "gate": {"min_accuracy": 0.5}})
-    workspace.run("git", *AUTHOR, "commit", "--all", "--quiet", "--message", "one epoch")
-    without_mlflow = workspace.environment | {"MLFLOW_TRACKING_URI": "none"}
-    for result in (
-        workspace.run(sys.executable, "-c", STAGES_IN_ONE_PROCESS, env=without_mlflow),
-        workspace.pipeline("gate"),
-        workspace.pipeline("release"),
-    ):
-        assert result.returncode == 0, result.stderr
-    return workspace
+    return finished.copy(tmp_path_factory.mktemp("release") / "project")
 
 
 @pytest.fixture(autouse=True)
