@@ -128,7 +128,7 @@ def create_app(
 
     def read_digit(content: bytes, normalise: bool) -> Response:
         picture = decode_picture(content, limits.pixels)
-        image = in_form(picture[None], normalise=normalise)
+        image = in_form([picture], normalise=normalise, option="normalise=true")
         digit, confidence, probabilities, _ = (part[0] for part in answer(image))
         found = {
             "digit": digit,
