@@ -11,11 +11,12 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from starlette.types import Message
 from benchmarks.servers import free_port
 from pipeline.serving import Classifier
 from pipeline.serving.classifier import Predictions
+from pipeline.serving.serve import listen, make_server
 from pipeline.serving.service.app import create_app
 from pipeline.serving.service.guard import Limits
 from pipeline.serving.service.metrics import Drift
 from pipeline.serving.service.protocol import read_request
+from pipeline.serving.session import cores
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -417,7 +420,7 @@ def test_a_service_that_is_busy_says_so(ten: Images) -> None:
     asyncio.run(ask())
 
 
-def test_a_place_is_taken_until_the_answer_begins_and_given_back_once(ten: Images) -> None:
+def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(ten: Images) -> None:
     """By an answer, by a refusal and by a defect alike."""
     statuses: list[int] = []
 
@@ -437,19 +440,192 @@ def test_a_place_is_taken_until_the_answer_begins_and_given_back_once(ten: Image
             async def send(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     statuses.append(message["status"])
-                    if then is not None:  # while this answer is still being sent
-                        await post(then)
+                elif then is not None:  # while this answer is still being sent
+                    await post(then)
 
             await app(scope | {"query_string": b"", "root_path": ""}, receive, send)
 
-        await post(png(ten[3]), then=b"no picture")
+        await post(png(ten[3]), then=png(ten[3]))
+        await post(b"no picture")
         await asyncio.gather(post(png(ten[3])), post(png(ten[3])))
 
     asyncio.run(ask(Classifier(MODEL)))
-    assert statuses == [200, 400, 503, 200]
+    assert statuses == [200, 503, 400, 503, 200]
     statuses.clear()
     asyncio.run(ask(Broken(MODEL)))
-    assert statuses == [500, 400, 503, 500]
+    assert statuses == [500, 503, 400, 503, 500]
+
+
+@contextmanager
+def listening(limits: Limits, token: str | None = None) -> Iterator[int]:
+    """The service with limits of its own, in a thread of this process; its port."""
+    server = make_server(create_app(Classifier(MODEL, threads=1), limits, token), limits)
+    listeners = listen("127.0.0.1", 0)
+    listeners[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)  # the kernel takes no more
+    thread = threading.Thread(target=server.run, args=[listeners])
+    thread.start()
+    try:
+        yield listeners[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_client_that_does_not_read_holds_its_place_only_for_a_time(ten: Images) -> None:
+    images = np.zeros((8192, 28, 28), np.uint8)
+    binary = {"data": None, "parameters": {"binary_data_size": images.size}}
+    content = json.dumps({"inputs": [images_input(images) | binary]}).encode()
+    head = (
+        f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content) + images.size}\r\n"
+        f"Inference-Header-Content-Length: {len(content)}\r\n\r\n"
+    )
+    with listening(Limits(requests=1, seconds=2)) as port, socket.socket() as client:
+
+        def status() -> int:
+            return httpx.post(f"http://127.0.0.1:{port}/predict", content=png(ten[3])).status_code
+
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(head.encode() + content + images.tobytes())
+        begun = client.recv(400)
+        assert begun.startswith(b"HTTP/1.1 200")
+        assert status() == 503
+        wait_until(lambda: status() == 200)
+        rest = 0
+        with suppress(ConnectionError):
+            while part := client.recv(2**20):
+                rest += len(part)
+        whole = re.search(rb"content-length: (\d+)", begun)
+        assert whole is not None
+        assert rest < int(whole[1]) - 1000  # it was cut off
+
+
+def test_connections_that_ask_nothing_make_room_for_others() -> None:
+    with listening(Limits(connections=10)) as port, ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            for _ in range(30)
+        ]
+        idle[-1].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n")
+        for _ in range(3):
+            assert httpx.get(f"http://127.0.0.1:{port}/v2/health/live").json() == {"live": True}
+        with suppress(ConnectionError):
+            assert idle[0].recv(1) == b""  # the one that was idle longest
+        idle[-1].sendall(b"\r\n")
+        assert idle[-1].recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HT",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
+        b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
+    ],
+    ids=["nothing", "half a head", "half a second one", "the body of a refused request"],
+)
+def test_a_client_that_sends_byte_by_byte_is_not_waited_for(begun: bytes) -> None:
+    with (
+        listening(Limits(head_seconds=0.5)) as port,
+        socket.create_connection(("127.0.0.1", port), 0.05) as client,
+    ):
+        client.sendall(begun)
+
+        def closed() -> bool:
+            try:
+                if begun:
+                    client.sendall(b"A")
+                return not client.recv(4096)
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        wait_until(closed, 60)
+
+
+def test_the_bodies_of_all_requests_share_a_budget(ten: Images) -> None:
+    async def ask() -> None:
+        ready = asyncio.Event()
+        picture = png(ten[3])
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield picture
+            await ready.wait()
+
+        async with in_process(Limits(held_bytes=2 * len(picture) - 1)) as client:
+            under_way = asyncio.create_task(client.post("/predict", content=slow()))
+            await asyncio.sleep(0.2)
+            refused = await client.post("/predict", content=picture)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            ready.set()
+            assert (await under_way).json()["digit"] == 3
+            for _ in range(3):  # also after a refusal the bytes are given back
+                assert (await client.post("/predict", content=picture)).json()["digit"] == 3
+
+    asyncio.run(ask())
+
+
+class Waiting(Classifier):
+    """A model that answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL, threads=1)
+        self.may, self.asked = threading.Event(), 0
+
+    def predict(self, images: ArrayLike) -> Predictions:
+        self.asked += 1
+        self.may.wait()
+        return super().predict(images)
+
+
+async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[asyncio.Task[Any]]:
+    """Requests that hold every thread."""
+    tasks = [asyncio.create_task(client.post("/predict", content=body)) for _ in range(cores())]
+    while model.asked < cores():
+        await asyncio.sleep(0.01)
+    return tasks
+
+
+def test_a_request_waits_for_a_thread_only_for_a_time(ten: Images) -> None:
+    async def ask() -> None:
+        model, body = Waiting(), png(ten[3])
+        async with in_process(Limits(queue_seconds=0.1), model) as client:
+            under_way = await busy(client, model, body)
+            refused = await client.post("/predict", content=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            model.may.set()
+            assert {(await answer).status_code for answer in under_way} == {200}
+            assert (await client.post("/predict", content=body)).status_code == 200
+
+    asyncio.run(ask())
+
+
+def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
+    async def ask() -> None:
+        model, body = Waiting(), png(ten[3])
+        async with in_process(Limits(), model) as client:
+            under_way = await busy(client, model, body)
+            transport = client._transport
+            assert isinstance(transport, httpx.ASGITransport)
+            came = iter([{"type": "http.request", "body": body}])
+
+            async def receive() -> Message:
+                return next(came, {"type": "http.disconnect"})
+
+            async def send(message: Message) -> None:
+                pass
+
+            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+            scope |= {"query_string": b"", "root_path": ""}
+            left = asyncio.create_task(transport.app(scope, receive, send))  # type: ignore[arg-type]
+            await asyncio.sleep(0.2)
+            model.may.set()
+            await asyncio.gather(left, *under_way)
+        assert model.asked == cores()
+
+    asyncio.run(ask())
 
 
 def test_a_head_that_does_not_end_is_cut_off(service: Service) -> None:

@@ -22,8 +22,8 @@ from pipeline.serving.service.bodies import Bodies, Body
 from pipeline.serving.service.documentation import OPERATION, PICTURES, PROBLEMS, PROTOCOL
 from pipeline.serving.service.guard import Guard, Limits
 from pipeline.serving.service.metrics import Metrics
-from pipeline.serving.service.pictures import read_picture
 from pipeline.serving.service.problems import bad_parameter, defect, http_problem
+from pipeline.serving.service.uploads import read_picture
 from pipeline.serving.service.work import Workers
 from pipeline.serving.session import DECILES
 
@@ -69,7 +69,7 @@ def create_app(
         body: Body, content_type: str, normalise: bool, image: bool, preview: bool
     ) -> Response:
         picture = read_picture(body.unpacked(), content_type, limits.pixels)
-        images = in_form(picture[None], normalise=normalise)
+        images = in_form([picture], normalise=normalise, option="normalise=true")
         predictions = answer(images, count=not preview)
         digit, confidence, probabilities, _ = (part[0] for part in predictions)
         found = {"digit": digit, "confidence": confidence, "probabilities": probabilities}

@@ -2,15 +2,15 @@
 
 import re
 
-from pipeline.serving.images import Images, decode_picture
+from pipeline.serving.images import Picture, decode_picture
 
 HOW = "send the file itself as the body: curl --data-binary @FILE"
-FORM = "application/x-www-form-urlencoded"
+FORM = "application/x-www-form-urlencoded"  # which curl says of --data-binary, too
 BASE64 = rb"(iVBORw0KGgo|/9j/|Qk[0-9]|SUkq|TU0A)[\w+/=\s-]*"  # the beginnings of pictures
 JSON = rb'\s*([\[{"]|null\b)'
 
 
-def read_picture(content: bytes, content_type: str, most_pixels: int) -> Images:
+def read_picture(content: bytes, content_type: str, most_pixels: int) -> Picture:
     """The picture in a body as grey [H, W]. ValueError if there is none, or too many pixels."""
     try:
         return decode_picture(content, most_pixels)
@@ -19,8 +19,6 @@ def read_picture(content: bytes, content_type: str, most_pixels: int) -> Images:
         found = _what_it_is(content, kind)
         if found:
             raise ValueError(f"the body is {found}; {HOW}") from error
-        if kind == FORM:  # of curl, also for --data-binary
-            raise ValueError(f"{error}; {HOW} (-d leaves bytes out)") from error
         raise
 
 
@@ -38,4 +36,6 @@ def _what_it_is(content: bytes, kind: str) -> str | None:
         return "JSON"
     if kind == FORM and re.match(rb"[\w.%+-]+=", content):
         return "a form"
+    if kind == FORM and not re.search(rb"[\0\r\n]", content):
+        return "a file without its zero bytes and line breaks, which curl's -d leaves out"
     return None
