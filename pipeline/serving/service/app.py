@@ -111,7 +111,7 @@ def create_app(
         tags=[PROTOCOL],
         summary="Read images",
         response_model=protocol.InferResponse,
-        responses=PROBLEMS,
+        responses=documentation.INFER_ANSWERS,
         openapi_extra=documentation.INFER_BODY,
     )
     @app.post(f"{MODEL}/versions/{version}/infer", include_in_schema=False)

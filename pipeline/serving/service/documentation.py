@@ -48,6 +48,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     415: {"model": Problem, "description": "The Content-Encoding is not supported."},
     503: {"model": Problem, "description": "The service is busy; see Retry-After."},
 }
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+INFER_ANSWERS = PROBLEMS | {
+    200: {"description": "Outputs as JSON, or behind it.", "content": BYTES}
+}
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_BODY = {
     "requestBody": {
