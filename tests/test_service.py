@@ -785,11 +785,11 @@ def test_a_request_waits_for_a_thread_only_for_a_time(ten: Images) -> None:
 def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
     async def ask() -> None:
         model, body = Waiting(), png(ten[3])
-        async with in_process(Limits(), model) as client:
+        app = create_app(model)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             under_way = await busy(client, model, body)
-            transport = client._transport
-            assert isinstance(transport, httpx.ASGITransport)
-            came = iter([{"type": "http.request", "body": body}])
+            came: Iterator[Message] = iter([{"type": "http.request", "body": body}])
 
             async def receive() -> Message:
                 return next(came, {"type": "http.disconnect"})
@@ -799,7 +799,7 @@ def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
 
             scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
             scope |= {"query_string": b"", "root_path": ""}
-            left = asyncio.create_task(transport.app(scope, receive, send))  # type: ignore[arg-type]
+            left = asyncio.ensure_future(app(scope, receive, send))
             await asyncio.sleep(0.2)
             model.may.set()
             await asyncio.gather(left, *under_way)
@@ -892,7 +892,7 @@ def test_head_has_no_body_on_any_server() -> None:
 def test_a_length_that_is_no_number_is_no_defect(length: str) -> None:
     async def ask() -> None:
         async with in_process(Limits()) as client:
-            headers = {"Content-Length": length.encode()}
+            headers = [(b"Content-Length", length.encode())]
             answer = await client.post("/predict", content=b"x", headers=headers)
             assert answer.status_code in (400, 413)
 
@@ -950,12 +950,12 @@ def test_a_token_protects_every_route_that_is_not_open_on_purpose(ten: Images) -
                 assert answer.status_code in (401, 404, 405), sneaky
             for given in ("", "Bearer", "Bearer s3cret", "Bearer s3cret-e!", "Basic s3cret-e",
                           "s3cret-e", "Bearer s3cret-é"):  # fmt: skip
-                headers = {"Authorization": given.encode("latin-1")}
+                headers = [(b"Authorization", given.encode("latin-1"))]
                 answer = await client.post("/predict", content=png(ten[1]), headers=headers)
                 assert answer.status_code == 401
                 assert answer.headers["www-authenticate"] == "Bearer"
             for given in ("Bearer s3cret-e", "bearer s3cret-e", "BEARER   s3cret-e "):
-                headers = {"Authorization": given.encode()}
+                headers = [(b"Authorization", given.encode())]
                 answer = await client.post("/predict", content=png(ten[1]), headers=headers)
                 assert answer.json()["digit"] == 1
 

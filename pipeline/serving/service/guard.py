@@ -67,7 +67,7 @@ class Guard:
         costly = refusal is None and scope["method"] == "POST"
         self._under_way += costly
         head = scope["method"] == "HEAD"
-        routed = scope | {"method": "GET"} if head else scope
+        routed = {**scope, "method": "GET"} if head else scope
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -83,9 +83,9 @@ class Guard:
             elif message["type"] == "http.response.body":
                 rest = memoryview(b"" if head else message.get("body", b""))
                 while len(rest) > CHUNK:  # each waits until the client has read what was before it
-                    await send(message | {"body": bytes(rest[:CHUNK]), "more_body": True})
+                    await send({**message, "body": bytes(rest[:CHUNK]), "more_body": True})
                     rest = rest[CHUNK:]
-                message = message | {"body": bytes(rest)}
+                message = {**message, "body": bytes(rest)}
             await send(message)
 
         try:

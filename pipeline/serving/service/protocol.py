@@ -140,7 +140,7 @@ def read_request(body: bytes, header_length: int | None) -> Request:
     all_binary = bool(request.parameters and request.parameters.binary_data_output)
     outputs: dict[str, bool] = {}
     for output in request.outputs or ALL_OUTPUTS:
-        binary = output.parameters and output.parameters.binary_data
+        binary = output.parameters.binary_data if output.parameters else None
         outputs[output.name] = all_binary if binary is None else binary
     return Request(request.id, _images(request.inputs[0], body[end:]), outputs)
 
@@ -182,7 +182,7 @@ def metadata(version: str) -> dict[str, Any]:
 
 def _images(tensor: InferInput, after: bytes) -> Images:
     size = math.prod(tensor.shape)
-    binary = tensor.parameters and tensor.parameters.binary_data_size
+    binary = tensor.parameters.binary_data_size if tensor.parameters else None
     if binary is not None:
         if tensor.data is not None:
             raise ValueError("images have both data and binary_data_size")
