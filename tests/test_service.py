@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Mount
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from benchmarks.servers import free_port
 from pipeline.errors import UserError
@@ -637,9 +637,9 @@ def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(ten: Imag
 
 
 @contextmanager
-def listening(limits: Limits, token: str | None = None) -> Iterator[int]:
+def listening(limits: Limits, app: ASGIApp | None = None) -> Iterator[int]:
     """The service with limits of its own, in a thread of this process; its port."""
-    server = make_server(create_app(Classifier(MODEL, threads=1), limits, token), limits)
+    server = make_server(app or create_app(Classifier(MODEL, threads=1), limits), limits)
     listeners = listen("127.0.0.1", 0)
     listeners[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)  # the kernel takes no more
     thread = threading.Thread(target=server.run, args=[listeners])
@@ -789,10 +789,10 @@ def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             under_way = await busy(client, model, body)
-            came: Iterator[Message] = iter([{"type": "http.request", "body": body}])
+            came: list[Message] = [{"type": "http.request", "body": body}]
 
             async def receive() -> Message:
-                return next(came, {"type": "http.disconnect"})
+                return came.pop() if came else {"type": "http.disconnect"}
 
             async def send(message: Message) -> None:
                 pass
