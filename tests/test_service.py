@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Scope
 
 from benchmarks.servers import free_port
 from pipeline.errors import UserError
@@ -797,8 +797,8 @@ def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
             async def send(message: Message) -> None:
                 pass
 
-            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-            scope |= {"query_string": b"", "root_path": ""}
+            scope: Scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+            scope.update({"query_string": b"", "root_path": ""})
             left = asyncio.ensure_future(app(scope, receive, send))
             await asyncio.sleep(0.2)
             model.may.set()

@@ -5,7 +5,7 @@ const spot = document.getElementById("spot"); // the pen that the keys move
 const SIDE = canvas.width;
 const PEN = SIDE / 13;
 const CELLS = 28; // by side, when the canvas is compared with the strokes
-const SECONDS = 3; // that a browser may take to read its canvas
+const SECONDS = 10; // that a browser may take to read its canvas
 // kept in memory, since a graphics process can lose its canvases
 const copy = Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });
 const [pen, small] = [canvas, copy].map(
@@ -56,10 +56,13 @@ export async function file() {
 
 async function read(points) {
   const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  const image = new Image(); // no ImageBitmap, which a graphics process can lose
+  image.src = URL.createObjectURL(blob);
+  await image.decode().finally(() => URL.revokeObjectURL(image.src));
   small.imageSmoothingEnabled = false;
   small.fillStyle = "#fff";
   small.fillRect(0, 0, CELLS, CELLS);
-  small.drawImage(await createImageBitmap(blob), 0, 0, CELLS, CELLS);
+  small.drawImage(image, 0, 0, CELLS, CELLS);
   const { data } = small.getImageData(0, 0, CELLS, CELLS);
   const dark = (column, row) => data[4 * (CELLS * row + column)] < 128;
   const cell = (value) => Math.min(Math.floor((value * CELLS) / SIDE), CELLS - 1);
@@ -79,11 +82,14 @@ function line(from, to) {
   }
   pen.lineWidth = PEN;
   pen.lineCap = "round";
-  pen.lineJoin = "round";
+  pen.fillStyle = "#000";
   pen.beginPath();
   pen.moveTo(...from);
   pen.lineTo(...to);
   pen.stroke();
+  pen.beginPath();
+  pen.arc(...to, PEN / 2, 0, 2 * Math.PI); // a line of no length is not drawn
+  pen.fill();
   const steps = Math.max(1, Math.ceil((2 * Math.hypot(to[0] - from[0], to[1] - from[1])) / PEN));
   for (let n = 1; n <= steps; n += 1) {
     strokes.at(-1).push([0, 1].map((axis) => from[axis] + ((to[axis] - from[axis]) * n) / steps));
