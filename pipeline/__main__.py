@@ -328,17 +328,20 @@ def serve(
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Log lines of JSON on a terminal, too.")
+    ] = False,
 ) -> None:
     """Serve the released model by HTTP, with a page to draw on.
 
     The page is at /, documentation at /docs. Clients of the Open Inference
     Protocol find the model mnist-cnn; /predict takes a picture file; Prometheus
-    reads /metrics. With PIPELINE_SERVE_TOKEN set, predictions and metrics want it:
-    Authorization: Bearer TOKEN.
+    reads /metrics. With PIPELINE_SERVE_TOKEN set, or PIPELINE_SERVE_TOKEN_FILE, all but
+    page, documentation and health require it: Authorization: Bearer TOKEN.
     """
     from pipeline.serving import serve
 
-    serve.run(model, host, port)
+    serve.run(model, host, port, json_log=json_log or not sys.stderr.isatty())
 
 
 def main() -> Never:

@@ -1,18 +1,29 @@
 """Images as the model takes them: uint8 [N, 28, 28], light ink on dark ground."""
 
-import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
-from scipy import ndimage
 
-from pipeline.errors import first_line
+from pipeline.serving.mnist_form import SIDE, Images, to_mnist_form
+from pipeline.serving.pictures import Picture, as_grey, decode_picture, decode_pictures
 
-Images = NDArray[np.uint8]
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
-SIDE, INK = 28, 20  # pixels: of an image, and of the box that MNIST scales the ink to
+__all__ = [
+    "SIDE",
+    "Images",
+    "Picture",
+    "as_grey",
+    "as_images",
+    "as_pictures",
+    "as_pixels",
+    "decode_picture",
+    "decode_pictures",
+    "in_form",
+    "to_mnist_form",
+]
+
+LEAST_SIDE, MOST_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
 
 
 def as_images(images: ArrayLike) -> Images:
@@ -49,93 +60,64 @@ def as_pixels(array: NDArray[Any]) -> Images:
     )
 
 
-def decode_picture(content: bytes, most_pixels: int | None = None) -> Images:
-    """The content of a picture file as grey [H, W], else a ValueError, also for too many pixels."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            width, height = _unpacked_size(picture)
-            if most_pixels is not None and width * height > most_pixels:
-                raise ValueError(f"{width} x {height} pixels are more than {most_pixels:,}")
-            return as_grey(picture)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"it is no picture ({', '.join(FORMATS)})") from error
-    except Exception as error:  # the decoders raise what they like
-        raise ValueError(first_line(error)) from error
+def as_pictures(array: ArrayLike) -> Images:
+    """uint8 [N, H, W] of an array of pictures, or of one, [H, W], else a ValueError.
 
-
-def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height of what is unpacked at a time: in a TIFF, tiles may be the larger ones."""
-    tags = getattr(picture, "tag_v2", {})
-    tile = [
-        int(tags.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
-    ]
-    return max(picture.width, tile[0]), max(picture.height, tile[1])
-
-
-def as_grey(picture: Image.Image) -> Images:
-    """A picture of any mode as grey [H, W], turned as it is looked at, on white paper."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would cut off at 255
-        return _scaled(np.asarray(picture, np.float64))
-    if picture.has_transparency_data:
-        paper = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
-    return np.asarray(picture.convert("L"))
-
-
-def _scaled(values: NDArray[np.float64]) -> Images:
-    """Numbers as pixels: of floats from 0 to 1, of 8, or of 16 bits, by the largest."""
-    values = np.nan_to_num(values)
-    top = next((top for top in (1, 255, 65535) if values.max() <= top), values.max())
-    pixels: Images = np.rint(255 * np.clip(values / top, 0, 1)).astype(np.uint8)
-    return pixels
-
-
-def in_form(pictures: Images, *, normalise: bool) -> Images:
-    """Pictures [N, H, W] as the model takes them: brought into MNIST's form, or so already.
-
-    ValueError if they are of another size, or none.
+    [N, H, W, 1] and [N, 1, H, W] are accepted too. An array is refused whose pictures would have
+    a side of fewer than 8 pixels, or one more than 10 times the other: its axes mean other things.
     """
+    pictures = np.asarray(array)
+    shape = pictures.shape
+    if pictures.ndim == 4 and 1 in (shape[1], shape[3]):
+        pictures = pictures.reshape(shape[0], *(shape[2:] if shape[1] == 1 else shape[1:3]))
+    elif pictures.ndim == 2 and shape[1] != SIDE**2:
+        pictures = pictures[None]
     if pictures.size == 0:
+        raise ValueError("there is no image")
+    short, long = (f(pictures.shape[1:], default=0) for f in (min, max))
+    if (
+        pictures.ndim != 3
+        or short < LEAST_SIDE
+        or long > MOST_RATIO * short
+        or _channels_last(shape)
+    ):
+        raise ValueError(
+            f"pictures have the shape [N, H, W] or [H, W], not {list(shape)}{_hint(pictures)}"
+        )
+    return as_pixels(pictures)
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images of MNIST's size are stacked along the last axis."""
+    return len(shape) == 3 and shape[:2] == (SIDE, SIDE) != shape[1:]
+
+
+def _hint(array: NDArray[Any]) -> str:
+    if _channels_last(array.shape) and array.shape[2] > 4:
+        return "; np.moveaxis(images, -1, 0) may be what is meant"
+    if array.size and array.size % SIDE**2 == 0:
+        return "; images.reshape(-1, 28, 28) may be what is meant"
+    return ""
+
+
+def in_form(
+    pictures: Sequence[Picture] | Picture, *, normalise: bool, option: str = "--normalise"
+) -> Images:
+    """Pictures [H, W] as the model takes them, uint8 [N, 28, 28]: brought into MNIST's form, or so
+    already.
+
+    ValueError if there are none, if they are of another size, or if one has no ink; it calls
+    `normalise` as who reads the error does, `option`.
+    """
+    if len(pictures) == 0 or pictures[0].size == 0:
         raise ValueError("there is no image")
     if normalise:
         return np.stack([to_mnist_form(picture) for picture in pictures])
-    if pictures.shape[1:] != (SIDE, SIDE):
-        height, width = pictures.shape[1:]
-        raise ValueError(
-            f"{width} x {height} pixels are not {SIDE} x {SIDE}; `normalise` brings a picture "
-            "into that form"
-        )
-    return pictures
-
-
-def to_mnist_form(picture: Images) -> Images:
-    """A picture [H, W] as MNIST was made, [28, 28]: light ink on black, scaled to fit 20 x 20, its
-    centre of mass at (14, 14). A light background is inverted, a picture without ink is black.
-    """
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    ink = picture.astype(np.float32)
-    if np.median(border) > 127:
-        ink = 255 - ink
-    ink = np.clip(ink - np.percentile(ink, 10), 0, None)
-    result = np.zeros((SIDE, SIDE), np.uint8)
-    if ink.max() < 16:
-        return result
-    ink *= 255 / ink.max()
-    rows, columns = (np.flatnonzero((ink > 32).any(axis)) for axis in (1, 0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = INK / max(ink.shape)
-    size = [max(1, round(length * scale)) for length in ink.shape]
-    small = Image.fromarray(ink.astype(np.uint8)).resize(
-        (size[1], size[0]), Image.Resampling.LANCZOS
-    )
-    scaled = np.asarray(small)
-    if not scaled.any():  # specks, far from each other
-        return result
-    centre = ndimage.center_of_mass(scaled)
-    top, left = (
-        int(np.clip(round(SIDE / 2 - middle), 0, SIDE - length))
-        for middle, length in zip(centre, size, strict=True)
-    )
-    result[top : top + size[0], left : left + size[1]] = scaled
-    return result
+    for picture in pictures:
+        if picture.shape != (SIDE, SIDE):
+            height, width = picture.shape
+            raise ValueError(
+                f"{width} x {height} pixels are not {SIDE} x {SIDE}; {option} brings a picture "
+                "into that form"
+            )
+    return np.rint(np.asarray(pictures)).astype(np.uint8)

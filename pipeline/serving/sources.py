@@ -4,7 +4,7 @@ import gzip
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -12,7 +12,13 @@ import numpy as np
 
 from pipeline.errors import UserError, first_line
 from pipeline.mnist import idx
-from pipeline.serving.images import Images, as_pixels, decode_picture, in_form
+from pipeline.serving.images import (
+    Images,
+    Picture,
+    as_pictures,
+    decode_pictures,
+    in_form,
+)
 
 STDIN = Path("-")  # as people name it
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".idx", ".npy"}  # also with .gz
@@ -72,18 +78,15 @@ def decode_images(content: bytes, name: str, *, normalise: bool) -> Images:
         raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
 
 
-def _decode(content: bytes) -> Images:
-    """uint8 [N, H, W]; some exception if that is not possible."""
+def _decode(content: bytes) -> Sequence[Picture] | Picture:
+    """Pictures [N, H, W], or each of its own size; some exception if that is not possible."""
     if content.startswith(GZIP):
         content = gzip.decompress(content)
     if content.startswith(IDX):
-        return idx.decode(content, 3)
+        return as_pictures(idx.decode(content, 3))
     if content.startswith(NPY):
-        pixels = as_pixels(np.load(io.BytesIO(content), allow_pickle=False))
-        if pixels.ndim not in (2, 3):
-            raise ValueError(f"an array of images is [N, H, W] or [H, W], not {list(pixels.shape)}")
-        return pixels.reshape(-1, *pixels.shape[-2:])
-    return decode_picture(content)[None]
+        return as_pictures(np.load(io.BytesIO(content), allow_pickle=False))
+    return decode_pictures(content)
 
 
 def _named_so(name: str) -> bool:

@@ -1,145 +1,82 @@
 """The routes of the HTTP service."""
 
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
+from urllib.parse import quote
 
-import anyio
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
-from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.types import ASGIApp
 
-from pipeline.paths import BACKPROP, EVALUATION, METRICS
 from pipeline.serving.classifier import Classifier, Predictions
-from pipeline.serving.images import Images, decode_picture, in_form
-from pipeline.serving.service import protocol
-from pipeline.serving.service.guard import Guard, Limits, read_body
+from pipeline.serving.images import Images, in_form
+from pipeline.serving.service import documentation, figures, protocol
+from pipeline.serving.service.bodies import Bodies, Body
+from pipeline.serving.service.documentation import OPERATION, PICTURES, PROBLEMS, PROTOCOL
+from pipeline.serving.service.guard import Guard, Limits
 from pipeline.serving.service.metrics import Metrics
 from pipeline.serving.service.problems import bad_parameter, defect, http_problem
-from pipeline.serving.session import DECILES, cores
-
-T = TypeVar("T")
+from pipeline.serving.service.uploads import read_picture
+from pipeline.serving.service.work import Workers
+from pipeline.serving.session import DECILES
 
 PAGE = Path(__file__).parent / "page"
-FIGURES = {  # what the page shows of the reports
-    path.name: path
-    for path in (
-        METRICS,
-        EVALUATION / "curves.png",
-        EVALUATION / "confusion.png",
-        EVALUATION / "misclassified.png",
-        BACKPROP / "loss.svg",
-    )
-}
-SCHEMAS = "#/components/schemas/"
 MODEL = f"/v2/models/{protocol.NAME}"
-
-
-DESCRIPTION = """Reads handwritten digits. `/predict` takes a picture as people have it; the routes
-under `/v2` are those of the Open Inference Protocol, for its clients, with Triton's extension for
-binary tensors."""
-
-
-class Problem(BaseModel):
-    """What is wrong with a request."""
-
-    error: str
-
-
-class Answer(BaseModel):
-    """What a picture shows."""
-
-    digit: int
-    confidence: float
-    probabilities: list[float]
-    image: list[list[int]]  # 28 rows of 28 pixels: what the model was given
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The request is malformed."},
-    401: {"model": Problem, "description": "The token is missing or wrong."},
-    408: {"model": Problem, "description": "The body did not come in time."},
-    413: {"model": Problem, "description": "The body is too large."},
-    503: {"model": Problem, "description": "The service is busy; see Retry-After."},
-}
-PICTURE = {"schema": {"type": "string", "format": "binary"}}
-PICTURE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {f"image/{kind}": PICTURE for kind in ("png", "jpeg", "bmp", "tiff")},
-    }
-}
-INFER_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": f"{SCHEMAS}InferRequest"}}},
-    }
-}
+ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create_app(
     classifier: Classifier, limits: Limits | None = None, token: str | None = None
-) -> ASGIApp:
-    """The service. With a token, predictions and metrics want `Authorization: Bearer TOKEN`."""
+) -> Guard:
+    """The service. With a token, it requires `Authorization: Bearer TOKEN` for what is not open."""
     limits = limits or Limits()
     version = classifier.metadata.get("version", "1")
     noted = classifier.metadata.get(DECILES, "").split(",")
     metrics = Metrics([float(decile) for decile in noted if decile])
-    workers = anyio.CapacityLimiter(cores())
+    bodies, workers = Bodies(limits), Workers(limits.queue_seconds)
     app = FastAPI(
         title="MNIST digits",
         version=version,
-        description=DESCRIPTION,
+        description=documentation.DESCRIPTION,
+        openapi_tags=documentation.TAGS,
+        servers=[{"url": "./"}],
         docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
         exception_handlers={
             HTTPException: http_problem,
             RequestValidationError: bad_parameter,
             Exception: defect,
         },
     )
-    patch_fastapi(app, redirect_from_root_to_docs=False)
 
-    async def work(task: Callable[[], T]) -> T:
-        """Do a task beside the event loop; what it finds wrong is the client's mistake."""
-        try:
-            return await run_sync(task, limiter=workers)
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from error
-
-    def answer(images: Images) -> Predictions:
+    def answer(images: Images, *, count: bool = True) -> Predictions:
         if len(images) > limits.images:
             raise ValueError(f"a request has at most {limits.images:,} images, not {len(images):,}")
         predictions = classifier.predict(images)
-        metrics.predicted(images, predictions)
+        if count:
+            metrics.predicted(images, predictions)
         return predictions
 
-    def read_digit(content: bytes, normalise: bool) -> Response:
-        picture = decode_picture(content, limits.pixels)
-        image = in_form(picture[None], normalise=normalise)
-        digit, confidence, probabilities, _ = (part[0] for part in answer(image))
-        found = {
-            "digit": digit,
-            "confidence": confidence,
-            "probabilities": probabilities,
-            "image": image[0],
-        }
-        return _json(found)
+    def read_digit(
+        body: Body, content_type: str, normalise: bool, image: bool, preview: bool
+    ) -> Response:
+        picture = read_picture(body.unpacked(), content_type, limits.pixels)
+        images = in_form([picture], normalise=normalise, option="normalise=true")
+        predictions = answer(images, count=not preview)
+        digit, confidence, probabilities, _ = (part[0] for part in predictions)
+        found = {"digit": digit, "confidence": confidence, "probabilities": probabilities}
+        return _json(found | ({"image": images[0]} if image else {}))
 
-    def infer(body: bytes, header_length: int | None) -> Response:
-        request = protocol.read_request(body, header_length)
+    def infer(body: Body, header_length: int | None) -> Response:
+        request = protocol.read_request(body.unpacked(), header_length)
         predictions = answer(request.images)
         outputs = {"logits": predictions.logits, "probabilities": predictions.probabilities}
         content, length = protocol.write_response(request, version, outputs)
@@ -148,68 +85,85 @@ def create_app(
         headers = {protocol.HEADER_LENGTH: str(length)}
         return Response(content, headers=headers, media_type="application/octet-stream")
 
-    @app.post("/predict", response_model=Answer, responses=PROBLEMS, openapi_extra=PICTURE_BODY)
+    @app.post(
+        "/predict",
+        tags=[PICTURES],
+        summary="Read a picture",
+        response_model=documentation.Answer,
+        responses=PROBLEMS,
+        openapi_extra=documentation.PICTURE_BODY,
+    )
     async def predict(
         request: Request,
         normalise: Annotated[bool, Query(description="bring it into MNIST's form")] = True,
+        image: Annotated[bool, Query(description="answer with what the model was given")] = True,
+        preview: Annotated[bool, Query(description="leave it out of the metrics")] = False,
     ) -> Response:
-        """The digit in a picture file (PNG, JPEG, BMP or TIFF), which is the body."""
-        body = await read_body(request, limits)
-        return await work(partial(read_digit, body, normalise))
+        """The digit in a picture file (PNG, JPEG, BMP or TIFF), which is the body:
+        `curl --data-binary @FILE`."""
+        kind = request.headers.get("content-type", "")
+        async with bodies.read(request) as body:
+            task = partial(read_digit, body, kind, normalise, image, preview)
+            return await workers.do(request, task)
 
     @app.post(
         f"{MODEL}/infer",
+        tags=[PROTOCOL],
+        summary="Read images",
         response_model=protocol.InferResponse,
-        responses=PROBLEMS,
-        openapi_extra=INFER_BODY,
+        responses=documentation.INFER_ANSWERS,
+        openapi_extra=documentation.INFER_BODY,
     )
     @app.post(f"{MODEL}/versions/{version}/infer", include_in_schema=False)
     async def infer_images(request: Request) -> Response:
-        """Logits and probabilities of images, by the Open Inference Protocol."""
-        body = await read_body(request, limits)
+        """Logits and probabilities of images, as JSON or as bytes behind it."""
         length = request.headers.get(protocol.HEADER_LENGTH)
         if length is not None and not re.fullmatch("[0-9]{1,18}", length):
-            raise HTTPException(400, f"{protocol.HEADER_LENGTH} is no number")
-        return await work(partial(infer, body, None if length is None else int(length)))
+            raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
+        async with bodies.read(request) as body:
+            task = partial(infer, body, None if length is None else int(length))
+            return await workers.do(request, task)
 
-    @app.get("/v2")
+    @app.get("/v2", tags=[PROTOCOL], summary="Describe the service")
     async def server() -> dict[str, Any]:
-        """The service."""
+        """Its name, its version and the extensions that it supports."""
         return {"name": "mnist-pipeline", "version": version, "extensions": ["binary_tensor_data"]}
 
-    @app.get("/v2/health/live")
+    @app.get("/v2/health/live", tags=[PROTOCOL], summary="Is the service alive?")
     async def live() -> dict[str, bool]:
-        """The service runs."""
+        """It runs."""
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    @app.get("/v2/health/ready", tags=[PROTOCOL], summary="Is the service ready?")
     async def ready() -> dict[str, bool]:
-        """The model is loaded before the service listens, so whoever hears it, may use it."""
+        """The model is loaded before the service listens, so it is ready as soon as it answers."""
         return {"ready": True}
 
-    @app.get(f"{MODEL}/ready")
+    @app.get(f"{MODEL}/ready", tags=[PROTOCOL], summary="Is the model ready?")
     @app.get(f"{MODEL}/versions/{version}/ready", include_in_schema=False)
     async def model_ready() -> dict[str, Any]:
         """The same of the model."""
         return {"name": protocol.NAME, "ready": True}
 
-    @app.get(MODEL)
+    @app.get(MODEL, tags=[PROTOCOL], summary="Describe the model")
     @app.get(f"{MODEL}/versions/{version}", include_in_schema=False)
     async def model() -> dict[str, Any]:
-        """The model: its inputs and outputs, and the file that it is."""
+        """Its inputs and outputs, and the SHA-256 of its file."""
         return protocol.metadata(version) | {"parameters": {"sha256": classifier.sha256}}
 
-    @app.get("/metrics", response_class=Response)
+    @app.get(
+        "/metrics", tags=[OPERATION], summary="Metrics for Prometheus", response_class=Response
+    )
     async def numbers() -> Response:
-        """Requests, predictions and drift, for Prometheus."""
+        """Requests, predictions and drift."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/figures/{name}", include_in_schema=False)
     async def figure(name: str) -> Response:
-        """A report that the page shows."""
-        path = FIGURES.get(name)
-        if path is None or not path.is_file():
-            raise HTTPException(404, f"there is no figure {name!r} here")
+        """A report about the model, which the page shows."""
+        path = figures.find(name, classifier.sha256)
+        if path is None:
+            raise HTTPException(404, f"there is no figure {name!r} of this model here")
         return FileResponse(path)
 
     @app.get("/", include_in_schema=False)
@@ -217,21 +171,18 @@ def create_app(
         """The page."""
         return FileResponse(PAGE / "index.html")
 
+    @app.api_route("/{path:path}/", methods=ANY_METHOD, include_in_schema=False)
+    async def without_slash(path: str, request: Request) -> Response:
+        """The same address without the slash at its end, relative: a proxy may add a prefix."""
+        if not path or path.endswith("/"):
+            raise HTTPException(404)
+        query = f"?{request.url.query}" if request.url.query else ""
+        address = f"../{quote(path.rpartition('/')[-1])}{query}"
+        return Response(status_code=307, headers={"Location": address})
+
     app.mount("/page", StaticFiles(directory=PAGE))
-    _document(app, token=token is not None)
+    documentation.document(app, token=token is not None)
     return Guard(app, limits, metrics, token)
-
-
-def _document(app: FastAPI, *, token: bool) -> None:
-    """Add what the framework does not see: the schema of a body, and that a token is wanted."""
-    schema = app.openapi()  # which the framework makes once and keeps
-    request = protocol.InferRequest.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
-    parts = request.pop("$defs", {})
-    components = schema["components"]
-    components["schemas"].update(parts | {"InferRequest": request})
-    if token:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        schema["security"] = [{"token": []}]
 
 
 def _json(content: object) -> Response:

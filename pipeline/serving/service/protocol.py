@@ -28,12 +28,24 @@ Nested = Annotated[list[Image], Field(fail_fast=True)]
 
 
 class Part(BaseModel):
-    """A part of a request; what the protocol does not name is left aside."""
+    """A part of a request; what the service does not know is left aside, null is absence."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class InputParameters(Part):
+# what would give the answer another meaning, so that it cannot be left aside
+NotSupported = Annotated[None, Field(description="not supported")]
+
+
+class TensorParameters(Part):
+    """Of an input or output tensor: memory that client and service would share."""
+
+    shared_memory_region: NotSupported = None
+    shared_memory_offset: NotSupported = None
+    shared_memory_byte_size: NotSupported = None
+
+
+class InputParameters(TensorParameters):
     """Of an input tensor."""
 
     binary_data_size: Size | None = Field(default=None, description="its bytes, behind the JSON")
@@ -45,13 +57,14 @@ class InferInput(Part):
     name: Literal["images"]
     shape: tuple[Size, Literal[28], Literal[28]]
     datatype: Literal["UINT8"]
-    parameters: InputParameters = InputParameters()
+    parameters: InputParameters | None = None
     data: Flat | Nested | None = Field(default=None, description="flat, or nested as the shape")
 
 
-class OutputParameters(Part):
+class OutputParameters(TensorParameters):
     """Of an output tensor."""
 
+    classification: NotSupported = None
     binary_data: bool | None = Field(default=None, description="as bytes, behind the JSON")
 
 
@@ -59,7 +72,7 @@ class RequestedOutput(Part):
     """An output tensor that is wanted."""
 
     name: Literal["logits", "probabilities"]
-    parameters: OutputParameters = OutputParameters()
+    parameters: OutputParameters | None = None
 
 
 ALL_OUTPUTS = [RequestedOutput(name="logits"), RequestedOutput(name="probabilities")]
@@ -68,8 +81,8 @@ ALL_OUTPUTS = [RequestedOutput(name="logits"), RequestedOutput(name="probabiliti
 class RequestParameters(Part):
     """Of a request."""
 
-    binary_data_output: bool = Field(
-        default=False, description="all outputs as bytes, behind the JSON"
+    binary_data_output: bool | None = Field(
+        default=None, description="all outputs as bytes, behind the JSON"
     )
 
 
@@ -77,9 +90,9 @@ class InferRequest(Part):
     """Images, and which outputs are wanted; both if none is named."""
 
     id: str | None = None
-    parameters: RequestParameters = RequestParameters()
+    parameters: RequestParameters | None = None
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1, fail_fast=True)]
-    outputs: Annotated[list[RequestedOutput], Field(max_length=2, fail_fast=True)] = []
+    outputs: Annotated[list[RequestedOutput], Field(max_length=2, fail_fast=True)] | None = None
 
 
 class InferOutput(BaseModel):
@@ -124,10 +137,11 @@ def read_request(body: bytes, header_length: int | None) -> Request:
         request = InferRequest.model_validate_json(body[:end])
     except ValidationError as error:
         raise ValueError(_explain(error)) from error
+    all_binary = bool(request.parameters and request.parameters.binary_data_output)
     outputs: dict[str, bool] = {}
     for output in request.outputs or ALL_OUTPUTS:
-        binary = output.parameters.binary_data
-        outputs[output.name] = request.parameters.binary_data_output if binary is None else binary
+        binary = output.parameters.binary_data if output.parameters else None
+        outputs[output.name] = all_binary if binary is None else binary
     return Request(request.id, _images(request.inputs[0], body[end:]), outputs)
 
 
@@ -168,7 +182,7 @@ def metadata(version: str) -> dict[str, Any]:
 
 def _images(tensor: InferInput, after: bytes) -> Images:
     size = math.prod(tensor.shape)
-    binary = tensor.parameters.binary_data_size
+    binary = tensor.parameters.binary_data_size if tensor.parameters else None
     if binary is not None:
         if tensor.data is not None:
             raise ValueError("images have both data and binary_data_size")
@@ -190,5 +204,9 @@ def _images(tensor: InferInput, after: bytes) -> Images:
 
 def _explain(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_input=False, include_context=False)[:3]
-    texts = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    texts = (
+        f"{'.'.join(map(str, fault['loc']))}: "
+        + ("it is not supported" if fault["type"] == "none_required" else fault["msg"])
+        for fault in faults
+    )
     return "; ".join(text.removeprefix(": ") for text in texts)

@@ -1,16 +1,19 @@
-// The page: a digit drawn or dropped goes to /predict; what comes back is shown.
+// The page: a digit drawn, chosen, dropped or pasted goes to /predict; what comes back is shown.
+
+import * as paper from "./paper.js";
 
 const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
-// both kept in memory, since a graphics process can lose its canvases
-const [pen, seen] = [canvas, byId("seen")].map(
-  (surface) => surface.getContext("2d", { willReadFrequently: true }),
-);
+// kept in memory, since a graphics process can lose its canvases
+const seen = byId("seen").getContext("2d", { willReadFrequently: true });
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+const UNREADABLE = "This browser does not let the page read its canvas; choose a file.";
+const SECONDS = 60; // that an answer may take
 
 // answers
 
-let wanted = null; // what is to be read next: the canvas, or a file
+let wanted = null; // what is to be read next: a file, or the paper if there is none
 let shown = null; // what was read last
 let reading = false;
 
@@ -29,16 +32,25 @@ async function read(source) {
 }
 
 async function ask(source) {
+  const { file, preview } = source;
   const token = sessionStorage.getItem("token");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const body = file ?? await paper.file();
+  if (source !== shown) return; // it was cleared in the meantime
+  if (!body) {
+    say(UNREADABLE);
+    return;
+  }
   try {
-    const body = source === canvas ? await drawing() : source;
-    const response = await fetch("predict", { method: "POST", body, headers });
+    // while the pen moves, the service does not count what it reads
+    const response = await fetch(preview ? "predict?preview=true" : "predict", {
+      method: "POST", body, headers, signal: AbortSignal.timeout(1000 * SECONDS),
+    });
     const content = await response.json();
-    if (source !== shown) return; // it was cleared in the meantime
+    if (source !== shown) return;
     byId("token-form").hidden = response.status !== 401;
     if (response.ok) show(content);
-    else say(content.error);
+    else say(file ? `${file.name}: ${sentence(content.error)}` : sentence(content.error));
   } catch {
     if (source === shown) say("The service does not answer.");
   }
@@ -75,91 +87,57 @@ for (let digit = 0; digit < 10; digit += 1) {
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", byId("token").value);
-  read(shown);
+  if (shown) read({ ...shown });
 });
 
 // drawing
 
-let last = null; // where the pen is down
-
-function clear() {
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  canvas.classList.remove("picture");
+function forget() {
   wanted = null;
   shown = null;
   say("Draw a digit.");
 }
 
-function line(from, to) {
-  if (canvas.classList.contains("picture")) clear();
-  pen.lineWidth = canvas.width / 13;
-  pen.lineCap = "round";
-  pen.lineJoin = "round";
-  pen.beginPath();
-  pen.moveTo(...from);
-  pen.lineTo(...to);
-  pen.stroke();
-  read(canvas);
+function clear() {
+  paper.wipe();
+  forget();
 }
 
-function drawing() {
-  return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+function undo() {
+  if (!canvas.classList.contains("picture") && paper.undo()) read({ preview: true });
+  else clear();
 }
 
-function place(event) {
-  const box = canvas.getBoundingClientRect();
-  const scale = canvas.width / box.width;
-  return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-}
-
-canvas.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0) return;
-  canvas.setPointerCapture(event.pointerId);
-  last = place(event);
-  line(last, last);
-});
-
-canvas.addEventListener("pointermove", (event) => {
-  if (!last) return;
-  const next = place(event);
-  line(last, next);
-  last = next;
-});
-
-for (const name of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(name, () => { last = null; });
-}
-
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-let spot = [canvas.width / 2, canvas.height / 4]; // of the pen that the keys move
-
-canvas.addEventListener("keydown", (event) => {
-  const step = STEPS[event.key];
-  if (!step) return;
-  event.preventDefault();
-  const inside = (value) => Math.min(Math.max(value, 0), canvas.width);
-  const next = spot.map((value, n) => inside(value + (step[n] * canvas.width) / 20));
-  if (!event.shiftKey) line(spot, next);
-  spot = next;
-});
-
+paper.onDraw((moving) => read({ preview: moving }));
 byId("clear").addEventListener("click", clear);
+byId("undo").addEventListener("click", undo);
+
+document.addEventListener("keydown", (event) => {
+  if (byId("draw").hidden || event.target.matches("input")) return;
+  if (event.key === "Escape") clear();
+  if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    undo();
+  }
+});
 
 // pictures
 
+let taken = null; // the file that is on the paper
+
 async function take(file) {
   clear();
+  taken = file;
   canvas.classList.add("picture");
   say(`Reading ${file.name} …`);
+  const image = createImageBitmap(file);
+  read({ file });
   try {
-    const image = await createImageBitmap(file);
-    const scale = Math.min(canvas.width / image.width, canvas.height / image.height);
-    const [width, height] = [image.width * scale, image.height * scale];
-    pen.drawImage(image, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    const bitmap = await image;
+    if (taken === file && canvas.classList.contains("picture")) paper.put(bitmap);
   } catch {
     // a TIFF, which browsers do not draw, or no picture, which the service tells
   }
-  read(file);
 }
 
 byId("file").addEventListener("change", (event) => {
@@ -168,16 +146,23 @@ byId("file").addEventListener("change", (event) => {
   event.target.value = "";
 });
 
-const paper = document.querySelector(".paper");
+document.addEventListener("paste", (event) => {
+  const [file] = event.clipboardData.files;
+  if (!file) return;
+  choose(tabs[0]);
+  take(file);
+});
+
+const sheet = document.querySelector(".paper");
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault(); // a file beside the paper is not opened instead of the page
-    paper.classList.toggle("over", name.startsWith("drage") || name === "dragover");
+    sheet.classList.toggle("over", name.startsWith("drage") || name === "dragover");
     if (name === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
   });
 }
 
-// views
+// views, each with an address of its own: #draw and #model
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
@@ -187,30 +172,54 @@ function choose(chosen) {
     tab.tabIndex = tab === chosen ? 0 : -1;
     byId(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
   }
-  chosen.focus();
+  const address = `#${chosen.getAttribute("aria-controls")}`;
+  if ((location.hash || "#draw") !== address) history.replaceState(null, "", address);
+  if (address === "#model") showFigures();
+}
+
+function follow() {
+  choose(tabs[location.hash === "#model" ? 1 : 0]);
 }
 
 for (const [n, tab] of tabs.entries()) {
   tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", (event) => {
-    if (["ArrowLeft", "ArrowRight"].includes(event.key)) choose(tabs[1 - n]);
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    choose(tabs[1 - n]);
+    tabs[1 - n].focus();
   });
 }
+window.addEventListener("hashchange", follow);
 
-for (const image of document.querySelectorAll("#model img")) {
-  image.addEventListener("error", () => { image.closest("figure").hidden = true; });
+// figures, which the service has only if they are of the model that it serves
+
+async function showFigures() {
+  let found = null;
+  try {
+    const response = await fetch("figures/metrics.json");
+    if (response.ok) found = await response.json();
+  } catch {
+    // none, then
+  }
+  byId("no-figures").hidden = found !== null;
+  byId("measured").hidden = found === null;
+  for (const image of document.querySelectorAll("#model img[data-of-the-model]")) {
+    image.closest("figure").hidden = found === null;
+    if (found) image.src = `figures/${image.dataset.ofTheModel}`;
+  }
+  if (found) showMetrics(found);
 }
 
-async function showMetrics() {
-  const response = await fetch("figures/metrics.json");
-  if (!response.ok) return;
-  const found = await response.json();
+function showMetrics(found) {
+  const images = found.images.toLocaleString("en");
+  byId("measured").caption.textContent = `This model, measured on the ${images} test images`;
   const rows = {
     "test accuracy": `${(100 * found.accuracy).toFixed(2)} % (95 % interval ${(100 * found.accuracy_low).toFixed(2)} % to ${(100 * found.accuracy_high).toFixed(2)} %)`,
-    misclassified: `${found.mistakes} of ${found.images.toLocaleString("en")}`,
+    misclassified: `${found.mistakes} of ${images}`,
     "test loss (cross-entropy)": found.loss.toFixed(4),
     "expected calibration error": found.expected_calibration_error.toFixed(4),
   };
+  byId("metrics").replaceChildren();
   for (const [name, value] of Object.entries(rows)) {
     const row = byId("metrics").insertRow();
     row.append(document.createElement("th"));
@@ -220,5 +229,9 @@ async function showMetrics() {
   }
 }
 
+for (const image of document.querySelectorAll("#model img")) {
+  image.addEventListener("error", () => { image.closest("figure").hidden = true; });
+}
+
 clear();
-showMetrics();
+follow();

@@ -1,0 +1,210 @@
+"""Picture files as grey pictures: each page of them, or an error that says what the file is."""
+
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from pipeline.errors import first_line
+from pipeline.serving.signatures import what_it_is
+
+Picture = NDArray[np.uint8] | NDArray[np.float32]  # grey [H, W], from 0 to 255
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
+MOST_PAGES = 1000
+MOST_SCANS = 100  # of a JPEG, each of which costs as much as the picture; cameras use 1, the web 10
+PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
+PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
+THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
+WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
+
+# Pillow warns of what is wrong beside the pixels, which are all that counts here.
+warnings.filterwarnings("ignore", module="PIL")
+
+
+def decode_pictures(content: bytes, most_pixels: int | None = None) -> list[Picture]:
+    """Every page of a picture file as grey [H, W], rotated as it is displayed, from 0 to 255.
+
+    Pictures of up to 8 bits are uint8; those of more are float32, which keeps a low contrast.
+    Thumbnails and the frames of an animation after the first are no pages. ValueError if the
+    content is no picture, is broken, or has more than `most_pixels` on all its pages.
+    """
+    return _decode(content, most_pixels, MOST_PAGES)
+
+
+def decode_picture(content: bytes, most_pixels: int | None = None) -> Picture:
+    """The same of a file with exactly one page, else a ValueError."""
+    return _decode(content, most_pixels, 1)[0]
+
+
+def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Picture]:
+    try:
+        if content.startswith(JPEG):
+            return [_decode_jpeg(content, most_pixels)]
+        if content.startswith(PNG):
+            content = _pixel_chunks(content)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            pages = _pages(picture)
+            if len(pages) > most_pages:
+                raise ValueError(f"it holds {len(pages)} pages, not one")
+            sizes = []
+            for page in pages:
+                picture.seek(page)
+                sizes.append(_unpacked_size(picture))
+            _check_size(sizes, most_pixels)
+            found = []
+            for page in pages:
+                picture.seek(page)
+                found.append(as_grey(picture))
+            return found
+    except UnidentifiedImageError as error:
+        raise ValueError(what_it_is(content, FORMATS)) from error
+    except Exception as error:  # the decoders raise what they like
+        raise ValueError(first_line(error)) from error
+
+
+def _pages(picture: Image.Image) -> list[int]:
+    """The frames of a TIFF that are pages; of other files the first alone is one."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return [0]
+    frames = []
+    for frame in range(MOST_PAGES + 1):
+        try:
+            picture.seek(frame)
+        except EOFError:
+            break
+        if not int(picture.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & THUMBNAIL_OR_MASK:
+            frames.append(frame)
+    else:
+        raise ValueError(f"it holds more than {MOST_PAGES:,} pages")
+    return frames or [0]
+
+
+def _check_size(sizes: list[tuple[int, int]], most_pixels: int | None) -> None:
+    if most_pixels is None or sum(width * height for width, height in sizes) <= most_pixels:
+        return
+    if len(sizes) == 1:
+        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels are more than {most_pixels:,}")
+    raise ValueError(f"its {len(sizes)} pages have more than {most_pixels:,} pixels")
+
+
+def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of what is unpacked at a time: in a TIFF, tiles may be the larger ones."""
+    tags = getattr(picture, "tag_v2", {})
+    tile = [
+        int(tags.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
+    ]
+    return max(picture.width, tile[0]), max(picture.height, tile[1])
+
+
+def _decode_jpeg(content: bytes, most_pixels: int | None) -> Picture:
+    """The first picture of a JPEG. One that lacks its end mark alone is whole nevertheless."""
+    scans, ended = 0, False
+    for marker in _markers(content):
+        scans += marker == 0xDA
+        ended = marker == 0xD9
+        if scans > MOST_SCANS:
+            raise ValueError(f"it is a JPEG of more than {MOST_SCANS} scans")
+
+    def decode(content: bytes) -> Picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            _check_size([picture.size], most_pixels)
+            return as_grey(picture)
+
+    if ended or not scans:
+        return decode(content)
+    # Where pixels are missing, libjpeg takes what follows for them, and else passes over it.
+    cut = content.rstrip(b"\xff")
+    found, other = decode(cut + END_OF_JPEG), decode(cut + b"\x5a\xc3" * 64 + END_OF_JPEG)
+    if not np.array_equal(found, other):
+        raise ValueError("the picture is cut off")
+    return found
+
+
+def _markers(jpeg: bytes) -> Iterator[int]:
+    """The markers of a JPEG up to its end mark; what is in their segments is passed over."""
+    place = 2
+    while found := re.compile(rb"\xff[^\x00\xff\xd0-\xd8]").search(jpeg, place):
+        marker = jpeg[found.start() + 1]
+        yield marker
+        if marker == END_OF_JPEG[1]:
+            return
+        place = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+
+
+def _pixel_chunks(png: bytes) -> bytes:
+    """A PNG without what does not make its pixels: comments, animation, colour profiles.
+
+    Its EXIF data is kept if it is not damaged.
+    """
+    parts, place = [PNG], len(PNG)
+    while place < len(png):
+        kind, end = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4])
+        intact = zlib.crc32(png[place + 4 : end - 4]) == int.from_bytes(png[end - 4 : end])
+        if kind in PIXEL_CHUNKS or (kind == b"eXIf" and intact) or kind[:1].isupper():
+            parts.append(png[place:end])
+        place = end
+    return b"".join(parts)
+
+
+def as_grey(picture: Image.Image) -> Picture:
+    """A picture of any mode as grey [H, W], rotated as it is displayed, on paper.
+
+    Paper is white, and black under ink that is light all over. More than 8 bits become float32.
+    """
+    tags = getattr(picture, "tag_v2", {})
+    if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would cut off at 255
+        bits = int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
+        white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+        values = np.asarray(_upright(picture), np.float32)
+        return _scaled(values, bits, white_is_zero=white_is_zero)
+    picture = _upright(picture)
+    if picture.has_transparency_data:
+        picture = _on_paper(picture.convert("RGBA"))
+    return np.asarray(picture.convert("L"))
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation wants it displayed; any other tag may be damaged."""
+    picture.load()
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # whatever the parser of the tags raises, the pixels are read
+        return picture
+    turn = ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
+    return picture if turn is None else picture.transpose(turn)
+
+
+ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _on_paper(picture: Image.Image) -> Image.Image:
+    """An RGBA picture on white paper; on black paper if all that is visible is light."""
+    grey, alpha = np.asarray(picture.convert("RGB").convert("L")), np.asarray(picture)[..., 3]
+    visible = grey[alpha > 127]
+    light = visible.size > 0 and np.percentile(visible, 1) > 127
+    paper = Image.new("RGBA", picture.size, "black" if light else "white")
+    return Image.alpha_composite(paper, picture)
+
+
+def _scaled(values: NDArray[np.float32], bits: int, *, white_is_zero: bool) -> NDArray[np.float32]:
+    """Numbers as pixels from 0 to 255: of floats from 0 to 1, or of 8 to 32 bits."""
+    values = np.nan_to_num(values)
+    highest = float(values.max())
+    tops = [1, *(2**n - 1 for n in (8, 10, 12, 14, 16) if n >= bits or bits >= 16)]
+    top = next((top for top in tops if highest <= top), highest)
+    scaled = 255 * np.clip(values / top, 0, 1)
+    pixels: NDArray[np.float32] = (255 - scaled if white_is_zero else scaled).astype(np.float32)
+    return pixels

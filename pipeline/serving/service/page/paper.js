@@ -1,0 +1,170 @@
+// The paper: strokes by mouse, pen, finger or keys, on a canvas that a picture can also be put on.
+
+const canvas = document.getElementById("canvas");
+const spot = document.getElementById("spot"); // the pen that the keys move
+const SIDE = canvas.width;
+const PEN = SIDE / 13;
+const CELLS = 28; // by side, when the canvas is compared with the strokes
+const SECONDS = 10; // that a browser may take to read its canvas
+// kept in memory, since a graphics process can lose its canvases
+const copy = Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });
+const [pen, small] = [canvas, copy].map(
+  (surface) => surface.getContext("2d", { willReadFrequently: true }),
+);
+
+let strokes = []; // of points; between two that follow each other there is no gap
+let drawn = () => {}; // is called after each change by hand; true: the pen is still moving
+
+export function onDraw(call) { drawn = call; }
+
+export function wipe() {
+  strokes = [];
+  pen.clearRect(0, 0, SIDE, SIDE);
+  canvas.classList.remove("picture");
+}
+
+export function undo() {
+  const left = strokes.slice(0, -1);
+  wipe();
+  for (const points of left) {
+    strokes.push([]);
+    points.forEach((point, n) => line(points[Math.max(n - 1, 0)], point));
+  }
+  return strokes.length > 0;
+}
+
+export function put(image) {
+  const scale = Math.min(SIDE / image.width, SIDE / image.height);
+  const [width, height] = [image.width * scale, image.height * scale];
+  const place = [(SIDE - width) / 2, (SIDE - height) / 2, width, height];
+  pen.fillStyle = "#fff"; // below what is transparent
+  pen.fillRect(...place);
+  pen.drawImage(image, ...place);
+}
+
+// What is drawn as a PNG file; null if the browser does not let a page read its canvas, whether it
+// gives nothing, something else, or never an answer.
+export async function file() {
+  const points = strokes.flat();
+  const late = new Promise((resolve) => { setTimeout(resolve, 1000 * SECONDS, null); });
+  try {
+    return await Promise.race([late, read(points)]);
+  } catch {
+    return null;
+  }
+}
+
+async function read(points) {
+  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  const image = new Image(); // no ImageBitmap, which a graphics process can lose
+  image.src = URL.createObjectURL(blob);
+  await image.decode().finally(() => URL.revokeObjectURL(image.src));
+  small.imageSmoothingEnabled = false;
+  small.fillStyle = "#fff";
+  small.fillRect(0, 0, CELLS, CELLS);
+  small.drawImage(image, 0, 0, CELLS, CELLS);
+  const { data } = small.getImageData(0, 0, CELLS, CELLS);
+  const dark = (column, row) => data[4 * (CELLS * row + column)] < 128;
+  const cell = (value) => Math.min(Math.floor((value * CELLS) / SIDE), CELLS - 1);
+  const middle = (n) => ((n + 0.5) * SIDE) / CELLS;
+  const near = ([x, y], n) =>
+    Math.hypot(x - middle(n % CELLS), y - middle(Math.floor(n / CELLS))) < 2 * PEN;
+  const inked = points.every(([x, y]) => dark(cell(x), cell(y)));
+  const stained = Array.from({ length: CELLS * CELLS }, (_, n) => n)
+    .some((n) => dark(n % CELLS, Math.floor(n / CELLS)) && !points.some((point) => near(point, n)));
+  return inked && !stained ? blob : null;
+}
+
+function line(from, to) {
+  if (canvas.classList.contains("picture")) {
+    wipe();
+    strokes.push([]);
+  }
+  pen.lineWidth = PEN;
+  pen.lineCap = "round";
+  pen.fillStyle = "#000";
+  pen.beginPath();
+  pen.moveTo(...from);
+  pen.lineTo(...to);
+  pen.stroke();
+  pen.beginPath();
+  pen.arc(...to, PEN / 2, 0, 2 * Math.PI); // a line of no length is not drawn
+  pen.fill();
+  const steps = Math.max(1, Math.ceil((2 * Math.hypot(to[0] - from[0], to[1] - from[1])) / PEN));
+  for (let n = 1; n <= steps; n += 1) {
+    strokes.at(-1).push([0, 1].map((axis) => from[axis] + ((to[axis] - from[axis]) * n) / steps));
+  }
+}
+
+// by mouse, pen or finger: the pointer that began a stroke, and no other one, goes on with it
+
+let pointer = null;
+let last = null;
+
+function place(event) {
+  const box = canvas.getBoundingClientRect();
+  const inside = (value) => Math.min(Math.max(value * SIDE, 0), SIDE);
+  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map(inside);
+}
+
+function go(event) {
+  const next = place(event);
+  line(last ?? next, next);
+  last = next;
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || pointer !== null) return;
+  canvas.setPointerCapture(event.pointerId);
+  pointer = event.pointerId;
+  strokes.push([]);
+  go(event);
+  drawn(true);
+});
+
+canvas.addEventListener("pointermove", (event) => {
+  if (event.pointerId !== pointer) return;
+  go(event);
+  drawn(true);
+});
+
+for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+  canvas.addEventListener(name, (event) => {
+    if (event.pointerId !== pointer) return;
+    pointer = null;
+    last = null;
+    drawn(false);
+  });
+}
+
+// by keys
+
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+let [x, y] = [SIDE / 2, SIDE / 4];
+let moving = false;
+
+function point() {
+  spot.style.left = `${(100 * x) / SIDE}%`;
+  spot.style.top = `${(100 * y) / SIDE}%`;
+}
+
+canvas.addEventListener("keydown", (event) => {
+  const step = STEPS[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const from = [x, y];
+  [x, y] = from.map((value, n) => Math.min(Math.max(value + (step[n] * SIDE) / 20, 0), SIDE));
+  point();
+  if (event.shiftKey) return;
+  strokes.push([]);
+  line(from, [x, y]);
+  moving = true;
+  drawn(true);
+});
+
+canvas.addEventListener("keyup", () => {
+  if (moving) drawn(false);
+  moving = false;
+});
+
+point();
