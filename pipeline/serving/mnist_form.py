@@ -41,13 +41,14 @@ def _ink(grey: Grey) -> Grey:
         small, light = 255 - small, 255 - light
     paper, grain = _paper(small, light)
     strength = paper - small
-    mask = _digit(strength, max(6 * grain, LEAST_CONTRAST))
-    box = _box(mask)
-    if _is_sheet(mask[box]):
+    mask = _digit(strength, grain)
+    clear = mask & (strength > FAINT * strength[mask].max())
+    box = _box(clear)
+    if _is_sheet(clear[box]):
         return _ink(_closer(grey, box, factor, -1 / 16))
     if factor > 1 and max(mask[box].shape) < SHARP:
         return _ink(_closer(grey, box, factor, 1))
-    cut = np.where(mask[box], strength[box] / np.maximum(paper[box], 1), 0)
+    cut = np.where(mask, strength / np.maximum(paper, 1), 0)[box]
     return cut * (255 / cut.max())
 
 
@@ -63,8 +64,12 @@ def _light(grey: Grey) -> tuple[Grey, bool]:
     columns = np.stack([np.broadcast_to(term, small.shape).ravel() for term in terms], 1)
     values = small.ravel()
     rest = values - np.median(values)
+    last = np.zeros(0)
     for _ in range(8):
         inner = np.abs(rest) <= 2.5 * np.median(np.abs(rest)) + 1
+        if np.array_equal(inner, last):
+            break
+        last = inner
         factors = np.linalg.lstsq(columns[inner], values[inner])[0]
         rest = values - columns @ factors
     y, x = (np.arange(length) / max(grey.shape) - 0.5 for length in grey.shape)
@@ -83,13 +88,14 @@ def _paper(grey: Grey, light: Grey) -> tuple[Grey, float]:
     return paper - level, 1.4826 * float(np.median(np.abs(depth - level)))
 
 
-def _digit(strength: Grey, threshold: float) -> Mask:
+def _digit(strength: Grey, grain: float) -> Mask:
     """Where the ink of the digit is: neither the table's edge, nor lines, nor specks."""
+    threshold = max(6 * grain, LEAST_CONTRAST)
     darkest = np.percentile(strength[_parts(strength > threshold)], 95)
     threshold = max(threshold, 0.3 * darkest)
-    parts = _parts(strength > threshold)
+    parts = _one_mark(_parts(strength > threshold))
     near = ndimage.binary_dilation(parts, NEIGHBOURS, max(2, max(parts.shape) // 100))
-    mask: Mask = near & (strength > max(FAINT * strength[parts].max(), threshold / 3))
+    mask: Mask = near & (strength > grain)
     return mask
 
 
@@ -100,7 +106,9 @@ def _parts(mask: Mask) -> Mask:
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = 0
     boxes = [(slice(0), slice(0)), *ndimage.find_objects(labels)]
-    areas[[_spans(box, mask.shape) for box in boxes]] = 0
+    along = [n > 0 and _spans(box, mask.shape) for n, box in enumerate(boxes)]
+    if not (sum(areas > 0) == 1 and _fills(mask)):
+        areas[along] = 0
     areas[areas <= max(2, 0.02 * areas.max())] = 0
     for n in np.flatnonzero(areas):
         part = labels[boxes[n]]
@@ -120,13 +128,13 @@ def _lines(mask: Mask) -> Mask:
         return np.zeros_like(mask)
     long = _opened(mask, max(3, width // 8), 1)
     thick = _opened(mask, max(4, height // 40), 0)
-    labels, _ = ndimage.label(long & ~thick, NEIGHBOURS)
+    labels, _ = ndimage.label(long, NEIGHBOURS)
     across = [
         n
         for n, (_, columns) in enumerate(ndimage.find_objects(labels), 1)
         if columns.stop - columns.start >= 0.9 * width
     ]
-    lines: Mask = np.isin(labels, across) & (labels > 0)
+    lines: Mask = np.isin(labels, across) & ~thick
     return lines
 
 
@@ -146,10 +154,41 @@ def _spans(box: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
     )
 
 
+def _fills(mask: Mask) -> bool:
+    """Whether a digit was cut out without a margin: it meets all borders, and is no frame."""
+    sides = [mask[0].mean(), mask[-1].mean(), mask[:, 0].mean(), mask[:, -1].mean()]
+    return min(sides) > 0 and sum(side > 0.8 for side in sides) <= 1
+
+
+def _one_mark(parts: Mask) -> Mask:
+    """The parts that lie close together; ValueError if they are not those of one digit.
+
+    A digit may be of several strokes, but neither far from each other nor as tall side by side.
+    """
+    reach = max(parts[_box(parts)].shape) // 4
+    labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
+    areas = np.bincount(labels[parts], minlength=count + 1)
+    parts = parts & (areas >= 0.1 * areas.max())[labels]
+    columns, runs = ndimage.label(parts.any(0))
+    height = np.ptp(np.flatnonzero(parts.any(1))) + 1
+    tall = sum(
+        np.ptp(np.flatnonzero(parts[:, columns == n].any(1))) + 1 >= 0.75 * height
+        for n in range(1, runs + 1)
+    )
+    marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
+    if marks > 1:
+        raise ValueError(f"no single digit found: {marks} separate marks")
+    return parts
+
+
 def _is_sheet(mask: Mask) -> bool:
     """Whether this is no digit but a sheet of paper with one on it."""
     filled = ndimage.binary_fill_holes(mask)
-    return bool(filled.mean() > 0.85 and (filled & ~mask).sum() > 0.002 * mask.size)
+    return bool(
+        min(mask.shape) > SHARP
+        and filled.mean() > 0.88
+        and (filled & ~mask).sum() > 0.002 * mask.size
+    )
 
 
 def _box(mask: Mask) -> tuple[slice, slice]:
