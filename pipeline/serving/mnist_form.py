@@ -72,6 +72,9 @@ def _light(grey: Grey) -> tuple[Grey, bool]:
         last = inner
         factors = np.linalg.lstsq(columns[inner], values[inner])[0]
         rest = values - columns @ factors
+    if inner.mean() < 0.6:  # as much ink as paper, which is then in the corners
+        level = np.median(small[[0, 0, -1, -1], [0, -1, 0, -1]])
+        return np.full_like(grey, level), bool(((values - level) ** 3).sum() > 0)
     y, x = (np.arange(length) / max(grey.shape) - 0.5 for length in grey.shape)
     y = y[:, None]
     one, down, down2, right, right2, both = factors
@@ -84,8 +87,9 @@ def _paper(grey: Grey, light: Grey) -> tuple[Grey, float]:
     width = max(3, min(grey.shape) // 2) | 1
     paper = light + ndimage.grey_closing(grey - light, (width, width))
     depth = paper - grey
-    level = np.median(depth)
-    return paper - level, 1.4826 * float(np.median(np.abs(depth - level)))
+    low, middle = np.percentile(depth, [5, 30])  # of a normal distribution; ink is above them
+    grain = float(middle - low) / 1.12
+    return paper - (middle + 0.52 * grain), grain
 
 
 def _digit(strength: Grey, grain: float) -> Mask:
@@ -155,9 +159,13 @@ def _spans(box: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
 
 
 def _fills(mask: Mask) -> bool:
-    """Whether a digit was cut out without a margin: it meets all borders, and is no frame."""
-    sides = [mask[0].mean(), mask[-1].mean(), mask[:, 0].mean(), mask[:, -1].mean()]
-    return min(sides) > 0 and sum(side > 0.8 for side in sides) <= 1
+    """Whether a digit was cut out without a margin: it is as large as that, and no frame."""
+    large = all(
+        part.stop - part.start >= 0.85 * side
+        for part, side in zip(_box(mask), mask.shape, strict=True)
+    )
+    sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    return large and sum(side.mean() > 0.8 for side in sides) <= 1
 
 
 def _one_mark(parts: Mask) -> Mask:
