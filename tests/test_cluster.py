@@ -1,11 +1,14 @@
 """score --ray: the machines of a Ray cluster share the shards, and some may be lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -185,19 +188,35 @@ def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> N
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.fixture(scope="module")
+def other_server() -> Iterator[int]:
+    """The port of a server of another kind, as Ray's dashboard is one."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
         ("127.0.0.1:{port}", "refused"),
+        ("[::1]:{port}", "refused|Cannot assign"),
         ("nonsense", "Invalid address"),
+        ("", "empty"),
+        ("ray://head:10001", "head:6379, without ray://"),
+        ("http://head:8265/", "head:6379, without http://"),
+        ("127.0.0.1:{other}", "no Ray head"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_told_at_once(
-    tmp_path: Path, address: str, said: str
+    tmp_path: Path, other_server: int, address: str, said: str
 ) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
-    address = address.format(port=free_port())
-    with pytest.raises(UserError, match=f"{address} cannot be used: .*{said}"):
+    address = address.format(port=free_port(), other=other_server)
+    with pytest.raises(UserError, match=f"{re.escape(address)} cannot be used: .*({said})"):
         score.run(
             [tmp_path / "in.npy"], tmp_path / "out", str(MODEL), normalise=False, cluster=address
         )
