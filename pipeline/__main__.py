@@ -34,7 +34,9 @@ ModelOption = Annotated[
 NormaliseOption = Annotated[
     bool,
     typer.Option(
-        "--normalise", help="Bring pictures into MNIST's form: invert dark on light, centre."
+        "--normalise",
+        "--normalize",
+        help="Bring pictures into MNIST's form: invert dark on light, centre.",
     ),
 ]
 STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
@@ -269,33 +271,44 @@ def predict(
     model: ModelOption = str(RELEASED_MODEL),
     normalise: NormaliseOption = False,
     output: Annotated[
-        Format, typer.Option("--output", "-o", help="A table, a JSON object a line, or CSV.")
-    ] = Format.TABLE,
+        str,
+        typer.Option(
+            "--output", "-o", help="The file to write, instead of standard output.", metavar="FILE"
+        ),
+    ] = "-",
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="A table, a JSON object a line, or CSV; without it, what the suffix of the output "
+            "says, .csv or .jsonl, else a table.",
+        ),
+    ] = None,
 ) -> None:
     """Read the digits in image files with the released model.
 
     A picture is expected as MNIST has them: 28 x 28 pixels, light ink on dark
-    ground. Others need --normalise. A file that cannot be read is named on
+    ground. Others need --normalise. An image that cannot be read is named on
     standard error, the others are answered, and the exit status is 2.
     """
     from pipeline.serving import predict
 
-    if not predict.run(files, model, normalise=normalise, output=output):
+    if not predict.run(files, model, normalise=normalise, output=output, form=form):
         raise typer.Exit(UserError.status)
 
 
 @app.command(rich_help_panel=OTHERS)
 def score(
-    source: Annotated[
-        Path,
+    files: Annotated[
+        list[str],
         typer.Argument(
-            help="An IDX or .npy file, also as .gz; a Parquet file with a column image; or a "
-            "folder of picture files.",
-            metavar="INPUT",
+            help="Pictures, IDX and .npy files, also as .gz; Parquet files with a column image; "
+            "folders of them; patterns such as 'scans/**/*.png'.",
+            metavar="FILE...",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
+        str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
     model: ModelOption = str(RELEASED_MODEL),
     normalise: NormaliseOption = False,
@@ -317,7 +330,7 @@ def score(
     """
     from pipeline.serving import score
 
-    if not score.run(source, output, model, normalise=normalise, cluster=ray):
+    if not score.run(files, output, model, normalise=normalise, cluster=ray):
         raise typer.Exit(UserError.status)
 
 

@@ -1,11 +1,14 @@
 """score --ray: the machines of a Ray cluster share the shards, and some may be lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,9 @@ from ray.cluster_utils import Cluster
 from benchmarks.servers import free_port
 from pipeline.errors import UserError
 from pipeline.serving import Classifier, score
+from pipeline.serving.batch import Batch
 from pipeline.serving.session import OnnxModel
-from pipeline.serving.shards import SHARD, Batch, open_shards
+from pipeline.serving.shards import SHARD, open_shards
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -105,7 +109,7 @@ def test_what_this_machine_has_scored_is_not_scored_again_by_a_cluster(
     with monkeypatch.context() as stopped:
         stopped.setattr(score, "score_shard", stop)
         with pytest.raises(KeyboardInterrupt):
-            score.run(source, output, str(MODEL), normalise=False)
+            score.run([source], output, str(MODEL), normalise=False)
     (part,) = scored
     written = part.stat().st_mtime_ns
     with start(cluster.address, source, output) as scoring:
@@ -166,7 +170,7 @@ def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
 
     source = tmp_path / "in.npy"
     np.save(source, np.zeros((5, 28, 28), np.uint8))
-    shards = open_shards(source, tmp_path, normalise=False)
+    shards = open_shards([source], [str(source)], tmp_path, normalise=False)
     row = {"shard": 0, "path": str(source / "000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source], row)
     assert f"a machine of the cluster, failed: [Errno 17] File exists: '{source}/" in found["error"]
@@ -177,28 +181,44 @@ def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> N
 
     source = tmp_path / "in.npy"
     np.save(source, np.zeros((5, 28, 28), np.uint8))
-    shards = open_shards(source, tmp_path, normalise=False)
+    shards = open_shards([source], [str(source)], tmp_path, normalise=False)
     row = {"shard": 0, "path": str(tmp_path / "elsewhere/000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source, tmp_path / "elsewhere"], row)
     assert f"does not have {tmp_path}/elsewhere: it must be on storage" in found["error"]
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.fixture(scope="module")
+def other_server() -> Iterator[int]:
+    """The port of a server of another kind, as Ray's dashboard is one."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
         ("127.0.0.1:{port}", "refused"),
+        ("[::1]:{port}", "refused|Cannot assign"),
         ("nonsense", "Invalid address"),
+        ("", "empty"),
+        ("ray://head:10001", "head:6379, without ray://"),
+        ("http://head:8265/", "head:6379, without http://"),
+        ("127.0.0.1:{other}", "no Ray head"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_told_at_once(
-    tmp_path: Path, address: str, said: str
+    tmp_path: Path, other_server: int, address: str, said: str
 ) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
-    address = address.format(port=free_port())
-    with pytest.raises(UserError, match=f"{address} cannot be used: .*{said}"):
+    address = address.format(port=free_port(), other=other_server)
+    with pytest.raises(UserError, match=f"{re.escape(address)} cannot be used: .*({said})"):
         score.run(
-            tmp_path / "in.npy", tmp_path / "out", str(MODEL), normalise=False, cluster=address
+            [tmp_path / "in.npy"], tmp_path / "out", str(MODEL), normalise=False, cluster=address
         )
     assert [str(path) for path in tmp_path.rglob("*")] == [str(tmp_path / "in.npy")]
 
@@ -208,7 +228,7 @@ def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['ray'] = None; from pathlib import Path\n"
         "from pipeline.serving import score\n"
-        "score.run(Path('in.npy'), Path('out'), sys.argv[1], normalise=False, cluster='auto')"
+        "score.run(['in.npy'], Path('out'), sys.argv[1], normalise=False, cluster='auto')"
     )
     result = subprocess.run(
         [sys.executable, "-c", program, str(MODEL)],

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.mnist import idx
 from pipeline.serving.images import to_mnist_form
 from pipeline.serving.session import OnnxModel
-from pipeline.serving.sources import find_files, read_images
+from pipeline.serving.sources import read_images
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model
 
@@ -113,41 +112,6 @@ def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor:
     assert (read_images(path) == images).all()
     np.save(path, (images[0] / divisor).astype(kind))
     assert (read_images(path) == images[:1]).all()
-
-
-@pytest.mark.parametrize(
-    ("asked", "found"),
-    [
-        (["."], ["a.png", "b.JPG", "deep/c.tif", "deep/d.npy", "deep/t10k-images-idx3-ubyte.gz"]),
-        (["deep"], ["deep/c.tif", "deep/d.npy", "deep/t10k-images-idx3-ubyte.gz"]),
-        (["*.png"], ["a.png"]),
-        (["**/*.tif", "a.png"], ["deep/c.tif", "a.png"]),
-        (["*"], ["a.png", "b.JPG", "notes.txt"]),
-        (["odd[1].png"], ["odd[1].png"]),
-        (["-", "missing.png"], ["-", "missing.png"]),
-    ],
-    ids=" ".join,
-)
-def test_files_are_found_by_name_folder_and_pattern(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str], found: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("deep").mkdir()
-    names = ["a.png", "b.JPG", "notes.txt", "deep/c.tif", "deep/d.npy", "deep/labels.csv"]
-    names += ["deep/t10k-images-idx3-ubyte.gz", "deep/t10k-labels-idx1-ubyte.gz"]
-    for name in [*names, *(name for name in asked if name.startswith("odd"))]:
-        Path(name).touch()
-    assert [path.as_posix() for path in find_files(asked)] == found
-
-
-@pytest.mark.parametrize("name", ["empty", "*.png", "no/such/*"])
-def test_a_folder_or_a_pattern_without_images_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    with pytest.raises(UserError, match=re.escape(name)):
-        list(find_files([name]))
 
 
 def test_specks_on_a_large_page_are_no_ink() -> None:

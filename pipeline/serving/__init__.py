@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How answers are printed."""
+    """How `predict` writes its answers."""
 
     TABLE = "table"
     JSONL = "jsonl"

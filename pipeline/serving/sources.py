@@ -1,95 +1,149 @@
-"""Where images come from: pictures, IDX and .npy files, folders of them, standard input."""
+"""Images out of files: pictures, IDX and .npy files, also packed, and standard input."""
 
-import gzip
 import io
-import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from glob import glob
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import psutil
 
 from pipeline.errors import UserError, first_line
 from pipeline.mnist import idx
-from pipeline.serving.images import (
-    Images,
-    Picture,
-    as_pictures,
-    decode_pictures,
-    in_form,
-)
+from pipeline.serving.batch import Batch, Pictures, batch_of
+from pipeline.serving.images import Images, Picture, as_pictures, decode_pictures
 
 STDIN = Path("-")  # as people name it
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".idx", ".npy"}  # also with .gz
-GZIP, NPY, IDX = b"\x1f\x8b", b"\x93NUMPY", b"\0\0\x08"  # how such files begin
-
-
-def find_files(names: Iterable[str]) -> Iterator[Path]:
-    """The files that are meant: by name, by pattern (`scans/**/*.png`), or all those of images
-    under a folder. UserError if there are none.
-    """
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            found = [path / file for file in files_under(path)]
-        elif not path.exists() and any(sign in name for sign in "*?["):
-            paths = map(Path, glob(name, recursive=True))  # noqa: PTH207 (Path's takes no absolute)
-            found = sorted(path for path in paths if path.is_file())
-            if not found:
-                raise UserError(f"no file is named like {name}")
-        else:
-            found = [path]
-        yield from found
-
-
-def files_under(folder: Path) -> list[str]:
-    """The files of images in a folder tree, sorted, relative to it. UserError if there are none."""
-    found = [
-        str(Path(parent, name).relative_to(folder))
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if _named_so(name)
-    ]
-    if not found:
-        raise UserError(f"{folder} has no files of images, {', '.join(sorted(SUFFIXES))}")
-    return sorted(found)
+GZIP, NPY, PARQUET = b"\x1f\x8b", b"\x93NUMPY", b"PAR1"  # how such files begin
+IDX_TYPES = b"\x08\x09\x0b\x0c\x0d\x0e"  # in the third byte, after two zeros
+CHUNK = 1 << 20  # bytes
+TOO_LARGE = "too large for the memory that is free"
 
 
 def read_images(path: Path, *, normalise: bool = False) -> Images:
-    """The image or images in a file, uint8 [N, 28, 28]. UserError if it cannot be used as such.
+    """The image or images in a file, uint8 [N, 28, 28]. UserError if one cannot be used as such.
 
     What it is, is told by its content. `normalise` brings each into MNIST's form.
     """
+    batch = read_batch(path, normalise=normalise)
+    for error in filter(None, batch.errors):
+        raise UserError(error)
+    return batch.images
+
+
+def read_batch(path: Path, *, normalise: bool, pipes: bool = True) -> Batch:
+    """The image or images in a file, each under its name. UserError if none can be used.
+
+    Of an array or a picture with several pages, the names are PATH[0], PATH[1], ... Without
+    `pipes`, which may stay empty for ever, they are refused.
+    """
+    name = str(path)
+    content = _from_stdin() if path == STDIN else read_file(path, pipes=pipes)
+    pictures = decode(content, name)
+    ids = [f"{name}[{n}]" for n in range(len(pictures))] if len(pictures) > 1 else [name]
+    batch = batch_of(ids, pictures, normalise=normalise)
+    reasons = {(error or "").removeprefix(i) for i, error in zip(ids, batch.errors, strict=True)}
+    if len(reasons) == 1 and (reason := reasons.pop()):  # the same for all
+        raise UserError(f"{name}{reason}")
+    return batch
+
+
+def read_file(path: Path, *, pipes: bool = False) -> bytes:
+    """The content of a file, or of a pipe if that is allowed. UserError if it cannot be read."""
     try:
-        content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+        about = path.stat()
+        kinds = {stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if pipes else [])}
+        if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder says why not by itself
+            raise UserError(f"{path} is no file")
+        if about.st_size > _room():
+            raise UserError(f"{path} is {TOO_LARGE}")
+        with path.open("rb") as file:
+            return _all_of(file, str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    return decode_images(content, str(path), normalise=normalise)
 
 
-def decode_images(content: bytes, name: str, *, normalise: bool) -> Images:
-    """The same for the content of a file, which an error calls `name`."""
+def decode(content: bytes, name: str) -> Pictures:
+    """The pictures in the content of a file, which an error calls `name`.
+
+    An array [N, H, W] of IDX or NumPy, else the pages [H, W] of a picture; UserError if neither.
+    """
+    if not content:
+        raise UserError(f"{name} is empty")
     try:
-        return in_form(_decode(content), normalise=normalise)
-    except Exception as error:  # those of NumPy and gzip have no other common base
+        return _decode(content)
+    except MemoryError as error:
+        raise UserError(f"{name} is {TOO_LARGE}") from error
+    except Exception as error:  # those of NumPy and zlib have no other common base
         raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
 
 
-def _decode(content: bytes) -> Sequence[Picture] | Picture:
-    """Pictures [N, H, W], or each of its own size; some exception if that is not possible."""
+def one_picture(content: bytes, name: str) -> Picture:
+    """The same of a file with exactly one picture, else a UserError."""
+    pictures = decode(content, name)
+    if len(pictures) != 1:
+        kind = "images" if isinstance(pictures, np.ndarray) else "pages"
+        raise UserError(f"{name} holds {len(pictures)} {kind}, not one")
+    return pictures[0]
+
+
+def is_idx(content: bytes) -> bool:
+    """Whether a file that begins so is one of IDX."""
+    return content[:2] == b"\0\0" and content[2:3] in IDX_TYPES and len(content) > 2
+
+
+def unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """What is in a .gz file, piece by piece; as gunzip does, without what comes behind its members.
+
+    EOFError if it ends too early, zlib.error if it is damaged.
+    """
+    member, ended = zlib.decompressobj(wbits=31), False
+    while piece := file.read(CHUNK):
+        while piece:
+            if ended and not GZIP.startswith(piece[:2]):
+                return
+            if ended:
+                member, ended = zlib.decompressobj(wbits=31), False
+            yield member.decompress(piece)
+            piece, ended = member.unused_data, member.eof
+    if not ended:
+        raise EOFError("it ends too early")
+
+
+def _decode(content: bytes) -> Pictures:
     if content.startswith(GZIP):
-        content = gzip.decompress(content)
-    if content.startswith(IDX):
+        content = b"".join(unpacked(io.BytesIO(content)))
+    if is_idx(content):
         return as_pictures(idx.decode(content, 3))
     if content.startswith(NPY):
         return as_pictures(np.load(io.BytesIO(content), allow_pickle=False))
+    if content.startswith(PARQUET):
+        raise ValueError("it is a Parquet file, which `score` reads")
     return decode_pictures(content)
 
 
-def _named_so(name: str) -> bool:
-    """Whether a file is one of images by its name; those of MNIST have none of the suffixes."""
-    path = Path(name.lower().removesuffix(".gz"))
-    return path.suffix in SUFFIXES or "idx3" in path.name
+def _from_stdin() -> bytes:
+    if sys.stdin is None:
+        raise UserError("standard input is closed")
+    return _all_of(sys.stdin.buffer, "standard input")
+
+
+def _all_of(file: BinaryIO, name: str) -> bytes:
+    content, most = bytearray(), _room()
+    try:
+        while piece := file.read(CHUNK):
+            content += piece
+            if len(content) > most:
+                raise MemoryError
+        return bytes(content)
+    except MemoryError as error:
+        raise UserError(f"{name} is {TOO_LARGE}") from error
+
+
+def _room() -> int:
+    return psutil.virtual_memory().available // 2  # bytes: content and pixels have to fit

@@ -105,7 +105,7 @@ def test_an_image_keeps_nothing_of_its_build(target: str) -> None:
 @pytest.mark.parametrize("user", ["1000:1000", "12345:54321"])
 def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None:
     names = [str(path) for path in sorted(pictures.iterdir())]
-    command = ["predict", "--output=jsonl", *names]
+    command = ["predict", "--format=jsonl", *names]
     mount = ["--volume", f"{pictures}:{pictures}:ro", "--memory=256m", "--user", user]
     answer = says("run", "--rm", *HARDENED, *mount, "mnist-pipeline:serve", *command)
     here = [sys.executable, "-m", "pipeline", *command]
