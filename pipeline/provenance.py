@@ -74,8 +74,8 @@ def repository() -> str | None:
     """The address of git's remote `origin`, as SPDX writes it, if it is one on the network."""
     command = ["git", "config", "--get", "remote.origin.url"]
     try:
-        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        found = subprocess.run(command, check=True, capture_output=True).stdout.decode().strip()
+    except (OSError, subprocess.CalledProcessError, UnicodeDecodeError):
         return None
     if scp := re.fullmatch(r"(?:[^@/]+@)?([^:/]+):(?!//)(.+)", found):
         found = f"ssh://{scp[1]}/{scp[2].lstrip('/')}"

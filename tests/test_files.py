@@ -22,7 +22,7 @@ from safetensors.numpy import save
 
 from pipeline import files
 from pipeline.errors import UserError
-from tests.workspace import Workspace
+from tests.workspace import Workspace, python
 
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
     "bytes": (files.write_bytes, b"\0new\n", b"\0new\n"),
@@ -437,6 +437,20 @@ def test_a_broken_or_missing_file_is_one_line_that_names_it(
     path.write_bytes(broken)
     with pytest.raises(UserError, match=rf"^{path} is .*; `dvc repro`[^\n]*$"):
         read(path)
+
+
+def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:
+    """In cron, and in containers that set none, Python's own choice would be ASCII."""
+    (tmp_path / "report.json").write_text('"28 × 28"', encoding="utf-8")
+    (tmp_path / "table.csv").write_text("η\n1\n", encoding="utf-8")
+    program = """
+from pathlib import Path
+from pipeline import files
+print(ascii([files.read_json(Path("report.json")), files.read_csv(Path("table.csv"))]))
+"""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = python(tmp_path, "-c", program, **locale)
+    assert result.stdout == ascii(["28 × 28", [{"η": 1.0}]]) + "\n", result.stderr
 
 
 @pytest.fixture(scope="module")
