@@ -148,6 +148,10 @@ def test_a_number_must_be_a_finite_number_and_not_negative(
         ("fetch", "retries", 1.5),
         ("fetch", "files", {}),
         ("fetch", "files", {"train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873"}),
+        ("fetch", "files", {"train-images-idx3-ubyte.gz": "0" * 65}),  # a digit too many
+        ("fetch", "files", {"train-images-idx3-ubyte.gz": "0" * 64 + "\n"}),
+        ("fetch", "mirrors", [""]),
+        ("fetch", "time_limit", 0),
         ("prepare", "training_images", 0),
         ("prepare", "test_images", 0),
         ("train", "seed", 2**31 + 1),
