@@ -66,6 +66,12 @@ def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
     assert depended_on & {"flow", "params.yaml"} == set()
 
 
+def test_learning_rates_may_be_close_to_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(changed("backprop", "learning_rates", [0.1234567, 0.1234568]))
+    assert load_params(path).backprop.learning_rates == (0.1234567, 0.1234568)
+
+
 @pytest.mark.parametrize(("section", "key"), KNOBS)
 def test_a_missing_knob_is_named(section: str, key: str, tmp_path: Path) -> None:
     params = deepcopy(DEFAULTS)
