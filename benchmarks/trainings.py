@@ -28,7 +28,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of the table so far."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -36,7 +36,7 @@ def add_row(path: Path, row: dict[str, Any]) -> None:
     """Append to the table."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         if new:
             writer.writeheader()

@@ -152,7 +152,7 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
 def show_results(stage: dag.Stage, *, complete: bool, images: bool) -> None:
     """Make artifacts of what a stage has written for people: texts, and if `complete` the rest."""
     for path in filter(Path.exists, stage.texts):
-        artifacts.create_markdown_artifact(path.read_text(), _key(path), str(path))
+        artifacts.create_markdown_artifact(path.read_text(encoding="utf-8"), _key(path), str(path))
     for path in stage.metrics if complete else ():
         if isinstance(content := read_json(path), dict):
             rows = [{"metric": name, "value": value} for name, value in content.items()]

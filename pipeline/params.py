@@ -69,8 +69,9 @@ class Section(BaseModel):
 
 
 class Fetch(Section):
-    mirrors: list[str] = Field(min_length=1)
+    mirrors: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
     timeout: TimeOut
+    time_limit: TimeOut
     retries: Count
     backoff: Seconds
     files: dict[str, Sha256] = Field(min_length=1)

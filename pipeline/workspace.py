@@ -21,7 +21,7 @@ def held(who: str, waiting: Callable[[str], object] | None = None) -> Iterator[i
     UserError, which names the holder, if there is no `waiting`.
     """
     paths.WORKSPACE_LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with paths.WORKSPACE_LOCK.open("a+") as lock:
+    with paths.WORKSPACE_LOCK.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:

@@ -217,6 +217,15 @@ def test_a_rise_in_the_last_digit_is_rounding_and_none(
     assert outcome.rises == 0
 
 
+def test_a_small_rise_is_one() -> None:
+    """Else a rate would be called safe with which the loss goes up, if only by a millionth."""
+    losses = train(*START, 67.101, updates=1000).losses
+    rises = [(after - before) / before**0.5 for before, after in pairwise(losses) if after > before]
+    assert 1e-7 < max(rises) < 1e-5
+    (outcome,) = rates.scan(*START, updates=67, long_run=1000, learning_rates=[67.101])
+    assert outcome.rises > 0
+
+
 def outcomes(*rises: int) -> list[Outcome]:
     """Made-up outcomes of the learning rates 1, 2, 3, ..."""
     return [Outcome(rate, 0.1, 0.01, count) for rate, count in enumerate(rises, start=1)]

@@ -1,5 +1,6 @@
 """fetch against a real HTTP server on 127.0.0.1 that answers well, wrongly or not at all."""
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -38,6 +39,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[str] = []
+        self.encodings: set[str | None] = set()  # that clients accept
         self.waiting = threading.Event()  # a client waits for an answer that does not come
         self.closing = threading.Event()
 
@@ -53,11 +55,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         behaviour, name = self.path[1:].split("/")
         self.server.requests.append(self.path)
+        self.server.encodings.add(self.headers["Accept-Encoding"])
         getattr(self, behaviour)(CONTENT[name])
 
-    def answer(self, status: int, content: bytes, length: int | None = None) -> None:
+    def answer(
+        self, status: int, content: bytes, length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
 
@@ -94,6 +101,57 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, content[:3000], len(content))
         self.silent(content)
 
+    def declared_gzip(self, content: bytes) -> None:
+        self.answer(200, content, Content_Encoding="gzip")
+
+    def declared_x_gzip(self, content: bytes) -> None:
+        self.answer(200, content, Content_Encoding="x-gzip")
+
+    def chunked(self, content: bytes) -> None:
+        self.protocol_version = "HTTP/1.1"
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in (content[:3000], content[3000:], b""):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+
+    def first(self, status: int, content: bytes, retry_after: str) -> None:
+        """At first another status, with what it says of the time to wait, then the file."""
+        if self.server.requests.count(self.path) == 1:
+            self.answer(status, b"later", Retry_After=retry_after)
+        else:
+            self.answer(200, content)
+
+    def busy(self, content: bytes) -> None:
+        self.first(429, content, "0")
+
+    def slow_client(self, content: bytes) -> None:
+        self.first(408, content, "Wed, 21 Oct 2015 07:28:00 GMT")
+
+    def unclear(self, content: bytes) -> None:
+        self.first(503, content, "soon")
+
+    def tomorrow(self, content: bytes) -> None:
+        self.answer(429, b"later", Retry_After="3600")
+
+    def dribbling(self, content: bytes) -> None:
+        """Bytes of the file, never long apart."""
+        self.answer(200, b"", len(content))
+        self.drop_by_drop(content)
+
+    def dribbling_headers(self, content: bytes) -> None:
+        self.send_response(200)
+        self.flush_headers()
+        self.drop_by_drop(b"X-Header: " + content)
+
+    def drop_by_drop(self, content: bytes) -> None:
+        with contextlib.suppress(ConnectionError):
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if self.server.closing.wait(0.02):
+                    break
+
     def log_message(self, *arguments: Any) -> None: ...
 
 
@@ -128,7 +186,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*mirrors: str, **changes: Any) -> None:
-    settings: dict[str, Any] = {"timeout": 10.0, "retries": 1, "backoff": 0.0, "files": SHA256}
+    settings: dict[str, Any] = {"timeout": 10.0, "time_limit": 60.0, "retries": 1, "backoff": 0.0}
+    settings["files"] = SHA256
     fetch.run(Fetch(mirrors=list(mirrors), **(settings | changes)))
 
 
@@ -137,14 +196,89 @@ def fetched() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in RAW.glob("*")}
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+@pytest.mark.parametrize("scheme", ["http://", "HTTP://"])
 def test_all_files_come_from_an_http_mirror(
-    server: Server, capfd: pytest.CaptureFixture[str]
+    server: Server, capfd: pytest.CaptureFixture[str], scheme: str, end: str
 ) -> None:
-    run(server.url("good"))
+    mirror = server.url("good").replace("http://", scheme) + end
+    run(mirror)
     assert fetched() == CONTENT
+    assert server.requests == [f"/good/{name}" for name in NAMES]
     output = capfd.readouterr()
     assert output.err == ""
-    assert output.out.splitlines() == [f"{name}: from {server.url('good')}" for name in NAMES]
+    assert output.out.splitlines() == [f"{name}: from {mirror}" for name in NAMES]
+
+
+@pytest.mark.parametrize("behaviour", ["declared_gzip", "declared_x_gzip", "chunked"])
+def test_a_file_is_taken_as_it_is_sent(server: Server, behaviour: str) -> None:
+    """Also where a server says of a .gz file that it is a packed something else."""
+    run(server.url(behaviour))
+    assert fetched() == CONTENT
+    assert server.encodings == {"identity"}
+
+
+@pytest.mark.parametrize("mirror", ["~/mirror", "file://{}/mirror", "FILE://localhost{}/mir%72or"])
+def test_a_folder_may_be_named_as_shells_and_browsers_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mirror: str
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    run(mirror.format(folder))
+    assert fetched() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("mirror", "reason"),
+    [
+        ("s3://bucket/mnist", "s3:// is not supported"),
+        ("ftp://host/mnist", "ftp:// is not supported"),
+        ("file://server/mnist", "another machine"),
+        ("~nobody-of-this-name/mnist", "no such user"),
+    ],
+)
+def test_a_mirror_of_a_kind_that_is_not_read_is_told_so(mirror: str, reason: str) -> None:
+    """Not that there is no such folder."""
+    with pytest.raises(UserError, match=f"{mirror}: .*{reason}"):
+        run(mirror)
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(folder: Path) -> None:
+    (folder / "mirror" / FIRST).unlink()
+    os.mkfifo(folder / "mirror" / FIRST)
+    with pytest.raises(UserError, match="mirror: not a regular file"):
+        run("mirror")
+
+
+@pytest.mark.parametrize("behaviour", ["busy", "slow_client", "unclear"])
+def test_a_mirror_that_asks_for_a_moment_is_asked_again(server: Server, behaviour: str) -> None:
+    run(server.url(behaviour), files={FIRST: SHA256[FIRST]})
+    assert fetched() == {FIRST: CONTENT[FIRST]}
+
+
+def test_a_mirror_is_given_the_time_that_it_asks_for_within_reason(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(fetch.time, "sleep", waited.append)
+    monkeypatch.setattr(Handler, "busy", lambda self, content: self.first(429, content, "7"))
+    run(server.url("busy"), files={FIRST: SHA256[FIRST]})
+    assert waited == [7]
+    with pytest.raises(UserError, match="HTTP status 429, to be tried again in 3600 s"):
+        run(server.url("tomorrow"), files={FIRST: SHA256[FIRST]})
+    with pytest.raises(UserError, match="not complete within 5 s"):
+        run(server.url("failing"), backoff=6.0, time_limit=5.0, files={FIRST: SHA256[FIRST]})
+    assert waited == [7]
+
+
+@pytest.mark.timeout(30)  # all of it, at this pace, takes longer
+@pytest.mark.parametrize("behaviour", ["dribbling", "dribbling_headers"])
+def test_a_mirror_that_takes_for_ever_is_passed_over(
+    server: Server, behaviour: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Byte by byte, so that no single read is late."""
+    run(server.url(behaviour), "mirror", time_limit=0.5, files={FIRST: SHA256[FIRST]})
+    assert fetched() == {FIRST: CONTENT[FIRST]}
+    assert f"{behaviour}: not complete within 0.5 s" in capfd.readouterr().err
 
 
 def test_a_folder_named_first_spares_the_network(server: Server) -> None:
@@ -306,9 +440,10 @@ def test_a_download_that_is_stopped_leaves_nothing(folder: Path, server: Server)
     assert fetched() == {}
 
 
-def test_the_public_mirrors_and_file_names_are_those_of_torchvision() -> None:
+def test_the_public_mirrors_are_encrypted_and_the_file_names_those_of_torchvision() -> None:
     from torchvision.datasets import MNIST
 
     params = load_params(PROJECT / "params.yaml").fetch
-    assert params.mirrors[1:] == MNIST.mirrors
+    assert params.mirrors[1] in MNIST.mirrors
+    assert all(mirror.startswith("https://") for mirror in params.mirrors[1:])
     assert list(params.files) == [name for name, _ in MNIST.resources]

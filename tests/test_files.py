@@ -1,7 +1,11 @@
 """Files are whole or not there: after an exception, on a full disk, on a read-only one."""
 
 import ctypes
+import errno
 import os
+import shutil
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -18,7 +22,7 @@ from safetensors.numpy import save
 
 from pipeline import files
 from pipeline.errors import UserError
-from tests.workspace import Workspace
+from tests.workspace import Workspace, python
 
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
     "bytes": (files.write_bytes, b"\0new\n", b"\0new\n"),
@@ -89,15 +93,119 @@ def test_until_the_block_ends_readers_see_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_what_a_file_is_linked_to_keeps_its_content(
+def test_what_dvc_keeps_in_its_cache_is_not_overwritten(
     link: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
-    cached, path = tmp_path / "cached", tmp_path / "file"  # as DVC's cache links them
+    cached, path = tmp_path / "cached", tmp_path / "file"
     cached.write_bytes(b"old")
-    cached.chmod(0o444)
+    cached.chmod(0o444)  # as DVC does
     link(cached, path)
     files.write_bytes(path, b"new")
     assert content(tmp_path) == {"cached": b"old", "file": b"new"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_names_is_written_and_the_link_stays(there: bool, tmp_path: Path) -> None:
+    """A params.yaml or a report that somebody keeps elsewhere."""
+    kept = tmp_path / "elsewhere" / "kept"
+    kept.parent.mkdir()
+    if there:
+        kept.write_bytes(b"old")
+    (tmp_path / "second").symlink_to("elsewhere/kept")
+    (tmp_path / "first").symlink_to("second")
+    files.write_bytes(tmp_path / "first", b"new")
+    assert (tmp_path / "first").is_symlink()
+    assert (tmp_path / "second").is_symlink()
+    assert content(tmp_path / "elsewhere") == {"kept": b"new"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "device", "socket", "folder"])
+def test_what_is_no_file_is_neither_replaced_nor_waited_for(kind: str, tmp_path: Path) -> None:
+    path, name = tmp_path / "path", tmp_path / "name"
+    if "pipe" in kind:
+        os.mkfifo(path)
+    elif kind == "device":
+        try:
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # a /dev/null of its own
+        except PermissionError:
+            pytest.skip("only root may make a device")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(path))
+    else:
+        path.mkdir()
+    if kind.startswith("link"):
+        name.symlink_to(path)
+    else:
+        name = path
+    before = name.lstat()
+    with pytest.raises(UserError, match=f"{name} is not a regular file"):
+        files.write_bytes(name, b"new")
+    assert name.lstat().st_ino == before.st_ino
+    assert name.lstat().st_mode == before.st_mode
+
+
+def test_an_error_names_the_file_that_it_is_about(tmp_path: Path) -> None:
+    """An input that is missing is not reported as a problem of the output."""
+    with pytest.raises(FileNotFoundError) as error, files.replacing(tmp_path / "output"):
+        (tmp_path / "input").read_bytes()
+    assert error.value.filename == str(tmp_path / "input")
+    with pytest.raises(FileNotFoundError) as error, files.replacing(tmp_path / "output") as written:
+        written.unlink()
+    assert error.value.filename == str(tmp_path / "output")
+
+
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is synced, renamed and exchanged, in this order, each with its inode."""
+    done: list[tuple[str, int]] = []
+
+    def watch(owner: Any, name: str, inode: Callable[[Any], int]) -> None:
+        original = getattr(owner, name)
+
+        def watched(first: Any, *others: Any) -> Any:
+            done.append((name, inode(first)))
+            return original(first, *others)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(os, "fsync", lambda descriptor: os.fstat(descriptor).st_ino)
+    watch(Path, "replace", lambda path: path.stat().st_ino)
+    watch(files, "exchange_directories", lambda path: path.stat().st_ino)
+    return done
+
+
+def test_a_file_is_on_disk_before_it_is_renamed_and_its_new_name_after_it(
+    tmp_path: Path, on_disk: list[tuple[str, int]]
+) -> None:
+    """Else a power cut leaves an empty file where the old one was."""
+    files.write_bytes(tmp_path / "file", b"new")
+    file, folder = (tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino
+    assert on_disk == [("fsync", file), ("replace", file), ("fsync", folder)]
+
+
+def test_a_folder_is_on_disk_before_it_is_exchanged_and_the_old_one_until_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: list[tuple[str, int]]
+) -> None:
+    """Else a power cut after a release leaves neither the new model nor the old one."""
+    target = tmp_path / "models"
+    target.mkdir()
+    old = target.stat().st_ino
+    delete = shutil.rmtree
+    monkeypatch.setattr(
+        shutil,
+        "rmtree",
+        lambda path, *a, **k: (on_disk.append(("delete", 0)), delete(path, *a, **k)),
+    )
+    with files.replacing_directory(target) as new:
+        for name in ("model", "card"):
+            (new / name).write_text(name)
+    inodes = {path.stat().st_ino for path in (target, *target.iterdir())}
+    moment = on_disk.index(("exchange_directories", target.stat().st_ino))
+    assert set(on_disk[:moment]) == {("fsync", inode) for inode in inodes}
+    assert on_disk[moment + 1 :] == [("fsync", tmp_path.stat().st_ino), ("delete", 0)]
+    assert target.stat().st_ino != old
+    assert content(tmp_path) == {"models/model": b"model", "models/card": b"card"}
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
@@ -111,6 +219,14 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_other_threads_files_keep_their_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The umask belongs to the whole process: who changes it changes it for all threads."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask is changed"))
+    files.write_bytes(tmp_path / "file", b"new")
 
 
 class NoLibrary:
@@ -143,7 +259,7 @@ def test_two_directories_change_places_whole(
     monkeypatch.setattr(ctypes, "CDLL", library)
     new, target = directories
     before = content(new), content(target)
-    files.replace_directory(new, target)
+    files.exchange_directories(new, target)
     assert (content(target), content(new)) == before
     assert len(list(target.parent.iterdir())) == 2
 
@@ -156,8 +272,120 @@ def test_without_a_new_directory_the_old_one_stays(
     _, target = directories
     before = content(target.parent)
     with pytest.raises(OSError, match="nowhere"):
-        files.replace_directory(target.with_name("nowhere"), target)
+        files.exchange_directories(target.with_name("nowhere"), target)
     assert content(target.parent) == before
+
+
+def replace_release(target: Path) -> None:
+    with files.replacing_directory(target, last=["model", "sums"]) as new:
+        for name in ("sums", "model", "card", "a"):
+            (new / name).write_text(f"new {name}")
+
+
+NEW = {name: f"new {name}".encode() for name in ("sums", "model", "card", "a")}
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A folder with a file that a new release has too, and one that it has not."""
+    folder = tmp_path / "place" / "models"
+    folder.mkdir(parents=True)
+    for name in ("model", "note"):
+        (folder / name).write_text("old")
+    return folder
+
+
+@pytest.mark.parametrize("link", ["models", "chain", "dangling"])
+def test_the_folder_that_a_link_names_is_replaced(link: str, release: Path, tmp_path: Path) -> None:
+    """Whoever keeps models/ elsewhere finds the new release there, not the old one."""
+    name = tmp_path / "models"
+    name.symlink_to("place/models")
+    if link == "chain":
+        name = tmp_path / "other"
+        name.symlink_to("models")
+    elif link == "dangling":
+        shutil.rmtree(release)
+    replace_release(name)
+    assert name.is_symlink()
+    assert content(release.parent) == {f"models/{name}": data for name, data in NEW.items()}
+
+
+@pytest.fixture
+def mounted() -> Iterator[Callable[..., None]]:
+    """Mounts as `mount` would, until the test ends; where that may not be, skips the test."""
+    folders: list[str] = []
+
+    def mount(*arguments: str | Path) -> None:
+        command = ["mount", *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode != 0:
+            pytest.skip(f"nothing can be mounted here: {result.stderr.strip()}")
+        folders.append(str(arguments[-1]))
+
+    yield mount
+    for folder in reversed(folders):
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind", "in a read-only folder"])
+def test_a_folder_that_is_a_mount_point_gets_the_new_files(
+    kind: str, release: Path, tmp_path: Path, mounted: Callable[..., None]
+) -> None:
+    """As containers have it: after hours of training a release must not fail for it."""
+    place = release.parent
+    if kind == "in a read-only folder":
+        mounted("--bind", place, place)
+    if kind == "bind":
+        (tmp_path / "elsewhere").mkdir()
+        mounted("--bind", tmp_path / "elsewhere", release)
+    else:
+        mounted("-t", "tmpfs", "none", release)
+    for name in ("model", "note"):
+        (release / name).write_text("old")
+    if kind == "in a read-only folder":
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    replace_release(release)
+    assert content(place) == {
+        "models/note": b"old",
+        **{f"models/{name}": data for name, data in NEW.items()},
+    }
+
+
+@pytest.fixture
+def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system on which no folder can be exchanged."""
+
+    def refuse(new: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(target))
+
+    monkeypatch.setattr(files, "exchange_directories", refuse)
+
+
+def test_one_by_one_model_and_checksums_come_last(
+    fixed: None, release: Path, on_disk: list[tuple[str, int]]
+) -> None:
+    """So that whoever checks the sums in between refuses the new model, or reads the old one."""
+    replace_release(release)
+    inodes = [inode for what, inode in on_disk if what == "replace"]
+    assert inodes == [(release / name).stat().st_ino for name in ("a", "card", "model", "sums")]
+
+
+@pytest.mark.parametrize("name", ["a", "card", "model", "sums"])
+def test_one_by_one_nothing_is_replaced_unless_there_is_room_for_all(
+    fixed: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copyfile
+
+    def full(source: Path, target: Path) -> None:
+        if source.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    before = content(release.parent)
+    with pytest.raises(OSError, match="No space left"):
+        replace_release(release)
+    assert content(release.parent) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes two steps")
@@ -178,7 +406,7 @@ def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Pat
     try:
         swaps = 0
         while swaps < 3000 or len(seen) < 2:
-            files.replace_directory(new, target)
+            files.exchange_directories(new, target)
             swaps += 1
     finally:
         over.set()
@@ -209,6 +437,20 @@ def test_a_broken_or_missing_file_is_one_line_that_names_it(
     path.write_bytes(broken)
     with pytest.raises(UserError, match=rf"^{path} is .*; `dvc repro`[^\n]*$"):
         read(path)
+
+
+def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:
+    """In cron, and in containers that set none, Python's own choice would be ASCII."""
+    (tmp_path / "report.json").write_text('"28 × 28"', encoding="utf-8")
+    (tmp_path / "table.csv").write_text("η\n1\n", encoding="utf-8")
+    program = """
+from pathlib import Path
+from pipeline import files
+print(ascii([files.read_json(Path("report.json")), files.read_csv(Path("table.csv"))]))
+"""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = python(tmp_path, "-c", program, **locale)
+    assert result.stdout == ascii(["28 × 28", [{"η": 1.0}]]) + "\n", result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from pipeline.mnist import metrics
+from pipeline.mnist import figures, metrics
 from pipeline.mnist.comparison import mcnemar
 
 
@@ -72,6 +72,35 @@ def test_calibration_error_by_hand(
         probabilities(*rows).astype(dtype), digits(*labels), bins
     )
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_calibration_error_that_is_reported_has_15_bins() -> None:
+    """0.65 and 0.69: one bin of ten, two of fifteen, of which the second begins at 2/3."""
+    table = probabilities({0: 0.65, 1: 0.35}, {2: 0.69, 1: 0.31})
+    apart, together = (0.65 + 0.31) / 2, (0.65 + 0.69 - 1) / 2
+    labels = digits(1, 2)
+    assert metrics.summarise(table, labels)["expected_calibration_error"] == pytest.approx(apart)
+    assert metrics.expected_calibration_error(table, labels) == pytest.approx(apart)
+    assert metrics.expected_calibration_error(table, labels, 10) == pytest.approx(together)
+
+
+def test_a_confidence_of_1_is_in_the_last_bin() -> None:
+    """Wrong at 1.0 beside right at 0.95: (1 + 0.95 - 1) / 2 in one bin, 1.05 / 2 in two."""
+    table = probabilities({0: 1.0}, {2: 0.95, 1: 0.05})
+    found = metrics.expected_calibration_error(table, digits(1, 2), 10)
+    assert found == pytest.approx(0.95 / 2)
+
+
+@pytest.mark.parametrize("accuracies", [[0.9869], [0.2, 1.0], [0.99, 0.995]])
+def test_no_axis_of_accuracy_goes_beyond_100_percent(accuracies: list[float]) -> None:
+    names = ("training_loss", "test_loss", "training_accuracy", "test_accuracy")
+    rows = [dict.fromkeys(names, a) | {"epoch": n} for n, a in enumerate(accuracies, start=1)]
+    figure = figures.learning_curves(rows)
+    panels = [axes for axes in figure.axes if "accuracy" in axes.get_title("left")]
+    assert len(panels) == 2
+    for axes in panels:
+        low, high = axes.get_ylim()
+        assert low < min(accuracies) <= max(accuracies) <= high <= 1
 
 
 def test_a_summary_by_hand_with_classes_that_are_absent() -> None:

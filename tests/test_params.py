@@ -73,6 +73,12 @@ def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
     assert depended_on & {"flow", "params.yaml"} == set()
 
 
+def test_learning_rates_may_be_close_to_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(changed("backprop", "learning_rates", [0.1234567, 0.1234568]))
+    assert load_params(path).backprop.learning_rates == (0.1234567, 0.1234568)
+
+
 @pytest.mark.parametrize(("section", "key"), KNOBS)
 def test_a_missing_knob_is_named(section: str, key: str, tmp_path: Path) -> None:
     params = deepcopy(DEFAULTS)
@@ -155,6 +161,10 @@ def test_a_number_must_be_a_finite_number_and_not_negative(
         ("fetch", "retries", 1.5),
         ("fetch", "files", {}),
         ("fetch", "files", {"train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873"}),
+        ("fetch", "files", {"train-images-idx3-ubyte.gz": "0" * 65}),  # a digit too many
+        ("fetch", "files", {"train-images-idx3-ubyte.gz": "0" * 64 + "\n"}),
+        ("fetch", "mirrors", [""]),
+        ("fetch", "time_limit", 0),
         ("prepare", "training_images", 0),
         ("prepare", "test_images", 0),
         ("train", "seed", 2**31 + 1),

@@ -193,7 +193,7 @@ def draw_network(
         }
         axes.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
         if y0 == y1:  # beside the edge, in the middle
-            along, aside, side, ground = 0.5, 0.1 if y0 else -0.1, "bottom" if y0 else "top", "none"
+            along, aside, side, ground = 0.5, 0.2 if y0 else -0.2, "bottom" if y0 else "top", "none"
         else:  # on it, but not in the middle, where two cross
             along, aside, side, ground = 0.3, 0, "center", "white"
         axes.text(
@@ -202,7 +202,7 @@ def draw_network(
             _label(name, values if lit or colour != BACK else {}),
             ha="center",
             va=side,
-            fontsize=fontsize,
+            fontsize=0.85 * fontsize if f"∂E/∂{name}" in values else fontsize,
             color="black" if lit else IDLE,
             bbox={"facecolor": ground, "edgecolor": "none", "pad": 0.6},
         )
@@ -211,7 +211,8 @@ def draw_network(
         face, edge = (FILL[name[0]], colour) if lit else ("white", IDLE)
         ink = "black" if lit else IDLE
         axes.add_patch(Circle((x, y), RADIUS, facecolor=face, edgecolor=edge, linewidth=1.5))
-        axes.text(x, y, _label(name, {}), ha="center", va="center", color=ink)
+        size = fontsize if name == "E_total" else 10  # which is wider than others
+        axes.text(x, y, _label(name, {}), ha="center", va="center", color=ink, fontsize=size)
         if name in values and (lit or colour != BACK):
             up = name.endswith("1")  # away from the edges
             height, side = (y + RADIUS + 0.12, "bottom") if up else (y - RADIUS - 0.12, "top")

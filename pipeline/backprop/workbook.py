@@ -93,14 +93,14 @@ class _Sheets:
         }
 
     def write_network(self, training: Training, picture: bytes) -> None:
-        """The first sheet: inputs, network, loss, equations in boxes, a correction."""
+        """The first sheet: inputs, network, loss, equations as text in cells, a correction."""
         sheet, start = self.network, training.iterations[0]
         sheet.set_column("A:A", 28)
         sheet.set_column("B:O", 11)
         sheet.set_column("C:C", 3)
         sheet.write("A1", "Back-propagation by hand", self.title)
         sheet.write("A2", "Change a yellow cell: this training and its chart follow.")
-        for cell, heading in {"A4": "Inputs", "D4": "The network", "K4": "Its loss"}.items():
+        for cell, heading in {"A4": "Inputs", "D4": "The network", "K4": "The loss"}.items():
             sheet.write(cell, heading, self.bold)
         values = {"η": training.learning_rate, **start.row()}
         for name, row in INPUT_ROWS.items():
@@ -113,16 +113,16 @@ class _Sheets:
         chart.set_size({"width": 410, "height": 270})
         sheet.insert_chart("K5", chart)
 
-        for cell, box, width, heading, lines in (
-            ("A19", "A20", 290, "Forward pass", equations.FORWARD),
-            ("D19", "D20", 440, "Backward pass: output layer", equations.OUTPUT_LAYER),
-            ("D26", "D27", 440, "... hidden activations", equations.HIDDEN_ACTIVATIONS),
-            ("K19", "K20", 410, "... hidden layer", equations.HIDDEN_LAYER),
-            ("K26", "K27", 410, "Update, of all weights at once", equations.UPDATE),
+        for top, column, heading, lines in (
+            (18, 0, "Forward pass", equations.FORWARD),
+            (18, 3, "Backward pass: output layer", equations.OUTPUT_LAYER),
+            (25, 3, "... hidden activations", equations.HIDDEN_ACTIVATIONS),
+            (18, 10, "... hidden layer", equations.HIDDEN_LAYER),
+            (25, 10, "Update, of all weights at once", equations.UPDATE),
         ):
-            text = "\n".join(as_text(name, equation) for name, equation in lines.items())
-            sheet.write(cell, heading, self.bold)
-            sheet.insert_textbox(box, text, {"width": width, "height": 17 * len(lines) + 14})
+            sheet.write(top, column, heading, self.bold)
+            for row, (name, equation) in enumerate(lines.items(), start=top + 1):
+                sheet.write_string(row, column, as_text(name, equation))
         self.write_correction(start, 36)
 
     def write_correction(self, start: Iteration, top: int) -> None:
@@ -237,7 +237,8 @@ class _Sheets:
                 }
             )
         interval = max(1, (rows - 1) // 6)
-        chart.set_x_axis({"name": "iteration", "interval_unit": interval, "label_position": "low"})
+        labels = {"interval_unit": interval, "label_position": "low", "major_tick_mark": "none"}
+        chart.set_x_axis({"name": "iteration", **labels})
         y_axis = {"name": "E_total", "major_gridlines": {"visible": True, "line": {"color": GRID}}}
         scale = {"log_base": 10, "num_format": "0E+00"} if log else {"num_format": "0.000"}
         chart.set_y_axis(y_axis | scale)
@@ -264,8 +265,10 @@ class _Sheets:
         self.training.repeat_columns(0)
         self.training.set_print_scale(70)
         self.training.set_v_pagebreaks([NAMES.index("o1")])
-        self.workings.set_print_scale(38)  # a table a page
-        self.workings.set_v_pagebreaks([table_left(block) for block in range(1, blocks)])
+        self.workings.set_print_scale(70)
+        middle = NAMES.index("o1")  # a table on two pages
+        breaks = [table_left(block) + column for block in range(blocks) for column in (0, middle)]
+        self.workings.set_v_pagebreaks(breaks[1:])
         self.rates.freeze_panes(RATES_TOP, 1)
         self.rates.print_area(0, 0, max(self.rates.dim_rowmax, 54), 22)  # with the charts
         self.rates.fit_to_pages(1, 0)

@@ -49,10 +49,11 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
         loss_axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         loss_axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         loss_axes.yaxis.set_minor_locator(ticker.NullLocator())
-        accuracy_axes.plot(epochs, accuracies, "o-", color=color, markersize=3)
+        accuracy_axes.plot(epochs, accuracies, "o-", color=color, markersize=3, clip_on=False)
         accuracy_axes.set_title(f"{name.capitalize()} accuracy", loc="left")
         accuracy_axes.set_title(f"last epoch: {accuracies[-1]:.2%}", loc="right", fontsize=10)
         accuracy_axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
+        accuracy_axes.set_ylim(top=min(1, accuracy_axes.get_ylim()[1]))
         for axes in (loss_axes, accuracy_axes):
             axes.set_xlabel("epoch")
             axes.set_xlim(left=0)

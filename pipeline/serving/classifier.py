@@ -88,7 +88,7 @@ def _listed(path: Path) -> str | None:
     if not sums.exists():
         LOG.warning("%s is not verified: there is no %s beside it", path, sums.name)
         return None
-    for line in sums.read_text().splitlines():
+    for line in sums.read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
         if name == path.name:
             return digest

@@ -9,7 +9,6 @@ import torch
 from onnx import helper
 from safetensors.torch import load_file
 
-from pipeline import environment
 from pipeline.errors import UserError, first_line
 from pipeline.files import existing, read_tensors, sha256, write_bytes, write_json
 from pipeline.mnist.fusion import FusedClassifier
@@ -24,8 +23,9 @@ VERSION = "1"  # of the interface: names, types and shapes of input and outputs
 def run(params: Export) -> None:
     """Write artifacts/model.onnx and the report of its parity with torch."""
     network = build_network()
+    existing(WEIGHTS)
     try:
-        network.load_state_dict(load_file(existing(WEIGHTS)))
+        network.load_state_dict(load_file(WEIGHTS))
     except Exception as error:
         reason = first_line(error)
         raise UserError(f"{WEIGHTS} does not hold this network's weights: {reason}") from error
@@ -39,7 +39,6 @@ def run(params: Export) -> None:
         {
             "version": VERSION,
             "classes": ",".join(CLASSES),
-            "git_revision": environment.git_revision(),
             "data_sha256": sha256(TRAIN),
             "weights_sha256": sha256(WEIGHTS),
             "parameters": str(parameters),

@@ -1,18 +1,27 @@
 """fetch: the four MNIST files from the first mirror that has them, each with the right SHA-256."""
 
 import hashlib
-import logging
+import re
 import sys
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-import pooch
 import requests
+import urllib3
+from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files import replacing, write_bytes
 from pipeline.params import Fetch
 from pipeline.paths import RAW
+
+PASSING = {408, 425, 429}  # HTTP statuses below 500 after which another attempt may succeed
 
 
 class MirrorError(Exception):
@@ -21,7 +30,6 @@ class MirrorError(Exception):
 
 def run(params: Fetch) -> None:
     """Fill data/raw. UserError lists every mirror with its reason if a file cannot be had."""
-    pooch.get_logger().setLevel(logging.WARNING)  # what is said is said here
     for name, digest in params.files.items():
         fetch_file(name, digest, params)
 
@@ -31,10 +39,10 @@ def fetch_file(name: str, digest: str, params: Fetch) -> None:
     reasons = []
     for mirror in params.mirrors:
         try:
-            if mirror.startswith(("http://", "https://")):
+            if re.match("https?://", mirror, re.IGNORECASE):
                 download(f"{mirror.rstrip('/')}/{name}", digest, RAW / name, params)
             else:
-                copy(Path(mirror), name, digest, RAW / name)
+                copy(folder_of(mirror), name, digest, RAW / name)
         except MirrorError as error:
             reasons.append(f"{mirror}: {error}")
             print(f"{name}: not from {reasons[-1]}", file=sys.stderr)
@@ -47,10 +55,28 @@ def fetch_file(name: str, digest: str, params: Fetch) -> None:
     )
 
 
+def folder_of(mirror: str) -> Path:
+    """The folder that a mirror is; `~` is the home folder. MirrorError if it is none."""
+    scheme, separator, _ = mirror.partition(":")
+    if scheme.lower() == "file" and separator:
+        address = urlsplit(mirror)
+        if address.netloc not in ("", "localhost"):
+            raise MirrorError("a folder of another machine; mount it, and name it as it is here")
+        return Path(url2pathname(address.path))
+    if "://" in mirror:
+        raise MirrorError(f"{scheme}:// is not supported, only folders, file://, http(s)://")
+    try:
+        return Path(mirror).expanduser()
+    except RuntimeError as error:
+        raise MirrorError("no such user") from error
+
+
 def copy(folder: Path, name: str, digest: str, target: Path) -> None:
     """Copy a file from a local mirror. MirrorError if it is not there, not readable or not it."""
     if not folder.is_dir():
         raise MirrorError("no such folder")
+    if (folder / name).exists() and not (folder / name).is_file():
+        raise MirrorError("not a regular file")
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
@@ -62,25 +88,85 @@ def copy(folder: Path, name: str, digest: str, target: Path) -> None:
 
 
 def download(url: str, digest: str, target: Path, params: Fetch) -> None:
-    """Download a file, with retries after network faults. MirrorError if that does not give it."""
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=params.timeout)
+    """Download a file, again after faults that may pass. MirrorError if that does not give it."""
+    deadline = time.monotonic() + params.time_limit
+    late = MirrorError(f"not complete within {params.time_limit:g} s")
     for attempt in range(params.retries + 1):
         try:
             with replacing(target) as temporary:
-                pooch.retrieve(
-                    url, f"sha256:{digest}", temporary.name, temporary.parent, downloader=downloader
+                found = _before(
+                    deadline, partial(receive, url, temporary, params.timeout, deadline)
                 )
-        except requests.RequestException as error:
-            status = error.response.status_code if error.response is not None else None
-            if status is not None and status < 500:
+                if found != digest:
+                    raise MirrorError("corrupt: what it sent has another SHA-256")
+            return
+        except TimeoutError as error:
+            raise late from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            response = getattr(error, "response", None)
+            status = None if response is None else response.status_code
+            if status is not None and status < 500 and status not in PASSING:
                 raise MirrorError(f"HTTP status {status}") from error
             reason = f"HTTP status {status}" if status else type(error).__name__
             if attempt == params.retries:
                 raise MirrorError(f"{reason} in {attempt + 1} attempts") from error
-            delay = params.backoff * 2**attempt
+            wanted = 0.0 if response is None else _retry_after(response)
+            if wanted > params.timeout:
+                raise MirrorError(f"{reason}, to be tried again in {wanted:g} s") from error
+            delay = max(params.backoff * 2**attempt, wanted)
+            if time.monotonic() + delay > deadline:
+                raise late from error
             print(f"{url}: {reason}, again in {delay:g} s", file=sys.stderr)
             time.sleep(delay)
-        except ValueError as error:  # of pooch: the digest
-            raise MirrorError("corrupt: what it sent has another SHA-256") from error
-        else:
-            return
+
+
+def receive(url: str, target: Path, timeout: float, deadline: float) -> str:
+    """Write what a server sends, as it sends it, to `target`, and give its SHA-256.
+
+    Some servers declare a .gz file as gzip in Content-Encoding: a client must not unpack that.
+    Raises errors of requests and urllib3, and TimeoutError after `deadline`.
+    """
+    digest = hashlib.sha256()
+    as_it_is = {"Accept-Encoding": "identity"}
+    with (
+        requests.get(url, headers=as_it_is, stream=True, timeout=timeout) as response,
+        target.open("wb") as file,
+        tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None) as progress,
+    ):
+        response.raise_for_status()
+        progress.total = response.raw.length_remaining
+        while chunk := response.raw.read1(2**16, decode_content=False):
+            file.write(chunk)
+            digest.update(chunk)
+            progress.update(len(chunk))
+            if time.monotonic() > deadline:
+                raise TimeoutError
+    return digest.hexdigest()
+
+
+def _before(deadline: float, work: Callable[[], str]) -> str:
+    """What `work` gives; TimeoutError if that is not there in time: then its thread is left alone.
+
+    The time-outs of requests are for single reads: a server may send its headers byte by byte.
+    """
+    result: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while time.monotonic() < deadline:
+        if wait([result], timeout=0.5).done:  # in between, signals are handled
+            return result.result()
+    raise TimeoutError
+
+
+def _retry_after(response: requests.Response) -> float:
+    """The seconds that a server asks to wait, 0 unless it says so in a way that is understood."""
+    try:
+        return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
+    except urllib3.exceptions.InvalidHeader:
+        return 0.0
