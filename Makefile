@@ -9,7 +9,7 @@ AT_PORT = $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
 .PHONY: help repro fast bench test lint lock smoke mlflow prefect notebook clean \
-  image repro-container stack stack-down test-containers report debian serve
+  image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -107,6 +107,14 @@ test-containers: $(INSTALLED) ## test these images, the commands in docker/ and 
 bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
 	set -e; for benchmark in step training accuracy inference scoring serving pipeline growth; do \
 	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
+
+gpu-pack: $(INSTALLED) ## put what `python -m benchmarks.gpu` trains on into artifacts/gpu
+	python -m pipeline fetch
+	python -m benchmarks.gpu --pack
+
+mutants: export BASE ?= main
+mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?
+	python -m tests.mutants --base "$$BASE"
 
 serve: $(INSTALLED) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000, or PORT=...
 	python -m pipeline serve $(AT_PORT)

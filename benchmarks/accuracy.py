@@ -32,6 +32,7 @@ from benchmarks.training import EXAMPLE, FAST, ORIGINAL, RECIPES, RELEASE, file_
 from benchmarks.trainings import add_row, add_rows, digest, read_rows
 from pipeline.files import read_tensors, sha256
 from pipeline.mnist import training
+from pipeline.mnist.device import choose_device, choose_precision
 from pipeline.mnist.model import build_network
 from pipeline.params import load_params
 from pipeline.paths import TEST, TRAIN
@@ -73,8 +74,8 @@ def train_once(way: str, seed: int, decided_by: str) -> dict[str, Any]:
         weights = epoch.weights
     network = build_network()
     network.load_state_dict(weights)
-    device = training.choose_device(recipe.device)
-    precision = training.choose_precision(recipe.precision, device)
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
     path = export(network, f"{file_name(way)}-{seed}")
     return row(Run(way, seed, decided_by), str(precision).removeprefix("torch."), path)
 

@@ -28,8 +28,9 @@ from benchmarks.report import REPORTS, table, write_report
 from benchmarks.rivals import train_example, train_original
 from pipeline.figures import Figure, save_figure
 from pipeline.files import read_tensors
+from pipeline.mnist.device import choose_precision
 from pipeline.mnist.model import build_network, count_parameters
-from pipeline.mnist.training import choose_precision, measure, train
+from pipeline.mnist.training import measure, train
 from pipeline.params import load_params
 from pipeline.paths import TEST, TRAIN
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pipeline.mnist.training import be_deterministic, reuse_memory
+from pipeline.mnist.device import reuse_memory
 
 
 def digest(*parts: Any) -> str:
@@ -63,5 +63,4 @@ def add_rows(
 
 def _prepare() -> None:
     torch.set_num_threads(1)
-    be_deterministic()
     reuse_memory()

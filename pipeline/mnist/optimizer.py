@@ -12,12 +12,15 @@ from pipeline.mnist.recipe import Recipe
 
 
 class Optimizer:
-    """Both optimizers of a network, whose kernels must be channels-last."""
+    """Both optimizers of a network. ValueError unless its kernels are channels-last."""
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         self.vector_rate = recipe.vector_rate
         self.kernels = [p for p in network.parameters() if p.ndim > 1]
         self.matrices = [nn.Parameter(_matrix(kernel.data)) for kernel in self.kernels]
+        for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
+            if matrix.data_ptr() != kernel.data_ptr():  # a copy: the kernel would never move
+                raise ValueError(f"a kernel {list(kernel.shape)} is not channels-last")
         self.muon = torch.optim.Muon(
             self.matrices,
             momentum=recipe.momentum,

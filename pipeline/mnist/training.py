@@ -8,7 +8,6 @@ the step. So what lies between two epochs is weights and momenta alone, and a ru
 `Epoch.state` ends in the same bits as one that was never interrupted.
 """
 
-import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
+from pipeline.mnist.device import (
+    be_deterministic,
+    choose_device,
+    choose_precision,
+    forbid_tf32,
+    reuse_memory,
+)
 from pipeline.mnist.model import build_network, logits, normalise
 from pipeline.mnist.optimizer import Optimizer
 from pipeline.mnist.recipe import Recipe
@@ -43,59 +49,14 @@ class Epoch:
     state: Tensors  # what the next epoch starts from: give it to `train` to resume
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first GPU, else the CPU. ValueError if not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
-        ) from error
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of the matrix work; `auto` is bfloat16 where the hardware multiplies it itself."""
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.bfloat16 if fast else torch.float32
-
-
 def measure(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in evaluation mode, of uint8 [N, 28, 28], in float32."""
+    forbid_tf32()
     network.eval()
     with torch.inference_mode():
         scores = torch.cat([logits(network, normalise(batch)) for batch in images.split(500)])
         loss = F.cross_entropy(scores, labels)
         return loss.item(), (scores.argmax(1) == labels).float().mean().item()
-
-
-def be_deterministic() -> None:
-    """Have torch compute the same bits on every run, in this process."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # else it fills each new tensor with NaN first, for code that reads what was never written
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def reuse_memory() -> None:
-    """Have the C library keep freed memory for the next step, where it is glibc.
-
-    By default it gives every large tensor back and fetches it again, page by page, which takes a
-    quarter of a step.
-    """
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX in malloc.h
-    c_library = ctypes.CDLL(None)
-    if hasattr(c_library, "mallopt"):
-        c_library.mallopt(trim_threshold, -1)  # never
-        c_library.mallopt(mmap_max, 0)
 
 
 def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
@@ -110,11 +71,15 @@ def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], N
 
 
 class Trainer:
-    """The network in training, its averaged twin and the optimizer, with the data on the device."""
+    """The network in training, its averaged twin and the optimizer, with the data on the device.
+
+    From here on, torch computes the same bits on every run, in this process.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
         self.recipe = recipe
         self.device = choose_device(recipe.device)
+        be_deterministic(self.device)
         self.precision = choose_precision(recipe.precision, self.device)
         self.size = len(images) - recipe.validation_size
         if self.size < recipe.batch_size:
@@ -228,7 +193,6 @@ def train(
     accuracy, its number of images. Raises NonFiniteLossError, and ValueError for a device that is
     not there or a validation set that leaves too few images to train on.
     """
-    be_deterministic()
     reuse_memory()
     trainer = Trainer(images, labels, recipe)
     finished = trainer.restore(state) if state else 0

@@ -25,12 +25,13 @@ from pipeline.errors import UserError
 from pipeline.files import read_tensors, sha256, write_bytes, write_csv, write_json
 from pipeline.mnist import training
 from pipeline.mnist.checkpoint import Checkpoint, CheckpointError, Row
+from pipeline.mnist.device import choose_device, choose_precision, describe_gpu
 from pipeline.mnist.recipe import Recipe
 from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, TRAINING_LOCK, WEIGHTS
 from pipeline.tracking import background
 
 # of pipeline.mnist: what decides the bits
-CODE = ["augmentation", "model", "optimizer", "recipe", "training"]
+CODE = ["augmentation", "device", "model", "optimizer", "recipe", "training"]
 
 
 def run(recipe: Recipe) -> None:
@@ -39,17 +40,19 @@ def run(recipe: Recipe) -> None:
         data = read_tensors(TRAIN)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
-            checkpoint = resume_or_start(identify(recipe))
-            write_reports(checkpoint)
+            device = choose_device(recipe.device)
+            checkpoint = resume_or_start(identify(recipe, device))
+            made_with = describe_machine()
+            write_reports(checkpoint, made_with)
             bar = Bar(recipe.epochs, len(images) - recipe.validation_size)
             with background.following():
                 for epoch in training.train(images, labels, recipe, checkpoint.state, bar.on_batch):
-                    checkpoint.add(epoch, system_load())
+                    checkpoint.add(epoch, system_load(device))
                     checkpoint.save(RESUME)
-                    write_reports(checkpoint)
+                    write_reports(checkpoint, made_with)
                     bar.on_epoch(epoch.figures)
                 write_bytes(WEIGHTS, save(checkpoint.weights[-1]))
-                write_reports(checkpoint, finished=True)
+                write_reports(checkpoint, made_with, finished=True)
         except training.NonFiniteLossError as error:
             RESUME.unlink(missing_ok=True)
             raise UserError(
@@ -71,21 +74,33 @@ def only_training_here() -> Iterator[None]:
         raise UserError(f"another training runs in {Path.cwd()}; wait for it or end it") from error
 
 
-def identify(recipe: Recipe) -> dict[str, Any]:
-    """All that the bits of the weights depend on."""
-    device = training.choose_device(recipe.device)
-    precision = training.choose_precision(recipe.precision, device)
+def identify(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """All that the bits of the weights depend on: on a GPU, what it is; else, the machine."""
+    precision = choose_precision(recipe.precision, device)
     code = Path(training.__file__).parent
+    if device.type == "cuda":
+        gpu = describe_gpu(device)
+        computed_on = {"device": gpu["name"], "gpu": gpu}
+    else:
+        computed_on = {"device": device.type, **_processor()}
     return {
         "params": asdict(recipe),
         "data_sha256": sha256(TRAIN),
         "code_sha256": {name: sha256(code / f"{name}.py") for name in CODE},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        **computed_on,
         "precision": str(precision).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "hardware": environment.hardware(),
         "versions": environment.versions(),
     }
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the summary tells of machine and environment beside the identity."""
+    lock = Path("requirements.txt")
+    return {**_processor(), "requirements_sha256": sha256(lock) if lock.is_file() else None}
+
+
+def _processor() -> dict[str, Any]:
+    return {"threads": torch.get_num_threads(), "hardware": environment.hardware()}
 
 
 def resume_or_start(identity: dict[str, Any]) -> Checkpoint:
@@ -106,7 +121,9 @@ def resume_or_start(identity: dict[str, Any]) -> Checkpoint:
     )
 
 
-def write_reports(checkpoint: Checkpoint, *, finished: bool = False) -> None:
+def write_reports(
+    checkpoint: Checkpoint, made_with: dict[str, Any], *, finished: bool = False
+) -> None:
     """Write all that other stages, people and MLflow see of the training so far."""
     for number, weights in enumerate(checkpoint.weights, start=1):
         path = EPOCHS / f"{number:02}.safetensors"
@@ -121,6 +138,7 @@ def write_reports(checkpoint: Checkpoint, *, finished: bool = False) -> None:
         "seconds": round(sum(row["seconds"] for row in checkpoint.history), 1),
         "git_revision": environment.git_revision(),
         "flow_run": environment.flow_run(),
+        **made_with,
         **checkpoint.identity,
         "final": checkpoint.history[-1] if checkpoint.history else None,
         "weights_sha256": sha256(WEIGHTS) if finished else None,
@@ -128,17 +146,24 @@ def write_reports(checkpoint: Checkpoint, *, finished: bool = False) -> None:
     write_json(SUMMARY, summary)
 
 
-def system_load() -> Row:
-    """The machine's load since the last call, under the names that MLflow knows."""
+def system_load(device: torch.device) -> Row:
+    """The machine's load since the last call, under the names that MLflow knows.
+
+    Of the GPUs only the one that trains: a look at another would take memory of it.
+    """
     memory = psutil.virtual_memory()
     load = {
         "system/cpu_utilization_percentage": psutil.cpu_percent(),
         "system/system_memory_usage_megabytes": round(memory.used / 1e6, 1),
         "system/system_memory_usage_percentage": memory.percent,
     }
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        load["system/gpu_0_memory_usage_megabytes"] = round((total - free) / 1e6, 1)
+    if device.type == "cuda":
+        try:
+            free, total = torch.cuda.mem_get_info(device)
+            used = total - free
+        except RuntimeError:  # what this process holds, then: no figure is worth a training
+            used = torch.cuda.memory_reserved(device)
+        load[f"system/gpu_{device.index or 0}_memory_usage_megabytes"] = round(used / 1e6, 1)
     return load
 
 

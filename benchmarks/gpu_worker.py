@@ -1,0 +1,173 @@
+"""One training of `python -m benchmarks.gpu`, in a process of its own; it tells lines of JSON.
+
+    python -m benchmarks.gpu_worker '{"folder": "artifacts/gpu", "recipe": "fast"}'
+
+It imports torch, NumPy, safetensors and the standard library alone, and so does all that it uses.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from benchmarks.gpu import Job
+from pipeline.mnist import idx
+from pipeline.mnist.checkpoint import Checkpoint
+from pipeline.mnist.device import describe_gpu, reuse_memory
+from pipeline.mnist.model import build_network
+from pipeline.mnist.recipe import Recipe
+from pipeline.mnist.training import Trainer, measure
+
+
+def run(job: Job) -> None:
+    """Train, tell of each epoch, then measure on the test set."""
+    started = time.perf_counter()
+    packed = json.loads((Path(job.folder) / "recipes.json").read_text())
+    recipe = Recipe(**{**packed["recipes"][job.recipe], **job.changes})
+    images, labels = read_set(job, packed["files"], "train")
+    reuse_memory()
+    trainer = Trainer(images, labels, recipe)
+    if job.only_warn:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    machine = describe_machine(trainer.device)
+    checkpoint = Checkpoint({"params": asdict(recipe), **machine}, run_id="", started="")
+    path = Path(job.checkpoint) if job.checkpoint else None
+    if path and path.exists():
+        checkpoint = Checkpoint.load(path, checkpoint.identity)
+        assert checkpoint.state
+        trainer.restore(checkpoint.state)
+    finished = len(checkpoint.history)
+    tell(
+        "start",
+        machine=machine,
+        precision=str(trainer.precision).removeprefix("torch."),
+        planned_epochs=recipe.epochs,
+        images=trainer.size,
+        after_epoch=finished,
+        setup_seconds=time.perf_counter() - started,
+    )
+    for number in range(finished + 1, recipe.epochs + 1):
+        fuse = Fuse(job.kill_after, number)
+        epoch = trainer.epoch(number, fuse.on_batch)
+        if path:
+            checkpoint.add(epoch, {})
+            checkpoint.save(path)
+        tell("epoch", **epoch.figures, weights_sha256=digest(epoch.weights))
+    network = build_network().to(trainer.device)
+    network.load_state_dict(epoch.weights)
+    test_images, test_labels = (
+        part.to(trainer.device) for part in read_set(job, packed["files"], "t10k")
+    )
+    loss, accuracy = measure(network, test_images, test_labels.long())
+    on_gpu = trainer.device.type == "cuda"
+    tell(
+        "end",
+        test_loss=loss,
+        test_accuracy=accuracy,
+        test_images=len(test_images),
+        float32_error=float32_error(trainer.device),
+        peak_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_gpu else None,
+        seconds=time.perf_counter() - started,
+    )
+
+
+class Fuse:
+    """Kills this process by SIGKILL after a batch of an epoch, if that is the epoch."""
+
+    def __init__(self, kill_after: tuple[int, int] | None, epoch: int) -> None:
+        self.left = kill_after[1] if kill_after and kill_after[0] == epoch else -1
+
+    def on_batch(self, loss: float, accuracy: float, count: int) -> None:
+        """Count a batch."""
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def read_set(job: Job, digests: dict[str, str], prefix: str) -> tuple[Tensor, Tensor]:
+    """Images, uint8 [N, 28, 28], and labels, uint8 [N], of a set. ValueError if a file changed."""
+    tensors = []
+    for name, dimensions in (("images-idx3", 3), ("labels-idx1", 1)):
+        path = Path(job.folder) / f"{prefix}-{name}-ubyte.gz"
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digests[path.name]:
+            raise ValueError(f"{path} is not the file that was packed; pack it again")
+        array = idx.decode(gzip.decompress(content), dimensions)[: job.images]
+        tensors.append(torch.from_numpy(np.array(array)))
+    return tensors[0], tensors[1]
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """The device and all the versions that decide bits and speed."""
+    return {
+        "device": device.type,
+        "gpu": describe_gpu(device) if device.type == "cuda" else None,
+        "gpu_bytes": (
+            torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+        ),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def float32_error(device: torch.device) -> float:
+    """The largest error of a float32 product and convolution there, relative to the largest value.
+
+    Of TF32 it would be near 1e-3, of float32 it is near 1e-6.
+    """
+    draws = torch.Generator().manual_seed(1)
+    left, right = torch.randn(2, 256, 256, generator=draws)
+    images = torch.randn(32, 16, 28, 28, generator=draws)
+    kernels = torch.randn(16, 16, 3, 3, generator=draws)
+    errors = []
+    for operator, operands in (
+        (torch.matmul, (left, right)),
+        (torch.nn.functional.conv2d, (images, kernels)),
+    ):
+        exact = operator(*(operand.double() for operand in operands))
+        found = operator(*(operand.to(device) for operand in operands)).cpu().double()
+        errors.append(float((found - exact).abs().max() / exact.abs().max()))
+    return max(errors)
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """The SHA-256 of the weights as a file."""
+    return hashlib.sha256(save(weights)).hexdigest()
+
+
+def tell(event: str, **values: Any) -> None:
+    """A line for who started this process."""
+    print(json.dumps({"event": event, **values}), flush=True)
+
+
+def main(text: str) -> None:
+    """Do the job; an error is an event too."""
+    content = json.loads(text)
+    warnings.showwarning = lambda message, *_: tell("warning", message=str(message))  # type: ignore[assignment]
+    try:
+        run(Job(**content))
+    except Exception as error:
+        traceback.print_exc()
+        tell("error", message=f"{type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,140 @@
+"""On a GPU as on a CPU: float32 is float32, the same bits on every run, and what they depend on."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from pipeline.mnist import device
+from pipeline.mnist.device import be_deterministic, choose_precision, describe_gpu
+from pipeline.mnist.model import build_network
+from pipeline.mnist.training import Trainer, measure
+from pipeline.stages import train as stage
+from tests.digits import make_digits
+from tests.test_recipe import RECIPE
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda:1")
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that has just begun; then as training on the CPU leaves them."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    yield
+    be_deterministic(CPU)
+
+
+def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None:
+    be_deterministic(GPU)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not device.tf32_is_allowed()
+
+
+def test_who_makes_a_trainer_gets_the_same_bits(settings: None) -> None:
+    """Benchmarks make trainers themselves."""
+    images, labels = map(torch.from_numpy, make_digits(16, seed=1))
+    Trainer(images, labels, RECIPE)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not device.tf32_is_allowed()
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+
+
+def test_accuracy_is_measured_in_float32(settings: None) -> None:
+    images, labels = map(torch.from_numpy, make_digits(10, seed=1))
+    measure(build_network(), images, labels.long())
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_bfloat16_of_the_processor_decides_for_the_processor_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert choose_precision("auto", CPU) == torch.bfloat16
+    assert choose_precision("auto", torch.device("mps")) == torch.float32
+    assert choose_precision("bfloat16", torch.device("mps")) == torch.bfloat16
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As if there were a GPU, with NVIDIA's tool for it."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 580.95.05\necho 580.95.05\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_a_gpu_is_told_with_all_that_its_bits_depend_on(gpu: None, settings: None) -> None:
+    be_deterministic(GPU)
+    assert describe_gpu(GPU) == {
+        "name": "NVIDIA H100",
+        "compute_capability": "9.0",
+        "driver": "580.95.05",
+        "cuda": "13.0",
+        "cudnn": "91900",
+        "tf32": False,
+    }
+
+
+@pytest.mark.parametrize("tool", ["exit 9", None])
+def test_without_the_tool_the_driver_is_unknown(
+    gpu: None, tool: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tool:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{tool}\n")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert describe_gpu(GPU)["driver"] == "unknown"
+
+
+@pytest.fixture
+def identity(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(stage, "sha256", lambda path: "")
+    return lambda where: stage.identify(RECIPE, where)
+
+
+def test_another_processor_does_not_undo_a_training_on_a_gpu(
+    gpu: None, identity: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_gpu, on_cpu = identity(GPU), identity(CPU)
+    assert on_gpu["device"] == "NVIDIA H100"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 64)
+    assert identity(GPU) == on_gpu
+    assert identity(CPU) != on_cpu
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 590.1\n")
+    assert identity(GPU) != on_gpu
+
+
+def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question to a GPU that does not train takes hundreds of MB of it."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", lambda device: asked.append(device) or (1e9, 3e9)
+    )
+    assert not [name for name in stage.system_load(CPU) if "gpu" in name]
+    assert asked == []
+    assert stage.system_load(GPU)["system/gpu_1_memory_usage_megabytes"] == 2000
+    assert asked == [GPU]
+
+
+def test_a_load_that_cannot_be_read_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(device: torch.device) -> tuple[int, int]:
+        raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5e6)
+    assert stage.system_load(GPU)["system/gpu_1_memory_usage_megabytes"] == 5

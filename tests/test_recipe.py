@@ -1,0 +1,236 @@
+"""The recipe: training is what a plain statement of it says, and each parameter does its part.
+
+The plain statement below writes the formulas out: the learning rate, Nesterov's momentum, Muon,
+label smoothing and the moving average. Distortions have tests of their own, test_augmentation.py.
+"""
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
+from pipeline.mnist.model import build_network
+from pipeline.mnist.optimizer import Optimizer
+from pipeline.mnist.recipe import Recipe
+from pipeline.mnist.training import Epoch, Trainer, train
+from tests.digits import make_digits
+
+RECIPE = Recipe(
+    seed=3,
+    epochs=2,
+    batch_size=16,
+    peak_learning_rate=0.01,
+    vector_rate=2.0,
+    warmup=0.4,
+    momentum=0.8,
+    weight_decay=1.0,
+    weight_average=0.3,
+    label_smoothing=0.5,
+    dropout=(0.1, 0.1, 0.1, 0.1),
+    rotation=10.0,
+    shift=0.05,
+    scale=0.1,
+    thicken=0.3,
+    thin=0.5,
+    noise=0.1,
+    validation_size=0,
+    device="cpu",
+    precision="float32",
+)
+OTHERS: dict[str, Any] = {
+    "seed": 4,
+    "epochs": 1,
+    "batch_size": 12,
+    "peak_learning_rate": 0.02,
+    "vector_rate": 20.0,
+    "warmup": 0.0,
+    "momentum": 0.2,
+    "weight_decay": 0.0,
+    "weight_average": 0.05,
+    "label_smoothing": 0.0,
+    "dropout": (0.0, 0.0, 0.0, 0.5),
+    "rotation": 0.0,
+    "shift": 0.2,
+    "scale": 0.4,
+    "thicken": 1.0,
+    "thin": 0.0,
+    "noise": 0.5,
+    "validation_size": 8,
+    "precision": "bfloat16",
+}
+# root of the mean square difference: what float32 and bfloat16 leave open, twice over
+ROUNDING = 2e-4
+Digits = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    """24 images: batches of 16 and 8."""
+    images, labels = make_digits(24, seed=1)
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+@pytest.fixture(scope="module")
+def as_it_is(digits: Digits) -> Epoch:
+    *_, last = train(*digits, RECIPE)
+    return last
+
+
+def stated(
+    images: Tensor, labels: Tensor, recipe: Recipe
+) -> tuple[dict[str, Tensor], float, float]:
+    """The averaged weights, learning rate and mean loss of the last epoch, by plain formulas."""
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe.dropout).to(memory_format=torch.channels_last)
+    parameters, momenta = list(network.parameters()), {}
+    average: dict[str, Tensor] = {}
+    size = len(images) - recipe.validation_size
+    total = recipe.epochs * math.ceil(size / recipe.batch_size)
+    step = 0
+    for epoch in range(1, recipe.epochs + 1):
+        seed = recipe.seed * 10_007 + epoch
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        losses = 0.0
+        for batch in torch.randperm(size, generator=generator).split(recipe.batch_size):
+            step += 1
+            rate = stated_rate(step / total, recipe)
+            pixels = stated_augmentation(images[batch], generator, recipe)
+            inputs = ((pixels / 255 - 0.1307) / 0.3081).to(memory_format=torch.channels_last)
+            with torch.autocast("cpu", enabled=recipe.precision == "bfloat16"):
+                scores = network(inputs).flatten(1).float()
+            spread = torch.full((len(batch), 10), recipe.label_smoothing / 10)
+            spread[torch.arange(len(batch)), labels[batch].long()] += 1 - recipe.label_smoothing
+            loss = -(spread * scores.log_softmax(1)).sum(1).mean()
+            losses += loss.item() * len(batch)
+            for index, gradient in enumerate(torch.autograd.grad(loss, parameters)):
+                move = stated_kernel_step if gradient.ndim > 1 else stated_vector_step
+                momenta[index] = move(
+                    parameters[index].data, gradient, momenta.get(index), rate, recipe
+                )
+            early = step / (9 + step) if step > 1 else 0.0  # the first step is the average
+            decay = min(recipe.weight_average, early)
+            for name, tensor in network.state_dict().items():
+                if tensor.is_floating_point():
+                    old = average.get(name, tensor)
+                    average[name] = decay * old + (1 - decay) * tensor
+    return average, rate, losses / size
+
+
+def stated_rate(progress: float, recipe: Recipe) -> float:
+    if progress < recipe.warmup:
+        return recipe.peak_learning_rate * progress / recipe.warmup
+    angle = math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)
+    return recipe.peak_learning_rate * (0.5 + 0.5 * math.cos(angle))
+
+
+def stated_augmentation(images: Tensor, generator: torch.Generator, recipe: Recipe) -> Tensor:
+    pixels = images[:, None].float()
+    pixels = random_affine(
+        pixels, generator, rotation=recipe.rotation, shift=recipe.shift, scale=recipe.scale
+    )
+    pixels = random_strokes(pixels, generator, thicken=recipe.thicken, thin=recipe.thin)
+    return random_noise(pixels, generator, noise=recipe.noise)
+
+
+def stated_vector_step(
+    vector: Tensor, gradient: Tensor, momentum: Tensor | None, rate: float, recipe: Recipe
+) -> Tensor:
+    """SGD with Nesterov's momentum, no weight decay; returns the momentum."""
+    momentum = gradient if momentum is None else recipe.momentum * momentum + gradient
+    vector -= recipe.vector_rate * rate * (gradient + recipe.momentum * momentum)
+    return momentum
+
+
+def stated_kernel_step(
+    kernel: Tensor, gradient: Tensor, momentum: Tensor | None, rate: float, recipe: Recipe
+) -> Tensor:
+    """Muon with Nesterov's momentum and decoupled weight decay; returns the momentum."""
+    old = torch.zeros_like(gradient) if momentum is None else momentum
+    momentum = torch.lerp(old, gradient, 1 - recipe.momentum)
+    direction = torch.lerp(gradient, momentum, recipe.momentum)
+    matrix = direction.permute(0, 2, 3, 1).flatten(1).bfloat16()
+    rows, columns = matrix.shape
+    matrix = matrix.T if rows > columns else matrix
+    matrix = matrix / matrix.norm()
+    for _ in range(5):  # Newton and Schulz: towards the nearest matrix with orthogonal rows
+        square = matrix @ matrix.T
+        # one rounding to bfloat16 for each line, as in torch: 3.4445 x - 4.7750 x³ + 2.0315 x⁵
+        odd = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
+        matrix = torch.addmm(matrix, odd, matrix, beta=3.4445)
+    matrix = matrix.T if rows > columns else matrix
+    orthogonal = matrix.float().unflatten(1, (*kernel.shape[2:], -1)).permute(0, 3, 1, 2)
+    kernel *= 1 - rate * recipe.weight_decay
+    kernel -= rate * 0.2 * math.sqrt(max(rows, columns)) * orthogonal
+    return momentum
+
+
+def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
+    """Root of the mean square, over all weights and statistics."""
+    squares = torch.cat([(weights[name] - others[name]).flatten() ** 2 for name in others])
+    return float(squares.mean().sqrt())
+
+
+def test_training_is_what_the_recipe_says(digits: Digits, as_it_is: Epoch) -> None:
+    average, rate, loss = stated(*digits, RECIPE)
+    assert difference(as_it_is.weights, average) < ROUNDING
+    assert as_it_is.figures["training_loss"] == pytest.approx(loss, abs=0.001)
+    assert as_it_is.figures["learning_rate"] == pytest.approx(rate, abs=1e-12)
+    assert rate == pytest.approx(0, abs=1e-12)  # the last step is the end of the cycle
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_each_parameter_changes_training_as_it_says(
+    name: str, digits: Digits, as_it_is: Epoch
+) -> None:
+    recipe = replace(RECIPE, **{name: OTHERS[name]})
+    *_, last = train(*digits, recipe)
+    average, _, loss = stated(*digits, recipe)
+    assert difference(last.weights, average) < ROUNDING
+    assert difference(last.weights, as_it_is.weights) > 2 * ROUNDING
+    assert last.figures["training_loss"] == pytest.approx(loss, abs=0.001)
+
+
+def test_no_parameter_is_left_out() -> None:
+    assert {*OTHERS, "device"} == {field.name for field in fields(Recipe)}
+
+
+def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
+    """Batches of different sizes count by their images."""
+    heard: list[tuple[float, float, int]] = []
+    epoch = next(train(*digits, RECIPE, on_batch=lambda *batch: heard.append(batch)))
+    assert [count for _, _, count in heard] == [16, 8]
+    for name, position in (("training_loss", 0), ("training_accuracy", 1)):
+        expected = sum(batch[position] * batch[2] for batch in heard) / 24
+        assert epoch.figures[name] == pytest.approx(expected)
+
+
+def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits) -> None:
+    images, labels = digits
+    epoch = next(train(images, labels, replace(RECIPE, batch_size=8, validation_size=8)))
+    network = build_network().eval()
+    network.load_state_dict(epoch.weights)
+    with torch.inference_mode():
+        scores = network((images[-8:, None] / 255 - 0.1307) / 0.3081).flatten(1)
+    expected = F.cross_entropy(scores, labels[-8:].long()).item()
+    assert epoch.figures["validation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_set_that_fills_just_one_batch_is_trained_on(digits: Digits) -> None:
+    images, labels = digits
+    assert Trainer(images, labels, replace(RECIPE, validation_size=8)).steps_per_epoch == 1
+    with pytest.raises(ValueError, match="validation_size 9 do not fill one batch of 16"):
+        Trainer(images, labels, replace(RECIPE, validation_size=9))
+
+
+def test_kernels_that_could_not_move_are_refused() -> None:
+    """Muon moves a view of each kernel; of another memory format it would move a copy."""
+    network = build_network()
+    with pytest.raises(ValueError, match=r"\[16, 16, 3, 3\] is not channels-last"):
+        Optimizer(network, RECIPE)
+    Optimizer(network.to(memory_format=torch.channels_last), RECIPE)
