@@ -3,6 +3,7 @@
 import hashlib
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline.tracking import Part, promotion
 from pipeline.tracking.runs import Published, find_or_create
 from pipeline.tracking.training import find_training
 
+ATTEMPTS, PAUSE = 20, 0.1  # seconds; a release takes less to change models/
 MODEL_NAME = paths.RELEASED_MODEL.stem
 ALIAS = "champion"
 MODEL_TAG = "sha256"  # a model version is found by the file that it holds
@@ -45,7 +47,7 @@ class Release:
 
 def read_release() -> Release:
     """Read models/ before a server is asked. UserError if its files do not belong together."""
-    for _ in range(2):  # models/ changes in one step, so it does not change twice meanwhile
+    for _ in range(ATTEMPTS):
         model = existing(paths.RELEASED_MODEL).read_bytes()
         digest = hashlib.sha256(model).hexdigest()
         card = existing(paths.MODEL_CARD).read_text(encoding="utf-8")
@@ -54,6 +56,7 @@ def read_release() -> Release:
         if of == digest == sha256(paths.RELEASED_MODEL):
             metadata = provenance["predicate"]["runDetails"]["metadata"]
             return Release(digest, model, card.split("---\n", 2)[-1], metadata)
+        time.sleep(PAUSE)
     raise UserError(f"{paths.PROVENANCE} is not of {paths.RELEASED_MODEL}: `dvc repro` heals")
 
 

@@ -67,8 +67,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         return str(found.experiment_id)
     place = database()  # a server knows by itself where
     location = place.with_name(ARTIFACTS).as_uri() if place else None
-    tags = {"mlflow.experimentKind": "custom_model_development"}  # which view the UI opens
-    return str(client.create_experiment(name, location, tags))
+    return str(client.create_experiment(name, location))
 
 
 def correct_addresses() -> None:
