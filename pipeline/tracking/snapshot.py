@@ -98,6 +98,7 @@ def _files(
     chosen += [paths.GATE_REPORT, paths.GATE_TABLE] if judged else []
     for path in chosen:
         yield path.as_posix(), path.read_bytes()
-    used = io.BytesIO()
-    YAML(typ="safe", pure=True).dump({"train": dict(summary["params"])}, used)
+    used, yaml = io.BytesIO(), YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump({"train": dict(summary["params"])}, used)
     yield "params.yaml", used.getvalue()
