@@ -68,7 +68,7 @@ smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folde
 
 mlflow: export MLFLOW_DISABLE_TELEMETRY = true
 mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000, or PORT=...
-	mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root mlartifacts $(AT_PORT)
+	python -m pipeline.tracking.show
 
 prefect: export PREFECT_API_URL = http://127.0.0.1:$(or $(PORT),4200)/api
 prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://127.0.0.1:4200, or PORT=...

@@ -36,6 +36,7 @@ from tqdm import tqdm
 from benchmarks.report import REPORTS, table, write_report
 from benchmarks.servers import free_port, server
 from pipeline.figures import Figure, save_figure
+from pipeline.paths import RELEASED_MODEL
 from pipeline.serving import Classifier
 from pipeline.serving.service.app import MODEL
 from pipeline.serving.service.protocol import HEADER_LENGTH
@@ -136,7 +137,7 @@ def main(seconds: float, rounds: int, soak_seconds: float) -> None:
     python = [sys.executable, "-m"]
     with ExitStack() as stack:
         saved = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-        save_model(saved, Model())
+        save_model(RELEASED_MODEL.read_bytes(), saved, Model())
         ports = free_port(), free_port()
         ours, theirs = (f"http://127.0.0.1:{port}" for port in ports)
         service = stack.enter_context(

@@ -16,7 +16,7 @@ import typer
 
 from pipeline import environment, workspace
 from pipeline.errors import RefusedError, UserError
-from pipeline.params import Params, load_params
+from pipeline.params import PARAMS, Params, load_params
 from pipeline.paths import RELEASED_MODEL
 from pipeline.serving import Format
 from pipeline.tracking import Part
@@ -224,24 +224,24 @@ def track(
     parts: Annotated[
         list[Part] | None,
         typer.Argument(
-            help="What to publish; all, if nothing is named.",
-            metavar="[backprop|training|release]...",
+            help="What to publish: backprop, training, release; all, if nothing is named.",
+            metavar="PART",
+            show_default=False,
         ),
     ] = None,
-    follow: Annotated[
-        bool, typer.Option(help="Go on until standard input ends (how training uses it).")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option(help="Begin when standard input ends (how other stages use it).")
-    ] = False,
+    follow: Annotated[bool, typer.Option(hidden=True)] = False,  # until standard input ends
+    wait: Annotated[bool, typer.Option(hidden=True)] = False,  # until it ends, and begin then
 ) -> None:
     """Bring MLflow up to date from reports/ and models/.
 
-    Publishes what the server lacks and changes nothing else, so it can be run at any time. The
-    server is MLFLOW_TRACKING_URI, by default sqlite:///mlflow.db; `make mlflow` shows it.
+    Publishes what the server lacks, and says what that was. It moves the alias champion only if a
+    release from this folder could not do so. Run it at any time. The server is
+    MLFLOW_TRACKING_URI, by default sqlite:///mlflow.db; `make mlflow` shows it.
     """
-    from pipeline.tracking import background
+    from pipeline.tracking import background, links
 
+    if not PARAMS.exists():
+        raise UserError(f"{PARAMS} is missing in {Path.cwd()}: run from the folder that holds it")
     if not background.wanted():
         raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
     from pipeline.tracking import publisher
@@ -251,11 +251,18 @@ def track(
     try:
         if wait:
             publisher.wait()
-        publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
+        done = publisher.publish(parts or tuple(Part), training=publisher.training_goes_on())
     except UserError:
         raise
     except Exception as error:
         raise UserError(publisher.describe(error)) from error
+    for part, page, changed in done:
+        print(f"{part}: {'published' if changed else 'up to date'}, {links.shown(page)}")
+    for part in parts or ():
+        if part not in {published.part for published in done}:
+            print(f"{part}: nothing to publish here")
+    if not done and not parts:
+        print("nothing to publish: neither reports/ nor models/ holds anything")
 
 
 @app.command(rich_help_panel=OTHERS)

@@ -2,15 +2,19 @@
 
 import os
 import platform
+import re
 import subprocess
+import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
 LIBRARIES = ["torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"]
 FLOW_RUN_ID, FLOW_RUN_URL = "PIPELINE_FLOW_RUN_ID", "PIPELINE_FLOW_RUN_URL"  # set by a flow run
+EXPERIMENT, MAIN_ROOT = "DVC_EXP_NAME", "DVC_ROOT"  # set by `dvc exp run` for its stages
+NO_REPOSITORY = "fatal: not a git repository (or any"  # else it is one whose history is not here
 CODE = ["pipeline", "dvc.yaml", "params.yaml", "requirements.txt"]
 
 
@@ -36,11 +40,20 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """The commit checked out, with `-dirty` where code or params differ from it; or `unknown`."""
+    """The commit checked out, with `-dirty` where code or params differ from it; or `unknown`.
+
+    It is unknown where there is no repository, and where git fails, which is then told.
+    """
     try:
-        commit = _git("rev-parse", "HEAD")
+        commit = _git("rev-parse", "--verify", "HEAD")
         changed = _git("status", "--porcelain", "--", *CODE)
-    except (OSError, subprocess.CalledProcessError):
+    except FileNotFoundError:
+        _warn_once("git is not installed")
+        return "unknown"
+    except subprocess.CalledProcessError as error:
+        said = str(error.stderr).strip().splitlines() or [f"git: exit status {error.returncode}"]
+        if not said[0].startswith(NO_REPOSITORY):
+            _warn_once(said[0])
         return "unknown"
     return f"{commit}-dirty" if changed else commit
 
@@ -52,21 +65,50 @@ def flow_run() -> dict[str, str] | None:
     return {"id": os.environ[FLOW_RUN_ID], "url": os.environ[FLOW_RUN_URL]}
 
 
+def experiment() -> str | None:
+    """The name of the experiment of DVC that this process belongs to, if it does to one."""
+    return os.environ.get(EXPERIMENT)
+
+
+def lasting_folder() -> Path:
+    """The current folder, or in an experiment the one that it is a copy of.
+
+    `dvc exp run --temp` and `--queue` run the stages in a copy that is removed with all that is in
+    it but the outputs of stages.
+    """
+    here = Path.cwd()
+    if experiment() is None or MAIN_ROOT not in os.environ:
+        return here
+    root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+    return Path(os.environ[MAIN_ROOT]) / here.relative_to(root)
+
+
 def without_password(address: str) -> str:
     """A server's address as anyone may see it: without user and password."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    shown = re.sub("(?<=://)[^/?#]*@", "", address)
+    return shown if ":///" in shown else shown.rstrip("/")  # sqlite:///mlflow.db names no server
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | {"LC_ALL": "C"},  # its messages, as they are compared with
+    ).stdout.strip()
+
+
+@cache
+def _warn_once(why: str) -> None:
+    print(f"warning: the git revision is unknown: {why}", file=sys.stderr)
 
 
 def _processor_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

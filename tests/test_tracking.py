@@ -15,18 +15,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import pytest
 import requests
 import yaml
 from safetensors.numpy import load_file
 
 from benchmarks.servers import free_port
-from pipeline.errors import UserError
-from pipeline.files import read_csv, read_json, sha256
+from pipeline import paths
+from pipeline.errors import RefusedError, UserError
+from pipeline.files import read_csv, read_json, sha256, write_json
+from pipeline.params import load_params
 from pipeline.serving import Classifier
-from pipeline.tracking import links
+from pipeline.stages import gate, release
+from pipeline.tracking import Part, background, links
 from tests.servers import wait_until
-from tests.workspace import Workspace
+from tests.workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:  # slow to import, so only the tests themselves do
     from mlflow.entities import Run
@@ -61,12 +65,18 @@ class Server:
             "--artifacts-destination": f"{self.folder}/artifacts",
         }
         words = [word for option in options.items() for word in option]
-        lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        lean = {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONPATH": str(PROJECT),
+        }
+        supervisor = [sys.executable, "-m", "pipeline.supervisor"]
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *words],
+                [*supervisor, sys.executable, "-m", "mlflow", "server", *words],
                 cwd=self.folder,
                 env=os.environ | lean,
+                stdin=subprocess.PIPE,  # however this process ends, the other side sees it
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -263,7 +273,12 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
-    assert version.run_id == server.run().info.run_id
+    run = server.run()
+    assert version.run_id == run.info.run_id
+    assert run.outputs is not None
+    (model_output,) = run.outputs.model_outputs
+    assert version.source == f"models:/{model_output.model_id}"
+    assert "# mnist-cnn" in version.description
     model = mlflow.pyfunc.load_model("models:/mnist-cnn@champion")
     signature = model.metadata.signature
     assert signature.inputs.input_names() == ["images"]
@@ -573,6 +588,130 @@ def test_track_says_in_one_line_that_a_server_cannot_be_used(
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: MLflow at {url}: ")
     assert len(result.stderr.splitlines()) == 1
+    if status is None:
+        assert result.stderr == f"error: MLflow at {url}: no answer (Connection refused)\n"
+
+
+def test_a_registry_that_refuses_is_told(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.tracking import publisher
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        status, content = passed_on(request, server)
+        if request.path.endswith("/registered-models/create"):
+            status, content = 403, b'{"error_code": "PERMISSION_DENIED", "message": "not you"}'
+        request.send_response(status)
+        request.end_headers()
+        request.wfile.write(content)
+
+    monkeypatch.chdir(released.path)
+    with web_server(answer) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        with pytest.raises(Exception, match="PERMISSION_DENIED: not you"):
+            publisher.publish([Part.RELEASE])
+
+
+@pytest.fixture
+def champion(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], str]]:
+    """Tells which file is the champion; afterwards it is again the one of before.
+
+    Stages publish in this process, to the shared server.
+    """
+    from pipeline.tracking import publisher
+
+    def publish(*parts: Part) -> None:
+        if background.wanted():
+            publisher.publish(parts or tuple(Part))
+
+    monkeypatch.setattr(background, "publish", publish)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    client, name = server.client, "mnist-cnn"
+    yield lambda: client.get_model_version_by_alias(name, "champion").tags["sha256"]
+    client.set_registered_model_alias(name, "champion", "1")
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if str(version.version) != "1":
+            client.delete_model_version(name, version.version)
+
+
+def model_of(clone: Workspace) -> str:
+    return clone.sha256("models/mnist-cnn.onnx")
+
+
+def release_another(clone: Workspace, name: str) -> str:
+    """Let the stage release the model under another digest, which it gives."""
+    with chdir(clone.path):
+        model = onnx.load(paths.MODEL)
+        model.doc_string = name
+        paths.MODEL.write_bytes(model.SerializeToString())
+        for report in (paths.EXPORT_REPORT, paths.SUBJECT, paths.GATE_REPORT):
+            write_json(report, read_json(report) | {"model_sha256": sha256(paths.MODEL)})
+        release.run(load_params())
+    return model_of(clone)
+
+
+def publish_all(clone: Workspace) -> None:
+    from pipeline.tracking import publisher
+
+    with chdir(clone.path):
+        publisher.publish()
+
+
+def test_only_a_release_moves_the_champion(
+    released: Workspace, copy_of: Copy, champion: Callable[[], str]
+) -> None:
+    """Two clones with one server: the one with the older model does not bring it back."""
+    older = copy_of(released)
+    assert champion() == model_of(released)
+    assert release_another(older, "older") == champion()
+    newer = copy_of(older)
+    assert release_another(newer, "newer") == champion()
+    older.set_params({"gate": {"test_images": 1}})
+    with chdir(older.path), pytest.raises(RefusedError):
+        gate.run(load_params().gate)
+    assert champion() == model_of(newer)
+    for clone in (older, released):
+        publish_all(clone)
+        assert champion() == model_of(newer) != model_of(clone)
+
+
+def test_of_two_releases_that_replace_the_same_model_the_first_stays(
+    released: Workspace, copy_of: Copy, champion: Callable[[], str], server: Server, capsys: Any
+) -> None:
+    first, second = copy_of(released), copy_of(released)
+    release_another(first, "first")
+    assert champion() == model_of(first)
+    capsys.readouterr()
+    release_another(second, "second")
+    assert champion() == model_of(first)
+    (line,) = capsys.readouterr().err.splitlines()
+    newest, stays, *_ = server.client.search_model_versions("name = 'mnist-cnn'")
+    assert line.startswith(f"warning: mnist-cnn@champion stays at version {stays.version}, ")
+    assert f"set_registered_model_alias('mnist-cnn', 'champion', '{newest.version}')" in line
+    publish_all(second)  # nor later, and nothing is said again
+    assert champion() == model_of(first)
+    assert capsys.readouterr().err == ""
+
+
+def test_releases_that_no_server_saw_become_champion_later(
+    released: Workspace,
+    copy_of: Copy,
+    champion: Callable[[], str],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clone = copy_of(released)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    release_another(clone, "one")
+    release_another(clone, "two")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    publish_all(clone)
+    assert champion() == model_of(clone)
+    server.client.set_registered_model_alias("mnist-cnn", "champion", "1")  # rolled back by hand
+    publish_all(clone)
+    assert champion() == model_of(released)
 
 
 def shows_every_epoch_once(server: Server, run: "Run", table: Path) -> None:
@@ -685,17 +824,23 @@ def forgetful(server: Server) -> Iterator[str]:
     asked = set()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["Content-Length"] or 0))
-        kind = {"Content-Type": request.headers["Content-Type"] or ""}
-        real = requests.request(
-            request.command, server.url + request.path, data=body, headers=kind, timeout=60
-        )
+        status, content = passed_on(request, server)
         path = request.path.partition("?")[0]
         if (request.command, path) in asked:
-            request.send_response(real.status_code)
+            request.send_response(status)
             request.end_headers()
-            request.wfile.write(real.content)
+            request.wfile.write(content)
         asked.add((request.command, path))
 
     with web_server(answer) as url:
         yield url
+
+
+def passed_on(request: BaseHTTPRequestHandler, server: Server) -> tuple[int, bytes]:
+    """What the server answers to a request: the status and the content."""
+    body = request.rfile.read(int(request.headers["Content-Length"] or 0))
+    kind = {"Content-Type": request.headers["Content-Type"] or ""}
+    real = requests.request(
+        request.command, server.url + request.path, data=body, headers=kind, timeout=60
+    )
+    return real.status_code, real.content

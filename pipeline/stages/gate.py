@@ -9,7 +9,7 @@ from pipeline.errors import RefusedError, UserError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import Gate
 from pipeline.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS, SUBJECT
-from pipeline.tracking import background
+from pipeline.tracking import Part, background
 
 Criterion = dict[str, Any]
 
@@ -21,7 +21,7 @@ def run(params: Gate) -> None:
     write_json(GATE_REPORT, verdict)
     write_text(GATE_TABLE, table)
     print(table)
-    background.publish()
+    background.publish(Part.TRAINING)
     if not verdict["passed"]:
         failed = [
             f"{c['name']} is {_short(c['measured'])}, required {_required(c)}{_by_how_much(c)}"

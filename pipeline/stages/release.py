@@ -52,6 +52,7 @@ def run(params: Params) -> None:
         shutil.copyfile(paths.MODEL, new / paths.RELEASED_MODEL.name)
         write_text(new / paths.MODEL_CARD.name, model_card(params))
         write_json(new / paths.PROVENANCE.name, provenance(params))
+        background.promote(paths.MODEL)
         names = [paths.RELEASED_MODEL.name, paths.MODEL_CARD.name, paths.PROVENANCE.name]
         checksums = "".join(f"{sha256(new / name)}  {name}\n" for name in names)
         write_text(new / paths.CHECKSUMS.name, checksums)

@@ -2,12 +2,17 @@
 
 `publisher` compares a server with the files and adds what is missing, so it may run at any time,
 any number of times, against any server, one that was away during training too. `background` runs
-it beside a stage; `links` knows where MLflow shows what is here. Nothing outside this folder knows
-MLflow.
+it beside a stage; `links` knows where MLflow shows what is here; `promotion` knows which model a
+release replaced. Nothing outside this folder knows MLflow.
 """
 
 import os
 from enum import StrEnum
+from pathlib import Path
+
+from pipeline.environment import lasting_folder
+
+SQLITE = "sqlite:///"
 
 
 class Part(StrEnum):
@@ -18,9 +23,19 @@ class Part(StrEnum):
     RELEASE = "release"
 
 
+def lasting_address(address: str) -> str:
+    """The address of a store; that of the main checkout in an experiment, whose folder goes."""
+    folder, path = lasting_folder(), address.removeprefix(SQLITE)
+    if path == address or path.startswith("/") or folder == Path.cwd():
+        return address
+    return f"{SQLITE}{folder / path}"
+
+
 # MLflow reads these when it is imported
+os.environ["MLFLOW_TRACKING_URI"] = lasting_address(
+    os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+)
 for _name, _value in {
-    "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -10,8 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from pipeline.tracking import Part
+from pipeline.tracking import Part, promotion
 
 TRACK = [sys.executable, "-m", "pipeline", "track"]
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
@@ -44,6 +45,14 @@ def publish(*parts: Part) -> None:
     """Publish what the files say of these parts, or of all, once, now."""
     with publishing(*parts):
         pass
+
+
+def promote(new: Path) -> None:
+    """Note, before it happens, that the file `new` replaces the released model.
+
+    The next to publish lets MLflow's alias follow, if it still points to what is replaced.
+    """
+    promotion.note(new)
 
 
 def wanted() -> bool:

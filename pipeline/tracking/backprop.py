@@ -1,37 +1,66 @@
 """The MLflow run of the 2-2-2 network: its params, the loss of each iteration, its files."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric
 
 from pipeline import environment, paths
 from pipeline.files import read_csv, read_json, sha256
-from pipeline.tracking.runs import fill, find_run, flow_tags, upload
+from pipeline.tracking import Part
+from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
 
 
-def publish_backprop(client: MlflowClient, experiment: str) -> Run:
-    """Give the run of what is in reports/backprop all that it lacks.
+@dataclass(frozen=True)
+class Backprop:
+    """What is in reports/backprop at one moment; `outcome` tells it from others."""
+
+    outcome: str
+    summary: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    files: Mapping[str, bytes]
+
+
+def read_backprop() -> Backprop:
+    """Read reports/backprop before a server is asked; again, if it changes meanwhile."""
+    while True:
+        outcome = sha256(paths.BACKPROP_SUMMARY)
+        files = sorted(path for path in paths.BACKPROP.glob("[!.]*") if path.is_file())
+        backprop = Backprop(
+            outcome,
+            read_json(paths.BACKPROP_SUMMARY),
+            read_csv(paths.BACKPROP_HISTORY),
+            {path.as_posix(): path.read_bytes() for path in files},
+        )
+        if sha256(paths.BACKPROP_SUMMARY) == outcome:
+            return backprop
+
+
+def publish_backprop(client: MlflowClient, experiment: str, backprop: Backprop) -> Published:
+    """Give the run of this outcome all that it lacks.
 
     These files hold no time, revision or flow run, so that they are the same on every run, and
     MLflow has one run for all with the same outcome; its flow run is the last that published it.
     """
-    outcome = sha256(paths.BACKPROP_SUMMARY)
-    run = find_run(client, experiment, outcome, "backprop", round(time.time() * 1000))
+    run = find_run(client, experiment, backprop.outcome, "backprop", round(time.time() * 1000))
     metrics = [
         Metric(name, row[name], run.info.start_time, int(row["iteration"]))
-        for row in read_csv(paths.BACKPROP_HISTORY)
+        for row in backprop.history
         for name in ("E1", "E2", "E_total")
     ]
-    summary = read_json(paths.BACKPROP_SUMMARY)
+    summary = backprop.summary
     tags = {
         "mlflow.source.name": "python -m pipeline backprop",
         "mlflow.note.content": "A 2-2-2 sigmoid network, trained by hand-derived gradients: the "
         f"loss goes from {summary['first_loss']:.6g} to {summary['last_loss']:.6g}.",
         **flow_tags(environment.flow_run()),
     }
-    fill(client, run, summary["params"], metrics, tags)
-    upload(client, run, sorted(path for path in paths.BACKPROP.iterdir() if path.is_file()))
+    changed = fill(client, run, summary["params"], metrics, tags)
+    changed |= upload(client, run, backprop.files)
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
-    return run
+        changed = True
+    return Published(Part.BACKPROP, page(run), changed)

@@ -12,39 +12,48 @@ from pipeline.tracking import Part
 HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
 
 
-def note(part: Part, path: str) -> None:
-    """Remember that what is here of this part is now shown at this path of MLflow's pages.
+def note(part: Part, page: str) -> None:
+    """Remember that what is here of this part is now shown on this page of MLflow's."""
+    entry = {"of": _identity(part), "address": shown(page)}
+    write_json(paths.TRACKED, _noted() | {part: entry})
 
-    PIPELINE_MLFLOW_URL: their address for people, where it differs from that for processes.
+
+def shown(page: str) -> str:
+    """The address at which people see a page of MLflow's.
+
+    PIPELINE_MLFLOW_URL: the server's for people, where it differs from that for processes.
     """
     server = os.environ.get("PIPELINE_MLFLOW_URL") or os.environ["MLFLOW_TRACKING_URI"]
     address = without_password(server) if server.startswith(("http://", "https://")) else HERE
-    entry = {"of": _identity(part), "address": f"{address}/#/{path}"}
-    write_json(paths.TRACKED, _noted() | {part: entry})
+    return f"{address}/#/{page}"
 
 
 def addresses() -> dict[str, str]:
     """The address of each part that is published as it is here now."""
-    return {
-        part: entry["address"]
-        for part, entry in _noted().items()
-        if entry["of"] == _identity(Part(part))
-    }
+    noted, known = _noted(), {}
+    for part in Part:
+        match noted.get(part):
+            case {"of": str(of), "address": str(address)} if of == _identity(part):
+                known[str(part)] = address
+    return known
 
 
 def _noted() -> dict[str, Any]:
     try:
         return dict(read_json(paths.TRACKED))
-    except UserError:  # missing, or broken: it is made again when something is published
+    except (UserError, TypeError, ValueError):  # missing or broken: made again when publishing
         return {}
 
 
 def _identity(part: Part) -> str | None:
-    """What tells this one from others of its kind; None if there is none here."""
-    match part:
-        case Part.BACKPROP:
-            return sha256(paths.BACKPROP_SUMMARY) if paths.BACKPROP_SUMMARY.exists() else None
-        case Part.TRAINING:
-            return str(read_json(paths.SUMMARY)["run_id"]) if paths.SUMMARY.exists() else None
-        case Part.RELEASE:
-            return sha256(paths.RELEASED_MODEL) if paths.RELEASED_MODEL.exists() else None
+    """What tells this one from others of its kind; None if there is none here, or it is broken."""
+    try:
+        match part:
+            case Part.BACKPROP:
+                return sha256(paths.BACKPROP_SUMMARY)
+            case Part.TRAINING:
+                return str(read_json(paths.SUMMARY)["run_id"])
+            case Part.RELEASE:
+                return sha256(paths.RELEASED_MODEL)
+    except (UserError, KeyError, TypeError):
+        return None

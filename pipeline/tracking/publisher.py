@@ -1,24 +1,25 @@
 """Brings a server up to date from the files: once, or again and again beside a training."""
 
-import logging
 import os
 import select
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Collection
 
 import filelock
 import mlflow
+import requests
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from pipeline import paths
+from pipeline.environment import experiment as in_experiment
 from pipeline.environment import without_password
-from pipeline.errors import first_line
+from pipeline.errors import UserError, first_line
 from pipeline.tracking import Part, links
-from pipeline.tracking.backprop import publish_backprop
-from pipeline.tracking.registry import publish_release
+from pipeline.tracking.backprop import publish_backprop, read_backprop
+from pipeline.tracking.registry import publish_release, read_release
+from pipeline.tracking.runs import Published
+from pipeline.tracking.snapshot import read_training
+from pipeline.tracking.store import alone, experiment_id
 from pipeline.tracking.training import publish_training
 
 EXPERIMENT = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mnist-cnn")
@@ -26,27 +27,36 @@ BACKPROP_EXPERIMENT = "back-propagation"
 FOLLOW_INTERVAL = 2.0  # seconds between two looks at the files
 
 
-def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) -> None:
+def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) -> list[Published]:
     """Bring these parts of the server up to date; `training`: the one in the files still goes on.
 
+    Gives what has come of each part that is here. An experiment of DVC registers no release.
     Raises MlflowException, or what the transport raises, when the server cannot be reached.
     """
-    with _alone():
+    done = []
+
+    def add(published: Published) -> None:
+        links.note(published.part, published.page)
+        done.append(published)
+
+    with alone():
         client = MlflowClient()
         if Part.TRAINING in parts and paths.SUMMARY.exists():
-            run = publish_training(client, _experiment(client, EXPERIMENT), training=training)
-            links.note(Part.TRAINING, _path(run))
-        if Part.RELEASE in parts and paths.RELEASED_MODEL.exists():
-            model = publish_release(client, _experiment(client, EXPERIMENT))
-            links.note(Part.RELEASE, f"models/{model.name}/versions/{model.version}")
+            read = read_training(files=not training)
+            experiment, end = experiment_id(client, EXPERIMENT), "RUNNING" if training else "KILLED"
+            add(publish_training(client, experiment, read, unfinished=end))
+        if Part.RELEASE in parts and paths.RELEASED_MODEL.exists() and not in_experiment():
+            release = read_release()
+            add(publish_release(client, experiment_id(client, EXPERIMENT), release))
         if Part.BACKPROP in parts and paths.BACKPROP_SUMMARY.exists():
-            run = publish_backprop(client, _experiment(client, BACKPROP_EXPERIMENT))
-            links.note(Part.BACKPROP, _path(run))
+            outcome = read_backprop()
+            add(publish_backprop(client, experiment_id(client, BACKPROP_EXPERIMENT), outcome))
+    return done
 
 
 def wait() -> None:
     """Make ready to publish, which takes MLflow seconds, and return when standard input ends."""
-    with _alone():
+    with alone():
         MlflowClient()
     sys.stdin.read()
 
@@ -81,36 +91,18 @@ def follow() -> bool:
     try:
         publish([Part.TRAINING])
     except Exception as error:
-        print(describe(error), file=sys.stderr)
+        print(error if isinstance(error, UserError) else describe(error), file=sys.stderr)
         return False
     return True
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """The failure of a server in one line."""
-    return f"MLflow at {without_password(mlflow.get_tracking_uri())}: {first_line(error)[:300]}"
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Be the only one here that talks to MLflow, and have it say nothing but warnings."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    paths.TRACKING_LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(paths.TRACKING_LOCK, timeout=60):
-        yield
-
-
-def _path(run: Run) -> str:
-    return f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    location = None
-    if mlflow.get_tracking_uri().startswith("sqlite:"):  # no server that would say where
-        location = Path("mlartifacts").absolute().as_uri()
-    tags = {"mlflow.experimentKind": "custom_model_development"}  # which view the UI opens
-    return client.create_experiment(name, location, tags)
+    said, cause = first_line(error)[:300], error
+    over_the_network = False
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        over_the_network |= isinstance(deeper, requests.RequestException)
+        cause = deeper
+    if over_the_network and isinstance(cause, OSError):  # what the system says, or the resolver
+        said = f"no answer ({cause.strerror or cause})"
+    return f"MLflow at {without_password(mlflow.get_tracking_uri())}: {said}"

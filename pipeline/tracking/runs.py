@@ -2,23 +2,34 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from pipeline.files import sha256
+from pipeline import environment
+from pipeline.tracking import Part
 
 T = TypeVar("T")
 
 RUN_TAG = "pipeline.run_id"  # an MLflow run is found by the id of what it shows
 FILES_TAG = "pipeline.files_sha256"  # what its artifacts were made from, set when all are there
 MOST_METRICS = 1000  # in one request, as the server has it
+EXPERIMENT_TAG = "dvc.experiment"  # the name of the experiment that made what a run shows
 
 
-def only(
+class Published(NamedTuple):
+    """What publishing a part has come to: the path of MLflow's page, and whether it lacked any."""
+
+    part: Part
+    page: str
+    changed: bool
+
+
+def find_or_create(
     search: Callable[[], Sequence[T]], create: Callable[[], T], delete: Callable[[T], None]
 ) -> T:
     """The first that is found, made if there is none.
@@ -45,9 +56,11 @@ def find_run(client: MlflowClient, experiment: str, run_id: str, name: str, star
     def create() -> Run:
         user = os.environ.get("USER", "pipeline")
         tags = {RUN_TAG: run_id, "mlflow.user": user}
+        if name_of_experiment := environment.experiment():
+            tags[EXPERIMENT_TAG] = name_of_experiment
         return client.create_run(experiment, started, tags, f"{name}-{run_id[:8]}")
 
-    return only(search, create, lambda run: client.delete_run(run.info.run_id))
+    return find_or_create(search, create, lambda run: client.delete_run(run.info.run_id))
 
 
 def fill(
@@ -56,8 +69,8 @@ def fill(
     params: Mapping[str, Any],
     metrics: Sequence[Metric],
     tags: Mapping[str, str],
-) -> None:
-    """Give the run what it lacks of these."""
+) -> bool:
+    """Give the run what it lacks of these; whether it lacked any."""
     run_id = run.info.run_id
     missing_tags = [RunTag(k, v) for k, v in tags.items() if run.data.tags.get(k) != v]
     missing_params = [Param(k, str(v)) for k, v in params.items() if k not in run.data.params]
@@ -71,6 +84,7 @@ def fill(
         client.log_batch(run_id, missing[first : first + MOST_METRICS])
     if missing_tags or missing_params:
         client.log_batch(run_id, params=missing_params, tags=missing_tags)
+    return bool(missing or missing_tags or missing_params)
 
 
 def flow_tags(flow_run: Mapping[str, str] | None) -> dict[str, str]:
@@ -78,13 +92,24 @@ def flow_tags(flow_run: Mapping[str, str] | None) -> dict[str, str]:
     return {f"prefect.flow_run.{name}": value for name, value in (flow_run or {}).items()}
 
 
-def upload(client: MlflowClient, run: Run, files: Sequence[Path]) -> None:
-    """Make these files its artifacts, under their paths, unless they are."""
-    listing = "".join(f"{sha256(path)}  {path.as_posix()}\n" for path in files)
+def upload(client: MlflowClient, run: Run, files: Mapping[str, bytes]) -> bool:
+    """Make these files, by path, its artifacts, unless they are; whether they were not."""
+    listing = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in files.items()
+    )
     digest = hashlib.sha256(listing.encode()).hexdigest()
     if run.data.tags.get(FILES_TAG) == digest:
-        return
-    for path in files:
-        parent = path.parent.as_posix()
-        client.log_artifact(run.info.run_id, str(path), None if parent == "." else parent)
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        client.log_artifacts(run.info.run_id, folder)
     client.set_tag(run.info.run_id, FILES_TAG, digest)
+    return True
+
+
+def page(run: Run) -> str:
+    """The path of MLflow's page of a run."""
+    return f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

@@ -1,0 +1,54 @@
+"""`make mlflow`: MLflow's pages on the store of this folder, and where to begin.
+
+PORT, 5000 if it is not set, is the port on 127.0.0.1.
+"""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.tracking.store import ARTIFACTS, correct_addresses
+
+STORE = Path("mlflow.db")
+
+
+def main() -> None:
+    """Print the addresses of what there is, and become MLflow's server."""
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STORE}"
+    port = os.environ.get("PORT") or "5000"
+    try:
+        correct_addresses()
+        for what, page in _pages():
+            print(f"{what}: http://127.0.0.1:{port}/#/{page}", flush=True)
+    except (UserError, sqlite3.DatabaseError) as error:
+        sys.exit(f"error: {error}")
+    options = {
+        "--backend-store-uri": f"sqlite:///{STORE}",
+        "--default-artifact-root": ARTIFACTS,
+        "--port": port,
+        "--uvicorn-opts": "--log-level warning",
+    }
+    words = [word for option in options.items() for word in option]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *words])  # noqa: S606
+
+
+def _pages() -> Iterator[tuple[str, str]]:
+    """The runs of each experiment, and the registered models; MLflow's own start shows neither."""
+    if not STORE.exists():
+        yield "nothing is tracked here yet", ""
+        return
+    with closing(sqlite3.connect(STORE)) as store:
+        for number, name in store.execute(
+            "SELECT experiment_id, name FROM experiments AS e WHERE lifecycle_stage = 'active' "
+            "AND EXISTS (SELECT * FROM runs AS r WHERE r.experiment_id = e.experiment_id)"
+        ):
+            yield f"runs of {name}", f"experiments/{number}/runs"
+        yield "models", "models"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""MLflow's store: one that stays when an experiment ends, and that moves with its folder.
+
+A store in SQLite keeps its artifacts in mlartifacts/ beside the database, which holds the absolute
+address of each. When the two have been moved or copied, these addresses lead to the old folder, so
+they are corrected before anything is read or written.
+"""
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import filelock
+
+from pipeline import paths
+from pipeline.environment import lasting_folder
+from pipeline.errors import UserError
+from pipeline.tracking import SQLITE
+
+if TYPE_CHECKING:  # slow to import
+    from mlflow import MlflowClient
+
+ARTIFACTS = "mlartifacts"
+ADDRESSES = [  # tables and columns
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Be the only one of this checkout that talks to MLflow, its store in order.
+
+    MLflow says nothing but warnings.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    lock = lasting_folder() / paths.TRACKING_LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(lock, timeout=60):
+        correct_addresses()
+        yield
+
+
+def database() -> Path | None:
+    """The absolute path of the store's database; None if the store is a server."""
+    address = os.environ["MLFLOW_TRACKING_URI"]
+    if not address.startswith(SQLITE):
+        return None
+    return Path(unquote(address.removeprefix(SQLITE).partition("?")[0])).absolute()
+
+
+def experiment_id(client: "MlflowClient", name: str) -> str:
+    """The id of the experiment of this name, made if there is none, restored if it is deleted."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+            print(f"MLflow's experiment {name} was deleted: it is restored", file=sys.stderr)
+        return str(found.experiment_id)
+    place = database()  # a server knows by itself where
+    location = place.with_name(ARTIFACTS).as_uri() if place else None
+    return str(client.create_experiment(name, location))
+
+
+def correct_addresses() -> None:
+    """Let a store that was moved or copied have its artifacts beside it, and say so.
+
+    UserError if it is a copy without them: what it would add would go to the original.
+    """
+    place = database()
+    if place is None or not place.exists():
+        return
+    here = place.with_name(ARTIFACTS)
+    with closing(sqlite3.connect(place, timeout=30)) as store:
+        for address in _folders(store):
+            folder = Path(unquote(address.removeprefix("file://")))
+            if os.path.realpath(folder) == os.path.realpath(here):
+                continue
+            if here.exists() or not os.access(folder, os.F_OK):
+                _replace(store, address, here.as_uri() if "://" in address else str(here))
+                print(f"{place} has moved from {folder.parent}: corrected", file=sys.stderr)
+            elif os.access(folder.with_name(place.name), os.F_OK):
+                raise UserError(
+                    f"{place} is a copy whose artifacts are in {folder}, the original's: "
+                    f"copy that folder to {here} too, or remove {place.name}"
+                )
+
+
+def _folders(store: sqlite3.Connection) -> list[str]:
+    """The addresses of the folders named mlartifacts that experiments have, as they are written."""
+    tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    if ("experiments",) not in tables:  # nothing has been written yet
+        return []
+    rows = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+    found = set()
+    for (address,) in rows:
+        folder, _, name = (address or "").rstrip("/").rpartition("/")
+        if name.isdigit():  # what `make mlflow` makes for the experiment of this number
+            name = folder.rpartition("/")[2]
+        else:
+            folder = f"{folder}/{name}"
+        if name == ARTIFACTS and folder.startswith(("/", "file:///")):
+            found.add(folder)
+    return sorted(found)
+
+
+def _replace(store: sqlite3.Connection, old: str, new: str) -> None:
+    with store:
+        for table, column in ADDRESSES:
+            store.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608 - constants
+                f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+            )

@@ -1,0 +1,423 @@
+"""A store of MLflow in SQLite, on disk: it follows its folder, and what was deleted comes back."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import paths
+from pipeline.errors import UserError
+from pipeline.files import write_csv, write_json
+from pipeline.tracking import Part, lasting_address, links
+from tests.workspace import python
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
+SUMMARY: dict[str, Any] = {
+    "run_id": "0" * 32,
+    "status": "finished",
+    "started": "2026-01-02T03:04:05.000+00:00",
+    "seconds": 2.0,
+    "git_revision": "unknown",
+    "flow_run": None,
+    "params": {"epochs": 2, "batch_size": 50},
+    "data_sha256": "d" * 64,
+    "code_sha256": {"training": "c" * 64},
+    "device": "cpu",
+    "precision": "float32",
+    "threads": 1,
+    "hardware": {"cores": 2},
+    "versions": {"python": "3.11"},
+    "weights_sha256": "e" * 64,
+}
+
+
+def write_training(run_id: str, epochs: int = 2) -> None:
+    """Put the reports of a training into the current folder."""
+    history = [
+        {"epoch": number, "training_loss": 1 / number, "seconds": 1.0}
+        for number in range(1, epochs + 1)
+    ]
+    write_csv(paths.HISTORY, history)
+    write_csv(paths.SYSTEM, [{"system/load": 1.0} for _ in history])
+    write_json(paths.SUMMARY, SUMMARY | {"run_id": run_id, "final": history[-1]})
+
+
+def publish(*parts: Part) -> list[Part]:
+    """Publish these parts, or all, in this process; MLflow is slow to import."""
+    from pipeline.tracking import publisher
+
+    return [done.part for done in publisher.publish(parts or tuple(Part))]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one training in its store; making a store takes MLflow seconds."""
+    folder = tmp_path_factory.mktemp("template") / "project"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        at(folder, patch)
+        (folder / "params.yaml").touch()
+        write_training("first")
+        publish(Part.TRAINING)
+    return folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same in a folder of its own, as if it had been made there; the current one."""
+    folder = tmp_path / "project"
+    shutil.copytree(template, folder)
+    at(folder, monkeypatch)
+    rewrite(folder, str(template), str(folder))
+    return folder
+
+
+def at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+
+
+def rewrite(folder: Path, old: str, new: str) -> None:
+    """Change all addresses in the store by hand."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
+
+
+def artifacts(folder: Path) -> set[str]:
+    """The files under its mlartifacts/, without the folder of their run."""
+    root = folder / "mlartifacts"
+    return {
+        str(Path(*path.relative_to(root).parts[2:])) for path in root.rglob("*") if path.is_file()
+    }
+
+
+def runs(folder: Path) -> list[tuple[str, str]]:
+    """Name and artifacts' address of each run."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        return store.execute("SELECT name, artifact_uri FROM runs ORDER BY name").fetchall()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_moved_project_has_its_artifacts_where_it_is(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    moved = tmp_path / "other place"
+    project.rename(moved)
+    at(moved, monkeypatch)
+    write_training("second")
+    publish(Part.TRAINING)
+    assert not project.exists()
+    location = (moved / "mlartifacts").as_uri()
+    assert [(name, uri.startswith(f"{location}/")) for name, uri in runs(moved)] == [
+        ("train-first", True),
+        ("train-second", True),
+    ]
+    assert len(list(moved.glob("mlartifacts/*/artifacts/params.yaml"))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(project) in line
+    publish(Part.TRAINING)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_copy_writes_nothing_into_its_original(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = tmp_path / "copy"
+    shutil.copytree(project, twin)
+    before = content(project)
+    at(twin, monkeypatch)
+    write_training("second")
+    publish(Part.TRAINING)
+    assert content(project) == before
+    assert len(list(twin.glob("mlartifacts/*/artifacts/params.yaml"))) == 2
+
+
+def test_a_copy_of_the_database_alone_is_refused(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its artifacts are the original's, and what it adds would be among them."""
+    twin = tmp_path / "copy"
+    shutil.copytree(project, twin, ignore=shutil.ignore_patterns("mlartifacts"))
+    before = content(project)
+    at(twin, monkeypatch)
+    write_training("second")
+    with pytest.raises(UserError, match=f"copy .*{project}/mlartifacts.* to {twin}/mlartifacts"):
+        publish(Part.TRAINING)
+    assert content(project) == before
+
+
+def test_a_store_that_is_elsewhere_on_purpose_stays(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A database that several checkouts share, and artifacts on a disk of their own."""
+    shared = tmp_path / "shared.db"
+    (project / "mlflow.db").rename(shared)
+    disk = tmp_path / "disk"
+    (project / "mlartifacts").rename(disk)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}")
+    with closing(sqlite3.connect(shared)) as store, store:
+        store.execute("UPDATE experiments SET artifact_location = ?", (disk.as_uri(),))
+    write_training("second")
+    publish(Part.TRAINING)
+    assert len(list(disk.glob("*/artifacts/params.yaml"))) == 2
+    assert not (project / "mlartifacts").exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_new_store_has_its_artifacts_beside_it(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}/mlflow.db")
+    shutil.copyfile(template / "mlflow.db", shared / "mlflow.db")
+    with closing(sqlite3.connect(shared / "mlflow.db")) as store, store:
+        for table in ("latest_metrics", "metrics", "params", "tags", "inputs", "runs"):
+            store.execute(f"DELETE FROM {table}")
+        store.execute("DELETE FROM experiments")
+    write_training("first")
+    publish(Part.TRAINING)
+    assert artifacts(shared) >= {"params.yaml", "reports/train/history.csv"}
+
+
+def test_a_deleted_experiment_is_restored(project: Path, capsys: Any) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name("mnist-cnn")
+    assert found is not None
+    client.delete_experiment(found.experiment_id)
+    write_training("second")
+    publish(Part.TRAINING)
+    assert len(client.search_runs([found.experiment_id])) == 2
+    assert "mnist-cnn was deleted: it is restored" in capsys.readouterr().err
+
+
+def test_a_run_keeps_the_params_it_was_made_with(project: Path) -> None:
+    """params.yaml is for the next training."""
+    (project / "params.yaml").write_text("train: {epochs: 5}\n")
+    publish(Part.TRAINING)
+    (uploaded,) = project.glob("mlartifacts/*/artifacts/params.yaml")
+    assert uploaded.read_text() == "train:\n  batch_size: 50\n  epochs: 2\n"
+
+
+def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.tracking import snapshot
+
+    read_csv, begun = snapshot.read_csv, []
+
+    def read_late(path: Path) -> list[dict[str, float]]:
+        if not begun:
+            begun.append(path)
+            write_training("second", epochs=3)
+        return read_csv(path)
+
+    monkeypatch.setattr(snapshot, "read_csv", read_late)
+    training = snapshot.read_training(files=True)
+    assert training.summary["run_id"] == "second"
+    assert [len(training.history), len(training.system)] == [3, 3]
+    assert json.loads(training.files[str(paths.SUMMARY)])["run_id"] == "second"
+
+
+def test_what_is_published_was_read_before_the_server_was_asked(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds, in which the next training may begin."""
+    from mlflow import MlflowClient
+
+    from pipeline.tracking import publisher
+
+    write_training("second")
+    find = publisher.publish_training
+
+    def begin_another(*arguments: Any, **options: Any) -> Any:
+        write_training("third", epochs=4)
+        return find(*arguments, **options)
+
+    monkeypatch.setattr(publisher, "publish_training", begin_another)
+    publish(Part.TRAINING)
+    client = MlflowClient()
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'train-second'")
+    points = client.get_metric_history(run.info.run_id, "training_loss")
+    assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 0.5)]
+    local = client.download_artifacts(run.info.run_id, "reports/train/summary.json")
+    assert json.loads(Path(local).read_text())["run_id"] == "second"
+
+
+def test_files_that_do_not_belong_together_are_not_published(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.tracking import snapshot
+
+    monkeypatch.setattr(snapshot, "PAUSE", 0)
+    write_csv(paths.HISTORY, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])
+    with pytest.raises(UserError, match=r"history\.csv is not of the training in"):
+        publish(Part.TRAINING)
+
+
+def test_an_upload_that_broke_off_is_made_again(project: Path) -> None:
+    write_training("second")
+    artifacts = project / "mlartifacts"
+    aside = artifacts.rename(project / "aside")
+    artifacts.touch()  # in the way
+    with pytest.raises(OSError, match="mlartifacts"):
+        publish(Part.TRAINING)
+    artifacts.unlink()
+    aside.rename(artifacts)
+    publish(Part.TRAINING)
+    assert len(list(project.glob("mlartifacts/*/artifacts/params.yaml"))) == 2
+
+
+def test_more_points_than_fit_into_a_request_are_all_there(project: Path) -> None:
+    from mlflow import MlflowClient
+
+    from pipeline.tracking.backprop import Backprop, publish_backprop
+    from pipeline.tracking.store import experiment_id
+
+    history = [{"iteration": n, "E1": n + 0.1, "E2": n + 0.2, "E_total": n} for n in range(401)]
+    summary = {"params": {}, "first_loss": 1.0, "last_loss": 0.5}
+    client = MlflowClient()
+    experiment = experiment_id(client, "back-propagation")
+    publish_backprop(client, experiment, Backprop("b" * 64, summary, history, {}))
+    (run,) = client.search_runs([experiment])
+    for name in ("E1", "E2", "E_total"):
+        points = client.get_metric_history(run.info.run_id, name)
+        expected = [(row["iteration"], row[name]) for row in history]
+        assert sorted((point.step, point.value) for point in points) == expected
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_of_two_runs_of_one_training_the_fuller_stays(project: Path, full: int) -> None:
+    """A registered model names it."""
+    from mlflow import MlflowClient
+
+    from pipeline.tracking.runs import RUN_TAG, find_run
+
+    client = MlflowClient()
+    twins = [client.create_run("1", tags={RUN_TAG: "twin"}).info.run_id for _ in range(2)]
+    client.set_tag(twins[full], "weights_sha256", "e" * 64)
+    assert find_run(client, "1", "twin", "train", 0).info.run_id == twins[full]
+    left = client.search_runs(["1"], f"tags.`{RUN_TAG}` = 'twin'")
+    assert [run.info.run_id for run in left] == [twins[full]]
+
+
+@pytest.mark.parametrize("address", ["sqlite:///mlflow.db", "sqlite:///runs/all.db"])
+def test_the_store_of_an_experiment_is_the_one_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    copy = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    (copy / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert lasting_address(address) == address
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
+    relative = address.removeprefix("sqlite:///")
+    assert lasting_address(address) == f"sqlite:///{tmp_path}/{relative}"
+    for other in ("sqlite:////srv/mlflow.db", "http://127.0.0.1:5000", "none"):
+        assert lasting_address(other) == other
+
+
+def test_an_experiment_is_tracked_by_name_and_registers_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    write_training("second")
+    paths.RELEASED_MODEL.parent.mkdir()
+    paths.RELEASED_MODEL.write_bytes(b"a model")
+    assert publish() == [Part.TRAINING]
+    client = MlflowClient()
+    tags = {run.info.run_name: run.data.tags for run in client.search_runs(["1"])}
+    assert tags["train-second"]["dvc.experiment"] == "sour-kiln"
+    assert "dvc.experiment" not in tags["train-first"]
+    assert client.search_registered_models() == []
+
+
+def test_what_is_published_does_not_depend_on_the_locale(project: Path) -> None:
+    write_json(paths.EXPORT_REPORT, {"weights_sha256": "e" * 64, "model_sha256": "f" * 64})
+    write_json(paths.GATE_REPORT, {"passed": True, "model_sha256": "f" * 64})
+    paths.GATE_TABLE.write_text("accuracy ≥ 99 %\n", encoding="utf-8")
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    address = {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db"}
+    result = python(project, "-m", "pipeline", "track", "training", **variables, **address)
+    assert (result.returncode, result.stderr) == (0, "")
+    with closing(sqlite3.connect("mlflow.db")) as store:
+        query = "SELECT value FROM tags WHERE key = 'mlflow.note.content'"
+        assert store.execute(query).fetchall() == [("accuracy ≥ 99 %\n",)]
+
+
+def test_track_says_what_it_did(project: Path) -> None:
+    address = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    write_training("second")
+    said = [
+        python(project, "-m", "pipeline", "track", *parts, **address).stdout.splitlines()
+        for parts in ([], ["training", "release"])
+    ]
+    page = links.addresses()["training"]
+    assert said == [
+        [f"training: published, {page}"],
+        [f"training: up to date, {page}", "release: nothing to publish here"],
+    ]
+
+
+@pytest.mark.parametrize("command", [["track"], ["predict", "--model", "models:/mnist-cnn/1", "x"]])
+def test_outside_the_project_nothing_is_made(tmp_path: Path, command: list[str]) -> None:
+    address = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    result = python(tmp_path, "-m", "pipeline", *command, **address)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "run from the folder that holds" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def links_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_training("first")
+    paths.TRACKED.parent.mkdir()
+    return paths.TRACKED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        '{"audit": {"of": "x", "address": "y"}, "training": {"of": "first", "address": "z"}}',
+        '{"release": null, "backprop": {"of": 1}, "training": {"of": "first", "address": "z"}}',
+    ],
+)
+def test_links_that_another_version_noted_do_not_matter(links_file: Path, other: str) -> None:
+    """A flow asks for them at its end: it would fail after all its work."""
+    links_file.write_text(other)
+    assert links.addresses() == {"training": "z"}
+    links.note(Part.TRAINING, "here")
+    assert links.addresses()["training"].endswith("/#/here")
+
+
+@pytest.mark.parametrize("noted", ["[]", "[1, 2]", "7", "null", "{", '{"training": "z"}'])
+def test_broken_links_are_none(links_file: Path, noted: str) -> None:
+    links_file.write_text(noted)
+    assert links.addresses() == {}
+
+
+def test_a_broken_summary_has_no_link(links_file: Path) -> None:
+    links_file.write_text('{"training": {"of": "first", "address": "z"}}')
+    for text in ("{", "[]", "{}"):
+        paths.SUMMARY.write_text(text)
+        assert links.addresses() == {}
