@@ -27,7 +27,7 @@ lint: $(INSTALLED) ## check format, lint rules and types, also of containers and
 	ruff check .
 	mypy
 	hadolint docker/Dockerfile
-	shellcheck --external-sources .ci/run docker/{build,run,service,stack,with-ca}
+	shellcheck --external-sources .ci/run docker/{build,draw-secrets,run,service,stack,with-ca}
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
 	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -64,14 +64,19 @@ mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0
 
 prefect: export PREFECT_API_URL = http://127.0.0.1:4200/api
 prefect: $(INSTALLED) ## start Prefect to look at, http://127.0.0.1:4200, and a worker for deployments
-	@if prefect work-pool ls >/dev/null 2>&1; then echo "a server runs there already" >&2; exit 1; fi; \
+	@docker/draw-secrets; \
+	no_proxy="$${no_proxy:-$$NO_PROXY},127.0.0.1,localhost,::1"; export no_proxy NO_PROXY="$$no_proxy"; \
+	if prefect work-pool ls >/dev/null 2>&1; then echo "a server runs there already" >&2; exit 1; fi; \
 	set -m; prefect server start & server=$$!; set +m; trap 'kill $$server' EXIT; \
 	until prefect work-pool ls >/dev/null 2>&1; do sleep 1; kill -0 $$server || exit 1; done; \
-	prefect work-pool create --overwrite --type process local && \
-	prefect work-pool create --overwrite --type docker containers && \
+	quietly() { said=$$("$$@" 2>&1) || { echo "$$said" >&2; return 1; }; }; \
+	quietly prefect work-pool create --overwrite --type process local && \
+	quietly prefect work-pool create --overwrite --type docker containers && \
 	{ prefect automation inspect 'lost runs' >/dev/null 2>&1 || \
-	  prefect automation create --from-file docker/automation.yaml; } && \
-	CONTAINER_USER=$$(id -u):$$(id -g) prefect deploy --all && \
+	  quietly prefect automation create --from-file docker/automation.yaml; } && \
+	CONTAINER_USER=$$(id -u):$$(id -g) quietly prefect deploy --all && \
+	echo "Prefect: http://127.0.0.1:4200 asks for the password in docker/secrets/prefect.toml" && \
+	echo "Start a run: PREFECT_API_URL=$$PREFECT_API_URL prefect deployment run mnist-release/local" && \
 	prefect worker start --pool local
 
 image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
@@ -83,6 +88,7 @@ repro-container: ## run the pipeline in the container, with all GPUs, on this ch
 stack: ## start MLflow, Prefect and a worker in containers, as docker/compose.yaml says
 	docker/stack up
 	@echo "MLflow: http://127.0.0.1:$${MLFLOW_PORT:-5000}, Prefect: http://127.0.0.1:$${PREFECT_PORT:-4200}"
+	@echo "Prefect asks for the password in docker/secrets/prefect.toml"
 
 stack-down: ## stop them; what they keep stays in volumes
 	docker/stack down
