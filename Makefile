@@ -31,7 +31,7 @@ lint: $(INSTALLED) ## check format, lint rules, types, containers, workflows and
 	ruff check .
 	mypy
 	hadolint docker/Dockerfile
-	shellcheck --external-sources .ci/run docker/{build,run,service,stack,with-ca}
+	shellcheck --external-sources .ci/run docker/{build,draw-secrets,run,service,stack,with-ca}
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
 	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -72,7 +72,9 @@ mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0
 
 prefect: export PREFECT_API_URL = http://127.0.0.1:$(or $(PORT),4200)/api
 prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://127.0.0.1:4200, or PORT=...
-	@if (exec 3<>/dev/tcp/127.0.0.1/$(or $(PORT),4200)) 2>/dev/null; \
+	@docker/draw-secrets; \
+	no_proxy="$${no_proxy:-$$NO_PROXY},127.0.0.1,localhost,::1"; export no_proxy NO_PROXY="$$no_proxy"; \
+	if (exec 3<>/dev/tcp/127.0.0.1/$(or $(PORT),4200)) 2>/dev/null; \
 	then echo "error: port $(or $(PORT),4200) of 127.0.0.1 is in use: PORT=... takes another" >&2; exit 2; fi; \
 	quietly() { said=$$("$$@" 2>&1) || { echo "$$said" >&2; exit 1; }; }; \
 	set -m; prefect server start --port $(or $(PORT),4200) & server=$$!; set +m; \
@@ -83,8 +85,8 @@ prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://
 	prefect automation inspect 'lost runs' >/dev/null 2>&1 || \
 	  quietly prefect automation create --from-file docker/automation.yaml; \
 	CONTAINER_USER=$$(id -u):$$(id -g) quietly prefect deploy --all; \
-	echo "To start a run, in the browser or: \
-	PREFECT_API_URL=$$PREFECT_API_URL .venv/bin/prefect deployment run 'mnist-release/local'"; \
+	echo "Prefect: $${PREFECT_API_URL%/api} asks for the password in docker/secrets/prefect.toml"; \
+	echo "Start a run: PREFECT_API_URL=$$PREFECT_API_URL .venv/bin/prefect deployment run mnist-release/local"; \
 	prefect worker start --pool local
 
 image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
@@ -96,6 +98,7 @@ repro-container: ## run the pipeline in the container, with all GPUs, on this ch
 stack: ## start MLflow, Prefect and a worker in containers, as docker/compose.yaml says
 	docker/stack up
 	@echo "MLflow: http://127.0.0.1:$${MLFLOW_PORT:-5000}, Prefect: http://127.0.0.1:$${PREFECT_PORT:-4200}"
+	@echo "Prefect asks for the password in docker/secrets/prefect.toml"
 
 stack-down: ## stop them; what they keep stays in volumes
 	docker/stack down

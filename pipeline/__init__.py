@@ -3,3 +3,5 @@
 import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when it is imported
+
+__version__ = "0.1.0"

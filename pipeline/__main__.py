@@ -14,7 +14,7 @@ from typing import Annotated, Never
 
 import typer
 
-from pipeline import environment, workspace
+from pipeline import __version__, environment, loopback, workspace
 from pipeline.errors import RefusedError, UserError
 from pipeline.params import PARAMS, Params, load_params
 from pipeline.paths import RELEASED_MODEL
@@ -26,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # which fills the lines of a paragraph anew, to the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 ModelOption = Annotated[
@@ -42,8 +43,26 @@ NormaliseOption = Annotated[
 STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
 
 
+def named_path(text: str) -> Path:
+    """The path of this name. UserError if it is empty, as of a variable that is not set."""
+    if not text:
+        raise UserError("'': an empty name of a file")
+    return Path(text)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end, if that is wanted."""
+    if wanted:
+        print(f"mnist-pipeline {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True),
+    ] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Take the options that all commands share."""
@@ -198,6 +217,9 @@ def flow(
     The runs are kept in .prefect; `make prefect` shows them. With PREFECT_API_URL
     set, that server has them.
     """
+    from pipeline import dag
+
+    dag.read_plan(targets or [], set_params or [])  # before Prefect starts, which takes a while
     from pipeline import flow
 
     flow.run(targets or [], force=force, set_params=set_params or [])
@@ -205,7 +227,14 @@ def flow(
 
 @app.command(rich_help_panel=OTHERS)
 def use(
-    file: Annotated[Path, typer.Argument(help="A YAML file of sections and keys of params.yaml.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            parser=named_path,
+            metavar="FILE",
+            help="A YAML file of sections and keys of params.yaml.",
+        ),
+    ],
 ) -> None:
     """Put the values of another file into params.yaml, such as params.fast.yaml.
 
@@ -368,6 +397,7 @@ def main() -> Never:
     """Run the command line; every foreseen failure is one line and an exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    loopback.bypass_proxy()
     try:
         app(prog_name="python -m pipeline", standalone_mode=True)
     except (UserError, RefusedError) as error:

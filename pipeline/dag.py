@@ -72,11 +72,13 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
 
 
 def read_plan(targets: Sequence[str], set_params: Sequence[str]) -> tuple[list[Stage], Flow, str]:
-    """The stages to run, how, and params.yaml with these values; UserError for a mistake in it."""
-    every_stage = plan()
-    stages = plan(targets) if targets else every_stage
+    """The stages to run, how, and params.yaml with these values; UserError for an error in them."""
     content = overridden(set_params)
     settings = parse_params(content).flow
+    if "" in targets:
+        raise UserError("'': an empty name; `dvc stage list` has those of the stages")
+    every_stage = plan()
+    stages = plan(targets) if targets else every_stage
     unknown = {*settings.retries, *settings.timeouts} - {stage.name for stage in every_stage}
     if unknown:
         raise UserError(f"{PARAMS}: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}")
@@ -99,7 +101,20 @@ def unchanged(stage: str, output: Sequence[str]) -> bool:
     return f"Stage '{stage}' didn't change, skipping" in output
 
 
+def advice(line: str) -> bool:
+    """Whether DVC says here what its user may do next; it is for those who run it by hand."""
+    return _ADVICE.fullmatch(line) is not None
+
+
 def exit_status(output: Sequence[str]) -> int | None:
     """The exit status of the stage's command, if DVC says here that it failed."""
     found = [re.search(r"^ERROR: .*, exited with (\d+)$", line) for line in output]
     return next((int(status[1]) for status in reversed(found) if status), None)
+
+
+_ADVICE = re.compile(
+    r"|To track the changes with git, run:|\tgit add .*"
+    r"|To enable auto staging, run:|\tdvc config core\.autostage true"
+    r"|Use `dvc push` to send your updates to remote storage\."
+    r"|NoneType: None"
+)

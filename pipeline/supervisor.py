@@ -2,6 +2,7 @@
 
 The starter holds the other end of standard input. However it lets go, killed outright too, the
 input ends here, and with it every process of the command's group: by SIGTERM, or else by SIGKILL.
+What even that cannot end (it waits for a disk, or belongs to another user) is named and left.
 """
 
 import os
@@ -15,9 +16,10 @@ from contextlib import suppress
 
 import psutil
 
-GRACE = 10.0  # seconds to end by themselves after SIGTERM
+GRACE = 10.0  # seconds to end by themselves after SIGTERM, and as many to be gone after SIGKILL
 
 _ending = threading.Lock()  # so that SIGTERM is sent once: a second would cut off cleaning up
+_left: set[int] = set()  # processes of the group that cannot be ended
 
 
 def run(
@@ -51,9 +53,11 @@ def run(
         return process.wait()
     finally:
         process.stdin.close()
-        process.wait()
-        with suppress(ProcessLookupError):  # there is a group yet: the supervisor was killed
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(3 * GRACE)
+        with suppress(ProcessLookupError, PermissionError):  # it was killed before, or hangs
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         process.stdout.close()
 
 
@@ -99,27 +103,36 @@ def _end_group() -> None:
     with _ending:
         if _others():
             os.killpg(0, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while others := _others():
-            if time.monotonic() > deadline:
-                for process in others:
-                    with suppress(psutil.NoSuchProcess):
-                        process.kill()
-            time.sleep(0.05)
+        _wait_for_end()
+        for process in _wait_for_end(kill=True):
+            _left.add(process.pid)
+            with suppress(OSError):  # there may be nobody to tell
+                print(f"error: process {process.pid} of this stage cannot be ended", flush=True)
+
+
+def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
+    """The processes that live on after GRACE, if not all end before, by SIGKILL if wished."""
+    deadline = time.monotonic() + GRACE
+    while (others := _others()) and time.monotonic() < deadline:
+        for process in others if kill else ():
+            with suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.05)
+    return others
 
 
 def _others() -> list[psutil.Process]:
-    """The living processes of this group but this one."""
+    """The living processes of this group but this one and those that are given up."""
     found = []
     for process in psutil.process_iter():
         try:
             if (
-                process.pid != os.getpid()
+                process.pid not in {os.getpid(), *_left}
                 and os.getpgid(process.pid) == os.getpgrp()
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
                 found.append(process)
-        except (psutil.NoSuchProcess, ProcessLookupError):
+        except (psutil.Error, OSError):  # gone, or not for us to see
             continue
     return found
 

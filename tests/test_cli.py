@@ -1,13 +1,19 @@
 """The command line explains itself, and says what is wrong in one line."""
 
+import itertools
+import os
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
+from requests.utils import get_environ_proxies
 from typer.testing import CliRunner
 
+from pipeline import loopback
 from pipeline.__main__ import app
 from tests.workspace import PROJECT, python
 
@@ -42,53 +48,49 @@ Conv2d-26         [-1, 10, 4, 4]    330
 AvgPool2d-27      [-1, 10, 1, 1]      0
 """.strip().splitlines()
 
-# what a reader of the command's help must find there
-EXPLAINED = {
-    "backprop": ["no torch", "reports/backprop", "BackPropagation.xlsx", "params.yaml"],
-    "fetch": ["data/raw", "mirrors", "params.yaml", "SHA-256"],
-    "prepare": ["data/train.safetensors", "data/test.safetensors", "reports/prepare"],
-    "train": ["data/train.safetensors", "Killed", "params.yaml"],
-    "export": ["artifacts/model.onnx", "reports/export.json", "torch"],
-    "evaluate": ["reports/evaluation", "ONNX Runtime", "test set"],
-    "gate": ["params.yaml", "Exit status 1", "reports/gate.md"],
-    "release": ["models/", "MLflow", "Exit status 1"],
-    "summary": ["layer table"],
-    "flow": [
-        *("[STAGE]...", "stages", "`dvc repro`", "--force", "--set-param", "KEY=VALUE"),
-        *("train.epochs=2", ".prefect", "`make prefect`", "PREFECT_API_URL"),
-    ],
-    "use": ["params.yaml", "params.fast.yaml", "`git checkout params.yaml`"],
-    "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "--follow"],
-    "serve": ["/docs", "mnist-cnn", "/predict", "/metrics", "PIPELINE_SERVE_TOKEN", "--host"],
-    "score": ["IDX", ".npy", "Parquet", "folder", "--output", "--normalise", "--model", "goes on"],
-    "predict": ["PNG", "TIFF", "IDX", ".npy", "28 x 28", "--normalise", "--output", "--model"],
-}
-
-
 OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
-
-
-def plain(text: str) -> str:
-    """Text without colours, frames and line breaks."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+GROUP = typer.main.get_command(app)
+assert isinstance(GROUP, typer.core.TyperGroup)
+COMMANDS = GROUP.commands
 
 
 def test_commands_are_the_stages_of_the_dag_and_others() -> None:
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
-    assert list(group.commands) == [*stages, *OTHERS]
+    assert list(COMMANDS) == [*stages, *OTHERS]
     assert all(stage["cmd"] == f"python -m pipeline {name}" for name, stage in stages.items())
 
 
-@pytest.mark.parametrize("command", EXPLAINED)
-@pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_says_what_a_command_does_reads_and_writes(command: str, option: str) -> None:
-    answer = CliRunner().invoke(app, [command, option], env={"COLUMNS": "200"})
-    shown = plain(answer.stdout)
-    assert answer.exit_code == 0
-    assert f"{command} [OPTIONS]" in shown
-    assert [word for word in EXPLAINED[command] if word not in shown] == []
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
+    command = COMMANDS[name]
+    assert len((command.help or "").partition("\n")[0].split()) >= 4
+    for parameter in command.params:
+        assert len((getattr(parameter, "help", None) or "").split()) >= 3, parameter.name
+    long, short = (CliRunner().invoke(app, [name, option]) for option in ("--help", "-h"))
+    assert (long.exit_code, short.exit_code) == (0, 0)
+    assert long.stdout == short.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_paragraphs_of_help_fill_the_terminal(name: str, columns: int) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": str(columns)}).stdout
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown).partition("╭")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    for line, following in itertools.pairwise(lines):
+        word = following.partition(" ")[0]
+        assert not (line and word) or len(f"  {line} {word} ") > columns
+
+
+def test_every_example_of_the_readme_is_understood() -> None:
+    examples = re.findall(r"^\$ python -m pipeline (.*)$", README, re.MULTILINE)
+    assert len(examples) >= 8
+    for example in examples:
+        name, *arguments = shlex.split(example.partition("#")[0].partition(" > ")[0])
+        if "<" in arguments:
+            arguments = arguments[: arguments.index("<")]
+        COMMANDS[name].make_context(name, arguments)  # raises what the user would be told
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []], ids=["--help", "nothing"])
@@ -97,7 +99,7 @@ def test_help_lists_all_commands_with_a_line_each(tmp_path: Path, arguments: lis
     shown = result.stdout + result.stderr
     assert result.returncode == (0 if arguments else 2)
     assert "--debug" in shown
-    for command in EXPLAINED:
+    for command in COMMANDS:
         (line,) = re.findall(rf"^│ {command} +(.*?) *│$", shown, re.MULTILINE)
         assert len(line.split()) >= 4
     _, others = shown.split("─ Other commands ─")
@@ -115,6 +117,64 @@ def test_what_is_not_understood_is_exit_status_2(tmp_path: Path, wrong: list[str
     assert "Usage: python -m pipeline" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["flow", "trian"], "dvc.yaml: Stage 'trian' not found inside 'dvc.yaml' file"),
+        (["flow", "-S", "train.epoch=1"], "'train.epoch=1': params.yaml has no train.epoch"),
+        (["flow", ""], "'': an empty name"),
+        (["flow", "-S", ""], "'': not of the form KEY=VALUE"),
+        (["use", ""], "'': an empty name"),
+    ],
+)
+def test_a_wrong_name_is_told_at_once_in_one_line(arguments: list[str], line: str) -> None:
+    begun = "import sys; sys.modules['prefect'] = None; sys.argv = sys.argv[1:]"  # it may not start
+    code = f"{begun}; from pipeline.__main__ import main; main()"
+    result = python(PROJECT, "-c", code, "pipeline", *arguments)
+    assert result.returncode == 2
+    (said,) = result.stderr.splitlines()
+    assert said.startswith(f"error: {line}")
+
+
+def test_in_a_folder_that_is_no_clone_a_flow_does_not_begin(tmp_path: Path) -> None:
+    result = python(tmp_path, "-m", "pipeline", "flow")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    where = f"params.yaml is missing in {tmp_path.name}/"
+    assert line == f"error: {where}; run from the folder that holds it"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_that_of_the_project(tmp_path: Path) -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    answer = CliRunner().invoke(app, ["--version"])
+    assert answer.stdout == f"{project['name']} {project['version']}\n"
+    assert answer.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "127.0.0.1,localhost,::1"),
+        ("intranet, localhost", "intranet,localhost,127.0.0.1,::1"),
+        ("*", "*"),
+    ],
+)
+def test_servers_on_this_machine_are_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", before)
+    monkeypatch.setenv("no_proxy", "")
+    loopback.bypass_proxy()
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == after
+    for url in ("http://127.0.0.1:4200/api", "http://localhost:5000", "http://[::1]:5000"):
+        assert get_environ_proxies(url) == {}
+    outside = get_environ_proxies("http://mirror.example")
+    assert bool(outside) == (before != "*")
 
 
 def test_summary_prints_the_layer_table(tmp_path: Path) -> None:

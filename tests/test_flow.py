@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +22,7 @@ import requests
 import yaml
 
 from benchmarks.servers import free_port
-from pipeline import dag
+from pipeline import dag, flow
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from tests.servers import wait_until
@@ -28,6 +30,7 @@ from tests.workspace import PROJECT, Workspace
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LONG = 10_000  # epochs, the most that there may be: no test waits for them
 Json = dict[str, Any]
 
@@ -39,6 +42,13 @@ class Prefect:
         self.workspace = workspace
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        secrets = shutil.ignore_patterns("secrets")
+        shutil.copytree(PROJECT / "docker", workspace.path / "docker", ignore=secrets)
+        workspace.run("docker/draw-secrets").check_returncode()
+        profile = tomllib.loads((workspace.path / "docker/secrets/prefect.toml").read_text())
+        self.password = profile["profiles"]["checkout"]["PREFECT_API_AUTH_STRING"]
+        self.session = requests.Session()
+        self.session.auth = tuple(self.password.split(":"))
         workspace.environment |= {
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": f"{self.url}/api",
@@ -81,11 +91,19 @@ class Prefect:
 
     def get(self, path: str) -> Any:
         """What the server answers."""
-        return requests.get(f"{self.url}/api/{path}", timeout=10).json()
+        answer = self.session.get(f"{self.url}/api/{path}", timeout=10)
+        assert answer.ok, answer.text
+        return answer.json()
 
     def post(self, path: str, **query: Any) -> Any:
         """What the server answers to a query."""
-        return requests.post(f"{self.url}/api/{path}", json=query, timeout=10).json()
+        if "Prefect-Csrf-Token" not in self.session.headers:
+            token = self.get("csrf-token?client=tests")["token"]
+            self.session.headers["Prefect-Csrf-Client"] = "tests"
+            self.session.headers["Prefect-Csrf-Token"] = token
+        answer = self.session.post(f"{self.url}/api/{path}", json=query, timeout=10)
+        assert answer.ok, answer.text
+        return answer.json()
 
     def submit(self, **parameters: Any) -> str:
         """Have the deployment `local` run; the id of the run."""
@@ -238,7 +256,9 @@ def workspace(prefect: Prefect, released: str) -> Iterator[Workspace]:
 def test_a_deployment_goes_from_data_to_release(prefect: Prefect, released: str) -> None:
     assert prefect.state(released)[0] == "Released"
     assert re.fullmatch(r"a model with test accuracy \d+\.\d\d%", prefect.state(released)[1])
-    assert prefect.task_states(released) == dict.fromkeys(STAGES, "Completed")
+    assert prefect.task_states(released) == dict.fromkeys(STAGES, "Completed") | {
+        "release": "Released"
+    }
     prefect.workspace.run(
         "sh", "-c", "cd models && sha256sum --check SHA256SUMS"
     ).check_returncode()
@@ -262,6 +282,18 @@ def test_the_log_of_a_task_is_what_its_stage_says(prefect: Prefect, released: st
     said = prefect.logs(released, "train")
     for epoch in (1, 2, 3):
         assert [line for line in said if line.startswith(f"epoch {epoch}/3  training loss")]
+    whole = prefect.logs(released)
+    assert not [line for line in whole if not line.strip() or "git add" in line or "push" in line]
+
+
+def test_a_stage_that_says_nothing_for_long_is_said_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flow, "SILENCE", 0.05)
+    said, told = ["epoch 1/30"], list[str]()
+    with flow.signs_of_life("train", said, told.append):
+        wait_until(lambda: len(told) >= 2)
+    assert re.fullmatch(r"train has been running for \d+ s", told[0])
 
 
 def test_results_are_artifacts(prefect: Prefect, released: str) -> None:
@@ -317,13 +349,108 @@ def test_a_refusal_says_what_failed_by_how_much(
     assert "not run: release" in message
     assert prefect.get(f"flow_runs/{run}")["state"]["type"] == "FAILED"
     assert prefect.tasks(run)["gate"]["run_count"] == 1
+    assert "NoneType: None" not in prefect.logs(run)
     assert "**FAILED**" in prefect.artifacts(run)["gate"]["data"]
     assert workspace.sha256("models/mnist-cnn.onnx") == model
     event = webhook.event(run)
     assert event["event"] == "refused"
-    assert message in event["text"]
+    assert re.search(how_much, event["text"])
     wait_until(lambda: "PIPELINE_WEBHOOK: HTTPError" in prefect.logs(run))
     assert "secret" not in " ".join(prefect.logs(run))
+
+
+def test_a_release_is_told_though_another_stage_fails(
+    prefect: Prefect, workspace: Workspace, webhook: Webhook
+) -> None:
+    path = workspace.path / "dvc.yaml"
+    dag = path.read_text()
+    path.write_text(
+        dag.replace("\nmetrics:", "\n  broken:\n    cmd: echo no luck; exit 3\n\nmetrics:")
+    )
+    try:
+        run = prefect.submit(
+            targets=["broken", "release"], set_params=["release.significance=0.01"]
+        )
+        name, message = prefect.finish(run)
+    finally:
+        path.write_text(dag)
+    assert name == "Failed"
+    assert message.startswith("broken: ")
+    assert "; released: a model with test accuracy " in message
+    assert prefect.task_states(run)["release"] == "Released"
+    assert webhook.event(run)["event"] == "released"
+
+
+def test_a_page_of_another_site_cannot_give_the_server_orders(
+    prefect: Prefect, released: str
+) -> None:
+    deployment = prefect.get("deployments/name/mnist-release/local")
+    order = {"name": "theirs", "flow_id": deployment["flow_id"], "entrypoint": "theirs.py:flow"}
+    address = f"{prefect.url}/api/deployments/"
+    elsewhere = {"Origin": "http://pages.example", "Access-Control-Request-Method": "POST"}
+    asked = requests.options(address, headers=elsewhere, timeout=10)
+    assert asked.status_code == 400
+    assert "Access-Control-Allow-Origin" not in asked.headers
+    of_the_user = {"auth": prefect.session.auth}
+    for who in ({}, of_the_user):  # a browser sends neither the password nor what fetched a token
+        form = requests.post(
+            address, json.dumps(order), timeout=10, **who
+        )  # no type: not asked first
+        assert form.status_code in (401, 403), form.text
+    stranger = {"Prefect-Csrf-Client": "x", "Prefect-Csrf-Token": "x"}
+    assert requests.post(address, json=order, headers=stranger, timeout=10).status_code in (
+        401,
+        403,
+    )
+    assert requests.get(f"{prefect.url}/api/csrf-token?client=x", timeout=10).status_code == 401
+    names = [found["name"] for found in prefect.post("deployments/filter")]
+    assert "theirs" not in names
+
+
+def test_its_password_is_for_the_owner_of_the_checkout_and_not_for_git(prefect: Prefect) -> None:
+    path = prefect.workspace.path / "docker/secrets"
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o600}
+    assert (
+        "docker/secrets"
+        not in prefect.workspace.run("git", "status", "--porcelain", "-uall").stdout
+    )
+    assert len(prefect.password) > 32
+
+
+@pytest.mark.parametrize("wrong", ["pipeline:guessed", ""])
+def test_without_the_password_of_the_server_a_run_says_so(
+    prefect: Prefect, workspace: Workspace, wrong: str
+) -> None:
+    environment = workspace.environment | {
+        "PREFECT_API_AUTH_STRING": wrong,
+        "PREFECT_PROFILES_PATH": os.devnull,
+    }
+    result = workspace.pipeline("flow", "backprop", env=environment)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: the Prefect server at {prefect.url}/api answers 401: ")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
+def test_the_browser_shows_the_runs_to_who_has_the_password_and_asks_no_other_host(
+    prefect: Prefect, released: str
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    hosts: set[str] = set()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: hosts.add("/".join(request.url.split("/")[:3])))
+        page.goto(prefect.url)
+        page.locator("input").first.fill(prefect.password)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/dashboard*")
+        page.goto(f"{prefect.url}/runs/flow-run/{released}")
+        page.get_by_text("a model with test accuracy").first.wait_for()
+        browser.close()
+    assert hosts <= {prefect.url, f"blob:{prefect.url}"}
 
 
 def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: Workspace) -> None:
@@ -347,13 +474,14 @@ def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: 
     assert tasks["fetch"]["run_count"] == 1 + retries["fetch"]
 
 
-def test_a_mistake_is_told_before_anything_runs(prefect: Prefect, workspace: Workspace) -> None:
+def test_a_wrong_parameter_of_a_deployment_is_told_before_anything_runs(
+    prefect: Prefect, workspace: Workspace
+) -> None:
     before = workspace.run("git", "status", "--porcelain").stdout
-    result = workspace.pipeline("flow", "--set-param", "train.epocs=2")
-    assert result.returncode == 2
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("error: 'train.epocs=2': params.yaml has no train.epocs")
-    assert "Task run" not in result.stderr
+    run = prefect.submit(set_params=["train.epocs=2"])
+    assert prefect.finish(run) == ("Failed", "'train.epocs=2': params.yaml has no train.epocs")
+    assert not prefect.tasks(run)
+    assert "Traceback" not in "\n".join(prefect.logs(run))
     assert workspace.run("git", "status", "--porcelain").stdout == before
 
 
@@ -361,6 +489,7 @@ def test_a_mistake_is_told_before_anything_runs(prefect: Prefect, workspace: Wor
     ("targets", "set_params", "complaint"),
     [
         (["trian"], [], "dvc.yaml: Stage 'trian' not found"),
+        (["train", ""], [], "'': an empty name"),
         ([], ["flow.timeouts={trian: 5}"], "params.yaml: flow: dvc.yaml has no stage trian"),
         ([], ["flow.retries={data/raw: 5}"], "params.yaml: flow: dvc.yaml has no stage data/raw"),
     ],
@@ -444,19 +573,31 @@ def test_a_killed_worker_leaves_nothing_running_and_the_next_run_resumes(
 
 
 def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Workspace) -> None:
-    environment = workspace.environment.items()
+    environment = {
+        name: value
+        for name, value in workspace.environment.items()
+        if not name.startswith("PREFECT_")
+    }
+    nowhere = f"http://127.0.0.1:{free_port()}"  # a proxy that would be asked for the server, too
+    environment |= {"http_proxy": nowhere, "HTTP_PROXY": nowhere, "no_proxy": "", "NO_PROXY": ""}
+    environment["PREFECT_PROFILES_PATH"] = os.devnull  # as where no password has been drawn
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", "flow", "train", "-S", f"train.epochs={LONG}"],
         cwd=workspace.path,
-        env={name: value for name, value in environment if not name.startswith("PREFECT_")},
+        env=environment,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     assert process.stderr is not None
+    server = ""
     for line in process.stderr:
+        if found := re.search(r"temporary server on (http://127\.0\.0\.1:\d+)", line):
+            server = found[1]
         if f"/{LONG}  training loss" in line:
             break
+    asked = requests.get(f"{server}/api/admin/version", timeout=10)
+    assert asked.status_code == 401  # nobody else gives it orders
     processes = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everything that it has started
     _, said = process.communicate(timeout=60)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from pipeline import supervisor
+from tests.servers import wait_until
 from tests.workspace import UNTRACKED
 
 pytestmark = pytest.mark.timeout(60)
@@ -47,6 +48,30 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 with open(sys.argv[1], "a") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     supervisor.run(sys.argv[2:], os.environ, lock.fileno(), lambda line: print(line, flush=True))
+"""
+
+
+# a supervisor to whose SIGKILL a process does not yield: one of another user, or one in the kernel
+HELPLESS = """
+import sys
+import psutil
+from pipeline import supervisor
+
+def kill(process):
+    {}
+
+psutil.Process.kill = kill
+supervisor.GRACE = 0.5
+supervisor.main()
+"""
+
+# counts the SIGTERMs that it gets until its parent, which ends at the first, has been gone for long
+COUNTER = """
+sh -c 'n=0; trap "n=\\$((n + 1))" TERM; echo ready
+  for i in $(seq 200); do [ $n -gt 0 ] && break; sleep 0.1; done
+  sleep 0.5; sleep 0.5; sleep 0.5; echo $n > "$0"' "$1" &
+trap "sleep 0.5; exit" TERM
+while :; do sleep 0.1; done
 """
 
 
@@ -161,6 +186,48 @@ def test_if_a_line_cannot_be_taken_all_of_the_group_is_gone(
     assert (tmp_path / "work").read_text() == "saved\n"
     polite = STUBBORN not in script
     assert (time.monotonic() - start < supervisor.GRACE) == polite
+
+
+def test_who_cleans_up_is_told_once(tmp_path: Path) -> None:
+    def on_line(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shell(COUNTER, tmp_path / "count", on_line=on_line)
+    assert (tmp_path / "count").read_text() == "1\n"
+
+
+def test_if_the_supervisor_is_killed_so_is_its_group() -> None:
+    group = 0
+
+    def on_line(line: str) -> None:
+        nonlocal group
+        group = os.getpgid(int(line))
+        os.kill(group, signal.SIGKILL)  # the leader, as the system does where memory is out
+
+    assert shell("echo $$; sleep 200; true", on_line=on_line) == -signal.SIGKILL
+    assert group
+    wait_until(lambda: not members(group), seconds=supervisor.GRACE)
+
+
+@pytest.mark.parametrize("kill", ["pass", "raise psutil.AccessDenied(process.pid)"])
+def test_what_cannot_be_ended_is_named_and_not_waited_for(kill: str) -> None:
+    stubborn = "sh -c 'trap \"\" TERM; echo $$; exec sleep 200' & sleep 0.5"
+    with subprocess.Popen(
+        [sys.executable, "-c", HELPLESS.format(kill), "sh", "-c", stubborn],
+        env=UNTRACKED,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            left = process.stdout.readline().strip()
+            said, _ = process.communicate(timeout=30)
+            assert said == f"error: process {left} of this stage cannot be ended\n"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

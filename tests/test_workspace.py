@@ -119,6 +119,18 @@ def test_a_child_with_the_descriptor_holds_the_folder_beyond_its_parent(folder: 
         pass
 
 
+def test_a_lock_that_was_removed_meanwhile_protects_nothing_and_is_made_anew(folder: Path) -> None:
+    def waiting(message: str) -> None:
+        paths.WORKSPACE_LOCK.unlink()  # as `rm -r artifacts` does; the first still runs
+        assert first.stdin is not None
+        first.stdin.close()
+
+    with holder(folder) as first, held("flow run 'second'", waiting):
+        assert paths.WORKSPACE_LOCK.read_text().startswith("flow run 'second'")
+        with pytest.raises(UserError, match="flow run 'second'"), held("flow run 'third'"):
+            pass
+
+
 def test_folders_are_held_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "other").mkdir()
     with holder(folder):

@@ -3,7 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +71,54 @@ def test_the_checkout_is_mounted_for_its_owner_with_no_right_at_all(
     assert words[-2:] == ["mnist-pipeline:train", "true"]
 
 
+@pytest.mark.parametrize(
+    ("terminals", "options"),
+    [
+        ("", ["--interactive"]),
+        ("output", ["--interactive"]),
+        ("input", []),  # it would take what somebody types to the shell
+        ("input and output", ["--interactive", "--tty"]),
+    ],
+)
+def test_what_is_sent_to_it_reaches_the_command(
+    checkout: Path, tmp_path: Path, terminals: str, options: list[str]
+) -> None:
+    engine = answering(tmp_path / "bin", "docker") / "docker"
+    engine.write_text(
+        '#!/bin/sh\nfor word; do echo "$word"; done >"$SAID"\n[ "$1" != run ] || cat >>"$SAID"\n'
+    )
+    said = tmp_path / "said"
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            ["docker/run", "wc"],
+            cwd=checkout,
+            env=os.environ | {"CONTAINER_ENGINE": str(engine), "SAID": str(said)},
+            stdin=theirs if "input" in terminals else subprocess.PIPE,
+            stdout=theirs if "output" in terminals else subprocess.DEVNULL,
+        )
+        if process.stdin is None:
+            os.write(ours, b"some text\n\4")
+        else:
+            process.communicate(b"some text\n")
+        assert process.wait() == 0
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    words = said.read_text().splitlines()
+    assert {"--interactive", "--tty"} & set(words) == set(options)
+    assert words[-2:] == ["wc", "some text"]
+
+
+def test_the_proxies_of_this_machine_are_handed_on(checkout: Path, tmp_path: Path) -> None:
+    engine = answering(tmp_path / "bin", "docker") / "docker"
+    names = ("HTTP_PROXY", "https_proxy", "NO_PROXY", "all_proxy")
+    proxies = dict.fromkeys(names, "http://me:hidden@proxy")
+    said = run(checkout, "docker/run", "true", CONTAINER_ENGINE=str(engine), **proxies).stdout
+    assert {f"--env\n{name}\n" in said for name in proxies} == {True}
+    assert "hidden" not in said
+
+
 def test_secrets_of_the_environment_stay_off_the_command_line(
     checkout: Path, tmp_path: Path
 ) -> None:
@@ -83,22 +137,84 @@ def test_without_an_engine_it_is_one_line_and_exit_status_2(checkout: Path, comm
     assert result.stderr == "error: no no-such-engine here: install Docker or Podman\n"
 
 
-def test_the_password_is_drawn_once_and_others_cannot_reach_it(
+def test_passwords_are_drawn_once_and_others_cannot_reach_them(
     checkout: Path, tmp_path: Path
 ) -> None:
     engine = answering(tmp_path / "bin", "docker") / "docker"
+    files = [checkout / "docker/secrets" / name for name in ("postgres_password", "prefect.toml")]
 
-    def password() -> str:
+    def passwords() -> list[str]:
         command = "umask 077; docker/stack ps"
         run(checkout, "bash", "-c", command, CONTAINER_ENGINE=str(engine)).check_returncode()
-        return (checkout / "docker/secrets/postgres_password").read_text()
+        return [file.read_text() for file in files]
 
-    first = password()
-    assert len(first) == 48
-    assert password() == first
+    first = passwords()
+    assert len(first[0]) == 48
+    assert passwords() == first
     assert (checkout / "docker/secrets").stat().st_mode & 0o777 == 0o700
-    for file in ("docker/secrets/postgres_password", "docker/postgres.sql"):
-        assert (checkout / file).stat().st_mode & 0o444 == 0o444
+    for file in (*files, checkout / "docker/postgres.sql"):
+        assert file.stat().st_mode & 0o444 == 0o444
+    profile = tomllib.loads(first[1])
+    (server, client) = (
+        profile["profiles"][profile["active"]][f"PREFECT_{whose}API_AUTH_STRING"]
+        for whose in ("SERVER_", "")
+    )
+    assert server == client
+    assert len(server) == len("pipeline:") + 48
+
+
+@pytest.mark.parametrize("name", ["postgres_password", "prefect.toml"])
+def test_an_interrupted_first_start_leaves_no_empty_password(checkout: Path, name: str) -> None:
+    secrets = checkout / "docker/secrets"
+    secrets.mkdir()
+    (secrets / name).touch()
+    run(checkout, "docker/draw-secrets").check_returncode()
+    assert len((secrets / name).read_text()) >= 48
+    assert {file.name for file in secrets.iterdir()} == {"postgres_password", "prefect.toml"}
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A server of which nothing but its health is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def healthy() -> Iterator[str]:
+    """The address of one."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+NOWHERE = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+
+
+def test_a_health_check_goes_past_the_proxy(checkout: Path, healthy: str) -> None:
+    def status(address: str) -> int:
+        return run(checkout, sys.executable, "docker/healthy", address, **NOWHERE).returncode
+
+    assert status(f"{healthy}/health") == 0
+    assert status(f"{healthy}/other") == 1
+
+
+def test_a_worker_whose_server_refuses_it_ends_and_says_why(
+    checkout: Path, tmp_path: Path, healthy: str
+) -> None:
+    programs = answering(tmp_path / "bin", "prefect")
+    (programs / "prefect").write_text("#!/bin/sh\necho 401 Unauthorized >&2; exit 1\n")
+    (programs / "python").symlink_to(sys.executable)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    settings = {"PATH": path, "PREFECT_API_URL": healthy} | NOWHERE
+    result = run(checkout, "docker/service", "worker", **settings)
+    assert result.returncode == 1
+    assert result.stderr == "401 Unauthorized\n"
 
 
 def test_to_stop_a_stack_that_is_not_up_is_quiet(checkout: Path, tmp_path: Path) -> None:
