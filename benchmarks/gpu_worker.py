@@ -136,13 +136,11 @@ def float32_error(device: torch.device) -> float:
     left, right = torch.randn(2, 256, 256, generator=draws)
     images = torch.randn(32, 16, 28, 28, generator=draws)
     kernels = torch.randn(16, 16, 3, 3, generator=draws)
+    conv2d = torch.nn.functional.conv2d
     errors = []
-    for operator, operands in (
-        (torch.matmul, (left, right)),
-        (torch.nn.functional.conv2d, (images, kernels)),
-    ):
-        exact = operator(*(operand.double() for operand in operands))
-        found = operator(*(operand.to(device) for operand in operands)).cpu().double()
+    for operator, first, second in ((torch.matmul, left, right), (conv2d, images, kernels)):
+        exact = operator(first.double(), second.double())
+        found = operator(first.to(device), second.to(device)).cpu().double()
         errors.append(float((found - exact).abs().max() / exact.abs().max()))
     return max(errors)
 
@@ -160,7 +158,7 @@ def tell(event: str, **values: Any) -> None:
 def main(text: str) -> None:
     """Do the job; an error is an event too."""
     content = json.loads(text)
-    warnings.showwarning = lambda message, *_: tell("warning", message=str(message))  # type: ignore[assignment]
+    warnings.showwarning = lambda message, *_: tell("warning", message=str(message))
     try:
         run(Job(**content))
     except Exception as error:

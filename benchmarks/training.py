@@ -218,7 +218,9 @@ def main(seed: int, most_epochs: int | None) -> None:
     text += (
         "\n\nOne training each, in turn, epoch by epoch, all on the CPU: ours in "
         f"{precision}, the others in float32, as they are published. Seconds are of training "
-        "alone. Test accuracy of the last epoch is that of the exported file in ONNX Runtime.\n\n"
+        "alone. Each ratio is of one training of each, so it is as uncertain as the seconds an "
+        "epoch, whose span the table shows. Test accuracy of the last epoch is that of the "
+        "exported file in ONNX Runtime.\n\n"
         "![Test error against seconds of training](training.png)"
     )
     write_report("training", result, text, ["torchvision", "pillow"])

@@ -3,6 +3,7 @@
 The table is a CSV file in git: a command that was stopped goes on where it was, also elsewhere.
 """
 
+import ast
 import csv
 import hashlib
 import json
@@ -22,6 +23,16 @@ from pipeline.mnist.device import reuse_memory
 def digest(*parts: Any) -> str:
     """A short name for all that decides a training: numbers, texts, lists and mappings of them."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def code_digest(path: Path) -> str:
+    """The SHA-256 of what a module does: comments, docstrings and layout are left out."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            documented = ast.get_docstring(node) is not None
+            node.body = node.body[documented:] or [ast.Pass()]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -121,10 +121,13 @@ def test_another_processor_does_not_undo_a_training_on_a_gpu(
 def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """A question to a GPU that does not train takes hundreds of MB of it."""
     asked = []
+
+    def mem_get_info(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 1_000_000_000, 3_000_000_000
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(
-        torch.cuda, "mem_get_info", lambda device: asked.append(device) or (1e9, 3e9)
-    )
+    monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
     assert not [name for name in stage.system_load(CPU) if "gpu" in name]
     assert asked == []
     assert stage.system_load(GPU)["system/gpu_1_memory_usage_megabytes"] == 2000

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
 from pipeline.mnist.model import build_network
@@ -87,7 +87,8 @@ def stated(
     """The averaged weights, learning rate and mean loss of the last epoch, by plain formulas."""
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.dropout).to(memory_format=torch.channels_last)
-    parameters, momenta = list(network.parameters()), {}
+    parameters = list(network.parameters())
+    momenta: dict[int, Tensor] = {}
     average: dict[str, Tensor] = {}
     size = len(images) - recipe.validation_size
     total = recipe.epochs * math.ceil(size / recipe.batch_size)
@@ -198,6 +199,12 @@ def test_each_parameter_changes_training_as_it_says(
 
 def test_no_parameter_is_left_out() -> None:
     assert {*OTHERS, "device"} == {field.name for field in fields(Recipe)}
+
+
+def test_each_dropout_has_its_own_rate() -> None:
+    rates = (0.1, 0.2, 0.3, 0.4)
+    dropouts = [layer for layer in build_network(rates) if isinstance(layer, nn.Dropout)]
+    assert tuple(layer.p for layer in dropouts) == rates
 
 
 def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:

@@ -16,7 +16,7 @@ from benchmarks.distortions import DISTORTIONS
 from benchmarks.models import MODELS, export
 from benchmarks.recipes import load_recipe
 from benchmarks.rivals import train_example, train_original
-from benchmarks.trainings import add_row, add_rows
+from benchmarks.trainings import add_row, add_rows, code_digest
 from pipeline.errors import UserError
 from pipeline.mnist.model import build_network, count_parameters
 from pipeline.mnist.training import Trainer
@@ -98,6 +98,19 @@ def test_what_decides_a_training_is_its_recipe(folder: Path) -> None:
     assert changed == {training.FAST}
 
 
+def test_another_wording_of_the_code_does_not_train_again(tmp_path: Path) -> None:
+    """An hour of training is repeated for what the code does, not for how it is explained."""
+
+    def of(text: str) -> str:
+        (tmp_path / "code.py").write_text(text)
+        return code_digest(tmp_path / "code.py")
+
+    code = 'def rate(x):\n    """Old."""\n    return 2 * x\n'
+    reworded = '"""A module."""\n# why\ndef rate(x):\n    """New."""\n    return 2*x  # twice\n'
+    assert of(code) == of(reworded)
+    assert of(code) != of(code.replace("2 *", "3 *"))
+
+
 def test_a_failed_training_does_not_wait_for_the_others(folder: Path) -> None:
     (folder / TRAIN).unlink()
     with pytest.raises(UserError, match="is missing"):
@@ -119,6 +132,7 @@ def test_the_report_tells_mean_and_spread_over_seeds() -> None:
     assert re.search(r"ours +\| +2 \| +99.400% \| +0.141% \| +99.30% \| +99.50% \| +1 of 2", told)
     assert re.search(r"moved by up to 2 pixels +\| +99.40% \| +99.00% \|", told)
     assert "1 in bfloat16 and 1 in float32" in told
+    assert "Our recipes train with distortions of these kinds" in told
 
 
 def test_without_the_rivals_models_it_says_what_to_run(folder: Path) -> None:
