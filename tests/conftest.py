@@ -16,6 +16,16 @@ from pipeline.mnist import idx
 from tests.digits import Images
 from tests.workspace import PROJECT, Workspace
 
+# minutes each; begun last, one of them would keep one core waiting for it
+SLOW = ["flow", "tracking", "training", "cluster", "dag", "service", "release", "page"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files where two processes share them."""
+    order = {f"test_{name}.py": place for place, name in enumerate(SLOW)}
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture(scope="session")
 def mnist() -> tuple[Images, Images]:

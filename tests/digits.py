@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,8 @@ Images = NDArray[np.uint8]
 
 def make_digits(count: int, seed: int) -> tuple[Images, Images]:
     """Printed digits, turned and moved a little: images, uint8 [count, 28, 28], and labels."""
-    random = np.random.default_rng(seed)
-    labels = (np.arange(count) % 10).astype(np.uint8)
-    images = np.stack([_draw(int(label), random) for label in labels])
-    return images, labels
+    images, labels = _digits(count, seed)
+    return images.copy(), labels.copy()
 
 
 def write_mirror(folder: Path, training: int, test: int) -> dict[str, str]:
@@ -32,6 +31,13 @@ def write_mirror(folder: Path, training: int, test: int) -> dict[str, str]:
             path.write_bytes(gzip.compress(idx.encode(array), mtime=0))
             digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return digests
+
+
+@cache  # every workspace has the same
+def _digits(count: int, seed: int) -> tuple[Images, Images]:
+    random = np.random.default_rng(seed)
+    labels = (np.arange(count) % 10).astype(np.uint8)
+    return np.stack([_draw(int(label), random) for label in labels]), labels
 
 
 def _draw(digit: int, random: np.random.Generator) -> Images:

@@ -85,10 +85,10 @@ class Workspace:
         self.set_params(SMALL)
         self.set_params({"fetch": {"files": files}})
         self.set_params({"gate": {"test_sha256": self.sha256("expected.safetensors")}})
+        self.run("git", "init", "--quiet").check_returncode()
+        self.run("dvc", "init", "--quiet").check_returncode()
+        shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
         for command in (
-            ["git", "init", "--quiet"],
-            ["dvc", "init", "--quiet"],
-            ["dvc", "config", "core.analytics", "false"],
             ["git", "add", "."],
             ["git", *_AUTHOR, "commit", "--quiet", "--message", "a small copy"],
         ):
