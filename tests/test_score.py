@@ -21,7 +21,7 @@ from pyarrow import parquet
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.mnist import idx
-from pipeline.serving import score, shards
+from pipeline.serving import score, sources
 from pipeline.serving.session import OnnxModel
 from pipeline.serving.shards import open_shards
 from tests.digits import Images, make_digits
@@ -151,9 +151,6 @@ KINDS: dict[str, Callable[[Images], pa.Array]] = {
     ),
     "dictionary": lambda images: pa.array(map(png, images)).dictionary_encode(),
     "view": lambda images: pa.array(map(png, images), pa.binary_view()),
-    "struct-of-views": lambda images: pa.array(
-        [{"bytes": png(image)} for image in images], pa.struct([("bytes", pa.binary_view())])
-    ),
     "large": lambda images: pa.array(map(png, images), pa.large_binary()),
     "list-view": lambda images: pa.array(
         images.tolist(), pa.list_view(pa.large_list_view(pa.uint8()))
@@ -467,12 +464,12 @@ def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
         yield next(pieces(file))
         raise KeyboardInterrupt
 
-    pieces = shards.unpacked
+    pieces = sources.unpacked
     with monkeypatch.context() as interrupt:
-        interrupt.setattr(shards, "unpacked", stop)
+        interrupt.setattr("pipeline.serving.shards.unpacked", stop)
         with pytest.raises(KeyboardInterrupt):
-            shards.open_shards([source], [str(source)], tmp_path, normalise=False)
-    assert shards.open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
+            open_shards([source], [str(source)], tmp_path, normalise=False)
+    assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
 
 
 def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: Path) -> None:
