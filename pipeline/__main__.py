@@ -28,8 +28,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _named(name: str) -> str:
+    if not name:
+        raise UserError("--model has an empty name: is a variable not set?")
+    return name
+
+
 ModelOption = Annotated[
-    str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
+    str,
+    typer.Option(
+        help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.", callback=_named
+    ),
 ]
 NormaliseOption = Annotated[
     bool,
@@ -358,6 +369,7 @@ def main() -> Never:
     """Run the command line; every foreseen failure is one line and an exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # None, if it was closed
     try:
         app(prog_name="python -m pipeline", standalone_mode=True)
     except (UserError, RefusedError) as error:

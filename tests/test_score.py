@@ -502,8 +502,8 @@ def protected(folder: Path) -> None:
 
 
 FORBIDDEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "device": (device, "is no file"),
-    "pipe": (lambda folder: os.mkfifo(folder / "pipe"), "is no file"),
+    "device": (device, "a pipe or a device"),
+    "pipe": (lambda folder: os.mkfifo(folder / "pipe"), "a pipe or a device"),
     "folder": (lambda folder: (folder / "folder").mkdir(), "is a folder"),
     "protected": (protected, "read-only"),
     "loop": (lambda folder: (folder / "loop").symlink_to("loop"), "cannot be written"),
@@ -598,7 +598,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing.npy": (nothing, "no such file or folder"),
     "empty": (lambda path: path.mkdir(), "has no files of images"),
     "empty.npy": (lambda path: path.touch(), "is no IDX, .npy or Parquet file"),
-    "pipe.npy": (os.mkfifo, "is no file"),
+    "pipe.npy": (os.mkfifo, "is a pipe or a device, not a file: save it"),
     "cut.npy": (cut, "cannot be read"),
     "cut.idx": (
         lambda path: path.write_bytes(idx.encode(np.zeros((9, 28, 28), np.uint8))[:-1]),
@@ -638,6 +638,15 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         r"pixel0, .*pixel7, ... \(785 in all\), and none called image",
     ),
 }
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "an empty name"), ("-", "standard input")])
+def test_an_unset_variable_and_standard_input_are_no_inputs(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        score.run([name], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", UNUSABLE)

@@ -64,6 +64,8 @@ def run(
     """
     if Path(output).suffix.lower() in OTHERS:
         raise UserError(f"{output}: `score` writes Parquet; `predict` writes CSV and JSON lines")
+    if "-" in names:
+        raise UserError("`score` does not read standard input: save it as a file first")
     found = find_files(map(str, names), tables=True)
     target = checked_output(str(output), found)
     found.tell()
