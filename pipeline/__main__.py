@@ -369,7 +369,8 @@ def main() -> Never:
     """Run the command line; every foreseen failure is one line and an exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # None, if it was closed
+    if sys.stderr is None:  # it was closed
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (until the process ends)
     try:
         app(prog_name="python -m pipeline", standalone_mode=True)
     except (UserError, RefusedError) as error:
