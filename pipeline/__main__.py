@@ -29,8 +29,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # which fills the lines of a paragraph anew, to the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _named(name: str) -> str:
+    if not name:
+        raise UserError("--model has an empty name: is a variable not set?")
+    return name
+
+
 ModelOption = Annotated[
-    str, typer.Option(help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.")
+    str,
+    typer.Option(
+        help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.", callback=_named
+    ),
 ]
 NormaliseOption = Annotated[
     bool,
@@ -398,6 +409,8 @@ def main() -> Never:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     loopback.bypass_proxy()
+    if sys.stderr is None:  # it was closed
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
     try:
         app(prog_name="python -m pipeline", standalone_mode=True)
     except (UserError, RefusedError) as error:

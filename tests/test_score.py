@@ -3,11 +3,13 @@
 import gzip
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -17,8 +19,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from pipeline.errors import UserError
+from pipeline.files import sha256
 from pipeline.mnist import idx
-from pipeline.serving import score
+from pipeline.serving import score, sources
 from pipeline.serving.session import OnnxModel
 from pipeline.serving.shards import open_shards
 from tests.digits import Images, make_digits
@@ -125,16 +128,7 @@ def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, k
         write_parquet(source, pa.array(contents))
     assert not score.run([source], output, str(MODEL), normalise=False)
     rows = parquet.read_table(output).to_pylist()
-    said = [
-        None,
-        "no picture",
-        "is empty",
-        "cannot be read",
-        "40 x 30",
-        "3 images",
-        "3 pages",
-        None,
-    ]
+    said = ["no picture", "is empty", "cannot be read", "40 x 30", "3 images", "3 pages"]
     for row, words in zip(rows, [None, *said, None], strict=True):
         assert (row["error"] is None) is (words is None)
         assert words is None or words in row["error"]
@@ -143,6 +137,154 @@ def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, k
     assert score.run([source], output, str(MODEL), normalise=True) is False
     row = parquet.read_table(output).to_pylist()[4]
     assert (row["digit"], row["error"]) == (None, f"{row['id']}: no ink found")
+
+
+def read_by_model(images: Images) -> list[int]:
+    digits: list[int] = OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+    return digits
+
+
+TENSOR = pa.fixed_shape_tensor(pa.uint8(), [28, 28])
+KINDS: dict[str, Callable[[Images], pa.Array]] = {
+    "tensor": lambda images: pa.ExtensionArray.from_storage(
+        TENSOR, pa.array(images.reshape(-1, 784).tolist(), TENSOR.storage_type)
+    ),
+    "dictionary": lambda images: pa.array(map(png, images)).dictionary_encode(),
+    "view": lambda images: pa.array(map(png, images), pa.binary_view()),
+    "large": lambda images: pa.array(map(png, images), pa.large_binary()),
+    "list-view": lambda images: pa.array(
+        images.tolist(), pa.list_view(pa.large_list_view(pa.uint8()))
+    ),
+    "bytes": lambda images: pa.array([image.tobytes() for image in images], pa.binary(784)),
+    "channel": lambda images: pa.array(images[..., None].tolist()),
+    "floats": lambda images: pa.array((images / 255).reshape(-1, 784).tolist()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_of_any_kind_is_read_and_a_null_is_an_error_of_its_row(
+    tmp_path: Path, kind: str
+) -> None:
+    images = make_digits(10, seed=1)[0]
+    column = KINDS[kind](images)
+    nulls = (np.arange(10) == 4) & (kind != "tensor")  # whose nulls PyArrow does not read
+    if nulls.any():
+        values = [None if null else v for v, null in zip(column.to_pylist(), nulls, strict=True)]
+        column = pa.array(values, column.type)
+    write_parquet(tmp_path / "in.parquet", column)
+    output = tmp_path / "out.parquet"
+    whole = score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
+    assert whole is (kind == "tensor")
+    found = parquet.read_table(output).to_pydict()
+    expected = OnnxModel(MODEL).run(images)[1].argmax(1)
+    assert found["digit"] == [None if null else d for d, null in zip(expected, nulls, strict=True)]
+    assert [error for error in found["error"] if error] == (
+        [] if kind == "tensor" else ["in.parquet[4]: the row is null"]
+    )
+
+
+def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path: Path) -> None:
+    flat = make_digits(1, seed=1)[0].reshape(784).tolist()
+    rows = [flat, flat[1:], [], [None, *flat[1:]], [256, *flat[1:]], [-1, *flat[1:]], flat]
+    write_parquet(tmp_path / "in.parquet", pa.array(rows))
+    output = tmp_path / "out.parquet"
+    assert not score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
+    found = parquet.read_table(output).to_pydict()
+    assert found["digit"] == [0, None, None, None, None, None, 0]
+    said = ["783 pixels", "0 pixels", "lacks pixels", "from 0 to 256", "from -1 to 254"]
+    for error, words in zip(found["error"][1:-1], said, strict=True):
+        assert words in error
+
+
+def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
+    rows = [{"bytes": None, "path": "/far/away.png"}, {"bytes": b"", "path": None}, None]
+    write_parquet(tmp_path / "in.parquet", pa.array(rows))
+    output = tmp_path / "out.parquet"
+    assert not score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
+    errors = parquet.read_table(output)["error"].to_pylist()
+    for error, words in zip(errors, ["embed the file", "is empty", "is null"], strict=True):
+        assert words in error
+
+
+def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    images = make_digits(10, seed=1)[0] / 255
+    images[3, 5, 5] = np.nan
+    np.save(tmp_path / "in.npy", images)
+    output = tmp_path / "out.parquet"
+    assert not score.run([tmp_path / "in.npy"], output, str(MODEL), normalise=False)
+    digits = read_by_model(make_digits(10, seed=1)[0])
+    assert parquet.read_table(output)["digit"].to_pylist() == [*digits[:3], None, *digits[4:]]
+
+
+@pytest.mark.parametrize("size", ["FILES", "PIXELS"])
+def test_ids_count_on_through_the_batches_of_a_row_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    monkeypatch.setattr(f"pipeline.serving.parquet.{size}", 3)
+    images = make_digits(20, seed=1)[0]
+    column = structs(images) if size == "FILES" else pa.array(images.tolist())
+    write_parquet(tmp_path / "in.parquet", column)  # in groups of 7
+    score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert found["id"] == [f"in.parquet[{n}]" for n in range(20)]
+    assert found["digit"] == OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+
+
+def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = make_digits(10, seed=1)[0]
+    source, output = tmp_path / "in", tmp_path / "out.parquet"
+    (source / "deep").mkdir(parents=True)
+    (source / "a.png").write_bytes(png(images[0]))
+    (source / "b-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx.encode(images[1:3])))
+    np.save(source / "c.npy", images[3])
+    write_parquet(source / "deep/part-0.parquet", pa.array(images[4:6].tolist()))
+    write_parquet(source / "deep/part-1.parquet", structs(images[6:7]))
+    (source / "deep/part-2.parquet").write_bytes(b"PAR1 and no more")
+    (source / "labels.csv").write_text("1,2,3")
+    assert not score.run([source], output, str(MODEL), normalise=False)
+    found = parquet.read_table(output).to_pydict()
+    idx3, parts = "b-images-idx3-ubyte.gz", "deep/part-{}.parquet"
+    ids = ["a.png", f"{idx3}[0]", f"{idx3}[1]", "c.npy"]
+    ids += [f"{parts.format(n)}[{row}]" for n, row in [(0, 0), (0, 1), (1, 0)]]
+    assert found["id"] == [*ids, parts.format(2)]
+    digits = read_by_model(images)
+    assert found["digit"] == [*digits[:7], None]
+    said = capsys.readouterr()
+    assert said.err.startswith("left out: 1 .csv\nerror: deep/part-2.parquet cannot be read")
+    names = [f"{source}/a.png", f"{source}/deep/*-0.parquet", "none*.png", f"{source}/c.npy"]
+    assert not score.run(names, output, str(MODEL), normalise=False)
+    assert parquet.read_table(output)["digit"].to_pylist() == [digits[n] for n in (0, 4, 5, 3)]
+    assert "error: no file is named like none*.png" in capsys.readouterr().err
+    assert score.run([source / "a.png"], output, str(MODEL), normalise=False)
+    assert parquet.read_table(output)["id"].to_pylist() == ["a.png"]
+
+
+def test_the_first_reasons_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = np.tile(make_digits(1, seed=1)[0], (5, 2, 2))
+    source, output = tmp_path / "in", tmp_path / "out.parquet"
+    write_folder(source, images)
+    assert not score.run([source], output, str(MODEL), normalise=False)
+    *reasons, others = capsys.readouterr().err.splitlines()[1:]
+    assert len(reasons) == 3
+    for reason in reasons:
+        assert "56 x 56 pixels are not 28 x 28; --normalise brings" in reason
+    assert others == f"the others: column error of {output}"
+
+
+def test_names_need_not_be_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.npy")
+    np.save(tmp_path / "a.npy", make_digits(2, seed=1)[0])
+    (tmp_path / "a.npy").rename(tmp_path / name)
+    write_parquet(tmp_path / "a.parquet", structs(make_digits(2, seed=1)[0]))
+    (tmp_path / "a.parquet").rename(tmp_path / name.replace("npy", "parquet"))
+    for source in (name, name.replace("npy", "parquet")):
+        output = tmp_path / f"out{name}.{source[2:]}"
+        assert score.run([tmp_path / source], output, str(MODEL), normalise=False)
+        with output.open("rb") as file:
+            ids = parquet.read_table(file)["id"].to_pylist()
+        assert ids[0] == source.replace(name[0], r"\udcff") + "[0]"
 
 
 def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
@@ -223,11 +365,13 @@ def test_stopped_at_any_time_it_goes_on_without_loss_or_doubles(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.npy", "out.parquet"]
 
 
-def test_what_was_scored_of_another_input_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
-    np.save(source, np.zeros((5, 28, 28), np.uint8))
+@pytest.fixture
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `in` of a 3 and a 7, whose shard was scored into out.parquet.partial."""
+    source = tmp_path / "in"
+    source.mkdir()
+    for name, image in zip("ab", make_digits(10, seed=1)[0][[3, 7]], strict=True):
+        (source / f"{name}.png").write_bytes(png(image))
     with monkeypatch.context() as full_disk:
 
         def fail(*arguments: object) -> int:
@@ -235,13 +379,197 @@ def test_what_was_scored_of_another_input_is_not_taken(
 
         full_disk.setattr(score, "_join", fail)
         with pytest.raises(OSError, match="No space left"):
-            score.run([source], output, str(MODEL), normalise=False)
-    images = make_digits(5, seed=1)[0]
-    np.save(source, images)
-    score.run([source], output, str(MODEL), normalise=False)
-    assert "from the start" in capsys.readouterr().err
-    digits = parquet.read_table(output)["digit"].to_pylist()
-    assert digits == OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+            score.run([source], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    return tmp_path
+
+
+def other_input(folder: Path) -> None:
+    (folder / "in/a.png").write_bytes(png(make_digits(10, seed=2)[0][5]))
+
+
+def other_name(folder: Path) -> None:
+    (folder / "in/a.png").rename(folder / "in/c.png")
+
+
+def other_model(folder: Path) -> None:
+    """The same network with other metadata, as a later training would have."""
+    shutil.copy(MODEL, folder / "other.onnx")
+    with (folder / "other.onnx").open("ab") as file:
+        file.write(b"\x32\x01x")  # producer_version, or any other text: the file is still valid
+
+
+def nothing_new(folder: Path) -> None:
+    """Leave all as it was."""
+
+
+@pytest.mark.parametrize(
+    "change", [nothing_new, other_input, other_name, other_model, "options", "code", "runtime"]
+)
+def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
+    interrupted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path], None] | str,
+) -> None:
+    if callable(change):
+        change(interrupted)
+    model = MODEL if change is not other_model else interrupted / "other.onnx"
+    if change == "code":
+        copy = shutil.copytree(Path(score.__file__).parent, interrupted / "serving")
+        (copy / "images.py").write_text("# another one")
+        monkeypatch.setattr(score, "__file__", str(copy / "score.py"))
+    if change == "runtime":
+        monkeypatch.setattr("onnxruntime.__version__", "0.0")
+    output = interrupted / "out.parquet"
+    score.run([interrupted / "in"], output, str(model), normalise=change == "options")
+    assert ("from the start" in capsys.readouterr().err) is (change is not nothing_new)
+    rows = parquet.read_table(output).to_pylist()
+    assert [row["id"] for row in rows] == sorted(
+        path.name for path in (interrupted / "in").iterdir()
+    )
+    assert {row["model_sha256"] for row in rows} == {sha256(model)}
+    expected = [5, 7] if change is other_input else [7, 3] if change is other_name else [3, 7]
+    assert [row["digit"] for row in rows] == expected
+    assert not (interrupted / "out.parquet.partial").exists()
+
+
+@pytest.mark.parametrize("size", [0, 4, 300, -1])
+def test_a_shard_that_was_cut_off_is_scored_again(interrupted: Path, size: int) -> None:
+    (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
+    os.truncate(part, size % part.stat().st_size)
+    output = interrupted / "out.parquet"
+    assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+    assert parquet.read_table(output)["digit"].to_pylist() == [3, 7]
+
+
+def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupted: Path) -> None:
+    (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
+    content = bytearray(part.read_bytes())
+    content[4:200] = bytes(196)
+    part.write_bytes(content)
+    output = interrupted / "out.parquet"
+    with pytest.raises(UserError, match=r"000000\.parquet is damaged .* start again"):
+        score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+    assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+
+
+def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.idx.gz"
+    images = np.random.default_rng(1).integers(0, 256, (3000, 28, 28), np.uint8)
+    source.write_bytes(gzip.compress(idx.encode(images), 1))
+
+    def stop(file: Any) -> Iterator[bytes]:
+        yield next(pieces(file))
+        raise KeyboardInterrupt
+
+    pieces = sources.unpacked
+    with monkeypatch.context() as interrupt:
+        interrupt.setattr("pipeline.serving.shards.unpacked", stop)
+        with pytest.raises(KeyboardInterrupt):
+            open_shards([source], [str(source)], tmp_path, normalise=False)
+    assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
+
+
+def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: Path) -> None:
+    output = interrupted / "out.parquet"
+    output.write_text("the old one")
+    with output.open() as reader:
+        score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+        assert reader.read() == "the old one"
+    assert parquet.read_metadata(output).num_rows == 2
+
+
+def test_a_link_keeps_its_place_and_what_it_names_is_written(interrupted: Path) -> None:
+    (interrupted / "store").mkdir()
+    (interrupted / "link").symlink_to("store/scores")
+    for _ in range(2):  # what it names is there only the second time
+        assert score.run([interrupted / "in"], interrupted / "link", str(MODEL), normalise=False)
+        assert (interrupted / "link").is_symlink()
+        assert parquet.read_metadata(interrupted / "store/scores").num_rows == 2
+
+
+def device(folder: Path) -> None:
+    """A terminal, since anyone may make one."""
+    _, terminal = os.openpty()
+    (folder / "device").symlink_to(os.ttyname(terminal))
+
+
+def protected(folder: Path) -> None:
+    (folder / "protected").write_text("worth keeping")
+    (folder / "protected").chmod(0o444)
+
+
+FORBIDDEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "device": (device, "a pipe or a device"),
+    "pipe": (lambda folder: os.mkfifo(folder / "pipe"), "a pipe or a device"),
+    "folder": (lambda folder: (folder / "folder").mkdir(), "is a folder"),
+    "protected": (protected, "read-only"),
+    "loop": (lambda folder: (folder / "loop").symlink_to("loop"), "cannot be written"),
+    "in/a.png": (nothing_new, "is an input"),
+    "twin": (lambda folder: os.link(folder / "in/b.png", folder / "twin"), "is an input"),
+    "link": (lambda folder: (folder / "link").symlink_to("in/a.png"), "is an input"),
+    "in/new.png": (nothing_new, "would be read as one"),
+    "in/deep/scores.parquet": (nothing_new, "would be read as one"),
+    "out.parquet.partial/scores": (nothing_new, "which `score` removes"),
+    "scores.csv": (nothing_new, "`score` writes Parquet"),
+    "": (nothing_new, "an empty name"),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_no_output_destroys_what_is_there(interrupted: Path, name: str) -> None:
+    prepare, said = FORBIDDEN[name]
+    prepare(interrupted)
+    before = {path: path.is_file() and path.read_bytes() for path in sorted(interrupted.rglob("*"))}
+    output = interrupted / name if name else name
+    with pytest.raises(UserError, match=said):
+        score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+    after = {path: path.is_file() and path.read_bytes() for path in sorted(interrupted.rglob("*"))}
+    assert after == before
+
+
+@pytest.mark.parametrize("source", ["in", "missing"])
+def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: str) -> None:
+    thesis = interrupted / "mine.parquet.partial/thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    (interrupted / "file.partial").write_text("years of work")
+    for name, said in {"mine.parquet": "thesis.txt", "file": "in the way"}.items():
+        with pytest.raises(UserError, match=said):
+            score.run([interrupted / source], interrupted / name, str(MODEL), normalise=False)
+    assert thesis.read_text() == (interrupted / "file.partial").read_text() == "years of work"
+
+
+def test_what_somebody_puts_into_its_folder_meanwhile_stays(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, join = interrupted / "out.parquet.partial/note.txt", score._join
+
+    def join_and_note(*arguments: Any) -> Any:
+        note.write_text("mine")
+        return join(*arguments)
+
+    monkeypatch.setattr(score, "_join", join_and_note)
+    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    assert list(note.parent.iterdir()) == [note]
+
+
+def test_the_folder_of_who_comes_next_is_left_to_it(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes the folder and its lock anew, as soon as the one before has removed them."""
+    lock, unlink = interrupted / "out.parquet.partial/lock", Path.unlink
+
+    def unlink_and_begin(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path == lock:
+            path.touch()
+
+    monkeypatch.setattr(Path, "unlink", unlink_and_begin)
+    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    assert lock.exists()
 
 
 def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
@@ -270,7 +598,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing.npy": (nothing, "no such file or folder"),
     "empty": (lambda path: path.mkdir(), "has no files of images"),
     "empty.npy": (lambda path: path.touch(), "is no IDX, .npy or Parquet file"),
-    "pipe.npy": (os.mkfifo, "is no file"),
+    "pipe.npy": (os.mkfifo, "is a pipe or a device, not a file: save it"),
     "cut.npy": (cut, "cannot be read"),
     "cut.idx": (
         lambda path: path.write_bytes(idx.encode(np.zeros((9, 28, 28), np.uint8))[:-1]),
@@ -312,6 +640,15 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.parametrize(("name", "said"), [("", "an empty name"), ("-", "standard input")])
+def test_an_unset_variable_and_standard_input_are_no_inputs(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        score.run([name], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
     tmp_path: Path, name: str
@@ -330,8 +667,8 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         "score.run(sys.argv[1:2], Path('out.parquet'), sys.argv[2], normalise=False)\n"
         "print(peak_bytes())"
     )
-    peaks = []
-    for count in (20_000, 80_000):  # 16 and 63 MB of pixels
+    peaks, counts = [], (20_000, 120_000)
+    for count in counts:  # 16 and 94 MB of pixels
         path = tmp_path / "in.npy"
         np.lib.format.open_memmap(path, "w+", np.uint8, (count, 28, 28)).flush()
         command = [sys.executable, "-c", program, str(path), str(MODEL)]
@@ -339,8 +676,29 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         result = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
-        peaks.append(int(result.stdout.split()[-1]) / 2**20)
-    assert peaks[1] - peaks[0] < 20
+        peaks.append(int(result.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < (counts[1] - counts[0]) * 28 * 28 / 2
+
+
+@pytest.mark.timeout(120)
+def test_it_can_be_stopped_while_a_file_does_not_answer(tmp_path: Path) -> None:
+    """As on a file system whose server is gone: here a pipe that nobody writes to."""
+    program = (
+        "import os, sys; from pipeline.__main__ import main; from pipeline.serving import shards\n"
+        "def wait(path): os.mkfifo('pipe'); return open('pipe', 'rb').read()\n"
+        "shards.read_file = wait\n"
+        "sys.argv = ['', 'score', 'a.png', '-o', 'out', '--model', sys.argv[1]]\n"
+        "main()"
+    )
+    (tmp_path / "a.png").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(MODEL)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    ) as process:
+        wait_until((tmp_path / "pipe").exists)
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ class Found:
         no file.
         """
         if self.left_out:
-            kinds = self.left_out.most_common(KINDS)
+            by_number = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+            kinds = by_number[:KINDS]
             rest = self.left_out.total() - sum(count for _, count in kinds)
             named = [f"{count:,} {kind}" for kind, count in kinds]
             others = [f"{rest:,} of other kinds"] if rest else []

@@ -29,16 +29,16 @@ def checked_output(name: str, found: Found) -> Path:
     """
     if not name:
         raise UserError("--output has an empty name: is a variable not set?")
+    given = Path(name)
     try:
-        path = Path(name).resolve()
-        exists = path.exists()
+        exists, path = given.exists(), given.resolve()
     except (OSError, RuntimeError) as error:  # a link to itself, a name that is too long
         raise UserError(f"{name} cannot be written: {error}") from error
-    if path.is_dir():
+    if given.is_dir():
         raise UserError(f"{name} is a folder, not a file to be written")
     if exists:
-        if not path.is_file():
-            raise UserError(f"{name} is no file that could be replaced")
+        if not given.is_file():
+            raise UserError(f"{name} is a pipe or a device, not a file that could be replaced")
         if not os.access(path, os.W_OK) or not path.stat().st_mode & 0o222:
             raise UserError(f"{name} is read-only")
         for file in found.files:

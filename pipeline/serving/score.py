@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -63,6 +64,8 @@ def run(
     """
     if Path(output).suffix.lower() in OTHERS:
         raise UserError(f"{output}: `score` writes Parquet; `predict` writes CSV and JSON lines")
+    if "-" in names:
+        raise UserError("`score` does not read standard input: save it as a file first")
     found = find_files(map(str, names), tables=True)
     target = checked_output(str(output), found)
     found.tell()
@@ -151,7 +154,7 @@ def _rows(path: Path) -> int | None:
     try:
         with path.open("rb") as file, ParquetFile(file) as part:
             return int(part.metadata.num_rows)
-    except (FileNotFoundError, pa.ArrowException):
+    except (pa.ArrowException, OSError):
         return None
 
 
@@ -168,17 +171,23 @@ def _join(paths: list[Path], output: Path) -> tuple[int, list[str]]:
     """Put the files of the shards together; how many images could not be read, and some reasons."""
     unread, reasons = 0, list[str]()
     with replacing(output) as temporary, temporary.open("wb") as joined, _writer(joined) as writer:
-        for path in paths:
-            try:
-                with path.open("rb") as file, ParquetFile(file) as part:
-                    for rows in part.iter_batches(SHARD):
-                        writer.write_batch(rows)
-                        unread += rows["digit"].null_count
-                        reasons += rows["error"].drop_null()[: SHOWN - len(reasons)].to_pylist()
-            except pa.ArrowException as error:
-                path.unlink()
-                raise UserError(f"{path} is damaged and was removed: start again") from error
+        for rows in chain.from_iterable(map(_read, paths)):
+            writer.write_batch(rows)
+            unread += rows["digit"].null_count
+            reasons += rows["error"].drop_null()[: SHOWN - len(reasons)].to_pylist()
     return unread, reasons
+
+
+def _read(path: Path) -> Iterator[pa.RecordBatch]:
+    """The rows in the file of a shard. If it is damaged it goes, to be scored again."""
+    try:
+        with path.open("rb") as file, ParquetFile(file) as part:
+            yield from part.iter_batches(SHARD)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not the content
+            raise
+        path.unlink()
+        raise UserError(f"{path} is damaged and was removed: start again") from error
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

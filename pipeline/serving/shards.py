@@ -22,7 +22,16 @@ from pipeline.serving.batch import Batch, batch_of, convert
 from pipeline.serving.finding import is_array
 from pipeline.serving.images import SIDE, Images, Picture, as_pictures, as_pixels
 from pipeline.serving.parquet import ParquetShards
-from pipeline.serving.sources import GZIP, NPY, PARQUET, is_idx, one_picture, read_file, unpacked
+from pipeline.serving.sources import (
+    GZIP,
+    NO_FILE,
+    NPY,
+    PARQUET,
+    is_idx,
+    one_picture,
+    read_file,
+    unpacked,
+)
 
 BATCH = 8192  # images that are in memory together
 SHARD = 2 * BATCH
@@ -86,7 +95,7 @@ def open_array(path: Path, name: str, scratch: Path, *, normalise: bool) -> Shar
     try:
         file, fingerprint = path, fingerprint_of([path])
         if not path.is_file():
-            raise UserError(f"{path} is no file")
+            raise UserError(f"{path} {NO_FILE}: save it as one first")
         if _beginning(path).startswith(GZIP):
             file = scratch / fingerprint
             if not file.exists():

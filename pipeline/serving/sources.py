@@ -20,6 +20,7 @@ STDIN = Path("-")  # as people name it
 GZIP, NPY, PARQUET = b"\x1f\x8b", b"\x93NUMPY", b"PAR1"  # how such files begin
 IDX_TYPES = b"\x08\x09\x0b\x0c\x0d\x0e"  # in the third byte, after two zeros
 CHUNK = 1 << 20  # bytes
+NO_FILE = "is a pipe or a device, not a file"
 TOO_LARGE = "too large for the memory that is free"
 
 
@@ -57,7 +58,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
         about = path.stat()
         kinds = {stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if pipes else [])}
         if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder says why not by itself
-            raise UserError(f"{path} is no file")
+            raise UserError(f"{path} {NO_FILE}")
         if about.st_size > _room():
             raise UserError(f"{path} is {TOO_LARGE}")
         with path.open("rb") as file:
