@@ -223,6 +223,11 @@ def test_a_canvas_that_cannot_be_read_is_told(
         "() => { const real = HTMLCanvasElement.prototype.toBlob;"
         f"HTMLCanvasElement.prototype.toBlob = {UNREADABLE[way]}; }}"
     )
+    if way == "never":  # which the page believes sooner here
+        page.evaluate(
+            "() => { const wait = setTimeout;"
+            "window.setTimeout = (call, _, value) => wait(call, 100, value); }"
+        )
     draw(page, STROKES[1])
     said = "This browser does not let the page read its canvas; choose a file."
     expect(page.locator("#verdict")).to_have_text(said)

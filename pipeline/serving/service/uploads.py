@@ -34,7 +34,7 @@ def _what_it_is(content: bytes, kind: str) -> str | None:
         return "base64"
     if re.match(JSON, content) or (kind.endswith("json") and content.isascii()):
         return "JSON"
-    if kind == FORM and re.match(rb"[\w.%+-]+=", content):
+    if kind == FORM and re.fullmatch(rb"[\w.%+-]+=[ -~]*", content):
         return "a form"
     if kind == FORM and not re.search(rb"[\0\r\n]", content):
         return "a file without its zero bytes and line breaks, which curl's -d leaves out"
