@@ -58,7 +58,7 @@ EXPLAINED = {
         *("train.epochs=2", ".prefect", "`make prefect`", "PREFECT_API_URL"),
     ],
     "use": ["params.yaml", "params.fast.yaml", "`git checkout params.yaml`"],
-    "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "--follow"],
+    "track": ["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "champion"],
     "serve": ["/docs", "mnist-cnn", "/predict", "/metrics", "PIPELINE_SERVE_TOKEN", "--host"],
     "score": ["IDX", ".npy", "Parquet", "folder", "--output", "--normalise", "--model", "goes on"],
     "predict": ["PNG", "TIFF", "IDX", ".npy", "28 x 28", "--normalise", "--output", "--model"],
