@@ -544,7 +544,9 @@ def test_nothing_is_there_twice_when_answers_get_lost(
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # within MLflow
 @pytest.mark.parametrize("reports", ["with its reports", "alone"])
-def test_a_new_store_gets_the_release(released: Workspace, copy_of: Copy, reports: str) -> None:
+def test_a_new_store_gets_the_release_and_moves_with_it(
+    released: Workspace, copy_of: Copy, monkeypatch: pytest.MonkeyPatch, reports: str
+) -> None:
     from mlflow import MlflowClient
 
     workspace = copy_of(released, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
@@ -564,6 +566,10 @@ def test_a_new_store_gets_the_release(released: Workspace, copy_of: Copy, report
         page = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         expected["training"] = f"{shown}{page}"
     assert links_in(workspace) == expected
+    moved = workspace.path.rename(workspace.path.with_name("moved"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved}/mlflow.db")
+    model = Classifier("models:/mnist-cnn@champion")
+    assert model.sha256 == sha256(moved / "models/mnist-cnn.onnx")
 
 
 def test_a_wrong_server_stops_neither_training_nor_release(

@@ -43,6 +43,6 @@ def forget(model: str) -> None:
 def _noted() -> dict[str, list[str]]:
     """The replaced models by each model whose release is not published yet."""
     try:
-        return dict(read_json(NOTE))
-    except (UserError, TypeError, ValueError):  # missing, or broken: the alias stays where it is
+        return {new: [str(digest) for digest in old] for new, old in read_json(NOTE).items()}
+    except (UserError, AttributeError, TypeError):  # missing or broken: the alias stays
         return {}

@@ -32,8 +32,14 @@ def main() -> None:
         "--port": port,
         "--uvicorn-opts": "--log-level warning",
     }
+    quiet = {
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
     words = [word for option in options.items() for word in option]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *words])  # noqa: S606
+    server = [sys.executable, "-m", "mlflow", "server", *words]
+    os.execve(sys.executable, server, os.environ | quiet)  # noqa: S606
 
 
 def _pages() -> Iterator[tuple[str, str]]:

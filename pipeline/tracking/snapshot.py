@@ -40,7 +40,7 @@ def read_training(*, files: bool) -> Training:
         before = read_json(paths.SUMMARY)
         training = _read(before, files=files)
         last = training.history[-1] if training.history else None
-        if read_json(paths.SUMMARY) == before and last == before["final"]:
+        if read_json(paths.SUMMARY) == before and last == before.get("final", last):
             return training
         time.sleep(PAUSE)
     raise UserError(f"{paths.HISTORY} is not of the training in {paths.SUMMARY}: `dvc repro` heals")
