@@ -17,7 +17,7 @@ import typer
 from pipeline import __version__, environment, loopback, workspace
 from pipeline.errors import RefusedError, UserError
 from pipeline.params import Params, load_params
-from pipeline.paths import RELEASED_MODEL
+from pipeline.paths import released_model
 from pipeline.serving import Format
 from pipeline.tracking import Part
 
@@ -38,6 +38,7 @@ NormaliseOption = Annotated[
         "--normalise", help="Bring pictures into MNIST's form: invert dark on light, centre."
     ),
 ]
+RELEASED = str(released_model())
 STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
 
 
@@ -295,7 +296,7 @@ def predict(
             metavar="FILE...",
         ),
     ],
-    model: ModelOption = str(RELEASED_MODEL),
+    model: ModelOption = RELEASED,
     normalise: NormaliseOption = False,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="A table, a JSON object a line, or CSV.")
@@ -326,7 +327,7 @@ def score(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
-    model: ModelOption = str(RELEASED_MODEL),
+    model: ModelOption = RELEASED,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -352,7 +353,7 @@ def score(
 
 @app.command(rich_help_panel=OTHERS)
 def serve(
-    model: ModelOption = str(RELEASED_MODEL),
+    model: ModelOption = RELEASED,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
