@@ -21,6 +21,7 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": str(port)}
+    variables["PREFECT_PROFILES_PATH"] = os.devnull  # without the password of this checkout
     command = [sys.executable, "-m", "prefect", "server", "start"]
     with server(command, f"{api}/health", variables):
         yield variables | {"PREFECT_API_URL": api}

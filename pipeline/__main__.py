@@ -17,7 +17,7 @@ import typer
 from pipeline import __version__, environment, loopback, workspace
 from pipeline.errors import RefusedError, UserError
 from pipeline.params import PARAMS, Params, load_params
-from pipeline.paths import RELEASED_MODEL
+from pipeline.paths import released_model
 from pipeline.serving import Format
 from pipeline.tracking import Part
 
@@ -51,6 +51,7 @@ NormaliseOption = Annotated[
         help="Bring pictures into MNIST's form: invert dark on light, centre.",
     ),
 ]
+RELEASED = str(released_model())
 STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
 
 
@@ -315,7 +316,7 @@ def predict(
             metavar="FILE...",
         ),
     ],
-    model: ModelOption = str(RELEASED_MODEL),
+    model: ModelOption = RELEASED,
     normalise: NormaliseOption = False,
     output: Annotated[
         str,
@@ -357,7 +358,7 @@ def score(
     output: Annotated[
         str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
-    model: ModelOption = str(RELEASED_MODEL),
+    model: ModelOption = RELEASED,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -383,7 +384,7 @@ def score(
 
 @app.command(rich_help_panel=OTHERS)
 def serve(
-    model: ModelOption = str(RELEASED_MODEL),
+    model: ModelOption = RELEASED,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",

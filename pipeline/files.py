@@ -149,9 +149,12 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
 def existing(path: Path) -> Path:
     """`path` itself; UserError if there is no such file."""
-    if not path.is_file():
+    if path.is_file():
+        return path
+    if Path("dvc.yaml").exists() or Path("params.yaml").exists():
         raise UserError(f"{path} is missing; `dvc repro` makes it")
-    return path
+    here = f" in {Path.cwd()}" if not path.is_absolute() else ""
+    raise UserError(f"{path} is missing{here}; run from the folder that holds params.yaml")
 
 
 def sha256(path: Path) -> str:

@@ -41,3 +41,9 @@ CHECKSUMS = RELEASES / "SHA256SUMS"
 TRACKING_LOCK = Path("artifacts/track.lock")
 TRACKED = Path("artifacts/mlflow.json")  # where MLflow shows what is here
 WORKSPACE_LOCK = Path("artifacts/workspace.lock")
+
+
+def released_model() -> Path:
+    """The released model of the current folder, or else that of the checkout with this code."""
+    beside = Path(__file__).parents[1] / RELEASED_MODEL
+    return beside if beside.exists() and not RELEASED_MODEL.exists() else RELEASED_MODEL

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 
 from pipeline import loopback
 from pipeline.__main__ import app
-from tests.workspace import PROJECT, python
+from pipeline.errors import UserError
+from pipeline.files import existing
+from tests.workspace import MODEL, PROJECT, needs_model, python
 
 # the table that the network is specified by: layer, output shape, parameters
 LAYERS = """
@@ -145,6 +148,28 @@ def test_in_a_folder_that_is_no_clone_a_flow_does_not_begin(tmp_path: Path) -> N
     where = f"params.yaml is missing in {tmp_path.name}/"
     assert line == f"error: {where}; run from the folder that holds it"
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_model
+def test_from_another_folder_the_released_model_is_that_of_this_checkout(tmp_path: Path) -> None:
+    code = "from pipeline.paths import released_model; print(released_model())"
+    assert python(tmp_path, "-c", code).stdout == f"{MODEL}\n"
+    (tmp_path / "models").mkdir()
+    shutil.copy(MODEL, tmp_path / "models")
+    assert python(tmp_path, "-c", code).stdout == "models/mnist-cnn.onnx\n"
+
+
+def test_where_no_pipeline_is_a_missing_file_is_not_said_to_come_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as missing:
+        existing(Path("models/mnist-cnn.onnx"))
+    place = f"models/mnist-cnn.onnx is missing in {tmp_path}"
+    assert str(missing.value) == f"{place}; run from the folder that holds params.yaml"
+    (tmp_path / "params.yaml").touch()
+    with pytest.raises(UserError, match="`dvc repro` makes it"):
+        existing(Path("models/mnist-cnn.onnx"))
 
 
 def test_the_version_is_that_of_the_project(tmp_path: Path) -> None:

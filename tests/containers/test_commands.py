@@ -119,6 +119,27 @@ def test_the_proxies_of_this_machine_are_handed_on(checkout: Path, tmp_path: Pat
     assert "hidden" not in said
 
 
+def test_the_history_of_a_git_worktree_can_be_read(checkout: Path, tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        run(tmp_path / "clone", "git", *who, *words).check_returncode()
+
+    def mounted(folder: Path) -> set[str]:
+        engine = answering(tmp_path / "bin", "docker") / "docker"
+        words = run(folder, "docker/run", "true", CONTAINER_ENGINE=str(engine)).stdout.splitlines()
+        return {words[at + 1] for at, word in enumerate(words) if word == "--volume"}
+
+    checkout.rename(tmp_path / "clone")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "all")
+    git("worktree", "add", "--quiet", "--detach", "../a worktree")
+    (tmp_path / "a worktree/.dvc").mkdir(exist_ok=True)
+    history = tmp_path / "clone/.git"
+    assert f"{history}:{history}:ro" in mounted(tmp_path / "a worktree")
+    assert not [words for words in mounted(tmp_path / "clone") if words.startswith(str(history))]
+
+
 def test_secrets_of_the_environment_stay_off_the_command_line(
     checkout: Path, tmp_path: Path
 ) -> None:

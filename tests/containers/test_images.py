@@ -155,7 +155,8 @@ def served() -> Iterator[tuple[str, str]]:
     limits = [option for option in HARDENED if "network" not in option]
     engine("rm", "--force", name)
     publish = ["--publish", f"127.0.0.1:{port}:8000"]
-    says("run", "--detach", "--name", name, *limits, *publish, "mnist-pipeline:serve")
+    proxy = "--env=http_proxy=http://127.0.0.1:9"  # which its health check must not ask
+    says("run", "--detach", "--name", name, *limits, *publish, proxy, "mnist-pipeline:serve")
     try:
         yield name, f"http://127.0.0.1:{port}"
     finally:

@@ -80,7 +80,22 @@ class Stack:
 
     def get(self, path: str) -> Any:
         """What Prefect answers."""
-        return requests.get(f"{self.prefect}/api/{path}", timeout=10).json()
+        return self.ask("GET", path).json()
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Prefect's answer to somebody with the password, whom it has given a token."""
+        profile = self.workspace.path / "docker/secrets/prefect.toml"
+        found = re.search('PREFECT_API_AUTH_STRING = "(.+):(.+)"', profile.read_text())
+        assert found
+        session = requests.Session()
+        session.auth = (found[1], found[2])
+        token = session.get(f"{self.prefect}/api/csrf-token?client=tests", timeout=10)
+        token.raise_for_status()
+        session.headers["Prefect-Csrf-Client"] = "tests"
+        session.headers["Prefect-Csrf-Token"] = token.json()["token"]
+        answer = session.request(method, f"{self.prefect}/api/{path}", timeout=10, **options)
+        answer.raise_for_status()
+        return answer
 
     def state(self, run: str) -> str:
         """The name of a run's state."""
@@ -149,10 +164,22 @@ def test_no_port_is_open_to_others_and_no_container_has_a_right(stack: Stack) ->
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
 
 
-def test_the_password_is_in_no_container_that_can_be_inspected(stack: Stack) -> None:
-    password = (stack.workspace.path / "docker/secrets/postgres_password").read_text()
+def test_no_password_is_in_a_container_that_can_be_inspected(stack: Stack) -> None:
+    secrets = stack.workspace.path / "docker/secrets"
+    drawn = [(secrets / name).read_text() for name in ("postgres_password", "prefect.toml")]
+    passwords = re.findall("[0-9a-f]{48}", " ".join(drawn))
+    assert len(passwords) == 3
     for name in stack.containers().values():
-        assert password not in json.dumps(inspected("container", name))
+        content = json.dumps(inspected("container", name))
+        assert not [password for password in passwords if password in content]
+
+
+def test_prefect_answers_to_who_has_its_password(stack: Stack) -> None:
+    count = f"{stack.prefect}/api/flow_runs/count"
+    assert requests.post(count, json={}, timeout=10).status_code in (401, 403)
+    asked = {"Origin": "http://pages.example", "Access-Control-Request-Method": "POST"}
+    assert requests.options(count, headers=asked, timeout=10).status_code == 400
+    assert stack.ask("POST", "flow_runs/count", json={}).json() >= 0
 
 
 def test_a_deployment_run_goes_from_data_to_release(stack: Stack) -> None:
@@ -206,8 +233,7 @@ def test_stopped_and_started_it_knows_all_that_was(stack: Stack) -> None:
     assert {f"{PROJECT_NAME}_mlflow", f"{PROJECT_NAME}_prefect"} <= set(volumes)
     stack.make("stack")
     assert {run.info.run_id for run in stack.trainings()} == trainings
-    runs = requests.post(f"{stack.prefect}/api/flow_runs/count", json={}, timeout=10).json()
-    assert runs >= 4
+    assert stack.ask("POST", "flow_runs/count", json={}).json() >= 4
 
 
 def test_a_run_that_was_lost_with_its_worker_is_shown_as_crashed(
