@@ -32,6 +32,7 @@ from fastapi import FastAPI
 from numpy.typing import ArrayLike
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Scope
 
@@ -42,6 +43,7 @@ from pipeline.serving import Classifier
 from pipeline.serving.classifier import Predictions
 from pipeline.serving.serve import listen, make_server, read_token, run
 from pipeline.serving.service.app import create_app
+from pipeline.serving.service.bodies import Body
 from pipeline.serving.service.guard import Limits
 from pipeline.serving.service.metrics import Drift, Metrics
 from pipeline.serving.service.protocol import read_request
@@ -472,6 +474,15 @@ def test_a_compressed_body_is_unpacked_within_the_limits(
         answer = post(wrong)
         assert (answer.status_code, "of the body" in answer.text or "the body is not valid"
                 in answer.text) == (400, True)  # fmt: skip
+
+
+def test_of_a_bomb_no_more_than_the_limit_is_unpacked() -> None:
+    bomb = Body(gzip.compress(bytes(50 * 2**20)), "gzip", most=2**20)
+    tracemalloc.start()
+    with pytest.raises(HTTPException, match="1,048,576 bytes"):
+        bomb.unpacked()
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("way", ["br", "zstd", "gzip, gzip"])
