@@ -767,7 +767,7 @@ class Waiting(Classifier):
 
     def predict(self, images: ArrayLike) -> Predictions:
         self.asked += 1
-        self.may.wait()
+        self.may.wait(20)  # or a service that is broken would hang the test
         return super().predict(images)
 
 
