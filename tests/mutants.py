@@ -121,7 +121,7 @@ class Mutator(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         for keyword in list(node.keywords):
-            if keyword.arg and self.put_in(keyword.value):
+            if keyword.arg not in (None, "strict") and self.put_in(keyword.value):
                 node.keywords.remove(keyword)
         return self.generic_visit(node)
 
@@ -153,6 +153,10 @@ class Mutator(ast.NodeTransformer):
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]  # noqa: N815
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.body = [self.visit(each) for each in node.body]  # not `@dataclass(frozen=True)`
+        return node
 
     def visit_If(self, node: ast.If) -> ast.AST:
         return node if ast.unparse(node.test).startswith("__name__") else self.generic_visit(node)

@@ -123,3 +123,18 @@ def test_noise_is_on_half_of_the_images_as_strong_as_it_may_be_and_in_range() ->
     wild = random_noise(grey, draws(), noise=10.0)
     assert wild.min() == 0
     assert wild.max() == 255
+
+
+def test_every_draw_is_of_the_generator(pixels: Tensor) -> None:
+    """An interrupted epoch is trained again from its seed: a draw from elsewhere would differ."""
+
+    def distorted(global_seed: int) -> list[Tensor]:
+        torch.manual_seed(global_seed)
+        return [
+            random_affine(pixels, draws(), rotation=10, shift=0.1, scale=0.1),
+            random_strokes(pixels, draws(), thicken=1.0, thin=1.0),
+            random_noise(pixels, draws(), noise=0.1),
+        ]
+
+    for one, other in zip(distorted(1), distorted(2), strict=True):
+        assert torch.equal(one, other)

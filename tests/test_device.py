@@ -1,16 +1,25 @@
 """On a GPU as on a CPU: float32 is float32, the same bits on every run, and what they depend on."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import torch
 
+from pipeline.errors import UserError
 from pipeline.mnist import device
-from pipeline.mnist.device import be_deterministic, choose_precision, describe_gpu
+from pipeline.mnist.device import (
+    be_deterministic,
+    choose_device,
+    choose_precision,
+    describe_gpu,
+    reuse_memory,
+)
 from pipeline.mnist.model import build_network
 from pipeline.mnist.training import Trainer, measure
 from pipeline.stages import train as stage
@@ -52,6 +61,37 @@ def test_accuracy_is_measured_in_float32(settings: None) -> None:
     measure(build_network(), images, labels.long())
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_device("cpu") == CPU
+    for available, kind in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
+        assert choose_device("auto").type == kind
+
+
+def test_auto_is_bfloat16_where_the_gpu_multiplies_it_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def emulated(including_emulation: bool = True) -> bool:
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", emulated)
+    assert choose_precision("auto", GPU) == torch.float32
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert choose_precision("auto", GPU) == torch.bfloat16
+    assert choose_precision("float32", GPU) == torch.float32
+
+
+def test_memory_is_kept_for_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or every step fetches it anew from the system: a quarter of its time."""
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    reuse_memory()
+    assert asked == [(-1, -1), (-4, 0)]  # malloc.h: never trim the heap, map no block by itself
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    reuse_memory()  # where there is no glibc it does nothing
 
 
 def test_bfloat16_of_the_processor_decides_for_the_processor_alone(
@@ -116,6 +156,27 @@ def test_another_processor_does_not_undo_a_training_on_a_gpu(
     assert identity(CPU) != on_cpu
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 590.1\n")
     assert identity(GPU) != on_gpu
+
+
+def test_the_identity_tells_of_the_settings_of_training(
+    gpu: None, settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else the first training in a process would resume none that a second one began."""
+    found = []
+
+    def resume_or_start(identity: dict[str, Any]) -> None:
+        found.append(identity["gpu"]["tf32"])
+        raise ValueError("enough")
+
+    arrays = dict(zip(("images", "labels"), make_digits(10, seed=1), strict=True))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "read_tensors", lambda path: arrays)
+    monkeypatch.setattr(stage, "sha256", lambda path: "")
+    monkeypatch.setattr(stage, "choose_device", lambda name: GPU)
+    monkeypatch.setattr(stage, "resume_or_start", resume_or_start)
+    with pytest.raises(UserError, match="enough"):
+        stage.run(RECIPE)
+    assert found == [False]
 
 
 def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

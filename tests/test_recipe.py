@@ -5,6 +5,7 @@ label smoothing and the moving average. Distortions have tests of their own, tes
 """
 
 import math
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -63,6 +64,25 @@ OTHERS: dict[str, Any] = {
     "validation_size": 8,
     "precision": "bfloat16",
 }
+BOUNDS = [
+    ("seed", 0, 2**31),
+    ("epochs", 1, 10_000),
+    ("batch_size", 2, 60_000),
+    ("peak_learning_rate", 1e-9, 1e9),
+    ("warmup", 0.0, 0.99),
+    ("vector_rate", 0.0, 1e6),
+    ("weight_decay", 0.0, 1.0),
+    ("weight_average", 0.0, 0.999999),
+    ("label_smoothing", 0.0, 0.99),
+    ("dropout", 0.0, 0.99),
+    ("rotation", 0.0, 180.0),
+    ("shift", 0.0, 1.0),
+    ("scale", 0.0, 0.9),
+    ("thicken", 0.0, 1.0),
+    ("thin", 0.0, 1.0),
+    ("noise", 0.0, 10.0),
+    ("validation_size", 0, 59_000),
+]
 # root of the mean square difference: what float32 and bfloat16 leave open, twice over
 ROUNDING = 2e-4
 Digits = tuple[Tensor, Tensor]
@@ -241,3 +261,32 @@ def test_kernels_that_could_not_move_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[16, 16, 3, 3\] is not channels-last"):
         Optimizer(network, RECIPE)
     Optimizer(network.to(memory_format=torch.channels_last), RECIPE)
+
+
+def test_learning_rate_goes_up_in_a_line_and_down_to_nothing() -> None:
+    recipe = replace(RECIPE, peak_learning_rate=0.05, warmup=0.2)
+    assert recipe.learning_rate(0.1) == pytest.approx(0.025)
+    assert recipe.learning_rate(0.2) == pytest.approx(0.05)
+    assert recipe.learning_rate(0.6) == pytest.approx(0.025)
+    assert recipe.learning_rate(1.0) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), BOUNDS)
+def test_values_without_sense_are_refused(name: str, low: float, high: float) -> None:
+    def with_value(value: float) -> Recipe:
+        changed = (0.0, 0.0, 0.0, value) if name == "dropout" else value
+        return replace(RECIPE, **{name: changed})  # type: ignore[arg-type]
+
+    for allowed in (low, high):
+        with_value(allowed)
+    below, above = (low - 1, high + 1) if isinstance(low, int) else (low - 1e-12, high * 1.0001)
+    for refused in (below, above, math.nan):
+        with pytest.raises(
+            ValueError, match=f"{name} is .* {re.escape(f'between {low:g} and {high:g}')}"
+        ):
+            with_value(refused)
+
+
+def test_nesterovs_momentum_is_not_nothing() -> None:
+    with pytest.raises(ValueError, match="momentum is 0"):
+        replace(RECIPE, momentum=0)

@@ -25,7 +25,12 @@ from pipeline.errors import UserError
 from pipeline.files import read_tensors, sha256, write_bytes, write_csv, write_json
 from pipeline.mnist import training
 from pipeline.mnist.checkpoint import Checkpoint, CheckpointError, Row
-from pipeline.mnist.device import choose_device, choose_precision, describe_gpu
+from pipeline.mnist.device import (
+    be_deterministic,
+    choose_device,
+    choose_precision,
+    describe_gpu,
+)
 from pipeline.mnist.recipe import Recipe
 from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, TRAINING_LOCK, WEIGHTS
 from pipeline.tracking import background
@@ -41,6 +46,7 @@ def run(recipe: Recipe) -> None:
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
             device = choose_device(recipe.device)
+            be_deterministic(device)  # before the identity, which tells of it
             checkpoint = resume_or_start(identify(recipe, device))
             made_with = describe_machine()
             write_reports(checkpoint, made_with)
