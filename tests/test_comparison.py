@@ -19,7 +19,7 @@ from tests.workspace import PROJECT
 
 def stub(path: Path, column: int, answers: int = 10, image: int = 28) -> None:
     """A model that reads its answer, 0 to 9, from the first row of an image, at `column`."""
-    shape = ["N", image, image]
+    shape: list[str | int | None] = ["N", image, image]
     nodes = [
         helper.make_node("Gather", ["images", "zero"], ["rows"], axis=1),
         helper.make_node("Gather", ["rows", "column"], ["values"], axis=1),

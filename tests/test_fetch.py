@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -259,7 +260,7 @@ def test_a_mirror_is_given_the_time_that_it_asks_for_within_reason(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(fetch.time, "sleep", waited.append)
+    monkeypatch.setattr(time, "sleep", waited.append)
     monkeypatch.setattr(Handler, "busy", lambda self, content: self.first(429, content, "7"))
     run(server.url("busy"), files={FIRST: SHA256[FIRST]})
     assert waited == [7]

@@ -192,11 +192,12 @@ def test_a_folder_is_on_disk_before_it_is_exchanged_and_the_old_one_until_that_i
     target.mkdir()
     old = target.stat().st_ino
     delete = shutil.rmtree
-    monkeypatch.setattr(
-        shutil,
-        "rmtree",
-        lambda path, *a, **k: (on_disk.append(("delete", 0)), delete(path, *a, **k)),
-    )
+
+    def watched(path: Any, *arguments: Any, **options: Any) -> None:
+        on_disk.append(("delete", 0))
+        delete(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
     with files.replacing_directory(target) as new:
         for name in ("model", "card"):
             (new / name).write_text(name)

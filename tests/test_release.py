@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from pipeline.errors import RefusedError, UserError
 from pipeline.params import load_params
+from pipeline.provenance import provenance
 from pipeline.stages import release
 from tests.workspace import Workspace
 
@@ -182,7 +183,7 @@ def test_provenance_is_of_the_training_not_of_what_is_in_the_folder_now(
     summary["requirements_sha256"] = "a" * 64
     Path(SUMMARY).write_text(json.dumps(summary))
     workspace.set_params({"train": {"epochs": 7}})
-    definition = release.provenance(load_params())["predicate"]["buildDefinition"]
+    definition = provenance(load_params())["predicate"]["buildDefinition"]
     digests = {item["name"]: item.get("digest") for item in definition["resolvedDependencies"]}
     assert digests["requirements.txt"] == {"sha256": "a" * 64}
     assert definition["externalParameters"]["params"]["train"] == summary["params"]
@@ -199,7 +200,7 @@ def test_provenance_is_valid_without_a_clean_commit(
     summary = json.loads(path.read_text())
     summary["git_revision"] = revision.format(commit="a" * 40)
     path.write_text(json.dumps(summary))
-    statement = release.provenance(load_params())
+    statement = provenance(load_params())
     assert_is_slsa_provenance(statement)
     assert revision.format(commit="a" * 40).removeprefix("a" * 40) in json.dumps(statement)
 
