@@ -153,7 +153,8 @@ def test_a_folder_or_a_pattern_without_images_is_named(
 def test_specks_on_a_large_page_are_no_ink() -> None:
     page = np.zeros((4000, 4000), np.uint8)
     page[0, 0] = page[-1, -1] = 255
-    assert to_mnist_form(page).shape == (28, 28)
+    with pytest.raises(ValueError, match="no ink found"):
+        to_mnist_form(page)
 
 
 def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
@@ -232,13 +233,3 @@ def test_dark_ink_is_read_right_however_a_picture_is_stored(
         forms.append(read_images(path, normalise=True)[0])
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
     assert (digits == mnist[1][:200]).mean() >= 0.97
-
-
-@needs_model
-@pytest.mark.parametrize("grey", [0, 100, 255])
-def test_a_blank_picture_is_answered(tmp_path: Path, grey: int) -> None:
-    path = tmp_path / "blank.png"
-    Image.new("L", (64, 48), grey).save(path)
-    images = read_images(path, normalise=True)
-    assert not images.any()
-    assert OnnxModel(MODEL).run(images)[1].sum() == pytest.approx(1, abs=1e-5)
