@@ -177,7 +177,8 @@ def as_grey(picture: Image.Image) -> Picture:
     picture = _upright(picture)
     if picture.has_transparency_data:
         picture = _on_paper(picture.convert("RGBA"))
-    return np.asarray(picture.convert("L"))
+    grey = np.asarray(picture.convert("L"))
+    return 255 * grey if grey.max() == 1 else grey  # a mask
 
 
 def _upright(picture: Image.Image) -> Image.Image:
