@@ -1,5 +1,6 @@
 """The library: a Classifier takes what it should, and says what is wrong with anything else."""
 
+import hashlib
 import logging
 import pickle
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -16,7 +18,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.serving import Classifier
+from pipeline.serving import Classifier, classifier, session
 from pipeline.serving.session import OnnxModel
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model, python
@@ -139,6 +141,53 @@ def test_a_file_that_the_checksums_do_not_list_is_refused(release: Path) -> None
 
 
 @needs_model
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sums: sums.replace("  ", " *"),
+        lambda sums: sums.replace("  ", "  ./"),
+        lambda sums: sums.replace(sums.split()[0], sums.split()[0].upper()).replace("\n", "\r\n"),
+        lambda sums: "\ufeff" + sums,
+    ],
+    ids=["binary", "path", "capitals", "mark"],
+)
+def test_checksums_may_be_written_by_any_tool(release: Path, change: Callable[[str], str]) -> None:
+    sums = release.with_name("SHA256SUMS")
+    line = f"{hashlib.sha256(release.read_bytes()).hexdigest()}  {release.name}\n"
+    sums.write_bytes(change(line).encode())
+    assert Classifier(release).sha256 == line.split()[0]
+    sums.write_bytes(change(line.replace(line[:8], "0" * 8)).encode())
+    with pytest.raises(UserError, match="it is another file"):
+        Classifier(release)
+
+
+@needs_model
+def test_checksums_that_are_no_text_are_named(release: Path) -> None:
+    sums = release.with_name("SHA256SUMS")
+    sums.write_text(sums.read_text(), encoding="utf-16")
+    with pytest.raises(UserError, match="SHA256SUMS is no text in UTF-8"):
+        Classifier(release)
+
+
+@needs_model
+def test_a_release_between_checksums_and_model_is_no_error(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = release.with_name("SHA256SUMS")
+    right = sums.read_text()
+    sums.write_text(f"{'0' * 64}  {release.name}\n")  # of the model before
+    monkeypatch.setattr(classifier, "OnnxModel", released_meanwhile := Mock(wraps=OnnxModel))
+
+    def load(*arguments: Any) -> OnnxModel:
+        released_meanwhile.side_effect = None
+        sums.write_text(right)
+        return OnnxModel(*arguments)
+
+    released_meanwhile.side_effect = load
+    assert Classifier(release).sha256 in right
+
+
+@needs_model
 def test_a_file_without_checksums_is_used_with_a_warning(
     release: Path, ten: Images, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,6 +232,28 @@ def test_a_pickled_one_needs_no_file_and_answers_alike(
     assert copy.sha256 == classifier.sha256
     for found, value in zip(copy.predict(mnist[0][:100]), expected, strict=True):
         np.testing.assert_array_equal(found, value)
+
+
+@needs_model
+def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a machine with CUDA, where one worker is right, to one of several cores without."""
+    monkeypatch.setattr(session, "cores", lambda: 1)
+    content = pickle.dumps(Classifier(MODEL))
+    monkeypatch.setattr(session, "cores", lambda: 3)
+    copy = pickle.loads(content)
+    assert copy._model._workers == 3
+    assert "providers" not in vars(copy) | vars(copy._model)
+    assert copy.providers == copy._model.session.get_providers()
+
+
+@needs_model
+def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF32, ONNX Runtime's default, keeps 10 of 23 bits."""
+    load = Mock()
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", load)
+    monkeypatch.setattr(session.onnxruntime, "preload_dlls", Mock(), raising=False)
+    session._load(b"", session.CUDA, 0)
+    assert load.call_args.args[2:] == ([session.CUDA], [{"use_tf32": "0"}])
 
 
 @needs_model

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.mnist import idx
-from pipeline.serving.images import to_mnist_form
+from pipeline.serving.images import as_pictures, in_form, to_mnist_form
 from pipeline.serving.session import OnnxModel
 from pipeline.serving.sources import read_images
 from tests.digits import Images, make_digits
@@ -117,7 +117,8 @@ def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor:
 def test_specks_on_a_large_page_are_no_ink() -> None:
     page = np.zeros((4000, 4000), np.uint8)
     page[0, 0] = page[-1, -1] = 255
-    assert to_mnist_form(page).shape == (28, 28)
+    with pytest.raises(ValueError, match="no ink found"):
+        to_mnist_form(page)
 
 
 def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
@@ -198,11 +199,55 @@ def test_dark_ink_is_read_right_however_a_picture_is_stored(
     assert (digits == mnist[1][:200]).mean() >= 0.97
 
 
-@needs_model
-@pytest.mark.parametrize("grey", [0, 100, 255])
-def test_a_blank_picture_is_answered(tmp_path: Path, grey: int) -> None:
-    path = tmp_path / "blank.png"
-    Image.new("L", (64, 48), grey).save(path)
-    images = read_images(path, normalise=True)
-    assert not images.any()
-    assert OnnxModel(MODEL).run(images)[1].sum() == pytest.approx(1, abs=1e-5)
+SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
+    "rows": ((10, 784), r"not \[10, 784\]; images.reshape\(-1, 28, 28\)"),
+    "hundreds of rows": ((100, 784), r"; images.reshape\(-1, 28, 28\)"),
+    "a row": ((784,), r"not \[784\]; images.reshape\(-1, 28, 28\)"),
+    "last axis": ((28, 28, 10), r"not \[28, 28, 10\]; np.moveaxis"),
+    "colour": ((68, 68, 3), r"not \[68, 68, 3\]"),
+    "colours": ((5, 68, 68, 3), r"not \[5, 68, 68, 3\]"),
+    "narrow": ((5, 7, 28), r"not \[5, 7, 28\]"),
+    "long": ((5, 10, 101), r"not \[5, 10, 101\]"),
+    "a number": ((), r"not \[\]"),
+    "none": ((0, 28, 28), "no image"),
+    "images": ((5, 28, 28), None),
+    "an image": ((28, 28), None),
+    "channel last": ((5, 28, 28, 1), None),
+    "channel first": ((5, 1, 28, 28), None),
+    "smallest": ((5, 8, 80), None),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_axes_of_an_array_are_not_mistaken(name: str) -> None:
+    """Each row or column of pixels would else be answered as if it were a picture."""
+    shape, said = SHAPES[name]
+    if said is not None:
+        with pytest.raises(ValueError, match=said):
+            as_pictures(np.zeros(shape, np.uint8))
+    else:
+        array = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+        pictures = as_pictures(array)
+        assert pictures.ndim == 3
+        np.testing.assert_array_equal(pictures.ravel(), array.ravel())
+        assert pictures.shape[1:] == tuple(n for n in shape if n != 1)[-2:]
+
+
+def test_pictures_of_different_sizes_are_brought_into_form_together(ten: Images) -> None:
+    wide = np.pad(ten[7], ((3, 60), (40, 9)))
+    forms = in_form([ten[2], wide], normalise=True)
+    np.testing.assert_array_equal(forms, [to_mnist_form(ten[2]), to_mnist_form(wide)])
+    with pytest.raises(ValueError, match="77 x 91 pixels are not 28 x 28; --normalise brings"):
+        in_form([ten[2], wide], normalise=False)
+    with pytest.raises(ValueError, match=r"^image \[1\]: no ink found"):
+        in_form([ten[2], 0 * wide], normalise=True)
+    with pytest.raises(ValueError, match="^no ink found"):
+        in_form([0 * wide], normalise=True)
+
+
+def test_images_dark_on_light_are_told(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
+    in_form(ten, normalise=False)
+    in_form(255 - ten, normalise=True)
+    assert not caplog.records
+    in_form([ten[0], 255 - ten[1], 255 - ten[2]], normalise=False, option="normalise=true")
+    assert "2 of 3 look dark on light, which normalise=true inverts" in caplog.text

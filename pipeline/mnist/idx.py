@@ -9,6 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNSIGNED_BYTE = 0x08
+TYPES = {
+    0x08: "unsigned byte",
+    0x09: "signed byte",
+    0x0B: "16-bit integer",
+    0x0C: "32-bit integer",
+    0x0D: "32-bit float",
+    0x0E: "64-bit float",
+}
 
 
 def decode(data: bytes | mmap.mmap, dimensions: int) -> NDArray[np.uint8]:
@@ -23,9 +31,11 @@ def decode(data: bytes | mmap.mmap, dimensions: int) -> NDArray[np.uint8]:
     if zeros != 0:
         raise ValueError(f"not an IDX file: it starts with {data[:2].hex()}, not 0000")
     if kind != UNSIGNED_BYTE:
-        raise ValueError(f"the data type is 0x{kind:02x}, not 0x{UNSIGNED_BYTE:02x}, unsigned byte")
+        name = TYPES.get(kind, "unknown")
+        raise ValueError(f"the data type is 0x{kind:02x} ({name}), not 0x08 (unsigned byte)")
     if count != dimensions:
-        raise ValueError(f"there are {count} dimensions, not {dimensions}")
+        labels = ": they are labels, not images" if (count, dimensions) == (1, 3) else ""
+        raise ValueError(f"there are {count} dimensions, not {dimensions}{labels}")
     shape = struct.unpack(f">{dimensions}I", data[4:header])
     if math.prod(shape) != len(data) - header:
         sizes = " x ".join(map(str, shape))

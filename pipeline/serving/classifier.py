@@ -51,11 +51,15 @@ class Classifier:
                 path, digest = _downloaded(str(model), Path(scratch))
                 self._model = OnnxModel(path, provider, threads, digest)
         else:
-            self._model = OnnxModel(Path(model), provider, threads, _listed(Path(model)))
-        self.providers = self._model.providers  # of ONNX Runtime, as it really uses them
+            self._model = _verified(Path(model), provider, threads)
         self.sha256 = self._model.sha256  # of the file
         self.metadata = self._model.metadata  # what the stage `export` noted in it
         LOG.info("%s (SHA-256 %s) runs on %s", model, self.sha256, ", ".join(self.providers))
+
+    @property
+    def providers(self) -> list[str]:
+        """Those of ONNX Runtime that it really uses."""
+        return self._model.providers
 
     def predict(self, images: ArrayLike) -> Predictions:
         """The digits in images [N, 28, 28] of light ink on dark ground.
@@ -82,16 +86,28 @@ class Classifier:
         return to_mnist_form(as_grey(picture))[None]
 
 
+def _verified(path: Path, provider: str, threads: int) -> OnnxModel:
+    """The model in a file, if it is the listed one. A release may replace both meanwhile."""
+    try:
+        return OnnxModel(path, provider, threads, _listed(path))
+    except UserError:
+        return OnnxModel(path, provider, threads, _listed(path))
+
+
 def _listed(path: Path) -> str | None:
     """The SHA-256 that the file should have, as the file SHA256SUMS beside it says."""
     sums = path.with_name(CHECKSUMS.name)
     if not sums.exists():
         LOG.warning("%s is not verified: there is no %s beside it", path, sums.name)
         return None
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        if name == path.name:
-            return digest
+    try:
+        lines = sums.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise UserError(f"{sums} is no text in UTF-8: `sha256sum` makes such a file") from error
+    for line in lines:
+        digest, _, name = line.strip().partition(" ")
+        if name.strip().removeprefix("*").removeprefix("./") == path.name:  # `*`: `sha256sum -b`
+            return digest.lower()
     raise UserError(f"{sums} does not list {path.name}")
 
 

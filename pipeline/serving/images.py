@@ -1,5 +1,6 @@
 """Images as the model takes them: uint8 [N, 28, 28], light ink on dark ground."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "to_mnist_form",
 ]
 
+LOG = logging.getLogger(__name__)
 LEAST_SIDE, MOST_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
 
 
@@ -107,12 +109,12 @@ def in_form(
     already.
 
     ValueError if there are none, if they are of another size, or if one has no ink; it calls
-    `normalise` as who reads the error does, `option`.
+    `normalise` as who reads the error does, `option`. Images that look dark on light are logged.
     """
     if len(pictures) == 0 or pictures[0].size == 0:
         raise ValueError("there is no image")
     if normalise:
-        return np.stack([to_mnist_form(picture) for picture in pictures])
+        return np.stack([_normalised(pictures, n) for n in range(len(pictures))])
     for picture in pictures:
         if picture.shape != (SIDE, SIDE):
             height, width = picture.shape
@@ -120,4 +122,17 @@ def in_form(
                 f"{width} x {height} pixels are not {SIDE} x {SIDE}; {option} brings a picture "
                 "into that form"
             )
-    return np.rint(np.asarray(pictures)).astype(np.uint8)
+    images = np.rint(np.asarray(pictures)).astype(np.uint8)
+    border = np.concatenate(
+        [images[:, ::27].reshape(-1, 56), images[:, :, ::27].reshape(-1, 56)], 1
+    )
+    if light := int((np.median(border, 1) > 127).sum()):
+        LOG.warning("%s of %s look dark on light, which %s inverts", light, len(images), option)
+    return images
+
+
+def _normalised(pictures: Sequence[Picture] | Picture, n: int) -> Images:
+    try:
+        return to_mnist_form(pictures[n])
+    except ValueError as error:
+        raise ValueError(f"image [{n}]: {error}" if len(pictures) > 1 else str(error)) from error

@@ -41,14 +41,18 @@ def _ink(grey: Grey) -> Grey:
         small, light = 255 - small, 255 - light
     paper, grain = _paper(small, light)
     strength = paper - small
-    mask = _digit(strength, grain)
+    parts = _digit(strength, grain)
+    box = _box(parts)
+    if factor > 1 and max(parts[box].shape) < SHARP:
+        return _ink(_closer(grey, box, factor, 1))
+    parts = _one_mark(parts)
+    edge = max(2, max(parts.shape) // 100)
+    mask = ndimage.binary_dilation(parts, NEIGHBOURS, edge) & (strength > grain)
     clear = mask & (strength > FAINT * strength[mask].max())
     box = _box(clear)
     if _is_sheet(clear[box]):
         return _ink(_closer(grey, box, factor, -1 / 16))
-    if factor > 1 and max(mask[box].shape) < SHARP:
-        return _ink(_closer(grey, box, factor, 1))
-    cut = np.where(mask, strength / np.maximum(paper, 1), 0)[box]
+    cut: Grey = np.where(mask, strength / np.maximum(paper, 1), 0)[box]
     return cut * (255 / cut.max())
 
 
@@ -96,11 +100,7 @@ def _digit(strength: Grey, grain: float) -> Mask:
     """Where the ink of the digit is: neither the table's edge, nor lines, nor specks."""
     threshold = max(6 * grain, LEAST_CONTRAST)
     darkest = np.percentile(strength[_parts(strength > threshold)], 95)
-    threshold = max(threshold, 0.3 * darkest)
-    parts = _one_mark(_parts(strength > threshold))
-    near = ndimage.binary_dilation(parts, NEIGHBOURS, max(2, max(parts.shape) // 100))
-    mask: Mask = near & (strength > grain)
-    return mask
+    return _parts(strength > max(threshold, 0.3 * darkest))
 
 
 def _parts(mask: Mask) -> Mask:

@@ -17,6 +17,8 @@ Picture = NDArray[np.uint8] | NDArray[np.float32]  # grey [H, W], from 0 to 255
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
 MOST_PAGES = 1000
 MOST_SCANS = 100  # of a JPEG, each of which costs as much as the picture; cameras use 1, the web 10
+MOST_CHUNKS = 100_000  # of a PNG
+MOST_RUNS = 1 << 20  # bytes of a run-length encoded BMP, which Pillow decodes slowly
 PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
@@ -42,12 +44,16 @@ def decode_picture(content: bytes, most_pixels: int | None = None) -> Picture:
 
 
 def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Picture]:
+    if not content:
+        raise ValueError("it is empty")
     try:
         if content.startswith(JPEG):
             return [_decode_jpeg(content, most_pixels)]
         if content.startswith(PNG):
             content = _pixel_chunks(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if most_pixels is not None and _is_bmp_of_runs(picture) and len(content) > MOST_RUNS:
+                raise ValueError("it is a run-length encoded BMP of more than 1 MiB; send a PNG")
             pages = _pages(picture)
             if len(pages) > most_pages:
                 raise ValueError(f"it holds {len(pages)} pages, not one")
@@ -82,6 +88,10 @@ def _pages(picture: Image.Image) -> list[int]:
     else:
         raise ValueError(f"it holds more than {MOST_PAGES:,} pages")
     return frames or [0]
+
+
+def _is_bmp_of_runs(picture: Image.Image) -> bool:
+    return picture.format == "BMP" and picture.info.get("compression") in (1, 2)
 
 
 def _check_size(sizes: list[tuple[int, int]], most_pixels: int | None) -> None:
@@ -142,13 +152,15 @@ def _pixel_chunks(png: bytes) -> bytes:
     Its EXIF data is kept if it is not damaged.
     """
     parts, place = [PNG], len(PNG)
-    while place < len(png):
+    for _ in range(MOST_CHUNKS):
+        if place >= len(png):
+            return b"".join(parts)
         kind, end = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4])
         intact = zlib.crc32(png[place + 4 : end - 4]) == int.from_bytes(png[end - 4 : end])
         if kind in PIXEL_CHUNKS or (kind == b"eXIf" and intact) or kind[:1].isupper():
             parts.append(png[place:end])
         place = end
-    return b"".join(parts)
+    raise ValueError(f"it is a PNG of more than {MOST_CHUNKS:,} chunks")
 
 
 def as_grey(picture: Image.Image) -> Picture:
@@ -165,7 +177,8 @@ def as_grey(picture: Image.Image) -> Picture:
     picture = _upright(picture)
     if picture.has_transparency_data:
         picture = _on_paper(picture.convert("RGBA"))
-    return np.asarray(picture.convert("L"))
+    grey = np.asarray(picture.convert("L"))
+    return 255 * grey if grey.max() == 1 else grey  # a mask
 
 
 def _upright(picture: Image.Image) -> Image.Image:

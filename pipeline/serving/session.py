@@ -67,13 +67,20 @@ class OnnxModel:
                 + ", ".join(name for name, _ in INTERFACE)
             )
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        self.providers: list[str] = self.session.get_providers()  # those really used
         if provider not in (*self.providers, "auto"):
             raise UserError(
                 f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
             )
-        on_cpu = self.providers[0] == CPU
-        self._workers = (threads or cores()) if on_cpu else 1
+
+    @property
+    def providers(self) -> list[str]:
+        """Those of ONNX Runtime that are really used, on this machine."""
+        providers: list[str] = self.session.get_providers()
+        return providers
+
+    @property
+    def _workers(self) -> int:
+        return (self._threads or cores()) if self.providers[0] == CPU else 1
 
     def __getstate__(self) -> dict[str, Any]:
         """All but ONNX Runtime's sessions: a copy in another process makes its own."""
@@ -116,7 +123,8 @@ def _load(file: bytes, provider: str, threads: int) -> onnxruntime.InferenceSess
     if provider == CUDA:
         with redirect_stdout(sys.stderr):
             onnxruntime.preload_dlls()  # of the packages nvidia-*, where torch is not imported
-    return onnxruntime.InferenceSession(file, options, [provider])
+    settings = [{"use_tf32": "0"}] if provider == CUDA else None  # float32 as on the CPU
+    return onnxruntime.InferenceSession(file, options, [provider], settings)
 
 
 def _may_have_cuda() -> bool:

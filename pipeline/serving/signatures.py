@@ -1,8 +1,47 @@
 """What a file that is no readable picture is, told by its first bytes."""
 
-from collections.abc import Sequence
+import re
+
+KINDS = [  # of files, by what they begin with
+    (rb"RIFF.{4}WEBP", "WebP"),
+    (rb"GIF8", "GIF"),
+    (rb"%PDF", "PDF"),
+    (rb".{4}ftyp(heic|heix|heim|heis|hevc|mif1|msf1)", "HEIC"),
+    (rb".{4}ftypavi[fs]", "AVIF"),
+    (rb".{4}ftyp", "a video"),
+    (rb"\xff\x0a|.{4}JXL ", "JPEG XL"),
+    (rb".{4}jP  |\xff\x4f\xff\x51", "JPEG 2000"),
+    (rb"8BPS", "a Photoshop file"),
+    (rb"\x00\x00[\x01\x02]\x00", "an icon"),
+    (rb"\x1f\x8b", "gzip"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"\x93NUMPY", "a NumPy array"),
+    (rb"PAR1", "Parquet"),
+    (rb"\x00\x00[\x08-\x0e][\x01-\x04]", "IDX"),
+]
+TEXTS = [
+    (rb"data:[\w/+.;=-]*,", "a data: URL"),
+    (rb"--[^\r\n]{1,70}\r?\ncontent-disposition", "a form with the file in it (multipart)"),
+    (rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!doctype svg[^>]*>\s*)?<svg", "SVG"),
+    (rb"<(!doctype html|html|head|body)", "HTML"),
+    (rb"<\?xml|<[a-z]", "XML"),
+    (rb"[{\[]", "JSON"),
+    (rb"(iVBORw0KGgo|/9j/|Qk[0-3]|SUkqA|TU0AK|R0lGOD|UklGR)[A-Za-z0-9+/\s]{8}", "base64"),
+    (rb"https?://\S+\s*$", "the address of a file"),
+    (rb"[\w.%+-]+=", "a form's fields"),
+]
 
 
-def what_it_is(content: bytes, formats: Sequence[str]) -> str:
-    """A sentence that says what the content is, and which formats are read."""
+def what_it_is(content: bytes, formats: tuple[str, ...]) -> str:
+    """A sentence that says what content is that is in none of the formats, and what to do."""
+    read = f"{', '.join(formats)} are read"
+    if not content:
+        return "it is empty"
+    for sign, kind in KINDS:
+        if re.match(sign, content, re.DOTALL):
+            return f"it is {kind}; {read}"
+    text = content[:2000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    for sign, kind in TEXTS:
+        if re.match(sign, text, re.DOTALL | (0 if kind == "base64" else re.IGNORECASE)):
+            return f"it is {kind}, not the picture file itself; {read}"
     return f"it is no picture ({', '.join(formats)})"

@@ -1,0 +1,199 @@
+"""A digit is found on paper as it is photographed; what is no single digit is said."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipeline.serving.mnist_form import to_mnist_form
+from pipeline.serving.session import OnnxModel
+from tests.digits import Images
+from tests.workspace import MODEL, needs_model
+
+Page = NDArray[np.float64]
+WIDTH = 240
+ACROSS = np.linspace(0, 1, WIDTH)
+
+
+def page(image: Images, paper: float = 235, ink: float = 20) -> Page:
+    """A digit of 100 pixels on a page of 240, somewhere in its middle."""
+    strokes = np.asarray(Image.fromarray(image).resize((100, 100), Image.Resampling.BICUBIC))
+    result = np.full((WIDTH, WIDTH), float(paper))
+    top, left = np.random.default_rng(int(image.sum())).integers(40, 100, 2)
+    result[top : top + 100, left : left + 100] -= (paper - ink) * (strokes / 255)
+    return result
+
+
+def grain(sigma: float) -> Page:
+    return np.random.default_rng(1).normal(0, sigma, (WIDTH, WIDTH))
+
+
+def framed(image: Images, inset: int, width: int) -> Page:
+    result = page(image)
+    near, far = inset, WIDTH - inset - width
+    for start in (near, far):
+        result[start : start + width, near : far + width] = 30
+        result[near : far + width, start : start + width] = 30
+    return result
+
+
+def painted(image: Images, *spots: tuple[slice, slice], grey: float = 20) -> Page:
+    result = page(image)
+    for spot in spots:
+        result[spot] = np.minimum(result[spot], grey)
+    return result
+
+
+def on_desk(image: Images, margin: int) -> Page:
+    result = np.full((WIDTH + 2 * margin,) * 2, 40.0)
+    result[margin:-margin, margin:-margin] = page(image)
+    return result
+
+
+def cut_out(image: Images) -> Page:
+    rows, columns = np.nonzero(image > 32)
+    digit = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return 255.0 - np.asarray(Image.fromarray(digit).resize([8 * n for n in digit.shape[::-1]]))
+
+
+ALL = slice(None)
+PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
+    "even": (page, 0.99),
+    "shadow of 20": (lambda image: page(image) - 20 * ACROSS, 0.99),
+    "shadow of 40": (lambda image: page(image) - 40 * ACROSS, 0.99),
+    "shadow of 100": (lambda image: page(image) - 100 * ACROSS[:, None], 0.99),
+    "light falls to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.98),
+    "dark corners": (
+        lambda image: page(image) * (1 - (ACROSS - 0.5) ** 2 - (ACROSS[:, None] - 0.5) ** 2),
+        0.98,
+    ),
+    "grain of 4": (lambda image: page(image) + grain(4), 0.99),
+    "grain of 8": (lambda image: page(image) + grain(8), 0.99),
+    "grain of 15": (lambda image: page(image) + grain(15), 0.98),
+    "edge of the table": (lambda image: painted(image, (ALL, slice(18))), 0.99),
+    "grain, shadow and edge": (
+        lambda image: painted(image, (slice(-15, None), ALL)) - 60 * ACROSS + grain(6),
+        0.98,
+    ),
+    "sheet on a dark desk": (lambda image: on_desk(image, 30), 0.98),
+    "small sheet on a dark desk": (lambda image: on_desk(image, 100), 0.95),
+    "underexposed": (lambda image: page(image, paper=90, ink=15), 0.99),
+    "pencil": (lambda image: page(image, ink=222), 0.99),
+    "chalk": (lambda image: page(image, paper=60, ink=200) - 20 * ACROSS + grain(3), 0.98),
+    "two specks": (
+        lambda image: painted(image, (slice(2, 5), slice(2, 5)), (slice(-4, -1), slice(-9, -6))),
+        0.99,
+    ),
+    "one pixel": (lambda image: painted(image, (slice(1, 2), slice(-2, -1))), 0.99),
+    "cell at the border": (lambda image: framed(image, 0, 4), 0.99),
+    "cell": (lambda image: framed(image, 10, 2), 0.99),
+    "ruled": (
+        lambda image: painted(
+            image, *[(slice(y, y + 2), ALL) for y in range(0, WIDTH, 30)], grey=120
+        ),
+        0.97,
+    ),
+    "ruled across": (
+        lambda image: painted(
+            image, *[(ALL, slice(x, x + 1)) for x in range(9, WIDTH, 30)], grey=170
+        ),
+        0.97,
+    ),
+    "cut out without a margin": (cut_out, 0.9),
+}
+
+
+def share_read(pictures: list[Images], labels: Images) -> float:
+    """How many pictures are read as these digits; one that is refused is not."""
+    forms, wanted = [], []
+    for picture, label in zip(pictures, labels, strict=False):
+        with suppress(ValueError):
+            forms.append(to_mnist_form(picture))
+            wanted.append(label)
+    digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
+    return float((digits == np.array(wanted)).sum() / len(pictures))
+
+
+@needs_model
+@pytest.mark.parametrize("name", PAGES)
+def test_a_digit_is_read_on_paper_as_it_is(mnist: tuple[Images, Images], name: str) -> None:
+    draw, least = PAGES[name]
+    pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in mnist[0][:60]]
+    assert share_read(pages, mnist[1]) >= least
+
+
+@needs_model
+@pytest.mark.parametrize(("side", "pen"), [(560, 2), (1200, 1), (3000, 2)])
+def test_a_thin_pen_is_read(side: int, pen: int) -> None:
+    picture = Image.new("L", (side, side), "white")
+    corners = [(27, 30), (36, 20), (57, 20), (67, 33), (50, 56), (30, 80), (70, 80)]
+    ImageDraw.Draw(picture).line([(x * side / 100, y * side / 100) for x, y in corners], 0, pen)
+    form = to_mnist_form(np.asarray(picture))
+    assert form.max() == 255
+    assert OnnxModel(MODEL).run(form[None])[1].argmax() == 2
+
+
+@needs_model
+def test_a_small_digit_in_a_large_photograph_is_read(mnist: tuple[Images, Images]) -> None:
+    photos = []
+    for image in mnist[0][:20]:
+        photo = np.full((1200, 1600), 235.0)
+        strokes = np.asarray(Image.fromarray(image).resize((40, 40), Image.Resampling.BICUBIC))
+        photo[700:740, 1200:1240] -= 215 * (strokes / 255)
+        photos.append((photo * np.linspace(1, 0.65, 1600)).astype(np.uint8))
+    assert share_read(photos, mnist[1]) >= 0.95
+
+
+def blank() -> Page:
+    return np.full((WIDTH, WIDTH), 220.0)
+
+
+EMPTY: dict[str, Callable[[], Page]] = {
+    "black": lambda: 0 * blank(),
+    "grey": blank,
+    "white": lambda: 35 + blank(),
+    "grain": lambda: blank() + grain(8),
+    "grain in the shade": lambda: blank() * (1 - 0.4 * ACROSS) + grain(5),
+    "a table's edge": lambda: np.where(ACROSS < 0.1, 30, blank()),
+    "ruled": lambda: np.where(np.arange(WIDTH) % 30 < 2, 120, blank()),
+    "a cell at the border": lambda: framed(np.zeros((28, 28), np.uint8), 0, 4),
+    "28 x 28": lambda: np.zeros((28, 28)),
+    "8 x 8": lambda: np.full((8, 8), 255.0),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_where_no_ink_is_that_is_said(name: str) -> None:
+    """The model has a digit for everything, and be it a blank sheet."""
+    picture = np.clip(np.rint(EMPTY[name]()), 0, 255).astype(np.uint8)
+    with pytest.raises(ValueError, match="no ink found"):
+        to_mnist_form(picture)
+
+
+def test_two_digits_are_not_taken_for_one(ten: Images) -> None:
+    pair = np.concatenate([ten[1], ten[3]], 1)
+    with pytest.raises(ValueError, match="no single digit found: 2 separate marks"):
+        to_mnist_form(pair)
+    with pytest.raises(ValueError, match="no single digit found: 2 separate marks"):
+        to_mnist_form(np.concatenate([page(ten[1]), page(ten[3])], 0).astype(np.uint8))
+
+
+def test_hardly_a_real_digit_is_refused(mnist: tuple[Images, Images]) -> None:
+    """Digits may be of several strokes."""
+    refused = 0
+    for image in mnist[0][:1000]:
+        try:
+            to_mnist_form(image)
+        except ValueError:
+            refused += 1
+    assert refused <= 1
+
+
+def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
+    faint = 200 + page(ten[5]).astype(np.float32) / 12
+    np.testing.assert_allclose(
+        to_mnist_form(faint).astype(int), to_mnist_form(page(ten[5]).astype(np.float32)), atol=12
+    )

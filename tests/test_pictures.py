@@ -1,0 +1,255 @@
+"""Picture files: every page, whatever else is in them, or what they are instead."""
+
+import gzip
+import io
+import json
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+from pipeline.mnist import idx
+from pipeline.serving.images import decode_picture, decode_pictures
+from tests.digits import Images, make_digits
+
+GREY = 255 - np.pad(make_digits(8, seed=1)[0][7], ((10, 2), (0, 12)))  # a 7, [40, 40]
+
+
+def saved(picture: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pages(*subfile_types: int) -> bytes:
+    """A TIFF of pages with these NewSubfileTypes: a digit that moves down."""
+    file = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(file) as tiff:
+        for n, subfile_type in enumerate(subfile_types):
+            Image.fromarray(np.roll(GREY, n, 0)).save(tiff, "TIFF", tiffinfo={254: subfile_type})
+            tiff.newFrame()
+    return file.getvalue()
+
+
+def exif(orientation: int, *tags: bytes) -> bytes:
+    """EXIF data with an orientation, and other entries of 12 bytes as they are."""
+    entries = [struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0), *tags]
+    return (
+        b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    )
+
+
+def chunk(kind: bytes, data: bytes, *, crc: int | None = None) -> bytes:
+    crc = zlib.crc32(kind + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+def with_chunk(added: bytes) -> bytes:
+    png = saved(GREY)
+    place = png.index(b"IDAT") - 4
+    return png[:place] + added + png[place:]
+
+
+def test_every_page_of_a_tiff_is_read() -> None:
+    found = decode_pictures(pages(0, 2, 0))
+    np.testing.assert_array_equal(found, [np.roll(GREY, n, 0) for n in range(3)])
+    with pytest.raises(ValueError, match="it holds 3 pages, not one"):
+        decode_picture(pages(0, 2, 0))
+
+
+def test_thumbnails_masks_and_second_frames_are_no_pages() -> None:
+    np.testing.assert_array_equal(decode_picture(pages(0, 1, 4)), GREY)
+    np.testing.assert_array_equal(decode_picture(pages(1, 0)), np.roll(GREY, 1, 0))
+    other = Image.fromarray(GREY[::-1])
+    for kind in ("PNG", "MPO"):
+        content = saved(Image.fromarray(GREY), kind, save_all=True, append_images=[other])
+        (found,) = decode_pictures(content)
+        np.testing.assert_allclose(found.astype(int), GREY, atol=40)  # a JPEG's
+
+
+def test_pages_are_bounded_in_number_and_together_in_size() -> None:
+    with pytest.raises(ValueError, match="its 3 pages have more than 4,799 pixels"):
+        decode_pictures(pages(0, 0, 0), 4799)
+    assert len(decode_pictures(pages(0, 0, 0), 4800)) == 3
+    tiny = Image.new("L", (8, 8))
+    many = saved(tiny, "TIFF", save_all=True, append_images=[tiny] * 1000)
+    with pytest.raises(ValueError, match="it holds more than 1,000 pages"):
+        decode_picture(many)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (4000, 4000)])
+def test_a_picture_may_have_just_as_many_pixels_as_are_allowed(size: tuple[int, int]) -> None:
+    width, height = size
+    content = saved(Image.new("1", size))
+    assert decode_picture(content, width * height).shape == (height, width)
+    with pytest.raises(ValueError, match=f"{width} x {height} pixels are more than"):
+        decode_picture(content, width * height - 1)
+
+
+ODD = {
+    "text in place of a number": exif(6, struct.pack("<HHI4s", 0x11A, 2, 4, b"abc\0")),
+    "a number out of range": exif(6, struct.pack("<HHII", 0x100, 3, 9, 0xFFFFFFFF)),
+    "an offset behind the end": exif(6, struct.pack("<HHII", 0x10F, 2, 1000, 0xFFFFFF)),
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("name", ODD)
+def test_a_photograph_is_turned_whatever_its_other_tags_are(kind: str, name: str) -> None:
+    upright = np.rot90(GREY, -1)
+    found = decode_picture(saved(GREY, kind, exif=ODD[name]))
+    np.testing.assert_allclose(found.astype(int), upright, atol=40)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("data", [bytes(20), b"", exif(9), exif(6)[:-12]], ids=range(4))
+def test_a_damaged_orientation_costs_no_picture(kind: str, data: bytes) -> None:
+    found = decode_picture(saved(GREY, kind, exif=b"Exif\0\0" + data.removeprefix(b"Exif\0\0")))
+    assert found.shape == GREY.shape
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"tEXt", b"Comment\0of people", crc=1),
+        chunk(b"iCCP", b"no profile"),
+        chunk(b"eXIf", exif(6)[6:], crc=1),
+        chunk(b"acTL", bytes(8)) + chunk(b"fcTL", bytes(3)),
+    ],
+    ids=["long comment", "wrong checksum", "profile", "EXIF", "animation"],
+)
+def test_what_is_beside_the_pixels_of_a_png_cannot_spoil_it(added: bytes) -> None:
+    np.testing.assert_array_equal(decode_picture(with_chunk(added)), GREY)
+
+
+def test_damage_to_the_pixels_of_a_png_is_an_error() -> None:
+    png = saved(GREY)
+    place = png.index(b"IDAT") + 30
+    with pytest.raises(ValueError, match=r".+"):
+        decode_picture(png[:place] + b"\xaa\xaa" + png[place + 2 :])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_lacks_its_end_mark_or_more(progressive: bool) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
+    whole = saved(noise, "JPEG", progressive=progressive)
+    expected = decode_picture(whole)
+    for cut in (whole[:-2], whole[:-1]):
+        np.testing.assert_array_equal(decode_picture(cut), expected)
+    for length in (len(whole) - 20, len(whole) * 3 // 4):
+        with pytest.raises(ValueError, match="the picture is cut off"):
+            decode_picture(whole[:length])
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    """Each scan costs as much time as the picture, and takes 31 bytes."""
+    jpeg = saved(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ValueError, match="it is a JPEG of more than 100 scans"):
+        decode_picture(jpeg[:-2] + 300 * scan + b"\xff\xd9")
+    assert decode_picture(jpeg[:-2] + 50 * scan + b"\xff\xd9").shape == (2000, 2000)
+
+
+def test_scan_marks_that_are_no_scans_do_not_count() -> None:
+    jpeg = saved(GREY, "JPEG")
+    comment = b"\xff\xfe" + struct.pack(">H", 802) + 400 * b"\xff\xda"
+    attached = 400 * b"\xff\xda"  # behind the picture, as phones attach films
+    found = decode_picture(jpeg[:2] + comment + jpeg[2:] + attached)
+    np.testing.assert_array_equal(found, decode_picture(jpeg))
+
+
+def test_files_of_many_small_parts_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than 100,000 chunks"):
+        decode_picture(with_chunk(100_000 * chunk(b"tEXt", b"")))
+    header = struct.pack("<IiiHHIIiiII", 40, 40, 40, 1, 8, 1, 0, 0, 0, 1, 1)
+    bmp = b"BM" + struct.pack("<IHHI", 0, 0, 0, 58) + header + bytes(4) + bytes(1_100_000)
+    with pytest.raises(ValueError, match="run-length encoded BMP"):
+        decode_picture(bmp, 16_000_000)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_more_than_8_bits_are_scaled_by_how_many_they_are(kind: str, bits: int) -> None:
+    values = np.rint(GREY * ((2**bits - 1) / 255)).astype(np.uint16)
+    np.testing.assert_allclose(decode_picture(saved(values, kind)), GREY, atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type) -> None:
+    values = (255 - GREY).astype(dtype) * (257 if dtype is np.uint16 else dtype(1 / 255))
+    tiff = saved(values, "TIFF", tiffinfo={262: 0})
+    assert Image.open(io.BytesIO(tiff)).tag_v2[262] == 0
+    np.testing.assert_allclose(decode_picture(tiff), GREY, atol=1)
+
+
+def test_numbers_that_are_none_are_black(recwarn: pytest.WarningsRecorder) -> None:
+    values = np.full((20, 20), np.nan, np.float32)
+    assert not decode_picture(saved(values, "TIFF")).any()
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+@pytest.mark.parametrize("ink", [255, 0])
+def test_ink_on_transparency_is_seen(mode: str, ink: int) -> None:
+    alpha = 255 - GREY
+    layers = [Image.new("L", (40, 40), ink)] * (1 if mode == "LA" else 3)
+    picture = Image.merge("LA" if mode == "LA" else "RGBA", (*layers, Image.fromarray(alpha)))
+    found = decode_picture(saved(picture.quantize() if mode == "P" else picture))
+    expected = alpha if ink else GREY
+    np.testing.assert_allclose(found.astype(int), expected, atol=40 if mode == "P" else 1)
+
+
+def test_dark_ink_on_a_light_page_with_transparent_margins_stays_dark() -> None:
+    visible = np.zeros((40, 40), np.uint8)
+    visible[5:-5, 5:-5] = 255
+    picture = Image.merge("LA", (Image.fromarray(GREY), Image.fromarray(visible)))
+    assert decode_picture(saved(picture))[0, 0] == 255
+
+
+def other(kind: str, **options: Any) -> bytes:
+    return saved(Image.fromarray(GREY), kind, **options)
+
+
+PNG = saved(GREY)
+FOREIGN: list[tuple[str, bytes]] = [
+    ("it is empty", b""),
+    ("it is WebP; PNG, JPEG, BMP, TIFF are read", b"RIFF\0\1\0\0WEBPVP8 "),
+    ("it is GIF; PNG", other("GIF")),
+    ("it is PDF; PNG", b"%PDF-1.7\n"),
+    ("it is HEIC; PNG", b"\0\0\0\x18ftypheic\0\0\0\0"),
+    ("it is AVIF; PNG", b"\0\0\0\x1cftypavif\0\0\0\0"),
+    ("it is IDX; PNG", idx.encode(make_digits(1, seed=1)[0])),
+    ("it is gzip; PNG", gzip.compress(PNG)),
+    ("it is a NumPy array; PNG", b"\x93NUMPY\x01\0"),
+    ("it is Parquet; PNG", b"PAR1\x15\x04"),
+    ("it is HTML, not the picture file itself; PNG", b"\n<!DOCTYPE html><html>"),
+    ("it is SVG, not", b'<?xml version="1.0"?>\n<svg xmlns="">'),
+    ("it is JSON, not", json.dumps({"image": "iVBO"}).encode()),
+    ("it is base64, not", b"iVBORw0KGgoAAAANSUhEUgAAA"),
+    ("it is base64, not", b"/9j/4AAQSkZJRgABAQAAAQAB"),
+    ("it is a data: URL, not", b"data:image/png;base64,iVBORw0KGgo"),
+    (
+        r"it is a form with the file in it \(multipart\), not",
+        b'--f00\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PNG,
+    ),
+    ("it is the address of a file, not", b"https://example.org/digit.png\n"),
+    (r"it is no picture \(PNG, JPEG, BMP, TIFF\)", b"these are words"),
+    (r"it is no picture \(PNG, JPEG, BMP, TIFF\)", bytes(100)),
+]
+
+
+@pytest.mark.parametrize(("said", "content"), FOREIGN, ids=[said[6:20] for said, _ in FOREIGN])
+def test_what_is_no_picture_is_called_what_it_is(said: str, content: bytes) -> None:
+    with pytest.raises(ValueError, match=f"^{said}"):
+        decode_pictures(content)
+
+
+def test_a_mask_of_zeros_and_ones_is_read(ten: Images) -> None:
+    mask = (ten[3] > 100).astype(np.uint8)
+    np.testing.assert_array_equal(decode_picture(saved(mask)), 255 * mask)
