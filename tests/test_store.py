@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.files import write_csv, write_json
+from pipeline.files import read_csv, write_csv, write_json
 from pipeline.tracking import Part, lasting_address, links
 from tests.workspace import python
 
@@ -219,7 +219,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
 ) -> None:
     from pipeline.tracking import snapshot
 
-    read_csv, begun = snapshot.read_csv, []
+    begun: list[Path] = []
 
     def read_late(path: Path) -> list[dict[str, float]]:
         if not begun:
@@ -241,13 +241,13 @@ def test_what_is_published_was_read_before_the_server_was_asked(
     from mlflow import MlflowClient
 
     from pipeline.tracking import publisher
+    from pipeline.tracking.training import publish_training
 
     write_training("second")
-    find = publisher.publish_training
 
     def begin_another(*arguments: Any, **options: Any) -> Any:
         write_training("third", epochs=4)
-        return find(*arguments, **options)
+        return publish_training(*arguments, **options)
 
     monkeypatch.setattr(publisher, "publish_training", begin_another)
     publish(Part.TRAINING)

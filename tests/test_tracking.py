@@ -278,7 +278,7 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
     assert run.outputs is not None
     (model_output,) = run.outputs.model_outputs
     assert version.source == f"models:/{model_output.model_id}"
-    assert "# mnist-cnn" in version.description
+    assert "# mnist-cnn" in str(version.description)
     model = mlflow.pyfunc.load_model("models:/mnist-cnn@champion")
     signature = model.metadata.signature
     assert signature.inputs.input_names() == ["images"]
