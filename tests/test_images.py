@@ -134,7 +134,7 @@ def test_digits_on_larger_pictures_are_read_as_well(mnist: tuple[Images, Images]
     """At random places, from their own size to ten times that, dark on light and light on dark."""
     random = np.random.default_rng(1)
     forms = []
-    for image in mnist[0]:
+    for image in mnist[0][::5]:
         side = round(28 * 10 ** random.random())
         width, height = side + random.integers(0, 200, 2)
         left, top = random.integers(0, width - side + 1), random.integers(0, height - side + 1)
@@ -144,7 +144,7 @@ def test_digits_on_larger_pictures_are_read_as_well(mnist: tuple[Images, Images]
             to_mnist_form(np.asarray(picture) ^ (255 * random.integers(0, 2)).astype(np.uint8))
         )
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
-    assert (digits == mnist[1]).mean() >= 0.985
+    assert (digits == mnist[1][::5]).mean() >= 0.985
 
 
 def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_pictures_of_different_sizes_are_brought_into_form_together(ten: Images)
         in_form([ten[2], wide], normalise=False)
     with pytest.raises(ValueError, match=r"^image \[1\]: no ink found"):
         in_form([ten[2], 0 * wide], normalise=True)
-    with pytest.raises(ValueError, match="^no ink found"):
+    with pytest.raises(ValueError, match=r"^no ink found"):
         in_form([0 * wide], normalise=True)
 
 

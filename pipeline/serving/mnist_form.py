@@ -20,6 +20,7 @@ SHARP = 2 * INK  # pixels: a smaller box of ink is looked at again, closer
 LEAST_CONTRAST = 6  # of 255
 LEAST_SIZE = 5  # pixels: of ink
 FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
+CLEAR = 0.3  # of it: a stroke
 NEIGHBOURS = np.ones((3, 3), bool)
 
 
@@ -99,12 +100,13 @@ def _paper(grey: Grey, light: Grey) -> tuple[Grey, float]:
 def _digit(strength: Grey, grain: float) -> Mask:
     """Where the ink of the digit is: neither the table's edge, nor lines, nor specks."""
     threshold = max(6 * grain, LEAST_CONTRAST)
-    darkest = np.percentile(strength[_parts(strength > threshold)], 95)
-    return _parts(strength > max(threshold, 0.3 * darkest))
+    darkest = np.percentile(strength[_parts(strength, threshold)], 95)
+    return _parts(strength, max(threshold, CLEAR * darkest))
 
 
-def _parts(mask: Mask) -> Mask:
+def _parts(strength: Grey, threshold: float) -> Mask:
     """What of the ink is the digit's; ValueError if nothing is."""
+    mask = strength > threshold
     mask = mask & ~_lines(mask) & ~_lines(mask.T).T
     labels, count = ndimage.label(mask, NEIGHBOURS)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
@@ -115,9 +117,10 @@ def _parts(mask: Mask) -> Mask:
         areas[along] = 0
     areas[areas <= max(2, 0.02 * areas.max())] = 0
     for n in np.flatnonzero(areas):
-        part = labels[boxes[n]]
-        inside = part[ndimage.binary_fill_holes(part == n) & (part != n)]
-        if areas[inside].any():  # a frame
+        part, ink = labels[boxes[n]], strength[boxes[n]]
+        clear = ink > CLEAR * ink[part == n].max()
+        inside = ndimage.binary_fill_holes(part == n) & (part != n) & clear
+        if areas[part[inside]].any():  # a frame
             areas[n] = 0
     found: Mask = (areas > max(2, 0.02 * areas.max()))[labels]
     if not found.any() or max(found[_box(found)].shape) < LEAST_SIZE:
