@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,12 @@ def test_a_file_without_checksums_is_used_with_a_warning(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.onnx is missing"):
         Classifier(tmp_path / "nowhere.onnx")
+
+
+@pytest.mark.parametrize("folder", [".", "/", "/usr"])
+def test_a_folder_is_no_model(folder: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(folder)} is a folder, not a file$"):
+        Classifier(folder)
 
 
 @needs_model
