@@ -364,6 +364,12 @@ def test_a_proxy_that_answers_for_the_service_is_told(
     expect(page.locator("#verdict strong")).to_have_text("1")
 
 
+def test_an_empty_file_is_told(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "four.png").touch()
+    page.locator("#file").set_input_files(tmp_path / "four.png")
+    expect(page.locator("#verdict")).to_have_text("four.png: It is empty.")
+
+
 def test_a_picture_without_ink_has_no_digit(page: Page, tmp_path: Path) -> None:
     Image.new("L", (280, 280), 255).save(tmp_path / "blank.png")
     page.locator("#file").set_input_files(tmp_path / "blank.png")
@@ -470,7 +476,7 @@ def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
         for wrong in ("close sesame", "Sésame, ouvre-toi \u20ac"):  # which no header can hold
             field.fill(wrong)
             page.get_by_role("button", name="Use it").click()
-            expect(page.locator("#verdict")).to_contain_text("token")
+            expect(page.locator("#verdict")).to_have_text("The token is missing or wrong.")
         assert not field.evaluate("field => field.checkValidity()")
         field.fill("open sesame")
         page.get_by_role("button", name="Use it").click()

@@ -48,6 +48,10 @@ async function ask(source) {
     say(file ? `${file.name}: The browser cannot read it.` : UNREADABLE);
     return;
   }
+  if (body.byteLength === 0) {
+    say(`${file.name}: It is empty.`);
+    return;
+  }
   try {
     // while the pen moves, the service does not count what it reads
     const response = await fetch(preview ? "predict?preview=true" : "predict", {
@@ -56,7 +60,8 @@ async function ask(source) {
     const content = await response.json().catch(() => ({})); // a proxy may answer otherwise
     if (source !== shown) return;
     byId("token-form").hidden = response.status !== 401;
-    const problem = sentence(content.error ?? `the service answers ${response.status}`);
+    const told = response.status === 401 ? "the token is missing or wrong" : content.error;
+    const problem = sentence(told ?? `the service answers ${response.status}`);
     if (response.ok) show(content);
     else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
