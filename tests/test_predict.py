@@ -174,7 +174,7 @@ def test_onnx_runtime_keeps_no_identifier_of_the_machine(tmp_path: Path) -> None
     ("arguments", "said"),
     [
         (["missing.png"], ["missing.png", "no such file"]),
-        (["wide.png"], ["wide.png", "40 x 30", "28 x 28", "`normalise`"]),
+        (["wide.png"], ["wide.png", "40 x 30", "28 x 28", "--normalise"]),
         (["folder", "good.png"], ["folder", "no files of images"]),
         (["*.bmp", "good.png"], ["*.bmp"]),
         (["good.png", "--model", "missing.onnx"], ["missing.onnx"]),
