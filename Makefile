@@ -68,14 +68,14 @@ smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folde
 
 mlflow: export MLFLOW_DISABLE_TELEMETRY = true
 mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000, or PORT=...
-	python -m pipeline.tracking.show
+	PORT=$(or $(PORT),5000) python -m pipeline.tracking.show
 
 prefect: export PREFECT_API_URL = http://127.0.0.1:$(or $(PORT),4200)/api
 prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://127.0.0.1:4200, or PORT=...
-	@docker/draw-secrets; \
-	no_proxy="$${no_proxy:-$$NO_PROXY},127.0.0.1,localhost,::1"; export no_proxy NO_PROXY="$$no_proxy"; \
+	@no_proxy="$${no_proxy:-$$NO_PROXY},127.0.0.1,localhost,::1"; export no_proxy NO_PROXY="$$no_proxy"; \
 	if (exec 3<>/dev/tcp/127.0.0.1/$(or $(PORT),4200)) 2>/dev/null; \
 	then echo "error: port $(or $(PORT),4200) of 127.0.0.1 is in use: PORT=... takes another" >&2; exit 2; fi; \
+	docker/draw-secrets; \
 	quietly() { said=$$("$$@" 2>&1) || { echo "$$said" >&2; exit 1; }; }; \
 	set -m; prefect server start --port $(or $(PORT),4200) & server=$$!; set +m; \
 	trap 'kill $$server 2>/dev/null' EXIT; \

@@ -257,8 +257,8 @@ def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyP
 def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """TF32, ONNX Runtime's default, keeps 10 of 23 bits."""
     load = Mock()
-    monkeypatch.setattr(session.onnxruntime, "InferenceSession", load)
-    monkeypatch.setattr(session.onnxruntime, "preload_dlls", Mock(), raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", load)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", Mock(), raising=False)
     session._load(b"", session.CUDA, 0)
     assert load.call_args.args[2:] == ([session.CUDA], [{"use_tf32": "0"}])
 

@@ -193,7 +193,7 @@ def test_hardly_a_real_digit_is_refused(mnist: tuple[Images, Images]) -> None:
 
 
 def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
-    faint = 200 + page(ten[5]).astype(np.float32) / 12
+    faint = (200 + page(ten[5]) / 12).astype(np.float32)
     np.testing.assert_allclose(
         to_mnist_form(faint).astype(int), to_mnist_form(page(ten[5]).astype(np.float32)), atol=12
     )

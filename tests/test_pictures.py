@@ -210,9 +210,11 @@ def test_more_than_8_bits_are_scaled_by_how_many_they_are(kind: str, bits: int) 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type) -> None:
-    values = (255 - GREY).astype(dtype) * (257 if dtype is np.uint16 else dtype(1 / 255))
+    values: NDArray[Any] = (255 - GREY).astype(dtype) * (
+        257 if dtype is np.uint16 else dtype(1 / 255)
+    )
     tiff = saved(values, "TIFF", tiffinfo={262: 0})
-    assert Image.open(io.BytesIO(tiff)).tag_v2[262] == 0
+    assert TiffImagePlugin.TiffImageFile(io.BytesIO(tiff)).tag_v2[262] == 0
     np.testing.assert_allclose(decode_picture(tiff), GREY, atol=1)
 
 

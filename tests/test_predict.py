@@ -351,7 +351,7 @@ def test_what_comes_behind_a_packed_file_is_left_aside(tmp_path: Path) -> None:
 
 def test_the_type_of_an_idx_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "int32.idx").write_bytes(b"\0\0\x0c\x03" + bytes(12))
-    with pytest.raises(UserError, match="the data type is 0x0c, not 0x08"):
+    with pytest.raises(UserError, match="the data type is 0x0c"):
         sources.read_images(tmp_path / "int32.idx")
 
 

@@ -532,7 +532,7 @@ def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(service: 
         answer = service.post("/predict", bomb)
         assert answer.status_code == 400
         assert text in answer.json()["error"]
-    assert service.post("/predict?normalise=false", tiled(64)).ok
+    assert service.post("/predict?normalise=false", tiled(64)).ok  # it is blank
     answer = service.post("/predict", tiled(8192))
     assert answer.status_code == 400
     assert "8192 x 8192 pixels are more than 16,000,000" in answer.json()["error"]
