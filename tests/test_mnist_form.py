@@ -197,3 +197,10 @@ def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
     np.testing.assert_allclose(
         to_mnist_form(faint).astype(int), to_mnist_form(page(ten[5]).astype(np.float32)), atol=12
     )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1)])
+def test_a_picture_of_one_pixel_in_width_or_height_has_no_ink(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="no ink found"):
+        to_mnist_form(np.zeros(shape, np.uint8))

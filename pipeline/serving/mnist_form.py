@@ -35,7 +35,7 @@ def _ink(grey: Grey) -> Grey:
     """The ink of a digit, cut out: from 0, where there is none, to 255."""
     factor = -(-max(grey.shape) // WORKING)
     small = np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
-    if np.median(np.abs(np.diff(small, axis=1))) > 1:
+    if small.shape[1] > 1 and np.median(np.abs(np.diff(small, axis=1))) > 1:
         small = ndimage.gaussian_filter(small, 1)  # grain
     light, is_dark = _light(small)
     if is_dark:
