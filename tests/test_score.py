@@ -1,5 +1,6 @@
 """score reads inputs of any size, of every kind, without loss, and goes on where it was killed."""
 
+import errno
 import gzip
 import io
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import filelock
 import numpy as np
@@ -17,11 +19,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.mnist import idx
-from pipeline.serving import score, sources
+from pipeline.serving import Classifier, score, sources
 from pipeline.serving.session import OnnxModel
 from pipeline.serving.shards import open_shards
 from tests.digits import Images, make_digits
@@ -261,7 +264,11 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     assert parquet.read_table(output)["id"].to_pylist() == ["a.png"]
 
 
-def test_the_first_reasons_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("rows", [score.SHARD, 2])
+def test_the_first_reasons_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
+    monkeypatch.setattr(score, "SHARD", rows)  # that are joined at a time
     images = np.tile(make_digits(1, seed=1)[0], (5, 2, 2))
     source, output = tmp_path / "in", tmp_path / "out.parquet"
     write_folder(source, images)
@@ -308,6 +315,32 @@ def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"in\.parquet cannot be read"):
         score.run([path], tmp_path / "out.parquet", str(MODEL), normalise=False)
+
+
+def test_all_reasons_that_there_are_are_printed_without_mention_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "in", np.tile(make_digits(1, seed=1)[0], (3, 2, 2)))
+    assert not score.run([tmp_path / "in"], tmp_path / "out", str(MODEL), normalise=False)
+    _, *reasons = capsys.readouterr().err.splitlines()
+    assert ["56 x 56 pixels" in reason for reason in reasons] == [True] * 3
+
+
+def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
+    """The model's 64 characters in every row would be most of the file."""
+    np.save(tmp_path / "in.npy", make_digits(20, seed=1)[0])
+    score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
+    columns = [group.column(n) for n in range(group.num_columns)]
+    repeated = {column.path_in_schema for column in columns if column.has_dictionary_page}
+    assert repeated == {"digit", "error", "model_sha256"}
+
+
+def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "Classifier", classifier := Mock(wraps=Classifier))
+    np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
+    score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    assert classifier.call_args.kwargs["threads"] == 0  # one per core
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
@@ -433,6 +466,25 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
     assert not (interrupted / "out.parquet.partial").exists()
 
 
+def test_progress_counts_all_images_from_those_that_were_scored_before(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars: list[tqdm[Any]] = []
+
+    class Shown(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(score, "tqdm", Shown)
+    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    assert "2 images were scored before" in capsys.readouterr().err
+    np.save(interrupted / "new.npy", make_digits(30, seed=1)[0])
+    score.run([interrupted / "new.npy"], interrupted / "out", str(MODEL), normalise=False)
+    assert "scored before" not in capsys.readouterr().err
+    assert [(bar.initial, bar.n, bar.total) for bar in bars] == [(2, 2, 2), (0, 30, 30)]
+
+
 @pytest.mark.parametrize("size", [0, 4, 300, -1])
 def test_a_shard_that_was_cut_off_is_scored_again(interrupted: Path, size: int) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
@@ -451,6 +503,20 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
     with pytest.raises(UserError, match=r"000000\.parquet is damaged .* start again"):
         score.run([interrupted / "in"], output, str(MODEL), normalise=False)
     assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+
+
+def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreadable(parquet.ParquetFile):
+        def iter_batches(self, *arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(score, "ParquetFile", Unreadable)
+        with pytest.raises(OSError, match="Input/output error"):
+            score.run([interrupted / "in"], interrupted / "out", str(MODEL), normalise=False)
+    assert len(list(interrupted.glob("out.partial/*/000000.parquet"))) == 1
 
 
 def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
