@@ -26,7 +26,7 @@ from pipeline.files import sha256
 from pipeline.mnist import idx
 from pipeline.serving import Classifier, score, sources
 from pipeline.serving.session import OnnxModel
-from pipeline.serving.shards import open_shards
+from pipeline.serving.shards import fingerprint_of, open_shards
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -341,6 +341,23 @@ def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
     score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
     assert classifier.call_args.kwargs["threads"] == 0  # one per core
+
+
+@pytest.mark.parametrize("what", ["name", "size", "time"])
+def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "in.npy"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(10**18, 10**18))
+    before = fingerprint_of([path])
+    assert fingerprint_of([path]) == before
+    if what == "size":
+        path.write_bytes(b"longer")
+    elif what == "name":
+        path = path.rename(tmp_path / "on.npy")
+    os.utime(path, ns=(10**18, 10**18 + (what == "time")))
+    assert fingerprint_of([path]) != before
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
