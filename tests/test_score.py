@@ -24,7 +24,8 @@ from tqdm import tqdm
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.mnist import idx
-from pipeline.serving import Classifier, score, sources
+from pipeline.serving import Classifier, score, shards, sources
+from pipeline.serving.finding import find_files
 from pipeline.serving.session import OnnxModel
 from pipeline.serving.shards import fingerprint_of, open_shards
 from tests.digits import Images, make_digits
@@ -209,14 +210,16 @@ def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
         assert words in error
 
 
-def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", [0, 3, 9])
+def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: int) -> None:
     images = make_digits(10, seed=1)[0] / 255
-    images[3, 5, 5] = np.nan
+    images[row, 5, 5] = np.nan
     np.save(tmp_path / "in.npy", images)
     output = tmp_path / "out.parquet"
     assert not score.run([tmp_path / "in.npy"], output, str(MODEL), normalise=False)
-    digits = read_by_model(make_digits(10, seed=1)[0])
-    assert parquet.read_table(output)["digit"].to_pylist() == [*digits[:3], None, *digits[4:]]
+    digits: list[int | None] = [*read_by_model(make_digits(10, seed=1)[0])]
+    digits[row] = None
+    assert parquet.read_table(output)["digit"].to_pylist() == digits
 
 
 @pytest.mark.parametrize("size", ["FILES", "PIXELS"])
@@ -231,6 +234,34 @@ def test_ids_count_on_through_the_batches_of_a_row_group(
     found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
     assert found["id"] == [f"in.parquet[{n}]" for n in range(20)]
     assert found["digit"] == OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+
+
+@pytest.mark.parametrize("name", ["folder", "digits.idx", "bytes.npy"])
+def test_shards_of_several_batches_are_put_together_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(shards, "BATCH", 16)  # of files two, an eighth
+    monkeypatch.setattr(shards, "SHARD", 32)
+    images = make_digits(75, seed=1)[0]
+    FORMS[name](tmp_path / name, images)
+    kept: list[list[str]] = []
+    join = score._join
+
+    def watched(paths: list[Path], output: Path) -> Any:
+        kept.append([path.name for path in paths])
+        return join(paths, output)
+
+    monkeypatch.setattr(score, "_join", watched)
+    assert score.run([tmp_path / name], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    order = list(range(75))
+    if name == "folder":
+        order.sort(key=lambda n: f"{n % 3}/{n:05}")
+        assert found["id"] == [f"{n % 3}/{n:05}.png" for n in order]
+    else:
+        assert found["id"] == [f"{name}[{n}]" for n in order]
+    assert found["digit"] == read_by_model(images[order])
+    assert kept == [[f"{shard:06}.parquet" for shard in range(3)]]
 
 
 def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
@@ -341,6 +372,18 @@ def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
     score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
     assert classifier.call_args.kwargs["threads"] == 0  # one per core
+
+
+@pytest.mark.parametrize("name", ["a.npy", "b.npy", "c.png"])
+def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: str) -> None:
+    for array in ("a.npy", "b.npy"):
+        np.save(tmp_path / array, make_digits(2, seed=1)[0])
+    (tmp_path / "c.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
+    names = [str(tmp_path / file) for file in ("a.npy", "b.npy", "c.png")]
+    before = open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint
+    assert open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint == before
+    os.utime(tmp_path / name, ns=(0, 1))
+    assert open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint != before
 
 
 @pytest.mark.parametrize("what", ["name", "size", "time"])
@@ -553,6 +596,8 @@ def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
         with pytest.raises(KeyboardInterrupt):
             open_shards([source], [str(source)], tmp_path, normalise=False)
     assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
+    monkeypatch.setattr("pipeline.serving.shards.unpacked", None)  # once it is whole, it is used
+    assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
 
 
 def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: Path) -> None:
@@ -709,6 +754,10 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: parquet.write_table(pa.table({"a": [1], "b": [2]}), path),
         "a, b, and none called image",
     ),
+    "twice.parquet": (
+        lambda path: parquet.write_table(pa.table([[b"a"], [b"b"]], ["image", "image"]), path),
+        "image, image, and several called image",
+    ),
     "no-rows.parquet": (lambda path: write_parquet(path, pa.array([], pa.binary())), "no rows"),
     "texts.parquet": (lambda path: write_parquet(path, pa.array(["a", "b"])), "of the type string"),
     "numbers.parquet": (lambda path: write_parquet(path, pa.array([1, 2])), "of the type int64"),
@@ -789,3 +838,18 @@ def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     np.lib.format.open_memmap(path, "w+", np.uint8, (300, 280, 280))[:, 100:180, 140] = 255
     (size, *_), *_ = open_shards([path], [str(path)], tmp_path, normalise=True).batches(0)
     assert len(size) == 81  # whose pixels are as many as those of 8192 images
+
+
+@pytest.mark.parametrize(("count", "expected"), [(31, 1), (32, 1), (33, 2)])
+@pytest.mark.parametrize("name", ["folder", "bytes.npy"])
+def test_an_input_is_cut_into_shards_that_are_read_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, expected: int
+) -> None:
+    monkeypatch.setattr(shards, "BATCH", 16)
+    monkeypatch.setattr(shards, "SHARD", 32)
+    FORMS[name](tmp_path / name, make_digits(count, seed=1)[0])
+    files = find_files([str(tmp_path / name)]).files
+    found = open_shards([tmp_path / name], files, tmp_path, normalise=False)
+    assert (found.images, len(found)) == (count, expected)
+    sizes = [len(ids) for shard in range(expected) for ids, *_ in found.batches(shard)]
+    assert (sum(sizes), max(sizes)) == (count, 16 if name == "bytes.npy" else 2)
