@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import read_csv, write_csv, write_json
 from pipeline.tracking import Part, lasting_address, links
+from pipeline.tracking.store import database
 from tests.workspace import python
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
@@ -320,14 +322,17 @@ def test_of_two_runs_of_one_training_the_fuller_stays(project: Path, full: int) 
 def test_the_store_of_an_experiment_is_the_one_that_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    copy = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    project = tmp_path / "50%25 of a ?"
+    copy = project / ".dvc/tmp/exps/standalone/tmp1"
     (copy / ".dvc").mkdir(parents=True)
     monkeypatch.chdir(copy)
     assert lasting_address(address) == address
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_ROOT", str(project))
     monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
-    relative = address.removeprefix("sqlite:///")
-    assert lasting_address(address) == f"sqlite:///{tmp_path}/{relative}"
+    lasting = lasting_address(address)
+    assert make_url(lasting).database == f"{project}/{address.removeprefix('sqlite:///')}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", lasting)
+    assert str(database()) == make_url(lasting).database
     for other in ("sqlite:////srv/mlflow.db", "http://127.0.0.1:5000", "none"):
         assert lasting_address(other) == other
 
