@@ -13,8 +13,8 @@ from sqlalchemy import make_url
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import read_csv, write_csv, write_json
-from pipeline.tracking import Part, lasting_address, links
-from pipeline.tracking.store import database
+from pipeline.tracking import Part, lasting_address, links, store
+from pipeline.tracking.store import correct_addresses, database
 from tests.workspace import python
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
@@ -131,6 +131,38 @@ def test_a_moved_project_has_its_artifacts_where_it_is(
     assert str(project) in line
     publish(Part.TRAINING)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("uri", [True, False])
+def test_a_store_in_its_place_has_not_moved(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, uri: bool
+) -> None:
+    """Its address is as MLflow made it: a URI, or from `make mlflow` a path, as it is."""
+    place = tmp_path / "50%25 of it"
+    project.rename(place)
+    rewrite(place, project.as_uri(), place.as_uri() if uri else str(place))
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    correct_addresses()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_moved_store_that_cannot_be_corrected_is_told(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow would say nothing but that a database is read-only."""
+    moved = tmp_path / "moved"
+    project.rename(moved)
+    at(moved, monkeypatch)
+    execute = store._replace
+
+    def protected(database: sqlite3.Connection, old: str, new: str) -> None:
+        database.execute("PRAGMA query_only = ON")
+        execute(database, old, new)
+
+    monkeypatch.setattr(store, "_replace", protected)
+    with pytest.raises(UserError, match=f"has moved from {project}.*readonly"):
+        correct_addresses()
 
 
 def test_a_copy_writes_nothing_into_its_original(
