@@ -46,14 +46,20 @@ def git_revision() -> str:
     """
     try:
         commit = _git("rev-parse", "--verify", "HEAD")
+        known = _git("ls-files", "--", *CODE)
         changed = _git("status", "--porcelain", "--", *CODE)
     except FileNotFoundError:
         _warn_once("git is not installed")
         return "unknown"
     except subprocess.CalledProcessError as error:
         said = str(error.stderr).strip().splitlines() or [f"git: exit status {error.returncode}"]
-        if not said[0].startswith(NO_REPOSITORY):
+        here = Path.cwd()
+        damaged = any((folder / ".git").exists() for folder in (here, *here.parents))
+        if damaged or not said[0].startswith(NO_REPOSITORY):
             _warn_once(said[0])
+        return "unknown"
+    if not known:  # such as an unpacked archive in somebody's repository
+        _warn_once("the files here are not of the repository around them")
         return "unknown"
     return f"{commit}-dirty" if changed else commit
 

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import secrets
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,7 +192,7 @@ def _replace_files(new: Path, target: Path, last: Sequence[str]) -> None:
     first = sorted(file.name for file in new.iterdir() if file.name not in last)
     with ExitStack() as stack:  # which ends the block begun last first
         for name in reversed([*first, *last]):
-            shutil.copyfile(new / name, stack.enter_context(replacing(target / name)))
+            stack.enter_context(replacing(target / name)).write_bytes((new / name).read_bytes())
 
 
 def _sync(path: Path) -> None:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import existing, read_json, write_json
@@ -33,15 +34,26 @@ def write_versions() -> None:
     write_json(VERSIONS, locked_versions(existing(REQUIREMENTS).read_text()))
 
 
+def _written_versions() -> Any:
+    """What versions.json holds; None if that is nothing, or broken as by a merge."""
+    try:
+        return read_json(VERSIONS)
+    except UserError:
+        return None
+
+
 def faults() -> list[str]:
     """What disagrees: a sentence each, which says what to do. UserError if dvc.yaml is wrong."""
     found = []
     locked = locked_versions(existing(REQUIREMENTS).read_text())
-    if not VERSIONS.is_file() or read_json(VERSIONS) != locked:
+    written = _written_versions()
+    if written != locked:
         found.append(
             f"{VERSIONS} does not have the versions of {REQUIREMENTS}: run `make repro` and "
             "commit what changes"
         )
+    if not isinstance(written, dict):  # so DVC cannot read it either
+        return found
     changed = stale_stages()
     if changed:
         stages = ", ".join(f"{stage} ({', '.join(names)})" for stage, names in changed.items())
@@ -90,13 +102,17 @@ def _differing(change: str | dict[str, dict[str, object]], cached: set[str]) -> 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit status."""
-    if not arguments:
-        write_versions()
-        return 0
-    if list(arguments) != ["--check"]:
+    if list(arguments) not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
-        return 2
-    found = faults()
+        return UserError.status
+    try:
+        if not arguments:
+            write_versions()
+            return 0
+        found = faults()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
     for fault in found:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if found else 0

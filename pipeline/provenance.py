@@ -77,9 +77,9 @@ def repository() -> str | None:
         found = subprocess.run(command, check=True, capture_output=True).stdout.decode().strip()
     except (OSError, subprocess.CalledProcessError, UnicodeDecodeError):
         return None
-    if scp := re.fullmatch(r"(?:[^@/]+@)?([^:/]+):(?!//)(.+)", found):
+    if scp := re.fullmatch(r"(?:[^@/]+@)?([^@/:[]{2,}|\[[^]]+\]):(?!:|//)(.+)", found):
         found = f"ssh://{scp[1]}/{scp[2].lstrip('/')}"
-    if not re.match("(https?|ssh|git)://", found):
+    if not re.match("(https?|ssh|git)://", found, re.IGNORECASE):
         return None  # a folder of this machine
     return f"git+{without_password(found)}"
 

@@ -136,7 +136,11 @@ def test_both_models_run_where_the_evaluation_did(stubs: Path) -> None:
         ("https://user:secret@git.example/us/digits.git", "git+https://git.example/us/digits.git"),
         ("git@git.example:us/digits.git", "git+ssh://git.example/us/digits.git"),
         ("ssh://git@git.example:22/us/digits", "git+ssh://git.example:22/us/digits"),
+        ("HTTPS://user:secret@git.example/digits", "git+HTTPS://git.example/digits"),
+        ("git@[::1]:us/digits", "git+ssh://[::1]/us/digits"),
         ("/home/me/digits", None),
+        (r"C:\us\digits", None),
+        ("ext::ssh host digits", None),
         (None, None),
     ],
 )

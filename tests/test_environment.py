@@ -56,6 +56,18 @@ def test_without_a_repository_the_revision_is_unknown_without_a_word(
     assert capsys.readouterr().err == ""
 
 
+def test_a_commit_of_the_repository_around_an_unpacked_archive_is_not_its_revision(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".gitignore").write_text("/archive/\n")
+    commit(folder)
+    (folder / "archive").mkdir()
+    (folder / "archive/params.yaml").write_text("train: 1\n")
+    monkeypatch.chdir(folder / "archive")
+    assert environment.git_revision() == "unknown"
+    assert "not of the repository around them" in capsys.readouterr().err
+
+
 def belongs_to_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(folder)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
@@ -74,6 +86,11 @@ def has_a_broken_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / ".git/index").write_text("nonsense")
 
 
+def has_lost_its_head(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(folder)
+    (folder / ".git/HEAD").write_text("")
+
+
 def has_no_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(folder)
     monkeypatch.setenv("PATH", str(folder))
@@ -86,6 +103,7 @@ def has_no_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (is_a_worktree_without_its_history, "/elsewhere/.git/worktrees/this"),
         (has_no_commit, "fatal: "),
         (has_a_broken_index, "index"),
+        (has_lost_its_head, "not a git repository"),
         (has_no_git, "git is not installed"),
     ],
 )

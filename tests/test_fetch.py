@@ -72,6 +72,9 @@ class Handler(BaseHTTPRequestHandler):
     def good(self, content: bytes) -> None:
         self.answer(200, content)
 
+    def astray(self, content: bytes) -> None:
+        self.answer(302, b"", Location="http://[nowhere/")
+
     def flipped(self, content: bytes) -> None:
         self.answer(200, content[:-1] + bytes([content[-1] ^ 1]))
 
@@ -235,7 +238,10 @@ def test_a_folder_may_be_named_as_shells_and_browsers_do(
         ("ftp://host/mnist", "ftp:// is not supported"),
         ("file://server/mnist", "another machine"),
         ("~nobody-of-this-name/mnist", "no such user"),
+        ("mirror" * 1000, "File name too long"),
+        ("http://127.0.0.1:99999", "leads to no address"),
     ],
+    ids=lambda text: text[:20],
 )
 def test_a_mirror_of_a_kind_that_is_not_read_is_told_so(mirror: str, reason: str) -> None:
     """Not that there is no such folder."""
@@ -317,6 +323,7 @@ def test_a_folder_without_the_right_file_is_passed_over(
         ("dropping", "2 attempts"),
         ("failing", "HTTP status 500 in 2 attempts"),
         ("absent", "HTTP status 404"),
+        ("astray", "leads to no address: Invalid IPv6 URL"),
         ("refused", "Connection"),
         ("silent", "Timeout"),
         ("stalling", "2 attempts"),

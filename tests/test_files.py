@@ -403,16 +403,16 @@ def test_one_by_one_model_and_checksums_come_last(
 def test_one_by_one_nothing_is_replaced_unless_there_is_room_for_all(
     fixed: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copyfile
+    write = Path.write_bytes
 
-    def full(source: Path, target: Path) -> None:
-        if source.name == name:
+    def full(path: Path, data: bytes) -> int:
+        if path.name.startswith(f".{name}."):
             raise OSError(errno.ENOSPC, "No space left on device")
-        copy(source, target)
+        return write(path, data)
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     before = content(release.parent)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=f"No space left on device: .*/models/{name}'$"):
         replace_release(release)
     assert content(release.parent) == before
 

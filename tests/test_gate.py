@@ -285,6 +285,16 @@ def test_a_refusal_is_exit_status_1_and_names_what_fails() -> None:
     assert "model bytes" not in line
 
 
+def test_a_verdict_is_told_in_any_locale() -> None:
+    """An exit status of 1 would be a refusal."""
+    write_params()
+    write()
+    strict = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = python(Path(), "-m", "pipeline", "gate", **strict)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"\u2265 0.994" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("criterion", "value", "said"),
     [

@@ -187,6 +187,25 @@ def test_a_pin_that_moves_alone_is_told_and_then_runs_the_stage(
     assert "stages: make (versions.json: torch)" in check(capsys)
 
 
+def test_what_a_merge_left_in_versions_json_is_told(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / "versions.json").write_text("<<<<<<< HEAD\n")
+    assert check(capsys).startswith("error: versions.json does not have the versions")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_without_a_lock_it_is_one_line(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lock.main(arguments) == 2
+    assert re.fullmatch(r"error: requirements\.txt is missing.*\n", capsys.readouterr().err)
+
+
 def test_another_argument_is_no_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert lock.main(["check"]) == 2
     assert "--check" in capsys.readouterr().err

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from sqlalchemy import make_url
 
 from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.files import read_csv, read_json, sha256, write_csv, write_json
-from pipeline.tracking import Part, lasting_address, links, promotion
+from pipeline.tracking import Part, lasting_address, links, promotion, store
+from pipeline.tracking.store import correct_addresses, database
 from tests.workspace import MODEL, needs_model, python
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
@@ -133,6 +135,38 @@ def test_a_moved_project_has_its_artifacts_where_it_is(
     assert str(project) in line
     publish(Part.TRAINING)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("uri", [True, False])
+def test_a_store_in_its_place_has_not_moved(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, uri: bool
+) -> None:
+    """Its address is as MLflow made it: a URI, or from `make mlflow` a path, as it is."""
+    place = tmp_path / "50%25 of it"
+    project.rename(place)
+    rewrite(place, project.as_uri(), place.as_uri() if uri else str(place))
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    correct_addresses()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_moved_store_that_cannot_be_corrected_is_told(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow would say nothing but that a database is read-only."""
+    moved = tmp_path / "moved"
+    project.rename(moved)
+    at(moved, monkeypatch)
+    execute = store._replace
+
+    def protected(database: sqlite3.Connection, old: str, new: str) -> None:
+        database.execute("PRAGMA query_only = ON")
+        execute(database, old, new)
+
+    monkeypatch.setattr(store, "_replace", protected)
+    with pytest.raises(UserError, match=f"has moved from {project}.*readonly"):
+        correct_addresses()
 
 
 def test_a_copy_writes_nothing_into_its_original(
@@ -585,14 +619,17 @@ def test_of_two_runs_of_one_training_the_fuller_stays(project: Path, full: int) 
 def test_the_store_of_an_experiment_is_the_one_that_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    copy = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    project = tmp_path / "50%25 of a ?"
+    copy = project / ".dvc/tmp/exps/standalone/tmp1"
     (copy / ".dvc").mkdir(parents=True)
     monkeypatch.chdir(copy)
     assert lasting_address(address) == address
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_ROOT", str(project))
     monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
-    relative = address.removeprefix("sqlite:///")
-    assert lasting_address(address) == f"sqlite:///{tmp_path}/{relative}"
+    lasting = lasting_address(address)
+    assert make_url(lasting).database == f"{project}/{address.removeprefix('sqlite:///')}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", lasting)
+    assert str(database()) == make_url(lasting).database
     for other in ("sqlite:////srv/mlflow.db", "http://127.0.0.1:5000", "none"):
         assert lasting_address(other) == other
 

@@ -73,7 +73,6 @@ def run(
     count = Count()
     answers = _answers(files, classifier, count, normalise=normalise, pipes=set(names))
     if target is None:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         _PRINT[form](answers, sys.stdout)
         sys.stdout.flush()
     else:

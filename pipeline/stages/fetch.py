@@ -16,7 +16,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import replacing, write_bytes
 from pipeline.params import Fetch
 from pipeline.paths import RAW
@@ -73,11 +73,11 @@ def folder_of(mirror: str) -> Path:
 
 def copy(folder: Path, name: str, digest: str, target: Path) -> None:
     """Copy a file from a local mirror. MirrorError if it is not there, not readable or not it."""
-    if not folder.is_dir():
-        raise MirrorError("no such folder")
-    if (folder / name).exists() and not (folder / name).is_file():
-        raise MirrorError("not a regular file")
     try:
+        if not folder.is_dir():
+            raise MirrorError("no such folder")
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise MirrorError("not a regular file")
         content = (folder / name).read_bytes()
     except OSError as error:
         raise MirrorError(error.strerror) from error
@@ -102,6 +102,8 @@ def download(url: str, digest: str, target: Path, params: Fetch) -> None:
             return
         except TimeoutError as error:
             raise late from error
+        except ValueError as error:  # of requests, too
+            raise MirrorError(f"leads to no address: {first_line(error)}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             response = getattr(error, "response", None)
             status = None if response is None else response.status_code

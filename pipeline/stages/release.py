@@ -1,12 +1,10 @@
 """release: what passed the gate becomes models/, whole or not at all, and MLflow's champion."""
 
-import os
-import shutil
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline import paths
+from pipeline import environment, paths
 from pipeline.errors import RefusedError, first_line
 from pipeline.files import (
     read_csv,
@@ -14,6 +12,7 @@ from pipeline.files import (
     read_tensors,
     replacing_directory,
     sha256,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -25,7 +24,6 @@ from pipeline.tracking import background
 
 CARD_TEMPLATE = "MODEL_CARD.md.j2"
 LAST = [paths.RELEASED_MODEL.name, paths.CHECKSUMS.name]
-EXPERIMENT = {"DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"}  # set by `dvc exp run` for its stages
 NOT_RELEASED = (
     "an experiment releases nothing: `dvc exp apply` and then "
     "`dvc repro --force --single-item release` do"
@@ -39,7 +37,7 @@ def run(params: Params) -> None:
     kept, and what is released belongs to the checkout.
     """
     require_passed_gate()
-    if EXPERIMENT & os.environ.keys():
+    if environment.experiment():
         try:
             compare_with_released(params)
         except RefusedError as error:
@@ -49,7 +47,7 @@ def run(params: Params) -> None:
         return
     compare_with_released(params)
     with replacing_directory(paths.RELEASES, last=LAST) as new:
-        shutil.copyfile(paths.MODEL, new / paths.RELEASED_MODEL.name)
+        write_bytes(new / paths.RELEASED_MODEL.name, paths.MODEL.read_bytes())
         write_text(new / paths.MODEL_CARD.name, model_card(params))
         write_json(new / paths.PROVENANCE.name, provenance(params))
         background.promote(paths.MODEL)
@@ -113,13 +111,13 @@ def compare_with_released(params: Params) -> None:
 
 def model_card(params: Params) -> str:
     """The model card, in Markdown with Hugging Face metadata."""
-    environment = Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    return environment.get_template(CARD_TEMPLATE).render(
+    return templates.get_template(CARD_TEMPLATE).render(
         params=params,
         model=paths.RELEASED_MODEL.name,
         sha256=sha256(paths.MODEL),

@@ -9,6 +9,7 @@ release replaced. Nothing outside this folder knows MLflow.
 import os
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.environment import lasting_folder
 
@@ -28,7 +29,7 @@ def lasting_address(address: str) -> str:
     folder, path = lasting_folder(), address.removeprefix(SQLITE)
     if path == address or path.startswith("/") or folder == Path.cwd():
         return address
-    return f"{SQLITE}{folder / path}"
+    return f"{SQLITE}{quote(str(folder))}/{path}"
 
 
 # MLflow reads these when it is imported

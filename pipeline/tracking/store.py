@@ -81,11 +81,18 @@ def correct_addresses() -> None:
     here = place.with_name(ARTIFACTS)
     with closing(sqlite3.connect(place, timeout=30)) as store:
         for address in _folders(store):
-            folder = Path(unquote(address.removeprefix("file://")))
+            is_uri = address.startswith("file://")
+            folder = Path(unquote(address.removeprefix("file://")) if is_uri else address)
             if os.path.realpath(folder) == os.path.realpath(here):
                 continue
             if here.exists() or not os.access(folder, os.F_OK):
-                _replace(store, address, here.as_uri() if "://" in address else str(here))
+                try:
+                    _replace(store, address, here.as_uri() if is_uri else str(here))
+                except sqlite3.OperationalError as error:
+                    raise UserError(
+                        f"{place} has moved from {folder.parent}, which must be corrected in it: "
+                        f"{error}"
+                    ) from error
                 print(f"{place} has moved from {folder.parent}: corrected", file=sys.stderr)
             elif os.access(folder.with_name(place.name), os.F_OK):
                 raise UserError(
