@@ -227,6 +227,19 @@ def test_a_new_store_has_its_artifacts_beside_it(
     assert artifacts(shared) >= {"params.yaml", "reports/train/history.csv"}
 
 
+def test_two_checkouts_may_make_an_experiment_at_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    client, looks = MlflowClient(), iter([True])
+    look = client.get_experiment_by_name
+    monkeypatch.setattr(
+        client, "get_experiment_by_name", lambda name: None if next(looks, False) else look(name)
+    )
+    assert store.experiment_id(client, "mnist-cnn") == "1"  # that of the other
+
+
 def test_a_deleted_experiment_is_restored(project: Path, capsys: Any) -> None:
     from mlflow import MlflowClient
 
