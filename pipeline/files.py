@@ -150,6 +150,8 @@ def existing(path: Path) -> Path:
     """`path` itself; UserError if there is no such file."""
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file")
     if Path("dvc.yaml").exists() or Path("params.yaml").exists():
         raise UserError(f"{path} is missing; `dvc repro` makes it")
     here = f" in {Path.cwd()}" if not path.is_absolute() else ""

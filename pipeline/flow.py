@@ -131,6 +131,8 @@ def run(targets: list[str], *, force: bool, set_params: list[str]) -> None:
         client = get_client(sync_client=True)
     except RuntimeError as error:
         raise UserError(f"Prefect's server does not start: {error}") from error
+    except ImportError as error:  # of support for such a proxy
+        raise UserError("Prefect takes no SOCKS proxy: unset ALL_PROXY") from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = environment.without_password(str(client.api_url))

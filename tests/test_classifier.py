@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -201,6 +202,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         Classifier(tmp_path / "nowhere.onnx")
 
 
+@pytest.mark.parametrize("folder", [".", "/", "/usr"])
+def test_a_folder_is_no_model(folder: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(folder)} is a folder, not a file$"):
+        Classifier(folder)
+
+
 @needs_model
 def test_auto_is_a_provider_that_works_and_the_log_says_which(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
@@ -250,8 +257,8 @@ def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyP
 def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """TF32, ONNX Runtime's default, keeps 10 of 23 bits."""
     load = Mock()
-    monkeypatch.setattr(session.onnxruntime, "InferenceSession", load)
-    monkeypatch.setattr(session.onnxruntime, "preload_dlls", Mock(), raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", load)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", Mock(), raising=False)
     session._load(b"", session.CUDA, 0)
     assert load.call_args.args[2:] == ([session.CUDA], [{"use_tf32": "0"}])
 

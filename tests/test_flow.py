@@ -500,6 +500,13 @@ def test_a_stage_that_is_not_there_is_named(
         dag.read_plan(targets, set_params)
 
 
+def test_a_proxy_of_another_kind_is_told_in_one_line(workspace: Workspace) -> None:
+    variables = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    result = workspace.pipeline("flow", env=workspace.environment | variables)
+    assert result.returncode == 2
+    assert result.stderr == "error: Prefect takes no SOCKS proxy: unset ALL_PROXY\n"
+
+
 def test_without_the_server_that_is_named_nothing_runs(workspace: Workspace) -> None:
     nobody = f"http://me:secret@127.0.0.1:{free_port()}/api"
     environment = workspace.environment | {"PREFECT_API_URL": nobody}

@@ -193,7 +193,14 @@ def test_hardly_a_real_digit_is_refused(mnist: tuple[Images, Images]) -> None:
 
 
 def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
-    faint = 200 + page(ten[5]).astype(np.float32) / 12
+    faint = (200 + page(ten[5]) / 12).astype(np.float32)
     np.testing.assert_allclose(
         to_mnist_form(faint).astype(int), to_mnist_form(page(ten[5]).astype(np.float32)), atol=12
     )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1)])
+def test_a_picture_of_one_pixel_in_width_or_height_has_no_ink(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="no ink found"):
+        to_mnist_form(np.zeros(shape, np.uint8))

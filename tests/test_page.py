@@ -33,7 +33,7 @@ pytestmark = [
 ]
 QUIET = ["--no-sandbox", "--disable-quic", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
-REFUSED = "400 (Bad Request)"  # which the browser says by itself
+REFUSED = re.compile(r"40[01] \(|413 \(|ERR_")  # which the browser says by itself
 Stroke = list[tuple[float, float]]
 
 
@@ -88,7 +88,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     page.on("pageerror", lambda error: note(str(error), is_one=True))
     page.on(
         "console",
-        lambda line: note(line.text, is_one=line.type == "error" and REFUSED not in line.text),
+        lambda line: note(line.text, is_one=line.type == "error" and not REFUSED.search(line.text)),
     )
     page.on("request", lambda asked: note(asked.url, is_one=not asked.url.startswith(ours)))
     page.goto(f"http://{service.address}/")
@@ -195,6 +195,33 @@ def test_undo_takes_one_stroke_back(page: Page) -> None:
     expect(page.locator("#verdict")).to_have_text("Draw a digit.")
 
 
+@pytest.mark.parametrize("key", ["Escape", "Control+z"])
+def test_what_is_wiped_while_the_pen_moves_is_gone(page: Page, key: str) -> None:
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 150, steps=3)
+    page.keyboard.press(key)
+    page.mouse.move(box["x"] + 100, box["y"] + 300, steps=3)
+    page.mouse.up()
+    expect(page.locator("#verdict")).to_have_text("Draw a digit.")
+    draw(page, STROKES[7])
+    expect(page.locator("#verdict strong")).to_have_text("7")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#verdict")).to_have_text("Draw a digit.")  # it was the only stroke
+
+
+def test_a_key_that_is_held_while_the_paper_is_wiped_reads_nothing(page: Page) -> None:
+    page.locator("#canvas").focus()
+    page.keyboard.down("ArrowDown")
+    expect(page.locator("#verdict strong")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.up("ArrowDown")
+    expect(page.locator("#verdict")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#verdict")).to_have_text("Draw a digit.")
+
+
 UNREADABLE = {  # what browsers or their extensions do to a page that reads its canvas
     "never": "() => {}",
     "null": "(take) => take(null)",
@@ -288,6 +315,61 @@ def test_a_file_that_is_no_picture_is_told(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#verdict")).to_have_text(re.compile(r"^notes\.png: [A-Z].*\.$"))
 
 
+def drop(page: Page, *paths: Path) -> None:
+    """Drop files on the page, as a browser does."""
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        files = [str(path) for path in paths]
+        data = {"items": [], "files": files, "dragOperationsMask": 1}
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+
+
+def test_a_dropped_folder_is_not_the_services_fault(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    drop(page, tmp_path / "scans")
+    expect(page.locator("#verdict")).to_have_text("scans: The browser cannot read it.")
+
+
+def test_several_dropped_files_are_not_taken_for_one(
+    page: Page, tmp_path: Path, ten: Images
+) -> None:
+    paths = [tmp_path / f"{digit}.png" for digit in (3, 4)]
+    for path in paths:
+        Image.fromarray(ten[int(path.stem)]).save(path)
+    page.get_by_role("tab", name="Model").click()
+    drop(page, *paths)
+    expect(page.locator("#verdict")).to_have_text("One picture at a time, not 2.")
+    page.get_by_role("tab", name="Model").click()
+    drop(page, paths[0])
+    expect(page.locator("#verdict strong")).to_have_text("3")
+    expect(page.locator("#verdict")).to_be_visible()  # in the other view
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(413, "The service answers 413."), (None, "The service does not answer.")],
+)
+def test_a_proxy_that_answers_for_the_service_is_told(
+    page: Page, status: int | None, said: str
+) -> None:
+    answer = "<html>Request Entity Too Large</html>"
+    page.route(
+        "**/predict*",
+        lambda route: route.fulfill(status=status, body=answer) if status else route.abort(),
+    )
+    draw(page, STROKES[1])
+    expect(page.locator("#verdict")).to_have_text(said)
+    page.unroute("**/predict*")
+    draw(page, STROKES[1])  # on it, once more
+    expect(page.locator("#verdict strong")).to_have_text("1")
+
+
+def test_an_empty_file_is_told(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "four.png").touch()
+    page.locator("#file").set_input_files(tmp_path / "four.png")
+    expect(page.locator("#verdict")).to_have_text("four.png: It is empty.")
+
+
 def test_a_picture_without_ink_has_no_digit(page: Page, tmp_path: Path) -> None:
     Image.new("L", (280, 280), 255).save(tmp_path / "blank.png")
     page.locator("#file").set_input_files(tmp_path / "blank.png")
@@ -377,13 +459,26 @@ def test_anyone_can_use_it(
     context.close()
 
 
-def test_a_token_is_asked_for(browser: Browser, tmp_path: Path) -> None:
-    with serving(tmp_path / "log", token="open sesame") as service:
+@pytest.mark.parametrize("storage", ["allowed", "blocked with all cookies"])
+def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
+    app = create_app(Classifier(MODEL, threads=1), token="open sesame")
+    with listening(Limits(), app) as port:
         context = browser.new_context()
+        if storage != "allowed":
+            context.add_init_script(
+                "Object.defineProperty(window, 'sessionStorage', "
+                "{ get() { throw new DOMException('', 'SecurityError'); } })"
+            )
         page = context.new_page()
-        page.goto(f"http://{service.address}/")
+        page.goto(f"http://127.0.0.1:{port}/")
         draw(page, STROKES[1])
-        page.get_by_label("This service requires a token").fill("open sesame")
+        field = page.get_by_label("This service requires a token")
+        for wrong in ("close sesame", "Sésame, ouvre-toi \u20ac"):  # which no header can hold
+            field.fill(wrong)
+            page.get_by_role("button", name="Use it").click()
+            expect(page.locator("#verdict")).to_have_text("The token is missing or wrong.")
+        assert not field.evaluate("field => field.checkValidity()")
+        field.fill("open sesame")
         page.get_by_role("button", name="Use it").click()
         expect(page.locator("#verdict strong")).to_have_text("1")
         context.close()

@@ -151,8 +151,10 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     """Each scan costs as much time as the picture, and takes 31 bytes."""
     jpeg = saved(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
     scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
-    with pytest.raises(ValueError, match="it is a JPEG of more than 100 scans"):
-        decode_picture(jpeg[:-2] + 300 * scan + b"\xff\xd9")
+    hidden = b"\xff\x01" + 50 * scan  # TEM has no length: what follows it is not its content
+    for scans in (300 * scan, 6 * hidden):
+        with pytest.raises(ValueError, match="it is a JPEG of more than 100 scans"):
+            decode_picture(jpeg[:-2] + scans + b"\xff\xd9")
     assert decode_picture(jpeg[:-2] + 50 * scan + b"\xff\xd9").shape == (2000, 2000)
 
 
@@ -164,7 +166,33 @@ def test_scan_marks_that_are_no_scans_do_not_count() -> None:
     np.testing.assert_array_equal(found, decode_picture(jpeg))
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_whose_directories_overlap_is_refused(order: str, big: bool) -> None:
+    """A thousand directories of the same 30,000 entries are half a minute of work."""
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}H", 43 if big else 42)
+    head += struct.pack(f"{order}HHQ", 8, 0, 16) if big else struct.pack(f"{order}L", 8)
+    count, entry = (f"{order}Q", 20) if big else (f"{order}H", 12)
+    directory = struct.pack(count, 30_000) + bytes(30_000 * entry)
+    link = struct.pack(f"{order}Q" if big else f"{order}L", len(head) + entry)
+    tiff = bytearray(head + directory + link + bytes(2 * entry))
+    struct.pack_into(count, tiff, len(head) + entry, 30_000)
+    with pytest.raises(ValueError, match="the directories of the TIFF overlap"):
+        decode_picture(bytes(tiff))
+
+
+def test_a_tiff_whose_last_page_leads_to_its_first_is_read() -> None:
+    tiff = saved(GREY, "TIFF")
+    (place,) = struct.unpack_from("<L", tiff, 4)
+    (entries,) = struct.unpack_from("<H", tiff, place)
+    end = place + 2 + 12 * entries
+    looped = tiff[:end] + struct.pack("<L", place) + tiff[end + 4 :]
+    np.testing.assert_array_equal(decode_picture(looped), GREY)
+
+
 def test_files_of_many_small_parts_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than 100,000 segments"):
+        decode_picture(b"\xff\xd8" + 100_001 * b"\xff\xfe\0\2" + saved(GREY, "JPEG")[2:])
     with pytest.raises(ValueError, match="more than 100,000 chunks"):
         decode_picture(with_chunk(100_000 * chunk(b"tEXt", b"")))
     header = struct.pack("<IiiHHIIiiII", 40, 40, 40, 1, 8, 1, 0, 0, 0, 1, 1)
@@ -182,9 +210,11 @@ def test_more_than_8_bits_are_scaled_by_how_many_they_are(kind: str, bits: int) 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type) -> None:
-    values = (255 - GREY).astype(dtype) * (257 if dtype is np.uint16 else dtype(1 / 255))
+    values: NDArray[Any] = (255 - GREY).astype(dtype) * (
+        257 if dtype is np.uint16 else dtype(1 / 255)
+    )
     tiff = saved(values, "TIFF", tiffinfo={262: 0})
-    assert Image.open(io.BytesIO(tiff)).tag_v2[262] == 0
+    assert TiffImagePlugin.TiffImageFile(io.BytesIO(tiff)).tag_v2[262] == 0
     np.testing.assert_allclose(decode_picture(tiff), GREY, atol=1)
 
 

@@ -428,6 +428,8 @@ def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
         "JSON": ("application/json", json.dumps({"image": text.decode()}).encode(), "JSON"),
         "JSON, not said": (form, json.dumps({"image": text.decode()}).encode(), "JSON"),
         "base64": ("text/plain", text, "base64"),
+        "a name": (form, b"four.png", "the name of a file"),  # curl -d without the @
+        "a name of two words": ("", b"@scans/a four.JPG\n", "the name of a file"),
         "a data: URL": ("", b"data:image/png;base64," + text, "a data: URL"),
         "nothing": ("image/png", b"", "empty"),
     }
@@ -530,7 +532,7 @@ def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(service: 
         answer = service.post("/predict", bomb)
         assert answer.status_code == 400
         assert text in answer.json()["error"]
-    assert service.post("/predict?normalise=false", tiled(64)).ok
+    assert service.post("/predict?normalise=false", tiled(64)).ok  # it is blank
     answer = service.post("/predict", tiled(8192))
     assert answer.status_code == 400
     assert "8192 x 8192 pixels are more than 16,000,000" in answer.json()["error"]
@@ -873,6 +875,19 @@ def test_what_is_not_there_is_told_in_json(
     answer = service.session.request(method, f"http://{service.address}{path}", timeout=60)
     assert answer.status_code == status
     assert answer.json()["error"]
+
+
+def test_who_uploads_by_another_method_is_told_which_one_works(service: Service) -> None:
+    address = f"http://{service.address}/predict"
+    answer = service.session.put(address, b"x", timeout=60)  # as curl --upload-file does
+    assert answer.status_code == 405
+    assert answer.json()["error"] == "PUT does not work here; use POST"
+
+
+def test_a_misspelt_option_is_not_left_aside(service: Service, ten: Images) -> None:
+    answer = service.post("/predict?normalize=false", png(ten[4]))
+    assert answer.status_code == 400
+    assert "normalize" in answer.json()["error"]
 
 
 def test_where_get_is_head_is_too(service: Service) -> None:

@@ -96,7 +96,7 @@ def _verified(path: Path, provider: str, threads: int) -> OnnxModel:
 
 def _listed(path: Path) -> str | None:
     """The SHA-256 that the file should have, as the file SHA256SUMS beside it says."""
-    sums = path.with_name(CHECKSUMS.name)
+    sums = path.parent / CHECKSUMS.name
     if not sums.exists():
         LOG.warning("%s is not verified: there is no %s beside it", path, sums.name)
         return None

@@ -122,7 +122,7 @@ def in_form(
                 f"{width} x {height} pixels are not {SIDE} x {SIDE}; {option} brings a picture "
                 "into that form"
             )
-    images = np.rint(np.asarray(pictures)).astype(np.uint8)
+    images: Images = np.rint(np.asarray(pictures)).astype(np.uint8)
     border = np.concatenate(
         [images[:, ::27].reshape(-1, 56), images[:, :, ::27].reshape(-1, 56)], 1
     )

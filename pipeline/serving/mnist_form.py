@@ -35,7 +35,7 @@ def _ink(grey: Grey) -> Grey:
     """The ink of a digit, cut out: from 0, where there is none, to 255."""
     factor = -(-max(grey.shape) // WORKING)
     small = np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
-    if np.median(np.abs(np.diff(small, axis=1))) > 1:
+    if small.shape[1] > 1 and np.median(np.abs(np.diff(small, axis=1))) > 1:
         small = ndimage.gaussian_filter(small, 1)  # grain
     light, is_dark = _light(small)
     if is_dark:
@@ -54,7 +54,8 @@ def _ink(grey: Grey) -> Grey:
     if _is_sheet(clear[box]):
         return _ink(_closer(grey, box, factor, -1 / 16))
     cut: Grey = np.where(mask, strength / np.maximum(paper, 1), 0)[box]
-    return cut * (255 / cut.max())
+    cut *= 255 / cut.max()
+    return cut
 
 
 def _light(grey: Grey) -> tuple[Grey, bool]:
@@ -100,7 +101,7 @@ def _paper(grey: Grey, light: Grey) -> tuple[Grey, float]:
 def _digit(strength: Grey, grain: float) -> Mask:
     """Where the ink of the digit is: neither the table's edge, nor lines, nor specks."""
     threshold = max(6 * grain, LEAST_CONTRAST)
-    darkest = np.percentile(strength[_parts(strength, threshold)], 95)
+    darkest = float(np.percentile(strength[_parts(strength, threshold)], 95))
     return _parts(strength, max(threshold, CLEAR * darkest))
 
 
@@ -228,7 +229,8 @@ def _scaled(ink: Grey) -> Images:
     )
     if not small.any():
         raise ValueError("no ink found")
-    return np.rint(small * (255 / small.max())).astype(np.uint8)
+    stretched: Images = np.rint(small * (255 / small.max())).astype(np.uint8)
+    return stretched
 
 
 def _centred(ink: Images) -> Images:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ Picture = NDArray[np.uint8] | NDArray[np.float32]  # grey [H, W], from 0 to 255
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
 MOST_PAGES = 1000
 MOST_SCANS = 100  # of a JPEG, each of which costs as much as the picture; cameras use 1, the web 10
-MOST_CHUNKS = 100_000  # of a PNG
+MOST_CHUNKS = 100_000  # of a PNG, and segments of a JPEG
 MOST_RUNS = 1 << 20  # bytes of a run-length encoded BMP, which Pillow decodes slowly
 PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
@@ -51,6 +52,8 @@ def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Pi
             return [_decode_jpeg(content, most_pixels)]
         if content.startswith(PNG):
             content = _pixel_chunks(content)
+        elif content.startswith((b"II", b"MM")):  # TIFF
+            _check_directories(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if most_pixels is not None and _is_bmp_of_runs(picture) and len(content) > MOST_RUNS:
                 raise ValueError("it is a run-length encoded BMP of more than 1 MiB; send a PNG")
@@ -71,6 +74,26 @@ def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Pi
         raise ValueError(what_it_is(content, FORMATS)) from error
     except Exception as error:  # the decoders raise what they like
         raise ValueError(first_line(error)) from error
+
+
+def _check_directories(tiff: bytes) -> None:
+    """ValueError if the directories of a TIFF overlap, so that few bytes are endless entries."""
+    order = "<" if tiff.startswith(b"II") else ">"
+    big = 43 in tiff[2:4]
+    link, count, entry = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}L", f"{order}H", 12)
+    seen: set[int] = set()
+    size = 0
+    try:
+        (place,) = struct.unpack_from(link, tiff, 8 if big else 4)
+        while place and place not in seen and len(seen) <= MOST_PAGES:
+            seen.add(place)
+            entries = entry * struct.unpack_from(count, tiff, place)[0]
+            size += entries
+            if size > len(tiff):
+                raise ValueError("the directories of the TIFF overlap")
+            (place,) = struct.unpack_from(link, tiff, place + struct.calcsize(count) + entries)
+    except struct.error:
+        return  # it is cut off, which the decoder tells
 
 
 def _pages(picture: Image.Image) -> list[int]:
@@ -114,11 +137,13 @@ def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
 def _decode_jpeg(content: bytes, most_pixels: int | None) -> Picture:
     """The first picture of a JPEG. One that lacks its end mark alone is whole nevertheless."""
     scans, ended = 0, False
-    for marker in _markers(content):
+    for segments, marker in enumerate(_markers(content)):
         scans += marker == 0xDA
         ended = marker == 0xD9
         if scans > MOST_SCANS:
             raise ValueError(f"it is a JPEG of more than {MOST_SCANS} scans")
+        if segments > MOST_CHUNKS:
+            raise ValueError(f"it is a JPEG of more than {MOST_CHUNKS:,} segments")
 
     def decode(content: bytes) -> Picture:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -136,9 +161,9 @@ def _decode_jpeg(content: bytes, most_pixels: int | None) -> Picture:
 
 
 def _markers(jpeg: bytes) -> Iterator[int]:
-    """The markers of a JPEG up to its end mark; what is in their segments is passed over."""
+    """The markers that begin a JPEG's segments, whose content is passed over, to its end mark."""
     place = 2
-    while found := re.compile(rb"\xff[^\x00\xff\xd0-\xd8]").search(jpeg, place):
+    while found := re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]").search(jpeg, place):
         marker = jpeg[found.start() + 1]
         yield marker
         if marker == END_OF_JPEG[1]:

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -30,6 +31,15 @@ from pipeline.serving.session import DECILES
 PAGE = Path(__file__).parent / "page"
 MODEL = f"/v2/models/{protocol.NAME}"
 ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class Options(BaseModel):
+    """The query of /predict. What it does not know is an error: it may be a misspelt option."""
+
+    model_config = ConfigDict(extra="forbid")
+    normalise: Annotated[bool, Field(description="bring it into MNIST's form")] = True
+    image: Annotated[bool, Field(description="answer with what the model was given")] = True
+    preview: Annotated[bool, Field(description="leave it out of the metrics")] = False
 
 
 def create_app(
@@ -65,15 +75,13 @@ def create_app(
             metrics.predicted(images, predictions)
         return predictions
 
-    def read_digit(
-        body: Body, content_type: str, normalise: bool, image: bool, preview: bool
-    ) -> Response:
+    def read_digit(body: Body, content_type: str, options: Options) -> Response:
         picture = read_picture(body.unpacked(), content_type, limits.pixels)
-        images = in_form([picture], normalise=normalise, option="normalise=true")
-        predictions = answer(images, count=not preview)
+        images = in_form([picture], normalise=options.normalise, option="normalise=true")
+        predictions = answer(images, count=not options.preview)
         digit, confidence, probabilities, _ = (part[0] for part in predictions)
         found = {"digit": digit, "confidence": confidence, "probabilities": probabilities}
-        return _json(found | ({"image": images[0]} if image else {}))
+        return _json(found | ({"image": images[0]} if options.image else {}))
 
     def infer(body: Body, header_length: int | None) -> Response:
         request = protocol.read_request(body.unpacked(), header_length)
@@ -95,15 +103,13 @@ def create_app(
     )
     async def predict(
         request: Request,
-        normalise: Annotated[bool, Query(description="bring it into MNIST's form")] = True,
-        image: Annotated[bool, Query(description="answer with what the model was given")] = True,
-        preview: Annotated[bool, Query(description="leave it out of the metrics")] = False,
+        options: Annotated[Options, Query()],
     ) -> Response:
         """The digit in a picture file (PNG, JPEG, BMP or TIFF), which is the body:
         `curl --data-binary @FILE`."""
         kind = request.headers.get("content-type", "")
         async with bodies.read(request) as body:
-            task = partial(read_digit, body, kind, normalise, image, preview)
+            task = partial(read_digit, body, kind, options)
             return await workers.do(request, task)
 
     @app.post(

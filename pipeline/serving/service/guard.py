@@ -106,7 +106,7 @@ class Guard:
             if scheme.lower() != "bearer" or not right:
                 return problem(
                     401,
-                    "a token is required: Authorization: Bearer ...",
+                    "a token is required: Authorization: Bearer TOKEN",
                     {"WWW-Authenticate": "Bearer"},
                 )
         if scope["method"] == "POST" and self._under_way >= self._limits.requests:

@@ -18,7 +18,10 @@ def problem(status: int, text: str, headers: Mapping[str, str] | None = None) ->
 async def http_problem(request: Request, error: Exception) -> Response:
     """The response to what the service or the framework refused."""
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), error.headers)
+    text = str(error.detail)
+    if error.status_code == 405 and error.headers:
+        text = f"{request.method} does not work here; use {error.headers['Allow']}"
+    return problem(error.status_code, text, error.headers)
 
 
 async def bad_parameter(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ HOW = "send the file itself as the body: curl --data-binary @FILE"
 FORM = "application/x-www-form-urlencoded"  # which curl says of --data-binary, too
 BASE64 = rb"(iVBORw0KGgo|/9j/|Qk[0-9]|SUkq|TU0A)[\w+/=\s-]*"  # the beginnings of pictures
 JSON = rb'\s*([\[{"]|null\b)'
+NAME = rb"@?[^\0-\x1f]{1,255}\.(png|jpe?g|bmp|tiff?)\s*"
 
 
 def read_picture(content: bytes, content_type: str, most_pixels: int) -> Picture:
@@ -32,6 +33,8 @@ def _what_it_is(content: bytes, kind: str) -> str | None:
         return "a data: URL"
     if re.fullmatch(BASE64, content):
         return "base64"
+    if re.fullmatch(NAME, content, re.IGNORECASE):
+        return "the name of a file"
     if re.match(JSON, content) or (kind.endswith("json") and content.isascii()):
         return "JSON"
     if kind == FORM and re.fullmatch(rb"[\w.%+-]+=[ -~]*", content):

@@ -11,6 +11,13 @@ const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 const UNREADABLE = "This browser does not let the page read its canvas; choose a file.";
 const SECONDS = 60; // that an answer may take
 
+let token = null;
+try {
+  token = sessionStorage.getItem("token");
+} catch {
+  // a browser that blocks cookies blocks this too
+}
+
 // answers
 
 let wanted = null; // what is to be read next: a file, or the paper if there is none
@@ -33,12 +40,16 @@ async function read(source) {
 
 async function ask(source) {
   const { file, preview } = source;
-  const token = sessionStorage.getItem("token");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const body = file ?? await paper.file();
+  // a folder cannot be read, nor a file that has gone or changed since it was chosen
+  const body = file ? await file.arrayBuffer().catch(() => null) : await paper.file();
   if (source !== shown) return; // it was cleared in the meantime
   if (!body) {
-    say(UNREADABLE);
+    say(file ? `${file.name}: The browser cannot read it.` : UNREADABLE);
+    return;
+  }
+  if (body.byteLength === 0) {
+    say(`${file.name}: It is empty.`);
     return;
   }
   try {
@@ -46,11 +57,13 @@ async function ask(source) {
     const response = await fetch(preview ? "predict?preview=true" : "predict", {
       method: "POST", body, headers, signal: AbortSignal.timeout(1000 * SECONDS),
     });
-    const content = await response.json();
+    const content = await response.json().catch(() => ({})); // a proxy may answer otherwise
     if (source !== shown) return;
     byId("token-form").hidden = response.status !== 401;
+    const told = response.status === 401 ? "the token is missing or wrong" : content.error;
+    const problem = sentence(told ?? `the service answers ${response.status}`);
     if (response.ok) show(content);
-    else say(file ? `${file.name}: ${sentence(content.error)}` : sentence(content.error));
+    else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
     if (source === shown) say("The service does not answer.");
   }
@@ -86,7 +99,12 @@ for (let digit = 0; digit < 10; digit += 1) {
 
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", byId("token").value);
+  token = byId("token").value;
+  try {
+    sessionStorage.setItem("token", token);
+  } catch {
+    // it is asked for again when the page is loaded again
+  }
   if (shown) read({ ...shown });
 });
 
@@ -125,8 +143,15 @@ document.addEventListener("keydown", (event) => {
 
 let taken = null; // the file that is on the paper
 
-async function take(file) {
+async function take(files) {
+  if (files.length === 0) return;
+  choose(tabs[0]);
   clear();
+  if (files.length > 1) {
+    say(`One picture at a time, not ${files.length}.`);
+    return;
+  }
+  const [file] = files;
   taken = file;
   canvas.classList.add("picture");
   say(`Reading ${file.name} …`);
@@ -141,24 +166,18 @@ async function take(file) {
 }
 
 byId("file").addEventListener("change", (event) => {
-  const [file] = event.target.files;
-  if (file) take(file);
+  take([...event.target.files]); // a copy, which the next line does not empty
   event.target.value = "";
 });
 
-document.addEventListener("paste", (event) => {
-  const [file] = event.clipboardData.files;
-  if (!file) return;
-  choose(tabs[0]);
-  take(file);
-});
+document.addEventListener("paste", (event) => take(event.clipboardData.files));
 
 const sheet = document.querySelector(".paper");
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault(); // a file beside the paper is not opened instead of the page
     sheet.classList.toggle("over", name.startsWith("drage") || name === "dragover");
-    if (name === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+    if (name === "drop") take(event.dataTransfer.files);
   });
 }
 

@@ -18,6 +18,11 @@ let drawn = () => {}; // is called after each change by hand; true: the pen is s
 export function onDraw(call) { drawn = call; }
 
 export function wipe() {
+  stop();
+  blank();
+}
+
+function blank() {
   strokes = [];
   pen.clearRect(0, 0, SIDE, SIDE);
   canvas.classList.remove("picture");
@@ -77,7 +82,7 @@ async function read(points) {
 
 function line(from, to) {
   if (canvas.classList.contains("picture")) {
-    wipe();
+    blank();
     strokes.push([]);
   }
   pen.lineWidth = PEN;
@@ -100,6 +105,12 @@ function line(from, to) {
 
 let pointer = null;
 let last = null;
+
+function stop() { // who goes on moving draws nothing more
+  pointer = null;
+  last = null;
+  moving = false;
+}
 
 function place(event) {
   const box = canvas.getBoundingClientRect();
@@ -131,8 +142,7 @@ canvas.addEventListener("pointermove", (event) => {
 for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
   canvas.addEventListener(name, (event) => {
     if (event.pointerId !== pointer) return;
-    pointer = null;
-    last = null;
+    stop();
     drawn(false);
   });
 }
@@ -152,6 +162,7 @@ canvas.addEventListener("keydown", (event) => {
   const step = STEPS[event.key];
   if (!step) return;
   event.preventDefault();
+  if (pointer !== null) return;
   const from = [x, y];
   [x, y] = from.map((value, n) => Math.min(Math.max(value + (step[n] * SIDE) / 20, 0), SIDE));
   point();
