@@ -317,6 +317,27 @@ def test_files_that_do_not_belong_together_are_not_published(
         publish(Part.TRAINING)
 
 
+@pytest.mark.parametrize("summary", [None, [], {"run_id": "second"}])
+def test_a_summary_that_other_code_wrote_is_no_fault_of_the_server(
+    project: Path, summary: Any
+) -> None:
+    write_json(paths.SUMMARY, summary)
+    with pytest.raises(UserError, match=r"summary\.json does not have .*started"):
+        publish(Part.TRAINING)
+
+
+@pytest.mark.parametrize("provenance", [None, [], {}, {"subject": []}])
+def test_a_provenance_that_other_code_wrote_is_no_fault_of_the_server(
+    project: Path, provenance: Any
+) -> None:
+    paths.RELEASES.mkdir()
+    for path in (paths.RELEASED_MODEL, paths.MODEL_CARD):
+        path.write_text("released\n")
+    write_json(paths.PROVENANCE, provenance)
+    with pytest.raises(UserError, match=r"provenance\.json has another form"):
+        publish(Part.RELEASE)
+
+
 def test_an_upload_that_broke_off_is_made_again(project: Path) -> None:
     write_training("second")
     artifacts = project / "mlartifacts"
