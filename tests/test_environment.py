@@ -1,10 +1,14 @@
 """What a result says of where it came from: the git revision, and addresses without secrets."""
 
 import os
+import platform
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from pipeline import environment
@@ -155,3 +159,52 @@ def test_an_experiment_in_a_copy_knows_the_folder_that_stays(
     assert environment.lasting_folder() == main / "sub"
     monkeypatch.chdir(main)  # `dvc exp run` without a copy
     assert environment.lasting_folder() == main
+
+
+def test_the_hardware_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total=15.6 * 2**30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    found = environment.hardware()
+    assert (found["cores"], found["memory_gib"]) == (os.cpu_count(), 16)
+    assert found["system"] == f"{platform.system()} {platform.machine()}"
+    monkeypatch.setattr(psutil, "cpu_count", lambda: None)  # as in some sandboxes
+    assert environment.hardware()["cores"] == 1
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: Fast: 3 GHz \nmodel name\t: Slow\n", "Fast: 3 GHz"),
+        ("processor\t: 0\n", platform.processor() or platform.machine()),  # as on ARM
+        (None, platform.processor() or platform.machine()),  # as on macOS
+    ],
+)
+def test_the_processor_has_the_name_that_the_system_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, name: str
+) -> None:
+    path = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        path.write_text(cpuinfo)
+    monkeypatch.setattr(environment, "Path", lambda _: path)
+    assert environment.hardware()["processor"] == name
+
+
+def test_the_versions_are_those_of_the_libraries_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(environment, "LIBRARIES", ["numpy", "no-such-library", "torch"])
+    assert environment.versions() == {
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "torch": version("torch"),
+    }
+
+
+def test_a_flow_run_is_known_by_its_id_and_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIPELINE_FLOW_RUN_ID", raising=False)
+    monkeypatch.delenv("PIPELINE_FLOW_RUN_URL", raising=False)
+    assert environment.flow_run() is None
+    monkeypatch.setenv("PIPELINE_FLOW_RUN_ID", "1234")
+    assert environment.flow_run() is None
+    monkeypatch.setenv("PIPELINE_FLOW_RUN_URL", "http://prefect/runs/1234")
+    assert environment.flow_run() == {"id": "1234", "url": "http://prefect/runs/1234"}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import save
 
@@ -209,6 +210,28 @@ def test_a_folder_is_on_disk_before_it_is_exchanged_and_the_old_one_until_that_i
     assert content(tmp_path) == {"models/model": b"model", "models/card": b"card"}
 
 
+def test_a_disk_that_fails_to_write_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a file system that has nothing to write for a folder, and says so, is."""
+    files.write_bytes(tmp_path / "file", b"old")
+    answer = errno.EIO
+
+    def fail(descriptor: int) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    before, opened = content(tmp_path), psutil.Process().num_fds()
+    with pytest.raises(OSError, match="Input/output error") as error:
+        files.write_bytes(tmp_path / "file", b"new")
+    assert error.value.filename == str(tmp_path / "file")
+    assert content(tmp_path) == before
+    answer = errno.EINVAL
+    files.write_bytes(tmp_path / "file", b"new")
+    assert content(tmp_path) == {"file": b"new"}
+    assert psutil.Process().num_fds() == opened
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
 def test_a_new_file_has_the_mode_that_the_umask_leaves(
     umask: int, mode: int, tmp_path: Path
@@ -294,6 +317,11 @@ def release(tmp_path: Path) -> Path:
     for name in ("model", "note"):
         (folder / name).write_text("old")
     return folder
+
+
+def test_a_first_release_makes_the_folders_above_it(tmp_path: Path) -> None:
+    replace_release(tmp_path / "new" / "place" / "models")
+    assert content(tmp_path) == {f"new/place/models/{name}": data for name, data in NEW.items()}
 
 
 @pytest.mark.parametrize("link", ["models", "chain", "dangling"])
@@ -438,6 +466,20 @@ def test_a_broken_or_missing_file_is_one_line_that_names_it(
     path.write_bytes(broken)
     with pytest.raises(UserError, match=rf"^{path} is .*; `dvc repro`[^\n]*$"):
         read(path)
+
+
+@pytest.mark.parametrize("there", ["dvc.yaml", "params.yaml", None])
+def test_who_is_in_another_folder_is_told_where_to_go(
+    there: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there is not None:
+        Path(there).touch()
+    go = "run from the folder that holds params.yaml"
+    for path, where in ((Path("data/a"), f" in {tmp_path}"), (tmp_path / "data/a", "")):
+        said = f"{path} is missing{where}; {go}" if there is None else f"{path} is missing; `dvc"
+        with pytest.raises(UserError, match=f"^{said}"):
+            files.existing(path)
 
 
 def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,6 +240,16 @@ def test_what_a_folder_has_beside_images_is_told(
     assert find_files([str(tmp_path)], tables=True).files[1:] == [str(tmp_path / "e.parquet")]
 
 
+def test_of_many_kinds_of_files_the_most_frequent_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "1.h", "2.h", "1.g", "1.f", "1.e", "1.d", "1.c", "1.b", "1.a"):
+        (tmp_path / name).touch()
+    find_files([str(tmp_path)]).tell()
+    said = "left out: 2 .h, 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 2 of other kinds\n"
+    assert capsys.readouterr().err == said
+
+
 def test_links_to_folders_are_followed_to_each_folder_once(tmp_path: Path) -> None:
     scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
     (scans / "a").mkdir(parents=True)
@@ -335,6 +346,19 @@ def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(sys.stdin, "buffer", endless, raising=False)
         with pytest.raises(UserError, match="standard input is too large"):
             sources.read_images(Path("-"))
+
+
+def test_a_file_may_take_half_of_the_memory_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pixels need the other half."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=200))
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    assert sources.read_file(path) == bytes(100)
+    path.write_bytes(bytes(101))
+    with pytest.raises(UserError, match="file is too large for the memory that is free"):
+        sources.read_file(path)
 
 
 def test_what_comes_behind_a_packed_file_is_left_aside(tmp_path: Path) -> None:

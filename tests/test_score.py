@@ -1,5 +1,6 @@
 """score reads inputs of any size, of every kind, without loss, and goes on where it was killed."""
 
+import errno
 import gzip
 import io
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import filelock
 import numpy as np
@@ -17,13 +19,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files import sha256
 from pipeline.mnist import idx
-from pipeline.serving import score, sources
+from pipeline.serving import Classifier, score, shards, sources
+from pipeline.serving.finding import find_files
 from pipeline.serving.session import OnnxModel
-from pipeline.serving.shards import open_shards
+from pipeline.serving.shards import fingerprint_of, open_shards
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -206,14 +210,16 @@ def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
         assert words in error
 
 
-def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", [0, 3, 9])
+def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: int) -> None:
     images = make_digits(10, seed=1)[0] / 255
-    images[3, 5, 5] = np.nan
+    images[row, 5, 5] = np.nan
     np.save(tmp_path / "in.npy", images)
     output = tmp_path / "out.parquet"
     assert not score.run([tmp_path / "in.npy"], output, str(MODEL), normalise=False)
-    digits = read_by_model(make_digits(10, seed=1)[0])
-    assert parquet.read_table(output)["digit"].to_pylist() == [*digits[:3], None, *digits[4:]]
+    digits: list[int | None] = [*read_by_model(make_digits(10, seed=1)[0])]
+    digits[row] = None
+    assert parquet.read_table(output)["digit"].to_pylist() == digits
 
 
 @pytest.mark.parametrize("size", ["FILES", "PIXELS"])
@@ -228,6 +234,34 @@ def test_ids_count_on_through_the_batches_of_a_row_group(
     found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
     assert found["id"] == [f"in.parquet[{n}]" for n in range(20)]
     assert found["digit"] == OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+
+
+@pytest.mark.parametrize("name", ["folder", "digits.idx", "bytes.npy"])
+def test_shards_of_several_batches_are_put_together_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(shards, "BATCH", 16)  # of files two, an eighth
+    monkeypatch.setattr(shards, "SHARD", 32)
+    images = make_digits(75, seed=1)[0]
+    FORMS[name](tmp_path / name, images)
+    kept: list[list[str]] = []
+    join = score._join
+
+    def watched(paths: list[Path], output: Path) -> Any:
+        kept.append([path.name for path in paths])
+        return join(paths, output)
+
+    monkeypatch.setattr(score, "_join", watched)
+    assert score.run([tmp_path / name], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    order = list(range(75))
+    if name == "folder":
+        order.sort(key=lambda n: f"{n % 3}/{n:05}")
+        assert found["id"] == [f"{n % 3}/{n:05}.png" for n in order]
+    else:
+        assert found["id"] == [f"{name}[{n}]" for n in order]
+    assert found["digit"] == read_by_model(images[order])
+    assert kept == [[f"{shard:06}.parquet" for shard in range(3)]]
 
 
 def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
@@ -261,7 +295,11 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     assert parquet.read_table(output)["id"].to_pylist() == ["a.png"]
 
 
-def test_the_first_reasons_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("rows", [score.SHARD, 2])
+def test_the_first_reasons_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
+    monkeypatch.setattr(score, "SHARD", rows)  # that are joined at a time
     images = np.tile(make_digits(1, seed=1)[0], (5, 2, 2))
     source, output = tmp_path / "in", tmp_path / "out.parquet"
     write_folder(source, images)
@@ -308,6 +346,61 @@ def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"in\.parquet cannot be read"):
         score.run([path], tmp_path / "out.parquet", str(MODEL), normalise=False)
+
+
+def test_all_reasons_that_there_are_are_printed_without_mention_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "in", np.tile(make_digits(1, seed=1)[0], (3, 2, 2)))
+    assert not score.run([tmp_path / "in"], tmp_path / "out", str(MODEL), normalise=False)
+    _, *reasons = capsys.readouterr().err.splitlines()
+    assert ["56 x 56 pixels" in reason for reason in reasons] == [True] * 3
+
+
+def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
+    """The model's 64 characters in every row would be most of the file."""
+    np.save(tmp_path / "in.npy", make_digits(20, seed=1)[0])
+    score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
+    columns = [group.column(n) for n in range(group.num_columns)]
+    repeated = {column.path_in_schema for column in columns if column.has_dictionary_page}
+    assert repeated == {"digit", "error", "model_sha256"}
+
+
+def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "Classifier", classifier := Mock(wraps=Classifier))
+    np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
+    score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    assert classifier.call_args.kwargs["threads"] == 0  # one per core
+
+
+@pytest.mark.parametrize("name", ["a.npy", "b.npy", "c.png"])
+def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: str) -> None:
+    for array in ("a.npy", "b.npy"):
+        np.save(tmp_path / array, make_digits(2, seed=1)[0])
+    (tmp_path / "c.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
+    names = [str(tmp_path / file) for file in ("a.npy", "b.npy", "c.png")]
+    before = open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint
+    assert open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint == before
+    os.utime(tmp_path / name, ns=(0, 1))
+    assert open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint != before
+
+
+@pytest.mark.parametrize("what", ["name", "size", "time"])
+def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "in.npy"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(10**18, 10**18))
+    before = fingerprint_of([path])
+    assert fingerprint_of([path]) == before
+    if what == "size":
+        path.write_bytes(b"longer")
+    elif what == "name":
+        path = path.rename(tmp_path / "on.npy")
+    os.utime(path, ns=(10**18, 10**18 + (what == "time")))
+    assert fingerprint_of([path]) != before
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
@@ -433,6 +526,25 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
     assert not (interrupted / "out.parquet.partial").exists()
 
 
+def test_progress_counts_all_images_from_those_that_were_scored_before(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars: list[tqdm[Any]] = []
+
+    class Shown(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(score, "tqdm", Shown)
+    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    assert "2 images were scored before" in capsys.readouterr().err
+    np.save(interrupted / "new.npy", make_digits(30, seed=1)[0])
+    score.run([interrupted / "new.npy"], interrupted / "out", str(MODEL), normalise=False)
+    assert "scored before" not in capsys.readouterr().err
+    assert [(bar.initial, bar.n, bar.total) for bar in bars] == [(2, 2, 2), (0, 30, 30)]
+
+
 @pytest.mark.parametrize("size", [0, 4, 300, -1])
 def test_a_shard_that_was_cut_off_is_scored_again(interrupted: Path, size: int) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
@@ -453,6 +565,20 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
     assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
 
 
+def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreadable(parquet.ParquetFile):
+        def iter_batches(self, *arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(score, "ParquetFile", Unreadable)
+        with pytest.raises(OSError, match="Input/output error"):
+            score.run([interrupted / "in"], interrupted / "out", str(MODEL), normalise=False)
+    assert len(list(interrupted.glob("out.partial/*/000000.parquet"))) == 1
+
+
 def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,6 +595,8 @@ def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
         interrupt.setattr("pipeline.serving.shards.unpacked", stop)
         with pytest.raises(KeyboardInterrupt):
             open_shards([source], [str(source)], tmp_path, normalise=False)
+    assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
+    monkeypatch.setattr("pipeline.serving.shards.unpacked", None)  # once it is whole, it is used
     assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
 
 
@@ -626,6 +754,10 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: parquet.write_table(pa.table({"a": [1], "b": [2]}), path),
         "a, b, and none called image",
     ),
+    "twice.parquet": (
+        lambda path: parquet.write_table(pa.table([[b"a"], [b"b"]], ["image", "image"]), path),
+        "image, image, and several called image",
+    ),
     "no-rows.parquet": (lambda path: write_parquet(path, pa.array([], pa.binary())), "no rows"),
     "texts.parquet": (lambda path: write_parquet(path, pa.array(["a", "b"])), "of the type string"),
     "numbers.parquet": (lambda path: write_parquet(path, pa.array([1, 2])), "of the type int64"),
@@ -706,3 +838,18 @@ def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     np.lib.format.open_memmap(path, "w+", np.uint8, (300, 280, 280))[:, 100:180, 140] = 255
     (size, *_), *_ = open_shards([path], [str(path)], tmp_path, normalise=True).batches(0)
     assert len(size) == 81  # whose pixels are as many as those of 8192 images
+
+
+@pytest.mark.parametrize(("count", "expected"), [(31, 1), (32, 1), (33, 2)])
+@pytest.mark.parametrize("name", ["folder", "bytes.npy"])
+def test_an_input_is_cut_into_shards_that_are_read_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, expected: int
+) -> None:
+    monkeypatch.setattr(shards, "BATCH", 16)
+    monkeypatch.setattr(shards, "SHARD", 32)
+    FORMS[name](tmp_path / name, make_digits(count, seed=1)[0])
+    files = find_files([str(tmp_path / name)]).files
+    found = open_shards([tmp_path / name], files, tmp_path, normalise=False)
+    assert (found.images, len(found)) == (count, expected)
+    sizes = [len(ids) for shard in range(expected) for ids, *_ in found.batches(shard)]
+    assert (sum(sizes), max(sizes)) == (count, 16 if name == "bytes.npy" else 2)

@@ -1174,6 +1174,41 @@ def test_a_request_takes_seconds_not_milliseconds(ten: Images) -> None:
     assert b'http_request_seconds_sum{route="/predict"} 0.25' in metrics.text()
 
 
+def test_the_numbers_are_those_of_requests_and_answers() -> None:
+    metrics = Metrics([10.0 * n for n in range(1, 10)])
+    metrics.answered("/predict", "POST", 503, 0.3)
+    sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
+    digits = np.array([3] * 99 + [5])
+    answer = Predictions(digits, np.array(sure + unsure), np.zeros((100, 10)), np.zeros((100, 10)))
+    metrics.predicted(np.zeros((100, 28, 28), np.uint8), answer)
+    samples = [
+        sample
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    ]
+
+    def value(name: str, **labels: str) -> float:
+        (found,) = [s.value for s in samples if (s.name, s.labels) == (name, labels)]
+        return found
+
+    asked = {"route": "/predict", "method": "POST", "status": "503"}
+    assert value("http_requests_total", **asked) == 1
+    for name, up_to, labels in (
+        ("http_request_seconds", {"0.2": 0, "0.5": 1}, {"route": "/predict"}),
+        ("request_images", {"64.0": 0, "128.0": 1}, {}),
+        ("prediction_confidence", {"0.4": 0, "0.5": 1, "0.95": 1, "0.99": 100}, {}),
+    ):
+        for most, count in up_to.items():
+            assert value(f"{name}_bucket", le=most, **labels) == count
+    assert value("prediction_confidence_sum") == pytest.approx(99 * 0.97 + 0.45)
+    found = [value("predicted_digits_total", digit=str(digit)) for digit in range(10)]
+    assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
+    assert value("input_drift") > 1  # all are black, and so is a tenth of the training images
+    names = {sample.name for sample in samples}
+    assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
+    assert not [name for name in names if name.endswith("_created")]
+
+
 def test_a_preview_is_not_counted_as_input(service: Service, ten: Images) -> None:
     names = ("request_images_count", "prediction_confidence_count", "predicted_digits_total")
     before = [service.metric(name) for name in names]

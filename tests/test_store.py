@@ -3,19 +3,23 @@
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from sqlalchemy import make_url
 
 from pipeline import paths
 from pipeline.errors import UserError
-from pipeline.files import read_csv, write_csv, write_json
-from pipeline.tracking import Part, lasting_address, links, store
+from pipeline.files import read_csv, read_json, sha256, write_csv, write_json
+from pipeline.tracking import Part, lasting_address, links, promotion, store
 from pipeline.tracking.store import correct_addresses, database
-from tests.workspace import python
+from tests.workspace import MODEL, needs_model, python
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
 SUMMARY: dict[str, Any] = {
@@ -261,6 +265,267 @@ def test_a_run_keeps_the_params_it_was_made_with(project: Path) -> None:
     assert uploaded.read_text() == "train:\n  batch_size: 50\n  epochs: 2\n"
 
 
+def evaluate() -> None:
+    """Put the reports of an evaluation of the training in the current folder into it."""
+    history = read_csv(paths.HISTORY)
+    write_json(paths.EXPORT_REPORT, {"weights_sha256": "e" * 64, "model_sha256": "f" * 64})
+    write_json(paths.SUBJECT, {"model_sha256": "f" * 64})
+    write_json(paths.METRICS, {"accuracy": 0.5, "images": 10})
+    write_json(paths.SPEED, {"latency_ms_p50": 1.5})
+    losses = [{"epoch": row["epoch"], "training_loss": row["training_loss"]} for row in history]
+    write_csv(paths.CURVES, [row | {"test_loss": 10 / row["epoch"]} for row in losses])
+    write_json(paths.GATE_REPORT, {"passed": False, "model_sha256": "f" * 64})
+    paths.GATE_TABLE.write_text("refused")
+
+
+def test_each_number_of_a_run_has_its_epoch_and_its_time(project: Path) -> None:
+    from mlflow import MlflowClient
+
+    write_training("second")
+    write_csv(paths.SYSTEM, [{"system/load": 1.0}, {"system/load": 2.0}])
+    evaluate()
+    publish(Part.TRAINING)
+    client, begun = MlflowClient(), round(datetime.fromisoformat(SUMMARY["started"]).timestamp())
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'train-second'")
+    points = {
+        name: sorted(
+            (point.step, point.value, point.timestamp / 1000 - begun)
+            for point in client.get_metric_history(run.info.run_id, name)
+        )
+        for name in run.data.metrics
+    }
+    assert points == {
+        "training_loss": [(1, 1.0, 1), (2, 0.5, 2)],
+        "seconds": [(1, 1.0, 1), (2, 1.0, 2)],
+        "system/load": [(1, 1.0, 1), (2, 2.0, 2)],
+        "test_loss": [(1, 10.0, 1), (2, 5.0, 2)],
+        "evaluation/accuracy": [(2, 0.5, 2)],
+        "evaluation/images": [(2, 10.0, 2)],
+        "evaluation/latency_ms_p50": [(2, 1.5, 2)],
+    }
+    times = [run.info.start_time / 1000 - begun, run.info.end_time / 1000 - begun]
+    assert (run.info.status, times) == ("FINISHED", [0, 2])
+    expected = {
+        "data_sha256": "d" * 64,
+        "code_sha256.training": "c" * 64,
+        "weights_sha256": "e" * 64,
+        "hardware.cores": "2",
+        "version.python": "3.11",
+        "device": "cpu",
+        "precision": "float32",
+        "threads": "1",
+        "gate": "refused",
+        "mlflow.note.content": "refused",
+        "mlflow.source.git.commit": "unknown",
+    }
+    assert {name: run.data.tags.get(name) for name in expected} == expected
+    reports = {"export.json", "gate.json", "gate.md"}
+    reports |= {f"evaluation/{name}" for name in ("metrics.json", "speed.json", "curves.csv")}
+    assert artifacts(project) >= {f"reports/{name}" for name in reports}
+
+
+def of_other_weights() -> None:
+    write_json(paths.EXPORT_REPORT, {"weights_sha256": "0" * 64, "model_sha256": "f" * 64})
+
+
+def of_another_file() -> None:
+    for report in (paths.SUBJECT, paths.GATE_REPORT):
+        write_json(report, read_json(report) | {"model_sha256": "0" * 64})
+
+
+def of_an_earlier_history() -> None:
+    rows = read_csv(paths.CURVES)
+    write_csv(paths.CURVES, [row | {"training_loss": 9.0} for row in rows])
+
+
+def without_speed() -> None:
+    paths.SPEED.unlink()
+
+
+def without_table() -> None:
+    paths.GATE_TABLE.unlink()
+
+
+def without_export() -> None:
+    paths.EXPORT_REPORT.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "evaluated", "judged"),
+    [
+        (None, True, True),
+        (of_other_weights, False, False),
+        (of_another_file, False, False),
+        (without_export, False, False),
+        (of_an_earlier_history, False, True),
+        (without_speed, False, True),
+        (without_table, True, False),
+    ],
+)
+def test_a_training_is_shown_with_no_evaluation_or_verdict_of_another(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[], None] | None,
+    evaluated: bool,
+    judged: bool,
+) -> None:
+    from pipeline.tracking.snapshot import read_training
+
+    monkeypatch.chdir(tmp_path)
+    write_training("first")
+    evaluate()
+    if change:
+        change()
+    found = read_training(files=True)
+    assert (found.evaluation is not None, bool(found.curves)) == (evaluated, evaluated)
+    assert (found.passed, found.table) == ((False, "refused") if judged else (None, None))
+    assert (str(paths.METRICS) in found.files) is evaluated
+    assert (str(paths.EXPORT_REPORT) in found.files) is evaluated
+    assert (str(paths.GATE_TABLE) in found.files) is judged
+
+
+def test_publishing_again_adds_only_what_is_new(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    from pipeline.tracking import publisher
+
+    def published() -> bool:
+        (done,) = publisher.publish([Part.TRAINING])
+        return done.changed
+
+    write_training("second", epochs=1)
+    assert (published(), published()) == (True, False)
+    logged: list[Any] = []
+    log_batch = MlflowClient.log_batch
+
+    def watched(client: MlflowClient, *arguments: Any, **options: Any) -> None:
+        logged.extend(arguments[1] if len(arguments) > 1 else options.get("metrics", []))
+        log_batch(client, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", watched)
+    write_training("second", epochs=2)
+    assert (published(), published()) == (True, False)
+    assert sorted((point.key, point.step) for point in logged) == [
+        ("seconds", 2),
+        ("system/load", 2),
+        ("training_loss", 2),
+    ]
+    write_json(paths.SUMMARY, read_json(paths.SUMMARY) | {"git_revision": "abc"})
+    assert (published(), published()) == (True, False)
+    (run,) = MlflowClient().search_runs(["1"], "attributes.run_name = 'train-second'")
+    assert run.data.tags["mlflow.source.git.commit"] == "abc"
+    path = project / "mlartifacts" / run.info.run_id / "artifacts" / paths.SUMMARY
+    assert read_json(path)["git_revision"] == "abc"
+
+
+def write_release() -> str:
+    """Put a release of the training `first` into the current folder; gives the model's digest."""
+    paths.RELEASES.mkdir()
+    shutil.copy(MODEL, paths.RELEASED_MODEL)
+    digest = sha256(paths.RELEASED_MODEL)
+    paths.MODEL_CARD.write_text("---\nlicense: mit\n---\n# mnist-cnn\n\nOf 28 --- 28 pixels.\n")
+    metadata = {"invocationId": "new", "startedOn": SUMMARY["started"]}
+    predicate = {"runDetails": {"metadata": metadata}}
+    subject = [{"digest": {"sha256": digest}}]
+    write_json(paths.PROVENANCE, {"subject": subject, "predicate": predicate})
+    return digest
+
+
+@needs_model
+def test_a_registered_model_says_what_it_is_and_what_it_takes(project: Path) -> None:
+    import mlflow
+    from mlflow import MlflowClient
+
+    digest = write_release()
+    assert publish(Part.RELEASE) == [Part.RELEASE]
+    client = MlflowClient()
+    version = client.get_model_version_by_alias("mnist-cnn", "champion")
+    assert version.tags == {"sha256": digest}
+    assert version.description == "# mnist-cnn\n\nOf 28 --- 28 pixels.\n"
+    assert "19,210 parameters" in client.get_registered_model("mnist-cnn").description
+    assert version.run_id is not None
+    run = client.get_run(version.run_id)
+    assert run.info.run_name == "train-new"
+    assert (run.info.status, run.info.end_time) == ("FINISHED", run.info.start_time)
+    assert run.outputs is not None
+    (output,) = run.outputs.model_outputs
+    assert client.get_logged_model(output.model_id).status == "READY"
+    folder = Path(mlflow.artifacts.download_artifacts("models:/mnist-cnn@champion"))
+    assert sha256(folder / "model.onnx") == digest
+    requirements = {*(folder / "requirements.txt").read_text().split()}
+    assert requirements >= {f"onnx=={onnx.__version__}", "onnxruntime", "numpy"}
+    info = mlflow.models.get_model_info(str(folder))
+    assert info.signature is not None
+    (takes,), gives = info.signature.inputs.inputs, info.signature.outputs.inputs
+    assert (takes.type, takes.shape) == (np.uint8, (-1, 28, 28))
+    assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
+    from pipeline.tracking import publisher
+
+    assert [done.changed for done in publisher.publish([Part.RELEASE])] == [False]
+    assert len(client.search_model_versions("name = 'mnist-cnn'")) == 1
+    (again,) = client.get_run(version.run_id).outputs.model_outputs
+    assert again.model_id == output.model_id
+
+
+@needs_model
+def test_a_release_whose_files_do_not_belong_together_is_not_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.tracking import registry
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "PAUSE", 0)
+    digest = write_release()
+    assert registry.read_release().digest == digest
+    right = paths.PROVENANCE.read_text()
+    paths.PROVENANCE.write_text(right.replace(digest, "0" * 64))
+    with pytest.raises(UserError, match=r"provenance\.json is not of models/mnist-cnn\.onnx"):
+        registry.read_release()
+    waited: list[float] = []
+
+    def released_meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        paths.PROVENANCE.write_text(right)
+
+    monkeypatch.setattr("pipeline.tracking.registry.time.sleep", released_meanwhile)
+    assert registry.read_release().digest == digest
+    assert len(waited) == 1
+
+
+def test_a_release_is_noted_with_all_that_it_replaces_until_it_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the alias would stay at a model that no server saw replaced, or leave a newer one."""
+    monkeypatch.chdir(tmp_path)
+
+    def release(content: bytes) -> str:
+        new = tmp_path / "new"
+        new.write_bytes(content)
+        promotion.note(new)
+        paths.RELEASED_MODEL.parent.mkdir(exist_ok=True)
+        new.rename(paths.RELEASED_MODEL)
+        return sha256(paths.RELEASED_MODEL)
+
+    one = release(b"one")
+    assert promotion.replaced_by(one) == frozenset()
+    two, three = release(b"two"), release(b"three")
+    assert promotion.replaced_by(two) == {one}
+    assert promotion.replaced_by(three) == {one, two}
+    assert promotion.replaced_by("0" * 64) is None
+    assert release(b"two") == two  # back again
+    assert promotion.replaced_by(two) == {one, two, three}
+    promotion.forget("0" * 64)
+    assert promotion.replaced_by(three) is not None
+    four = release(b"four")
+    promotion.forget(two)
+    assert [promotion.replaced_by(model) for model in (one, two, three)] == [None] * 3
+    assert promotion.replaced_by(four) == {one, two, three}
+    promotion.NOTE.write_text("[]")
+    assert promotion.replaced_by(four) is None
+
+
 def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,3 +757,21 @@ def test_a_broken_summary_has_no_link(links_file: Path) -> None:
     for text in ("{", "[]", "{}"):
         paths.SUMMARY.write_text(text)
         assert links.addresses() == {}
+
+
+def test_links_are_for_people_and_each_part_keeps_its_own(
+    links_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    links.note(Part.TRAINING, "runs/1")
+    paths.BACKPROP.mkdir(parents=True)
+    paths.BACKPROP_SUMMARY.write_text("{}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("PIPELINE_MLFLOW_URL", "https://me:secret@digits.example/")
+    links.note(Part.BACKPROP, "runs/2")
+    assert links.addresses() == {
+        "training": "http://127.0.0.1:5000/#/runs/1",
+        "backprop": "https://digits.example/#/runs/2",
+    }
+    paths.BACKPROP_SUMMARY.write_text('{"another": "outcome"}')
+    assert "backprop" not in links.addresses()

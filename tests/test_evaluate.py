@@ -1,0 +1,163 @@
+"""evaluate measures the exported file, and says of what: figures, curves, speed and tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_weights
+
+from pipeline import paths
+from pipeline.files import read_csv, read_json, sha256, write_csv
+from pipeline.mnist.model import build_network
+from pipeline.params import Evaluate
+from pipeline.serving.session import OnnxModel
+from pipeline.stages import evaluate
+from tests.digits import Images, make_digits
+from tests.workspace import MODEL, needs_model
+
+PARAMS = Evaluate(provider="CPUExecutionProvider", batch_size=7, latency_calls=10)
+COUNT = 60
+
+
+@pytest.fixture
+def digits() -> tuple[Images, Images]:
+    """Printed digits, of which the last ten are turned by 90 degrees: some are misread."""
+    images, labels = make_digits(COUNT, seed=1)
+    images[-10:] = np.rot90(images[-10:], axes=(1, 2))
+    return images, labels
+
+
+@pytest.fixture
+def evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: tuple[Images, Images]
+) -> Mock:
+    """The current folder after the stage; what the sheet of misclassified images was drawn from."""
+    monkeypatch.chdir(tmp_path)
+    for path in (paths.TEST, paths.MODEL, paths.EPOCHS / "x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(zip(("images", "labels"), digits, strict=True)), paths.TEST)
+    paths.MODEL.write_bytes(MODEL.read_bytes())
+    rows = []
+    for epoch in (1, 2):
+        torch.manual_seed(epoch)
+        save_weights(build_network().state_dict(), paths.EPOCHS / f"{epoch:02}.safetensors")
+        figures = {"training_loss": 1 / epoch, "training_accuracy": epoch / 4}
+        rows.append({"epoch": epoch, **figures, "seconds": 1.0})
+    write_csv(paths.HISTORY, rows)
+    sheet = Mock(wraps=evaluate.figures.misclassified_sheet)
+    monkeypatch.setattr(evaluate.figures, "misclassified_sheet", sheet)
+    evaluate.run(PARAMS)
+    return sheet
+
+
+@needs_model
+def test_the_reports_are_of_the_exported_file_on_the_test_set(
+    evaluated: Mock, digits: tuple[Images, Images], capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = digits
+    probabilities = OnnxModel(MODEL).run(images)[1]
+    found = probabilities.argmax(1)
+    mistakes = int((found != labels).sum())
+    assert 2 <= mistakes < COUNT
+    metrics = read_json(paths.METRICS)
+    assert (metrics["images"], metrics["mistakes"]) == (COUNT, mistakes)
+    assert metrics["accuracy"] == pytest.approx(1 - mistakes / COUNT)
+    assert read_json(paths.SUBJECT) == {
+        "model_sha256": sha256(MODEL),
+        "test_sha256": sha256(paths.TEST),
+        "providers": ["CPUExecutionProvider"],
+    }
+    pairs = read_csv(paths.EVALUATION / "predictions.csv")
+    assert [(row["truth"], row["prediction"]) for row in pairs] == [
+        *zip(labels.tolist(), found.tolist(), strict=True)
+    ]
+    classes = read_csv(paths.EVALUATION / "classes.csv")
+    assert [row["images"] for row in classes] == np.bincount(labels, minlength=10).tolist()
+    assert {path.name for path in paths.EVALUATION.glob("*.png")} == {
+        "curves.png",
+        "confusion.png",
+        "misclassified.png",
+    }
+    assert {*read_json(paths.SPEED)} == {"latency_ms_p50", "latency_ms_p99", "images_per_second"}
+
+
+@needs_model
+def test_the_surest_mistakes_are_shown_first(
+    evaluated: Mock, digits: tuple[Images, Images]
+) -> None:
+    images, labels, predictions, confidences = evaluated.call_args.args
+    assert list(confidences) == sorted(confidences, reverse=True)
+    assert (labels != predictions).all()
+    probabilities = OnnxModel(MODEL).run(images)[1]
+    assert probabilities.argmax(1).tolist() == predictions.tolist()
+    np.testing.assert_allclose(probabilities.max(1), confidences, atol=1e-6)
+    assert len(images) == (OnnxModel(MODEL).run(digits[0])[1].argmax(1) != digits[1]).sum()
+
+
+@needs_model
+def test_the_curve_has_the_loss_and_accuracy_of_the_weights_of_each_epoch(
+    evaluated: Mock, digits: tuple[Images, Images]
+) -> None:
+    pixels, labels = torch.from_numpy(digits[0]), torch.from_numpy(digits[1]).long()
+    rows = read_csv(paths.CURVES)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["training_loss"] for row in rows] == [1, 0.5]
+    assert [row["training_accuracy"] for row in rows] == [0.25, 0.5]
+    for epoch, row in enumerate(rows, start=1):
+        torch.manual_seed(epoch)
+        network = build_network().eval()
+        with torch.inference_mode():
+            scores = network((pixels[:, None] / 255 - 0.1307) / 0.3081).flatten(1)
+        assert row["test_loss"] == pytest.approx(F.cross_entropy(scores, labels).item(), rel=1e-4)
+        accuracy = (scores.argmax(1) == labels).float().mean().item()
+        assert row["test_accuracy"] == pytest.approx(accuracy)
+
+
+class Clock:
+    """A model whose n-th single image takes n ms and whose batch 4 s, and the clock of that."""
+
+    def __init__(self) -> None:
+        self.now, self.calls = 0.0, 0
+        self.first: list[int] = []  # pixel of each image
+
+    def perf_counter(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def run(self, images: Images, batch_size: int = 32) -> Any:
+        """Take the time for it."""
+        if batch_size == 1:
+            self.now += 1000  # the first ones, which are not counted
+        elif len(images) == 1:
+            self.calls += 1
+            self.now += self.calls / 1000
+            self.first.append(int(images[0, 0, 0]))
+        else:
+            assert (len(images), batch_size) == (40, PARAMS.batch_size)
+            self.now += 4
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr(evaluate, "time", clock)
+    return clock
+
+
+def test_speed_is_in_milliseconds_for_one_image_and_images_per_second_in_batches(
+    clock: Any,
+) -> None:
+    images = np.zeros((40, 28, 28), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None]
+    params = PARAMS.model_copy(update={"latency_calls": 101})
+    assert evaluate.measure_speed(clock, images, params) == {
+        "latency_ms_p50": 51.0,
+        "latency_ms_p99": 100.0,
+        "images_per_second": 10,
+    }
+    assert clock.first == [n % 40 for n in range(101)]  # each image in turn, none is cached
