@@ -24,7 +24,7 @@ TENSORRT = "libonnxruntime_providers_tensorrt.so"  # of a product that nothing h
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 PACKAGES = packages_distributions()
 # imported, but what a stage makes is the same with any version; fetch checks what it gets
-NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm"}
+NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm", "urllib3"}
 RECORDED = {
     "dvc.yaml": """
 stages:

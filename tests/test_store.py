@@ -231,6 +231,19 @@ def test_a_new_store_has_its_artifacts_beside_it(
     assert artifacts(shared) >= {"params.yaml", "reports/train/history.csv"}
 
 
+def test_two_checkouts_may_make_an_experiment_at_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    client, looks = MlflowClient(), iter([True])
+    look = client.get_experiment_by_name
+    monkeypatch.setattr(
+        client, "get_experiment_by_name", lambda name: None if next(looks, False) else look(name)
+    )
+    assert store.experiment_id(client, "mnist-cnn") == "1"  # that of the other
+
+
 def test_a_deleted_experiment_is_restored(project: Path, capsys: Any) -> None:
     from mlflow import MlflowClient
 
@@ -567,6 +580,27 @@ def test_files_that_do_not_belong_together_are_not_published(
     write_csv(paths.HISTORY, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])
     with pytest.raises(UserError, match=r"history\.csv is not of the training in"):
         publish(Part.TRAINING)
+
+
+@pytest.mark.parametrize("summary", [None, [], {"run_id": "second"}])
+def test_a_summary_that_other_code_wrote_is_no_fault_of_the_server(
+    project: Path, summary: Any
+) -> None:
+    write_json(paths.SUMMARY, summary)
+    with pytest.raises(UserError, match=r"summary\.json does not have .*started"):
+        publish(Part.TRAINING)
+
+
+@pytest.mark.parametrize("provenance", [None, [], {}, {"subject": []}])
+def test_a_provenance_that_other_code_wrote_is_no_fault_of_the_server(
+    project: Path, provenance: Any
+) -> None:
+    paths.RELEASES.mkdir()
+    for path in (paths.RELEASED_MODEL, paths.MODEL_CARD):
+        path.write_text("released\n")
+    write_json(paths.PROVENANCE, provenance)
+    with pytest.raises(UserError, match=r"provenance\.json has another form"):
+        publish(Part.RELEASE)
 
 
 def test_an_upload_that_broke_off_is_made_again(project: Path) -> None:

@@ -46,15 +46,21 @@ class Release:
 
 
 def read_release() -> Release:
-    """Read models/ before a server is asked. UserError if its files do not belong together."""
+    """Read models/ before a server is asked.
+
+    UserError if its files do not belong together, or are of another form.
+    """
     for _ in range(ATTEMPTS):
         model = existing(paths.RELEASED_MODEL).read_bytes()
         digest = hashlib.sha256(model).hexdigest()
         card = existing(paths.MODEL_CARD).read_text(encoding="utf-8")
         provenance = read_json(paths.PROVENANCE)
-        of = provenance["subject"][0]["digest"]["sha256"]
-        if of == digest == sha256(paths.RELEASED_MODEL):
+        try:
+            of = provenance["subject"][0]["digest"]["sha256"]
             metadata = provenance["predicate"]["runDetails"]["metadata"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise UserError(f"{paths.PROVENANCE} has another form: `dvc repro` heals") from error
+        if of == digest == sha256(paths.RELEASED_MODEL):
             return Release(digest, model, card.split("---\n", 2)[-1], metadata)
         time.sleep(PAUSE)
     raise UserError(f"{paths.PROVENANCE} is not of {paths.RELEASED_MODEL}: `dvc repro` heals")

@@ -19,6 +19,11 @@ ATTEMPTS, PAUSE = 50, 0.1  # seconds; writing all files of an epoch takes less
 
 Row = Mapping[str, float]
 
+SUMMARY = {  # what is published of reports/train/summary.json
+    *("run_id", "status", "started", "seconds", "git_revision", "params", "weights_sha256"),
+    *("data_sha256", "code_sha256", "device", "precision", "threads", "hardware", "versions"),
+}
+
 
 @dataclass(frozen=True)
 class Training:
@@ -38,6 +43,10 @@ def read_training(*, files: bool) -> Training:
     """The training in reports/. UserError if its files do not belong together, or are broken."""
     for _ in range(ATTEMPTS):
         before = read_json(paths.SUMMARY)
+        missing = SUMMARY - before.keys() if isinstance(before, dict) else SUMMARY
+        if missing:  # other code wrote it
+            names = ", ".join(sorted(missing))
+            raise UserError(f"{paths.SUMMARY} does not have {names}: `dvc repro` heals")
         training = _read(before, files=files)
         last = training.history[-1] if training.history else None
         if read_json(paths.SUMMARY) == before and last == before.get("final", last):

@@ -60,14 +60,19 @@ def database() -> Path | None:
 def experiment_id(client: "MlflowClient", name: str) -> str:
     """The id of the experiment of this name, made if there is none, restored if it is deleted."""
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-            print(f"MLflow's experiment {name} was deleted: it is restored", file=sys.stderr)
-        return str(found.experiment_id)
-    place = database()  # a server knows by itself where
-    location = place.with_name(ARTIFACTS).as_uri() if place else None
-    return str(client.create_experiment(name, location))
+    if found is None:
+        place = database()  # a server knows by itself where
+        location = place.with_name(ARTIFACTS).as_uri() if place else None
+        try:
+            return str(client.create_experiment(name, location))
+        except Exception:  # another checkout may have made it just now
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+        print(f"MLflow's experiment {name} was deleted: it is restored", file=sys.stderr)
+    return str(found.experiment_id)
 
 
 def correct_addresses() -> None:
