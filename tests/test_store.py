@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -445,6 +446,68 @@ def test_a_release_whose_files_do_not_belong_together_is_not_registered(
     monkeypatch.setattr("pipeline.tracking.registry.time.sleep", released_meanwhile)
     assert registry.read_release().digest == digest
     assert len(waited) == 1
+
+
+class Registry:
+    """A registry with so many versions, the last of them new; digests are d1, d2, ..."""
+
+    def __init__(self, count: int, champion: int | None) -> None:
+        self.count = count
+        self.aliases = {} if champion is None else {"champion": champion}
+
+    def get_registered_model(self, name: str) -> Any:
+        """The aliases are all that is of interest."""
+        return self
+
+    def search_model_versions(self, query: str) -> list[int]:
+        """All versions."""
+        return list(range(self.count))
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        """The digest."""
+        return SimpleNamespace(tags={"sha256": f"d{version}"})
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        """Move the champion."""
+        self.aliases[alias] = int(version)
+
+
+@pytest.mark.parametrize(
+    ("count", "champion", "replaced", "promoted", "warned"),
+    [
+        (1, None, None, True, False),  # the first of all
+        (2, None, None, False, False),  # somebody removed the alias
+        (2, None, [], True, False),
+        (2, 2, ["d1"], False, False),  # it is there already
+        (2, 1, ["d1"], True, False),
+        (3, 1, ["d2", "d1"], True, False),
+        (3, 2, ["d1"], False, True),  # another release was faster
+        (2, 1, [], False, True),
+        (2, 1, None, False, False),  # published again, by whoever has the files
+    ],
+)
+def test_the_alias_moves_only_from_what_the_release_replaced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    count: int,
+    champion: int | None,
+    replaced: list[str] | None,
+    promoted: bool,
+    warned: bool,
+) -> None:
+    from pipeline.tracking.registry import _promote
+
+    monkeypatch.chdir(tmp_path)
+    write_json(promotion.NOTE, {"other": ["d9"]} | ({} if replaced is None else {"new": replaced}))
+    registry: Any = Registry(count, champion)
+    assert _promote(registry, str(count), "new") is promoted
+    assert registry.aliases.get("champion") == (count if promoted else champion)
+    said = capsys.readouterr().err
+    assert (f"champion stays at version {champion}" in said) is warned
+    assert bool(said) is warned
+    assert promotion.replaced_by("new") is None
+    assert promotion.replaced_by("other") == {"d9"}
 
 
 def test_a_release_is_noted_with_all_that_it_replaces_until_it_is_published(
