@@ -254,3 +254,12 @@ def test_images_dark_on_light_are_told(ten: Images, caplog: pytest.LogCaptureFix
     assert not caplog.records
     in_form([ten[0], 255 - ten[1], 255 - ten[2]], normalise=False, option="normalise=true")
     assert "2 of 3 look dark on light, which normalise=true inverts" in caplog.text
+
+
+def test_grey_paper_is_light_though_ink_reaches_its_border(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = np.full((28, 28), 150, np.uint8)
+    page[:, :9] = 0  # 46 of the 112 pixels around it
+    in_form([page], normalise=False)
+    assert "1 of 1 look dark on light" in caplog.text

@@ -218,6 +218,10 @@ def test_ink_on_transparency_is_seen(mode: str, ink: int) -> None:
     np.testing.assert_allclose(found.astype(int), expected, atol=40 if mode == "P" else 1)
 
 
+def test_a_picture_that_is_transparent_all_over_is_white() -> None:
+    assert (decode_picture(saved(Image.new("RGBA", (20, 30)))) == 255).all()
+
+
 def test_dark_ink_on_a_light_page_with_transparent_margins_stays_dark() -> None:
     visible = np.zeros((40, 40), np.uint8)
     visible[5:-5, 5:-5] = 255
