@@ -173,7 +173,10 @@ def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
     shards = open_shards([source], [str(source)], tmp_path, normalise=False)
     row = {"shard": 0, "path": str(source / "000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source], row)
-    assert f"a machine of the cluster, failed: [Errno 20] Not a directory: '{source}/" in found["error"]
+    assert (
+        f"a machine of the cluster, failed: [Errno 20] Not a directory: '{source}/"
+        in found["error"]
+    )
 
 
 def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> None:

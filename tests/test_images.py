@@ -205,6 +205,9 @@ SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
     "a row": ((784,), r"not \[784\]; images.reshape\(-1, 28, 28\)"),
     "last axis": ((28, 28, 10), r"not \[28, 28, 10\]; np.moveaxis"),
     "colour": ((68, 68, 3), r"not \[68, 68, 3\]"),
+    "colour of that size": ((28, 28, 3), r"not \[28, 28, 3\]$"),
+    "transparent of that size": ((28, 28, 4), r"not \[28, 28, 4\]$"),
+    "five on the last axis": ((28, 28, 5), r"not \[28, 28, 5\]; np.moveaxis"),
     "colours": ((5, 68, 68, 3), r"not \[5, 68, 68, 3\]"),
     "narrow": ((5, 7, 28), r"not \[5, 7, 28\]"),
     "long": ((5, 10, 101), r"not \[5, 10, 101\]"),
@@ -251,3 +254,12 @@ def test_images_dark_on_light_are_told(ten: Images, caplog: pytest.LogCaptureFix
     assert not caplog.records
     in_form([ten[0], 255 - ten[1], 255 - ten[2]], normalise=False, option="normalise=true")
     assert "2 of 3 look dark on light, which normalise=true inverts" in caplog.text
+
+
+def test_grey_paper_is_light_though_ink_reaches_its_border(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = np.full((28, 28), 150, np.uint8)
+    page[:, :9] = 0  # 46 of the 112 pixels around it
+    in_form([page], normalise=False)
+    assert "1 of 1 look dark on light" in caplog.text

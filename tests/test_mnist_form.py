@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.serving.mnist_form import to_mnist_form
+from pipeline.serving.mnist_form import _light, to_mnist_form
 from pipeline.serving.session import OnnxModel
 from tests.digits import Images
 from tests.workspace import MODEL, needs_model
@@ -181,6 +181,39 @@ def test_two_digits_are_not_taken_for_one(ten: Images) -> None:
         to_mnist_form(np.concatenate([page(ten[1]), page(ten[3])], 0).astype(np.uint8))
 
 
+def bars(*boxes: tuple[int, int, int, int]) -> Images:
+    """A page with bars: height, width, and where each begins from the left and from the top."""
+    sheet = np.full((140, 140), 255, np.uint8)
+    for height, width, left, top in boxes:
+        sheet[top : top + height, left : left + width] = 0
+    return sheet
+
+
+STEM = (60, 8, 40, 20)
+
+
+@pytest.mark.parametrize(
+    ("other", "marks"),
+    [
+        ((48, 8, 56, 20), 2),  # nearly as tall, side by side: an 11, however close they are
+        ((42, 8, 56, 20), 1),  # a digit of two strokes
+        ((8, 30, 52, 20), 1),  # the bar of a 5
+        ((60, 8, 40, 84), 1),  # below it and near: an interrupted stroke
+        ((10, 8, 110, 110), 2),  # far away, a sixth of its ink
+        ((5, 5, 110, 110), 0),  # a blot, which is left out
+    ],
+)
+def test_strokes_that_are_near_are_one_digit_unless_they_are_as_tall(
+    other: tuple[int, int, int, int], marks: int
+) -> None:
+    if marks == 2:
+        with pytest.raises(ValueError, match="no single digit found: 2 separate marks"):
+            to_mnist_form(bars(STEM, other))
+    else:
+        alone = np.array_equal(to_mnist_form(bars(STEM, other)), to_mnist_form(bars(STEM)))
+        assert alone is (marks == 0)
+
+
 def test_hardly_a_real_digit_is_refused(mnist: tuple[Images, Images]) -> None:
     """Digits may be of several strokes."""
     refused = 0
@@ -204,3 +237,17 @@ def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
 def test_a_picture_of_one_pixel_in_width_or_height_has_no_ink(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="no ink found"):
         to_mnist_form(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(120, 200), (300, 240)])
+@pytest.mark.parametrize("ink", [20, 230])
+def test_the_light_on_paper_is_a_surface_of_second_order(shape: tuple[int, int], ink: int) -> None:
+    """As a lamp and a lens leave it; what is drawn on it does not matter."""
+    y, x = (np.linspace(-0.5, 0.5, length) for length in shape)
+    y = y[:, None]
+    surface = 120 + 30 * y - 40 * y**2 + 20 * x + 50 * x**2 - 25 * y * x
+    drawn = surface.copy()
+    drawn[40:90, 70:90] = ink
+    light, is_dark = _light(drawn.astype(np.float32))
+    assert is_dark is (ink > 127)
+    assert np.abs(light - surface).max() < 3

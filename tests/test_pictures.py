@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from pipeline.mnist import idx
 from pipeline.serving.images import decode_picture, decode_pictures
@@ -104,6 +104,17 @@ def test_a_photograph_is_turned_whatever_its_other_tags_are(kind: str, name: str
     upright = np.rot90(GREY, -1)
     found = decode_picture(saved(GREY, kind, exif=ODD[name]))
     np.testing.assert_allclose(found.astype(int), upright, atol=40)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_photograph_is_shown_as_its_camera_was_held(orientation: int) -> None:
+    """Upside down, a 6 is a 9."""
+    grey = GREY[:30]
+    picture = Image.open(io.BytesIO(saved(grey, exif=exif(orientation))))
+    upright = ImageOps.exif_transpose(picture)
+    found = decode_picture(saved(grey, exif=exif(orientation)))
+    np.testing.assert_array_equal(found, np.asarray(upright))
+    assert np.array_equal(found, grey) is (orientation in {0, 1, 9})
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -233,6 +244,10 @@ def test_ink_on_transparency_is_seen(mode: str, ink: int) -> None:
     found = decode_picture(saved(picture.quantize() if mode == "P" else picture))
     expected = alpha if ink else GREY
     np.testing.assert_allclose(found.astype(int), expected, atol=40 if mode == "P" else 1)
+
+
+def test_a_picture_that_is_transparent_all_over_is_white() -> None:
+    assert (decode_picture(saved(Image.new("RGBA", (20, 30)))) == 255).all()
 
 
 def test_dark_ink_on_a_light_page_with_transparent_margins_stays_dark() -> None:

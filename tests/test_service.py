@@ -46,7 +46,12 @@ from pipeline.serving.service.app import create_app
 from pipeline.serving.service.bodies import Body
 from pipeline.serving.service.guard import Limits
 from pipeline.serving.service.metrics import Drift, Metrics
-from pipeline.serving.service.protocol import read_request
+from pipeline.serving.service.protocol import (
+    InputParameters,
+    OutputParameters,
+    RequestParameters,
+    read_request,
+)
 from pipeline.serving.session import cores
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
@@ -319,6 +324,12 @@ def test_what_changes_no_answer_is_left_aside(service: Service) -> None:
     assert service.infer(inputs=[images_input(ONE)], parameters=ignored).ok
 
 
+def test_what_a_request_may_add_is_described() -> None:
+    for part in (InputParameters, OutputParameters, RequestParameters):
+        for name, field in part.model_json_schema()["properties"].items():
+            assert field.get("description"), name
+
+
 def test_an_output_may_differ_from_what_the_request_says_of_all() -> None:
     outputs = [{"name": "logits", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
     content = {"inputs": [images_input(ONE)], "outputs": outputs}
@@ -555,6 +566,14 @@ def test_millions_of_faults_are_not_listed(body: bytes) -> None:
         read_request(body, None)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
+
+
+def test_of_an_image_the_first_fault_is_enough() -> None:
+    rows = [[256] * 28] * 28
+    tensor = {"name": "images", "shape": [2, 28, 28], "datatype": "UINT8", "data": [rows, rows]}
+    with pytest.raises(ValueError, match="less than or equal to 255") as error:
+        read_request(json.dumps({"inputs": [tensor]}).encode(), None)
+    assert str(error.value).count(";") == 1  # neither flat nor nested
 
 
 # limits
@@ -944,11 +963,29 @@ def test_a_slash_too_many_leads_to_an_address_that_works_behind_a_proxy(
 
 
 def test_every_answer_has_the_headers_that_keep_browsers_safe(service: Service) -> None:
-    for answer in (service.get("/"), service.get("/v2"), service.get("/nothing"), service.infer()):
+    docs = service.get("/docs")
+    others = [service.get("/"), service.get("/v2"), service.get("/nothing"), service.infer()]
+    for answer in (docs, *others):
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        policy = answer.headers["content-security-policy"].split("; ")
+        assert {"default-src 'self'", "base-uri 'none'", "form-action 'none'"} < {*policy}
+        assert "frame-ancestors 'none'" in policy
+        assert any("unsafe" in rule for rule in policy) is (answer is docs)
         assert "server" not in answer.headers
+
+
+def test_a_service_that_nobody_configured_has_limits() -> None:
+    """A client holds it up for so long, and costs so much, at most."""
+    limits = Limits()
+    assert (limits.body_bytes, limits.held_bytes) == (8 << 20, 256 << 20)
+    assert (limits.pixels, limits.images) == (16_000_000, 8192)
+    assert (limits.requests, limits.connections) == (256, 4000)
+    assert (limits.head_seconds, limits.seconds, limits.queue_seconds) == (10, 30, 10)
 
 
 # a token
@@ -1207,6 +1244,15 @@ def test_the_numbers_are_those_of_requests_and_answers() -> None:
     names = {sample.name for sample in samples}
     assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
     assert not [name for name in names if name.endswith("_created")]
+
+
+def test_the_service_knows_what_its_model_was_trained_on(
+    service: Service, mnist: tuple[Images, Images]
+) -> None:
+    assert service.infer(inputs=[images_input(mnist[0][:1000])]).ok
+    assert service.metric("input_drift") < 0.25  # and no NaN
+    assert service.infer(inputs=[images_input(255 - mnist[0][:1000])]).ok
+    assert service.metric("input_drift") > 0.25
 
 
 def test_a_preview_is_not_counted_as_input(service: Service, ten: Images) -> None:

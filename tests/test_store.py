@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -425,7 +426,9 @@ def write_release() -> str:
     paths.RELEASES.mkdir()
     shutil.copy(MODEL, paths.RELEASED_MODEL)
     digest = sha256(paths.RELEASED_MODEL)
-    paths.MODEL_CARD.write_text("---\nlicense: mit\n---\n# mnist-cnn\n\nOf 28 --- 28 pixels.\n")
+    paths.MODEL_CARD.write_text(
+        "---\nlicense: mit\n---\n# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
+    )
     metadata = {"invocationId": "new", "startedOn": SUMMARY["started"]}
     predicate = {"runDetails": {"metadata": metadata}}
     subject = [{"digest": {"sha256": digest}}]
@@ -438,12 +441,14 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(project: Path) -> 
     import mlflow
     from mlflow import MlflowClient
 
+    from pipeline.tracking import publisher
+
     digest = write_release()
     assert publish(Part.RELEASE) == [Part.RELEASE]
     client = MlflowClient()
     version = client.get_model_version_by_alias("mnist-cnn", "champion")
     assert version.tags == {"sha256": digest}
-    assert version.description == "# mnist-cnn\n\nOf 28 --- 28 pixels.\n"
+    assert version.description == "# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
     assert "19,210 parameters" in client.get_registered_model("mnist-cnn").description
     assert version.run_id is not None
     run = client.get_run(version.run_id)
@@ -461,10 +466,13 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(project: Path) -> 
     (takes,), gives = info.signature.inputs.inputs, info.signature.outputs.inputs
     assert (takes.type, takes.shape) == (np.uint8, (-1, 28, 28))
     assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
-    from pipeline.tracking import publisher
-
+    for _ in range(2):  # as if the answers of the first requests had been lost
+        client.create_model_version(
+            "mnist-cnn", version.source, tags=version.tags, model_id=output.model_id
+        )
     assert [done.changed for done in publisher.publish([Part.RELEASE])] == [False]
-    assert len(client.search_model_versions("name = 'mnist-cnn'")) == 1
+    (left,) = client.search_model_versions("name = 'mnist-cnn'")
+    assert left.version == version.version
     (again,) = client.get_run(version.run_id).outputs.model_outputs
     assert again.model_id == output.model_id
 
@@ -492,6 +500,68 @@ def test_a_release_whose_files_do_not_belong_together_is_not_registered(
     monkeypatch.setattr("pipeline.tracking.registry.time.sleep", released_meanwhile)
     assert registry.read_release().digest == digest
     assert len(waited) == 1
+
+
+class Registry:
+    """A registry with so many versions, the last of them new; digests are d1, d2, ..."""
+
+    def __init__(self, count: int, champion: int | None) -> None:
+        self.count = count
+        self.aliases = {} if champion is None else {"champion": champion}
+
+    def get_registered_model(self, name: str) -> Any:
+        """The aliases are all that is of interest."""
+        return self
+
+    def search_model_versions(self, query: str) -> list[int]:
+        """All versions."""
+        return list(range(self.count))
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        """The digest."""
+        return SimpleNamespace(tags={"sha256": f"d{version}"})
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        """Move the champion."""
+        self.aliases[alias] = int(version)
+
+
+@pytest.mark.parametrize(
+    ("count", "champion", "replaced", "promoted", "warned"),
+    [
+        (1, None, None, True, False),  # the first of all
+        (2, None, None, False, False),  # somebody removed the alias
+        (2, None, [], True, False),
+        (2, 2, ["d1"], False, False),  # it is there already
+        (2, 1, ["d1"], True, False),
+        (3, 1, ["d2", "d1"], True, False),
+        (3, 2, ["d1"], False, True),  # another release was faster
+        (2, 1, [], False, True),
+        (2, 1, None, False, False),  # published again, by whoever has the files
+    ],
+)
+def test_the_alias_moves_only_from_what_the_release_replaced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    count: int,
+    champion: int | None,
+    replaced: list[str] | None,
+    promoted: bool,
+    warned: bool,
+) -> None:
+    from pipeline.tracking.registry import _promote
+
+    monkeypatch.chdir(tmp_path)
+    write_json(promotion.NOTE, {"other": ["d9"]} | ({} if replaced is None else {"new": replaced}))
+    registry: Any = Registry(count, champion)
+    assert _promote(registry, str(count), "new") is promoted
+    assert registry.aliases.get("champion") == (count if promoted else champion)
+    said = capsys.readouterr().err
+    assert (f"champion stays at version {champion}" in said) is warned
+    assert bool(said) is warned
+    assert promotion.replaced_by("new") is None
+    assert promotion.replaced_by("other") == {"d9"}
 
 
 def test_a_release_is_noted_with_all_that_it_replaces_until_it_is_published(

@@ -95,8 +95,8 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def _hint(array: NDArray[Any]) -> str:
-    if _channels_last(array.shape) and array.shape[2] > 4:
-        return "; np.moveaxis(images, -1, 0) may be what is meant"
+    if _channels_last(array.shape):  # of up to four it is a picture in colour
+        return "; np.moveaxis(images, -1, 0) may be what is meant" if array.shape[2] > 4 else ""
     if array.size and array.size % SIDE**2 == 0:
         return "; images.reshape(-1, 28, 28) may be what is meant"
     return ""
