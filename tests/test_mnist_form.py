@@ -1,5 +1,6 @@
 """A digit is found on paper as it is photographed; what is no single digit is said."""
 
+import io
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -8,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.serving.mnist_form import _light, to_mnist_form
+from pipeline.serving.mnist_form import to_mnist_form
+from pipeline.serving.paper import _light
 from pipeline.serving.session import OnnxModel
 from tests.digits import Images
 from tests.workspace import MODEL, needs_model
@@ -53,43 +55,60 @@ def on_desk(image: Images, margin: int) -> Page:
     return result
 
 
-def cut_out(image: Images) -> Page:
+def cut_out(
+    image: Images, scale: int = 8, margin: int = 0, *, sides: bool = True, ends: bool = True
+) -> Page:
+    """A digit cut out to its ink: at its sides, and at its upper and lower end."""
     rows, columns = np.nonzero(image > 32)
-    digit = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    return 255.0 - np.asarray(Image.fromarray(digit).resize([8 * n for n in digit.shape[::-1]]))
+    top, bottom = (rows.min(), rows.max() + 1) if ends else (0, 28)
+    left, right = (columns.min(), columns.max() + 1) if sides else (0, 28)
+    digit = np.pad(image[top:bottom, left:right], margin)
+    return 255.0 - np.asarray(Image.fromarray(digit).resize([scale * n for n in digit.shape[::-1]]))
+
+
+def as_jpeg(page: Page) -> Page:
+    file = io.BytesIO()
+    Image.fromarray(page.astype(np.uint8)).save(file, "JPEG", quality=30)
+    return np.asarray(Image.open(file)).astype(float)
+
+
+def with_corner(image: Images) -> Page:
+    result = page(image)
+    result[ACROSS + 0.3 * ACROSS[:, None] < 0.17] = 60
+    return result
 
 
 ALL = slice(None)
 PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
-    "even": (page, 0.99),
-    "shadow of 20": (lambda image: page(image) - 20 * ACROSS, 0.99),
-    "shadow of 40": (lambda image: page(image) - 40 * ACROSS, 0.99),
-    "shadow of 100": (lambda image: page(image) - 100 * ACROSS[:, None], 0.99),
-    "light falls to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.98),
+    "even": (page, 0.96),
+    "shadow of 20": (lambda image: page(image) - 20 * ACROSS, 0.96),
+    "shadow of 40": (lambda image: page(image) - 40 * ACROSS, 0.96),
+    "shadow of 100": (lambda image: page(image) - 100 * ACROSS[:, None], 0.96),
+    "light falls to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.96),
     "dark corners": (
         lambda image: page(image) * (1 - (ACROSS - 0.5) ** 2 - (ACROSS[:, None] - 0.5) ** 2),
-        0.98,
+        0.96,
     ),
-    "grain of 4": (lambda image: page(image) + grain(4), 0.99),
-    "grain of 8": (lambda image: page(image) + grain(8), 0.99),
-    "grain of 15": (lambda image: page(image) + grain(15), 0.98),
-    "edge of the table": (lambda image: painted(image, (ALL, slice(18))), 0.99),
+    "grain of 4": (lambda image: page(image) + grain(4), 0.96),
+    "grain of 8": (lambda image: page(image) + grain(8), 0.96),
+    "grain of 15": (lambda image: page(image) + grain(15), 0.96),
+    "edge of the table": (lambda image: painted(image, (ALL, slice(18))), 0.96),
     "grain, shadow and edge": (
         lambda image: painted(image, (slice(-15, None), ALL)) - 60 * ACROSS + grain(6),
-        0.98,
+        0.96,
     ),
-    "sheet on a dark desk": (lambda image: on_desk(image, 30), 0.98),
+    "sheet on a dark desk": (lambda image: on_desk(image, 30), 0.96),
     "small sheet on a dark desk": (lambda image: on_desk(image, 100), 0.95),
-    "underexposed": (lambda image: page(image, paper=90, ink=15), 0.99),
-    "pencil": (lambda image: page(image, ink=222), 0.99),
-    "chalk": (lambda image: page(image, paper=60, ink=200) - 20 * ACROSS + grain(3), 0.98),
+    "underexposed": (lambda image: page(image, paper=90, ink=15), 0.96),
+    "pencil": (lambda image: page(image, ink=222), 0.96),
+    "chalk": (lambda image: page(image, paper=60, ink=200) - 20 * ACROSS + grain(3), 0.96),
     "two specks": (
         lambda image: painted(image, (slice(2, 5), slice(2, 5)), (slice(-4, -1), slice(-9, -6))),
-        0.99,
+        0.96,
     ),
-    "one pixel": (lambda image: painted(image, (slice(1, 2), slice(-2, -1))), 0.99),
-    "cell at the border": (lambda image: framed(image, 0, 4), 0.99),
-    "cell": (lambda image: framed(image, 10, 2), 0.99),
+    "one pixel": (lambda image: painted(image, (slice(1, 2), slice(-2, -1))), 0.96),
+    "cell at the border": (lambda image: framed(image, 0, 4), 0.96),
+    "cell": (lambda image: framed(image, 10, 2), 0.96),
     "ruled": (
         lambda image: painted(
             image, *[(slice(y, y + 2), ALL) for y in range(0, WIDTH, 30)], grey=120
@@ -102,7 +121,20 @@ PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
         ),
         0.97,
     ),
-    "cut out without a margin": (cut_out, 0.9),
+    "corner of the table": (with_corner, 0.96),
+    "hard shadow": (lambda image: page(image) * (1 - 0.3 * (ACROSS < 0.45)), 0.9),
+    "cut out": (cut_out, 1),
+    "cut out to a pixel": (lambda image: cut_out(image, margin=1), 1),
+    "cut out of a small picture": (lambda image: cut_out(image, scale=1), 1),
+    "cut out of a large picture": (lambda image: cut_out(image, scale=20), 1),
+    "cut out, light on dark": (lambda image: 255 - cut_out(image), 1),
+    "cut out at its sides": (lambda image: cut_out(image, ends=False), 1),
+    "cut out at its ends": (lambda image: cut_out(image, sides=False), 1),
+    "cut out of a photograph": (
+        lambda image: 20 + 0.8 * (cut := cut_out(image)) + grain(8)[: cut.shape[0], : cut.shape[1]],
+        0.97,
+    ),
+    "JPEG": (lambda image: as_jpeg(255.0 - image), 0.96),
 }
 
 
@@ -119,10 +151,10 @@ def share_read(pictures: list[Images], labels: Images) -> float:
 
 @needs_model
 @pytest.mark.parametrize("name", PAGES)
-def test_a_digit_is_read_on_paper_as_it_is(mnist: tuple[Images, Images], name: str) -> None:
+def test_a_digit_is_read_on_paper_as_it_is(training: tuple[Images, Images], name: str) -> None:
     draw, least = PAGES[name]
-    pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in mnist[0][:60]]
-    assert share_read(pages, mnist[1]) >= least
+    pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in training[0][:30]]
+    assert share_read(pages, training[1]) >= least
 
 
 @needs_model
@@ -137,14 +169,14 @@ def test_a_thin_pen_is_read(side: int, pen: int) -> None:
 
 
 @needs_model
-def test_a_small_digit_in_a_large_photograph_is_read(mnist: tuple[Images, Images]) -> None:
+def test_a_small_digit_in_a_large_photograph_is_read(training: tuple[Images, Images]) -> None:
     photos = []
-    for image in mnist[0][:20]:
+    for image in training[0][:20]:
         photo = np.full((1200, 1600), 235.0)
         strokes = np.asarray(Image.fromarray(image).resize((40, 40), Image.Resampling.BICUBIC))
         photo[700:740, 1200:1240] -= 215 * (strokes / 255)
         photos.append((photo * np.linspace(1, 0.65, 1600)).astype(np.uint8))
-    assert share_read(photos, mnist[1]) >= 0.95
+    assert share_read(photos, training[1]) >= 0.95
 
 
 def blank() -> Page:
@@ -214,15 +246,27 @@ def test_strokes_that_are_near_are_one_digit_unless_they_are_as_tall(
         assert alone is (marks == 0)
 
 
-def test_hardly_a_real_digit_is_refused(mnist: tuple[Images, Images]) -> None:
+@needs_model
+def test_real_digits_are_read_as_well_as_without_normalising(
+    training: tuple[Images, Images],
+) -> None:
     """Digits may be of several strokes."""
-    refused = 0
-    for image in mnist[0][:1000]:
-        try:
-            to_mnist_form(image)
-        except ValueError:
-            refused += 1
-    assert refused <= 1
+    images, labels = training
+    as_they_are = (OnnxModel(MODEL).run(images)[1].argmax(1) == labels).mean()
+    assert share_read(list(images), labels) >= as_they_are
+    assert share_read(list(255 - images), labels) >= as_they_are
+
+
+@needs_model
+def test_a_stroke_may_be_broken(training: tuple[Images, Images]) -> None:
+    """By a gap across, or from top to bottom, as a pen leaves it that is nearly dry."""
+    images, labels = training
+    pages = [page(image).astype(np.uint8) for image in images[:40]]
+    for picture in pages:
+        rows, columns = (np.flatnonzero((picture < 128).any(axis)) for axis in (1, 0))
+        upper, middle = rows[len(rows) // 4], columns[len(columns) // 2]
+        picture[upper : upper + 3] = picture[:, middle : middle + 3] = 235
+    assert share_read(pages, labels) >= 0.95
 
 
 def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:

@@ -52,11 +52,11 @@ def fills(mask: Mask) -> bool:
     if along:  # the flat top of a 5, or else an edge beside the digit
         labels, _ = ndimage.label(marks, NEIGHBOURS)
         marks = labels == np.bincount(labels[marks]).argmax()
-    full = (
-        part.stop - part.start >= FULL * side
-        for part, side in zip(box_of(marks), mask.shape, strict=True)
-    )
-    return all(full) if along else any(full)
+    box = box_of(marks)
+    full = [
+        part.stop - part.start >= FULL * side for part, side in zip(box, mask.shape, strict=True)
+    ]
+    return (all(full) if along else any(full)) and not is_sheet(marks[box])
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
@@ -134,9 +134,11 @@ def one_mark(parts: Mask) -> Mask:
     parts = parts & (areas >= 0.1 * areas.max())[labels]
     height = np.ptp(np.flatnonzero(parts.any(1))) + 1
     columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
+    beside = [parts[:, columns == n] for n in range(1, runs + 1)]
+    most = max(part.sum() for part in beside)
     tall = sum(
-        np.ptp(np.flatnonzero(parts[:, columns == n].any(1))) + 1 >= 0.75 * height
-        for n in range(1, runs + 1)
+        np.ptp(np.flatnonzero(part.any(1))) + 1 >= 0.75 * height and part.sum() >= 0.25 * most
+        for part in beside
     )
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
