@@ -1,6 +1,5 @@
 """evaluate measures the exported file, and says of what: figures, curves, speed and tables."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -14,6 +13,7 @@ from safetensors.torch import save_file as save_weights
 
 from pipeline import paths
 from pipeline.files import read_csv, read_json, sha256, write_csv
+from pipeline.mnist import figures
 from pipeline.mnist.model import build_network
 from pipeline.params import Evaluate
 from pipeline.serving.session import OnnxModel
@@ -47,11 +47,11 @@ def evaluated(
     for epoch in (1, 2):
         torch.manual_seed(epoch)
         save_weights(build_network().state_dict(), paths.EPOCHS / f"{epoch:02}.safetensors")
-        figures = {"training_loss": 1 / epoch, "training_accuracy": epoch / 4}
-        rows.append({"epoch": epoch, **figures, "seconds": 1.0})
+        measured = {"training_loss": 1 / epoch, "training_accuracy": epoch / 4}
+        rows.append({"epoch": epoch, **measured, "seconds": 1.0})
     write_csv(paths.HISTORY, rows)
-    sheet = Mock(wraps=evaluate.figures.misclassified_sheet)
-    monkeypatch.setattr(evaluate.figures, "misclassified_sheet", sheet)
+    sheet = Mock(wraps=figures.misclassified_sheet)
+    monkeypatch.setattr(figures, "misclassified_sheet", sheet)
     evaluate.run(PARAMS)
     return sheet
 
@@ -144,7 +144,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(evaluate, "time", clock)
     return clock

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.backprop.network import random_weights
 from pipeline.errors import UserError
 from pipeline.params import load_params
 from tests.workspace import PROJECT, python
@@ -311,3 +312,11 @@ def test_the_command_line_says_it_in_one_line_and_shows_more_with_debug(tmp_path
     assert detailed.returncode != 0
     assert "Traceback" in detailed.stderr
     assert "gate.min_accuracy" in detailed.stderr
+
+
+def test_training_of_the_small_network_starts_from_the_weights_that_are_written_or_drawn() -> None:
+    backprop = load_params(PROJECT / "params.yaml").backprop
+    written = backprop.model_copy(update={"weights": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)})
+    assert written.start() == (backprop.inputs, backprop.targets, written.weights)
+    drawn = backprop.model_copy(update={"weights": "random", "seed": 7})
+    assert drawn.start() == (backprop.inputs, backprop.targets, random_weights(7))

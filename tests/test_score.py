@@ -295,7 +295,7 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     assert parquet.read_table(output)["id"].to_pylist() == ["a.png"]
 
 
-@pytest.mark.parametrize("rows", [score.SHARD, 2])
+@pytest.mark.parametrize("rows", [shards.SHARD, 2])
 def test_the_first_reasons_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: int
 ) -> None:
@@ -568,7 +568,7 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
 def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Unreadable(parquet.ParquetFile):
+    class Unreadable(parquet.ParquetFile):  # type: ignore[misc]
         def iter_batches(self, *arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
             raise OSError(errno.EIO, "Input/output error")
 

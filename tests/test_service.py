@@ -44,7 +44,7 @@ from pipeline.serving.classifier import Predictions
 from pipeline.serving.serve import listen, make_server, read_token, run
 from pipeline.serving.service.app import create_app
 from pipeline.serving.service.bodies import Body
-from pipeline.serving.service.guard import Limits
+from pipeline.serving.service.guard import Guard, Limits
 from pipeline.serving.service.metrics import Drift, Metrics
 from pipeline.serving.service.protocol import (
     InputParameters,
@@ -1216,7 +1216,8 @@ def test_the_numbers_are_those_of_requests_and_answers() -> None:
     metrics.answered("/predict", "POST", 503, 0.3)
     sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
     digits = np.array([3] * 99 + [5])
-    answer = Predictions(digits, np.array(sure + unsure), np.zeros((100, 10)), np.zeros((100, 10)))
+    none = np.zeros((100, 10), np.float32)
+    answer = Predictions(digits, np.array(sure + unsure), none, none)
     metrics.predicted(np.zeros((100, 28, 28), np.uint8), answer)
     samples = [
         sample
@@ -1300,6 +1301,14 @@ def test_each_request_is_a_line_of_json(service: Service, log: Path) -> None:
     assert (last["method"], last["status"], last["client"]) == ("GET", 404, "127.0.0.1")
     assert last["milliseconds"] > 0
     assert "secret" not in log.read_text()
+
+
+def test_the_log_has_milliseconds(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pipeline.serving.access")
+    guard = Guard(FastAPI(), Limits(), Metrics([]), None)
+    guard._note({"method": "GET", "path": "/v2"}, "/v2", 200, 0.25)
+    (record,) = caplog.records
+    assert (vars(record)["milliseconds"], vars(record)["client"]) == (250, "?")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

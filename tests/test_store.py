@@ -468,12 +468,14 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(project: Path) -> 
     assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
     for _ in range(2):  # as if the answers of the first requests had been lost
         client.create_model_version(
-            "mnist-cnn", version.source, tags=version.tags, model_id=output.model_id
+            "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
         )
     assert [done.changed for done in publisher.publish([Part.RELEASE])] == [False]
     (left,) = client.search_model_versions("name = 'mnist-cnn'")
     assert left.version == version.version
-    (again,) = client.get_run(version.run_id).outputs.model_outputs
+    outputs = client.get_run(version.run_id).outputs
+    assert outputs is not None
+    (again,) = outputs.model_outputs
     assert again.model_id == output.model_id
 
 
@@ -561,7 +563,7 @@ def test_the_alias_moves_only_from_what_the_release_replaced(
     assert (f"champion stays at version {champion}" in said) is warned
     assert bool(said) is warned
     assert promotion.replaced_by("new") is None
-    assert promotion.replaced_by("other") == {"d9"}
+    assert promotion.replaced_by("other") == frozenset({"d9"})
 
 
 def test_a_release_is_noted_with_all_that_it_replaces_until_it_is_published(
@@ -581,17 +583,17 @@ def test_a_release_is_noted_with_all_that_it_replaces_until_it_is_published(
     one = release(b"one")
     assert promotion.replaced_by(one) == frozenset()
     two, three = release(b"two"), release(b"three")
-    assert promotion.replaced_by(two) == {one}
-    assert promotion.replaced_by(three) == {one, two}
+    assert promotion.replaced_by(two) == frozenset({one})
+    assert promotion.replaced_by(three) == frozenset({one, two})
     assert promotion.replaced_by("0" * 64) is None
     assert release(b"two") == two  # back again
-    assert promotion.replaced_by(two) == {one, two, three}
+    assert promotion.replaced_by(two) == frozenset({one, two, three})
     promotion.forget("0" * 64)
     assert promotion.replaced_by(three) is not None
     four = release(b"four")
     promotion.forget(two)
     assert [promotion.replaced_by(model) for model in (one, two, three)] == [None] * 3
-    assert promotion.replaced_by(four) == {one, two, three}
+    assert promotion.replaced_by(four) == frozenset({one, two, three})
     promotion.NOTE.write_text("[]")
     assert promotion.replaced_by(four) is None
 
