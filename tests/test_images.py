@@ -114,6 +114,14 @@ def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor:
     assert (read_images(path) == images[:1]).all()
 
 
+def test_errors_of_rounding_are_no_errors() -> None:
+    images = make_digits(3, seed=1)[0]
+    floats = images / 255
+    np.testing.assert_array_equal(as_pictures(floats * (1 + 1e-7) - 1e-9), images)
+    with pytest.raises(ValueError, match="floats from 0 to 1"):
+        as_pictures(floats * 1.01)
+
+
 def test_specks_on_a_large_page_are_no_ink() -> None:
     page = np.zeros((4000, 4000), np.uint8)
     page[0, 0] = page[-1, -1] = 255

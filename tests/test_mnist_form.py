@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def cut_out(
     return 255.0 - np.asarray(Image.fromarray(digit).resize([scale * n for n in digit.shape[::-1]]))
 
 
-def as_jpeg(page: Page) -> Page:
+def as_jpeg(page: NDArray[Any]) -> Page:
     file = io.BytesIO()
     Image.fromarray(page.astype(np.uint8)).save(file, "JPEG", quality=30)
     return np.asarray(Image.open(file)).astype(float)

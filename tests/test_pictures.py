@@ -229,6 +229,39 @@ def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type) -> None:
     np.testing.assert_allclose(decode_picture(tiff), GREY, atol=1)
 
 
+def test_integers_of_32_bits_without_a_sign_keep_their_upper_half() -> None:
+    values = GREY.astype(np.uint32) * (2**32 // 256)
+    sample_format = struct.Struct("<HHII").pack
+    tiff = saved(values.view(np.int32), "TIFF")
+    assert sample_format(339, 3, 1, 2) in tiff
+    tiff = tiff.replace(sample_format(339, 3, 1, 2), sample_format(339, 3, 1, 1))
+    found = decode_picture(tiff)
+    np.testing.assert_allclose(found, GREY * (255 / GREY.max()), atol=1)
+    signed = saved(values.view(np.int32) >> 16, "TIFF")
+    assert decode_picture(signed).min() == 0  # negative numbers
+
+
+def test_an_infinite_number_does_not_make_all_others_black() -> None:
+    values = (GREY / 255).astype(np.float32)
+    values[0, 0] = np.inf
+    np.testing.assert_allclose(decode_picture(saved(values, "TIFF"))[1:], GREY[1:], atol=1)
+
+
+def test_the_lightness_of_lab_is_read() -> None:
+    layers = [Image.fromarray(GREY), Image.new("L", (40, 40)), Image.new("L", (40, 40))]
+    np.testing.assert_array_equal(decode_picture(saved(Image.merge("LAB", layers), "TIFF")), GREY)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("paper", [0, 255])
+def test_a_colour_that_stands_for_transparency_is_that_of_the_paper(mode: str, paper: int) -> None:
+    """Antialiased ink is else outlined, light on black with white around it."""
+    grey = GREY if paper else 255 - GREY
+    key = paper if mode == "L" else (paper,) * 3
+    content = saved(Image.fromarray(grey).convert(mode), transparency=key)
+    np.testing.assert_array_equal(decode_picture(content), grey)
+
+
 def test_numbers_that_are_none_are_black(recwarn: pytest.WarningsRecorder) -> None:
     values = np.full((20, 20), np.nan, np.float32)
     assert not decode_picture(saved(values, "TIFF")).any()
@@ -286,6 +319,8 @@ FOREIGN: list[tuple[str, bytes]] = [
     ("it is the address of a file, not", b"https://example.org/digit.png\n"),
     (r"it is no picture \(PNG, JPEG, BMP, TIFF\)", b"these are words"),
     (r"it is no picture \(PNG, JPEG, BMP, TIFF\)", bytes(100)),
+    ("it is a TIFF that is damaged or of a rare kind: save it anew", b"II*\0\x08\0\0\0\0\0"),
+    ("it is a JPEG that is damaged or of a rare kind", b"\xff\xd8\xff\xe0\0"),
 ]
 
 

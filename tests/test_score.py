@@ -118,6 +118,24 @@ def test_ids_of_a_parquet_file_are_kept(tmp_path: Path) -> None:
     assert ids == ["in.parquet[0]", *(str(n) for n in range(101, 120))]
 
 
+def test_ids_are_kept_whatever_their_type_is(tmp_path: Path) -> None:
+    images = make_digits(2, seed=1)[0]
+    ids = pa.array([2**62, 1], pa.duration("s"))  # more than Python's `timedelta` holds
+    write_parquet(tmp_path / "in.parquet", structs(images), id=ids)
+    score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    assert parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [str(2**62), "1"]
+
+
+def test_which_of_two_columns_called_id_is_meant_is_not_guessed(tmp_path: Path) -> None:
+    column = structs(make_digits(2, seed=1)[0])
+    table = pa.Table.from_arrays(
+        [column, pa.array([1, 2]), pa.array([3, 4])], ["image", "id", "id"]
+    )
+    parquet.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(UserError, match="several columns called id"):
+        score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+
+
 @pytest.mark.parametrize("kind", ["folder", "files.parquet"])
 def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, kind: str) -> None:
     good, wide = png(make_digits(1, seed=1)[0][0]), png(np.zeros((30, 40), np.uint8))

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 LOG = logging.getLogger(__name__)
+ROUNDING = 1e-6  # what floats from 0 to 1 may be off by
 LEAST_SIDE, MOST_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
 
 
@@ -49,14 +50,15 @@ def as_pixels(array: NDArray[Any]) -> Images:
     if array.dtype.kind not in "iuf":
         raise ValueError(f"pixels are integers or floats, not {array.dtype}")
     floats = array.dtype.kind == "f"
-    if not ((array >= 0) & (array <= (1 if floats else 255))).all():  # no NaN is either
+    least, most = (-ROUNDING, 1 + ROUNDING) if floats else (0, 255)
+    if not ((array >= least) & (array <= most)).all():  # no NaN is either
         scale = "floats from 0 to 1" if floats else "integers from 0 to 255"
         raise ValueError(
             f"pixels are {scale}, and these are from {array.min():g} to {array.max():g}"
             + ("; divide by 255?" if floats and 1 < array.max() <= 255 else "")
         )
     return (
-        np.rint(255 * array.astype(np.float32)).astype(np.uint8)
+        np.rint(255 * array.astype(np.float32).clip(0, 1)).astype(np.uint8)
         if floats
         else array.astype(np.uint8)
     )

@@ -36,10 +36,12 @@ class ParquetShards:
             schema = parquet.schema_arrow
             groups = [parquet.metadata.row_group(n) for n in range(parquet.num_row_groups)]
         if schema.names.count("image") != 1:
-            columns = ", ".join(schema.names[:SHOWN])
+            columns = ", ".join(schema.names[:SHOWN]) or "(none)"
             more = f", ... ({len(schema.names):,} in all)" if len(schema.names) > SHOWN else ""
             how_many = "several" if "image" in schema.names else "none"
             raise UserError(f"{name} has the columns {columns}{more}, and {how_many} called image")
+        if schema.names.count("id") > 1:
+            raise UserError(f"{name} has several columns called id")
         self._columns = [column for column in ("image", "id") if column in schema.names]
         kind = schema.field("image").type
         self._are_files = _are_files(kind)
@@ -64,7 +66,7 @@ class ParquetShards:
             while (rows := self._checked(lambda: next(found, None))) is not None:
                 ids = [f"{self._name}[{row + n}]" for n in range(len(rows))]
                 if "id" in self._columns:
-                    given = rows["id"].to_pylist()
+                    given = _values(rows["id"])
                     ids = [
                         name if value is None else str(value)
                         for name, value in zip(ids, given, strict=True)
@@ -85,6 +87,13 @@ class ParquetShards:
             return read()
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self._name} cannot be read: {first_line(error)}") from error
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # times that Python cannot hold
+        return list(column.cast(pa.int64()).to_pylist())
 
 
 def _in_file(name: str, value: Any) -> Picture | str:

@@ -24,6 +24,7 @@ PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
 WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
+UNSIGNED = 1  # TIFF's SampleFormat
 
 # Pillow warns of what is wrong beside the pixels, which are all that counts here.
 warnings.filterwarnings("ignore", module="PIL")
@@ -191,16 +192,22 @@ def _pixel_chunks(png: bytes) -> bytes:
 def as_grey(picture: Image.Image) -> Picture:
     """A picture of any mode as grey [H, W], rotated as it is displayed, on paper.
 
-    Paper is white, and black under ink that is light all over. More than 8 bits become float32.
+    Paper is white, and black under ink that is light all over. If one colour of a picture stands
+    for transparency, it is that of the paper. More than 8 bits become float32.
     """
     tags = getattr(picture, "tag_v2", {})
     if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would cut off at 255
         bits = int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
         white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
-        values = np.asarray(_upright(picture), np.float32)
+        pixels = np.asarray(_upright(picture))
+        if picture.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == UNSIGNED:
+            pixels = pixels.view(np.uint32)  # of which Pillow knows only signed ones
+        values = pixels.astype(np.float32)
         return _scaled(values, bits, white_is_zero=white_is_zero)
     picture = _upright(picture)
-    if picture.has_transparency_data:
+    if picture.mode == "LAB":
+        picture = picture.getchannel("L")
+    if picture.has_transparency_data and picture.mode not in ("1", "L", "RGB"):
         picture = _on_paper(picture.convert("RGBA"))
     grey = np.asarray(picture.convert("L"))
     return 255 * grey if grey.max() == 1 else grey  # a mask
@@ -239,8 +246,9 @@ def _on_paper(picture: Image.Image) -> Image.Image:
 
 def _scaled(values: NDArray[np.float32], bits: int, *, white_is_zero: bool) -> NDArray[np.float32]:
     """Numbers as pixels from 0 to 255: of floats from 0 to 1, or of 8 to 32 bits."""
-    values = np.nan_to_num(values)
-    highest = float(values.max())
+    finite = values[np.isfinite(values)]
+    highest = float(finite.max(initial=0))
+    values = np.nan_to_num(values, posinf=highest)
     tops = [1, *(2**n - 1 for n in (8, 10, 12, 14, 16) if n >= bits or bits >= 16)]
     top = next((top for top in tops if highest <= top), highest)
     scaled = 255 * np.clip(values / top, 0, 1)

@@ -19,6 +19,12 @@ KINDS = [  # of files, by what they begin with
     (rb"PAR1", "Parquet"),
     (rb"\x00\x00[\x08-\x0e][\x01-\x04]", "IDX"),
 ]
+READ = [  # formats that are read
+    (rb"\x89PNG\r\n", "a PNG"),
+    (rb"\xff\xd8\xff", "a JPEG"),
+    (rb"BM.{4}\x00{4}", "a BMP"),
+    (rb"II[*+]\x00|MM\x00[*+]", "a TIFF"),
+]
 TEXTS = [
     (rb"data:[\w/+.;=-]*,", "a data: URL"),
     (rb"--[^\r\n]{1,70}\r?\ncontent-disposition", "a form with the file in it (multipart)"),
@@ -40,6 +46,9 @@ def what_it_is(content: bytes, formats: tuple[str, ...]) -> str:
     for sign, kind in KINDS:
         if re.match(sign, content, re.DOTALL):
             return f"it is {kind}; {read}"
+    for sign, kind in READ:
+        if re.match(sign, content, re.DOTALL):
+            return f"it is {kind} that is damaged or of a rare kind: save it anew as a PNG"
     text = content[:2000].removeprefix(b"\xef\xbb\xbf").lstrip()
     for sign, kind in TEXTS:
         if re.match(sign, text, re.DOTALL | (0 if kind == "base64" else re.IGNORECASE)):
