@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.serving.grey import Picture, as_grey
 from pipeline.serving.mnist_form import SIDE, Images, to_mnist_form
-from pipeline.serving.pictures import Picture, as_grey, decode_picture, decode_pictures
+from pipeline.serving.pictures import decode_picture, decode_pictures
 
 __all__ = [
     "SIDE",

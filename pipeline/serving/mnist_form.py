@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from pipeline.serving.grey import Picture
 from pipeline.serving.marks import NEIGHBOURS, Box, box_of, digit_of, fills, is_sheet, one_mark
 from pipeline.serving.paper import Grey, ink_on_paper, reduced, without_grain
-from pipeline.serving.pictures import Picture
 
 Images = NDArray[np.uint8]
 SIDE, INK = 28, 20  # pixels: of an image, and of the box that MNIST scales the ink to

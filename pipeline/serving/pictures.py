@@ -8,13 +8,12 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import first_line
+from pipeline.serving.grey import Picture, as_grey
 from pipeline.serving.signatures import what_it_is
 
-Picture = NDArray[np.uint8] | NDArray[np.float32]  # grey [H, W], from 0 to 255
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
 MOST_PAGES = 1000
 MOST_SCANS = 100  # of a JPEG, each of which costs as much as the picture; cameras use 1, the web 10
@@ -23,8 +22,6 @@ MOST_RUNS = 1 << 20  # bytes of a run-length encoded BMP, which Pillow decodes s
 PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
-WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
-UNSIGNED = 1  # TIFF's SampleFormat
 
 # Pillow warns of what is wrong beside the pixels, which are all that counts here.
 warnings.filterwarnings("ignore", module="PIL")
@@ -187,70 +184,3 @@ def _pixel_chunks(png: bytes) -> bytes:
             parts.append(png[place:end])
         place = end
     raise ValueError(f"it is a PNG of more than {MOST_CHUNKS:,} chunks")
-
-
-def as_grey(picture: Image.Image) -> Picture:
-    """A picture of any mode as grey [H, W], rotated as it is displayed, on paper.
-
-    Paper is white, and black under ink that is light all over. If one colour of a picture stands
-    for transparency, it is that of the paper. More than 8 bits become float32.
-    """
-    tags = getattr(picture, "tag_v2", {})
-    if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would cut off at 255
-        bits = int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
-        white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
-        pixels = np.asarray(_upright(picture))
-        if picture.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == UNSIGNED:
-            pixels = pixels.view(np.uint32)  # of which Pillow knows only signed ones
-        values = pixels.astype(np.float32)
-        return _scaled(values, bits, white_is_zero=white_is_zero)
-    picture = _upright(picture)
-    if picture.mode == "LAB":
-        picture = picture.getchannel("L")
-    if picture.has_transparency_data and picture.mode not in ("1", "L", "RGB"):
-        picture = _on_paper(picture.convert("RGBA"))
-    grey = np.asarray(picture.convert("L"))
-    return 255 * grey if grey.max() == 1 else grey  # a mask
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation wants it displayed; any other tag may be damaged."""
-    picture.load()
-    try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # whatever the parser of the tags raises, the pixels are read
-        return picture
-    turn = ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
-    return picture if turn is None else picture.transpose(turn)
-
-
-ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _on_paper(picture: Image.Image) -> Image.Image:
-    """An RGBA picture on white paper; on black paper if all that is visible is light."""
-    grey, alpha = np.asarray(picture.convert("RGB").convert("L")), np.asarray(picture)[..., 3]
-    visible = grey[alpha > 127]
-    light = visible.size > 0 and np.percentile(visible, 1) > 127
-    paper = Image.new("RGBA", picture.size, "black" if light else "white")
-    return Image.alpha_composite(paper, picture)
-
-
-def _scaled(values: NDArray[np.float32], bits: int, *, white_is_zero: bool) -> NDArray[np.float32]:
-    """Numbers as pixels from 0 to 255: of floats from 0 to 1, or of 8 to 32 bits."""
-    finite = values[np.isfinite(values)]
-    highest = float(finite.max(initial=0))
-    values = np.nan_to_num(values, posinf=highest)
-    tops = [1, *(2**n - 1 for n in (8, 10, 12, 14, 16) if n >= bits or bits >= 16)]
-    top = next((top for top in tops if highest <= top), highest)
-    scaled = 255 * np.clip(values / top, 0, 1)
-    pixels: NDArray[np.float32] = (255 - scaled if white_is_zero else scaled).astype(np.float32)
-    return pixels
