@@ -114,13 +114,13 @@ PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
         lambda image: painted(
             image, *[(slice(y, y + 2), ALL) for y in range(0, WIDTH, 30)], grey=120
         ),
-        0.97,
+        0.96,
     ),
     "ruled across": (
         lambda image: painted(
             image, *[(ALL, slice(x, x + 1)) for x in range(9, WIDTH, 30)], grey=170
         ),
-        0.97,
+        0.96,
     ),
     "corner of the table": (with_corner, 0.96),
     "hard shadow": (lambda image: page(image) * (1 - 0.3 * (ACROSS < 0.45)), 0.9),
@@ -133,7 +133,7 @@ PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
     "cut out at its ends": (lambda image: cut_out(image, sides=False), 1),
     "cut out of a photograph": (
         lambda image: 20 + 0.8 * (cut := cut_out(image)) + grain(8)[: cut.shape[0], : cut.shape[1]],
-        0.97,
+        0.96,
     ),
     "JPEG": (lambda image: as_jpeg(255.0 - image), 0.96),
 }
