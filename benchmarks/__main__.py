@@ -11,7 +11,7 @@ def listed() -> list[tuple[str, str]]:
     """Each benchmark's command and what it measures, as its module says in its first line."""
     found = []
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         match = COMMAND.match(text)
         if match and "Run by `benchmarks." not in text:
             found.append((match[1], match[2]))

@@ -162,7 +162,7 @@ def main(device: str, packed: Path, output: Path | None, seconds: float, *, quic
 def read_packed(packed: Path) -> Result:
     """What `pack` has written. UserError if it is not there."""
     try:
-        content: Result = json.loads((packed / "recipes.json").read_text())
+        content: Result = json.loads((packed / "recipes.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{packed} holds nothing to train on ({error}); `python -m benchmarks.gpu --pack`, in "

@@ -36,7 +36,7 @@ from pipeline.mnist.training import Trainer, measure
 def run(job: Job) -> None:
     """Train, tell of each epoch, then measure on the test set."""
     started = time.perf_counter()
-    packed = json.loads((Path(job.folder) / "recipes.json").read_text())
+    packed = json.loads((Path(job.folder) / "recipes.json").read_text(encoding="utf-8"))
     recipe = Recipe(**{**packed["recipes"][job.recipe], **job.changes})
     images, labels = read_set(job, packed["files"], "train")
     reuse_memory()

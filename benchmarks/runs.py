@@ -108,4 +108,8 @@ def _imports(lines: Lines) -> dict[str, float]:
 def _epochs(checkout: Checkout) -> float:
     """Seconds of the epochs of the last training there, if there was one."""
     summary = checkout.folder / SUMMARY
-    return float(json.loads(summary.read_text())["seconds"]) if summary.exists() else 0.0
+    return (
+        float(json.loads(summary.read_text(encoding="utf-8"))["seconds"])
+        if summary.exists()
+        else 0.0
+    )

@@ -31,7 +31,11 @@ def locked_versions(requirements: str) -> dict[str, str]:
 
 def write_versions() -> None:
     """Bring versions.json up to date with requirements.txt."""
-    write_json(VERSIONS, locked_versions(existing(REQUIREMENTS).read_text()))
+    write_json(VERSIONS, locked_versions(_requirements()))
+
+
+def _requirements() -> str:
+    return existing(REQUIREMENTS).read_text(encoding="utf-8")
 
 
 def _written_versions() -> Any:
@@ -45,7 +49,7 @@ def _written_versions() -> Any:
 def faults() -> list[str]:
     """What disagrees: a sentence each, which says what to do. UserError if dvc.yaml is wrong."""
     found = []
-    locked = locked_versions(existing(REQUIREMENTS).read_text())
+    locked = locked_versions(_requirements())
     written = _written_versions()
     if written != locked:
         found.append(
