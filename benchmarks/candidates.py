@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.mnist.optimizer import Optimizer
-from pipeline.mnist.recipe import Recipe
-from pipeline.mnist.training import Trainer
+from pipeline.training.optimizer import Optimizer
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.files import write_text
-from pipeline.overrides import overridden
-from pipeline.params import load_params
+from pipeline.config import load_params
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_text
+from pipeline.orchestration.overrides import overridden
 
 NEEDED = [
     *("pipeline", "benchmarks", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.txt"),

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from pipeline.serving.session import OnnxModel
+from pipeline.inference.session import OnnxModel
 
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]

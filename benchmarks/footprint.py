@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.files import read_tensors
-from pipeline.params import Params, load_params
-from pipeline.paths import RELEASED_MODEL, TRAIN
+from pipeline.config import Params, load_params
+from pipeline.core.files import read_tensors
+from pipeline.core.paths import RELEASED_MODEL, TRAIN
 
 
 class EnoughError(Exception):
@@ -26,7 +26,7 @@ def train(params: Params, images: int, epochs: int, batches: int | None) -> Call
     """Training on the first images as the stage does it, all of it or only so many batches."""
     import torch
 
-    from pipeline.mnist import training
+    from pipeline.training import trainer
 
     recipe = replace(params.train, epochs=epochs, validation_size=0)
     done = 0
@@ -41,7 +41,7 @@ def train(params: Params, images: int, epochs: int, batches: int | None) -> Call
         data = read_tensors(TRAIN)
         pixels, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
-            for _ in training.train(pixels[:images], labels[:images], recipe, on_batch=on_batch):
+            for _ in trainer.train(pixels[:images], labels[:images], recipe, on_batch=on_batch):
                 pass
         except EnoughError:
             pass
@@ -59,7 +59,7 @@ def prepare(params: Params, images: int) -> Callable[[], None]:
 
 def infer(params: Params, images: int) -> Callable[[], None]:
     """The released model's answers to the first images, as the stage `evaluate` asks for them."""
-    from pipeline.serving.session import OnnxModel
+    from pipeline.inference.session import OnnxModel
 
     def work() -> None:
         model = OnnxModel(RELEASED_MODEL, params.evaluate.provider)

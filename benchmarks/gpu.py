@@ -37,8 +37,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import gpu_report
-from pipeline.errors import UserError
-from pipeline.files import write_bytes, write_json, write_text
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_bytes, write_json, write_text
 
 PACKED = Path("artifacts/gpu")
 REPORTS = Path("reports/benchmarks")
@@ -95,10 +95,10 @@ def pack(target: Path) -> None:
     """Put MNIST's files and the resolved recipes into a folder, for a machine without either."""
     # that machine lacks what these need
     from benchmarks.recipes import load_recipe
-    from pipeline import environment
-    from pipeline.files import existing, sha256
-    from pipeline.params import load_params
-    from pipeline.paths import RAW
+    from pipeline.config import load_params
+    from pipeline.core import environment
+    from pipeline.core.files import existing, sha256
+    from pipeline.core.paths import RAW
     from pipeline.stages.train import CODE
 
     digests = load_params().fetch.files
@@ -108,13 +108,12 @@ def pack(target: Path) -> None:
         if sha256(RAW / name) != digest:
             raise UserError(f"{RAW / name} is not that of params.yaml; fetch it again")
         write_bytes(target / name, existing(RAW / name).read_bytes())
-    code = [f"pipeline/mnist/{name}.py" for name in CODE]
     content = {
         "recipes": {name: asdict(load_recipe(name)) for name in ("fast", "release")},
         "files": digests,
         "gate": load_params().gate.min_accuracy,
         "git_revision": environment.git_revision(),
-        "code_sha256": {name: sha256(Path(name)) for name in code},
+        "code_sha256": {name: sha256(Path(name)) for name in CODE},
     }
     write_json(target / "recipes.json", content)
     size = sum(path.stat().st_size for path in target.iterdir())

@@ -25,12 +25,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmarks.gpu import Job
-from pipeline.mnist import idx
-from pipeline.mnist.checkpoint import Checkpoint
-from pipeline.mnist.device import describe_gpu, reuse_memory
-from pipeline.mnist.model import build_network
-from pipeline.mnist.recipe import Recipe
-from pipeline.mnist.training import Trainer, measure
+from pipeline.core import idx
+from pipeline.mnist.network import build_network
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.device import describe_gpu, reuse_memory
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import Trainer, measure
 
 
 def run(job: Job) -> None:

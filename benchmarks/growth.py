@@ -26,12 +26,12 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from tqdm import tqdm
 
 from benchmarks.report import REPORTS, table, write_report
-from pipeline.errors import UserError
-from pipeline.figures import Figure, save_figure
-from pipeline.files import existing, read_tensors, write_bytes
-from pipeline.mnist import idx
-from pipeline.params import PARAMS
-from pipeline.paths import RAW, RELEASED_MODEL, TEST, TRAIN
+from pipeline.config import PARAMS
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.core.figures import Figure, save_figure
+from pipeline.core.files import existing, read_tensors, write_bytes
+from pipeline.core.paths import RAW, RELEASED_MODEL, TEST, TRAIN
 
 PROJECT = Path(__file__).parents[1]
 MEASURED = ["prepare", "train", "infer"]  # in this order: `prepare` makes what the others read

@@ -53,14 +53,14 @@ from benchmarks.inference_report import (
     show,
 )
 from benchmarks.report import REPORTS, write_report
-from pipeline.errors import UserError
-from pipeline.figures import save_figure
-from pipeline.files import existing, read_tensors, write_bytes
-from pipeline.mnist.fusion import FusedClassifier
-from pipeline.mnist.model import Classifier, build_network
-from pipeline.params import load_params
-from pipeline.paths import TEST, TRAIN, WEIGHTS
+from pipeline.config import load_params
+from pipeline.core.errors import UserError
+from pipeline.core.figures import save_figure
+from pipeline.core.files import existing, read_tensors, write_bytes
+from pipeline.core.paths import TEST, TRAIN, WEIGHTS
+from pipeline.mnist.network import Classifier, build_network
 from pipeline.stages.export import to_onnx
+from pipeline.training.fusion import FusedClassifier
 
 BATCHES = [1, 8, 32, 256]  # images
 THREADS = [1, 2]

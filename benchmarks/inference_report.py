@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.report import table
-from pipeline.figures import Figure
+from pipeline.core.figures import Figure
 
 OURS, PLAIN, INT8 = "ours", "plain export", "int8"
 EAGER, COMPILED = "PyTorch, eager", "PyTorch, compiled"

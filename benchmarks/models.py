@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.files import read_tensors, write_bytes
-from pipeline.mnist.fusion import FusedClassifier
-from pipeline.mnist.model import Classifier, build_network, count_parameters
-from pipeline.params import load_params
-from pipeline.paths import TEST
-from pipeline.serving.session import OnnxModel
+from pipeline.config import load_params
+from pipeline.core.files import read_tensors, write_bytes
+from pipeline.core.paths import TEST
+from pipeline.inference.session import OnnxModel
+from pipeline.mnist.network import Classifier, build_network, count_parameters
 from pipeline.stages.export import to_onnx
+from pipeline.training.fusion import FusedClassifier
 
 MODELS = Path("artifacts/benchmarks")  # not in git
 

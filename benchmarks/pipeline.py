@@ -32,7 +32,7 @@ from benchmarks.checkout import Checkout
 from benchmarks.report import table, write_report
 from benchmarks.runs import DVC, FLOW, UNTRACKED, Run, cached, process, processes, repro, work
 from benchmarks.servers import prefect_server
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 WITHOUT_BYTECODE = "MLflow, no bytecode"
 LIBRARIES = ["dvc", "mlflow", "prefect"]

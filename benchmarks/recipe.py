@@ -23,11 +23,11 @@ from benchmarks.candidates import CANDIDATES, CHOSEN, Candidate
 from benchmarks.distortions import DISTORTIONS
 from benchmarks.report import table
 from benchmarks.trainings import add_rows, digest, read_rows
-from pipeline.files import read_tensors, write_text
-from pipeline.mnist.recipe import Recipe
-from pipeline.mnist.training import measure
-from pipeline.params import load_params
-from pipeline.paths import TRAIN
+from pipeline.config import load_params
+from pipeline.core.files import read_tensors, write_text
+from pipeline.core.paths import TRAIN
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import measure
 
 RUNS = Path("reports/recipe/runs.csv")
 HELD_OUT = 10_000

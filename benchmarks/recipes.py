@@ -4,10 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.mnist.recipe import Recipe
-from pipeline.overrides import merged
-from pipeline.params import load_params, parse_params
+from pipeline.config import load_params, parse_params
+from pipeline.core.errors import UserError
+from pipeline.orchestration.overrides import merged
+from pipeline.training.recipe import Recipe
 
 FAST = Path("params.fast.yaml")
 

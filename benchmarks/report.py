@@ -8,8 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipeline import environment
-from pipeline.files import write_json, write_text
+from pipeline.core import environment
+from pipeline.core.files import write_json, write_text
 
 REPORTS = Path("reports/benchmarks")
 

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from pipeline.mnist.model import MEAN, STD, build_network, logits
+from pipeline.mnist.network import MEAN, STD, build_network, logits
 
 
 class Digits(Dataset[tuple[Tensor, int]]):

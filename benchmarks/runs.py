@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.checkout import Checkout
-from pipeline.errors import UserError
-from pipeline.paths import SUMMARY
+from pipeline.core.errors import UserError
+from pipeline.core.paths import SUMMARY
 
 Lines = list[tuple[float, str]]  # as `Checkout.run` gives them
 

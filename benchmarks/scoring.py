@@ -23,8 +23,8 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from benchmarks.report import table, write_report
-from pipeline.files import read_tensors
-from pipeline.paths import RELEASED_MODEL, TEST
+from pipeline.core.files import read_tensors
+from pipeline.core.paths import RELEASED_MODEL, TEST
 
 IMAGES, FILES, ROUNDS = 1_000_000, 20_000, 3
 SCORE = [sys.executable, "-m", "pipeline", "score"]

@@ -35,11 +35,11 @@ from tqdm import tqdm
 
 from benchmarks.report import REPORTS, table, write_report
 from benchmarks.servers import free_port, server
-from pipeline.figures import Figure, save_figure
-from pipeline.paths import RELEASED_MODEL
-from pipeline.serving import Classifier
-from pipeline.serving.service.app import MODEL
-from pipeline.serving.service.protocol import HEADER_LENGTH
+from pipeline.core.figures import Figure, save_figure
+from pipeline.core.paths import RELEASED_MODEL
+from pipeline.inference import Classifier
+from pipeline.service.app import MODEL
+from pipeline.service.protocol import HEADER_LENGTH
 from pipeline.tracking.registry import EXAMPLE, save_model
 
 CONNECTIONS = (1, 16, 64, 256)

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from benchmarks.recipes import load_recipe
 from benchmarks.report import table, write_report
-from pipeline.files import read_tensors
-from pipeline.mnist.device import reuse_memory
-from pipeline.mnist.training import Trainer
-from pipeline.paths import TRAIN
+from pipeline.core.files import read_tensors
+from pipeline.core.paths import TRAIN
+from pipeline.training.device import reuse_memory
+from pipeline.training.trainer import Trainer
 
 STEPS = 20  # timed at once
 DROPOUT = (0.02, 0.02, 0.02, 0.01)  # of the original

@@ -26,13 +26,13 @@ from benchmarks.models import export, test_accuracy
 from benchmarks.recipes import load_recipe
 from benchmarks.report import REPORTS, table, write_report
 from benchmarks.rivals import train_example, train_original
-from pipeline.figures import Figure, save_figure
-from pipeline.files import read_tensors
-from pipeline.mnist.device import choose_precision
-from pipeline.mnist.model import build_network, count_parameters
-from pipeline.mnist.training import measure, train
-from pipeline.params import load_params
-from pipeline.paths import TEST, TRAIN
+from pipeline.config import load_params
+from pipeline.core.figures import Figure, save_figure
+from pipeline.core.files import read_tensors
+from pipeline.core.paths import TEST, TRAIN
+from pipeline.mnist.network import build_network, count_parameters
+from pipeline.training.device import choose_precision
+from pipeline.training.trainer import measure, train
 
 Networks = Iterator[nn.Sequential]
 GATE = load_params().gate.min_accuracy

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pipeline.mnist.device import reuse_memory
+from pipeline.training.device import reuse_memory
 
 
 def digest(*parts: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline.params import load_params
+from pipeline.config import load_params
 
 
 def main() -> None:

@@ -14,11 +14,12 @@ from typing import Annotated, Never
 
 import typer
 
-from pipeline import __version__, environment, loopback, workspace
-from pipeline.errors import RefusedError, UserError
-from pipeline.params import PARAMS, Params, load_params
-from pipeline.paths import released_model
-from pipeline.serving import Format
+from pipeline import __version__
+from pipeline.batch import Format
+from pipeline.config import PARAMS, Params, load_params
+from pipeline.core import environment, loopback, workspace
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.paths import released_model
 from pipeline.tracking import Part
 
 app = typer.Typer(
@@ -195,7 +196,7 @@ def summary() -> None:
     """Print the network's layer table."""
     from tabulate import tabulate
 
-    from pipeline.mnist.model import build_network, count_parameters, layer_table
+    from pipeline.mnist.network import build_network, count_parameters, layer_table
 
     network = build_network()
     headers = ("Layer (type)", "Output Shape", "Param #")
@@ -229,10 +230,10 @@ def flow(
     The runs are kept in .prefect; `make prefect` shows them. With PREFECT_API_URL
     set, that server has them.
     """
-    from pipeline import dag
+    from pipeline.orchestration import dag
 
     dag.read_plan(targets or [], set_params or [])  # before Prefect starts, which takes a while
-    from pipeline import flow
+    from pipeline.orchestration import flow
 
     flow.run(targets or [], force=force, set_params=set_params or [])
 
@@ -253,9 +254,9 @@ def use(
     They stay there, so that it always says what made the results beside it;
     `git checkout params.yaml` takes them back.
     """
-    from pipeline.files import write_text
-    from pipeline.overrides import merged
-    from pipeline.params import PARAMS
+    from pipeline.config import PARAMS
+    from pipeline.core.files import write_text
+    from pipeline.orchestration.overrides import merged
 
     write_text(PARAMS, merged(file))
 
@@ -339,7 +340,7 @@ def predict(
     ground. Others need --normalise. An image that cannot be read is named on
     standard error, the others are answered, and the exit status is 2.
     """
-    from pipeline.serving import predict
+    from pipeline.batch import predict
 
     if not predict.run(files, model, normalise=normalise, output=output, form=form):
         raise typer.Exit(UserError.status)
@@ -376,7 +377,7 @@ def score(
     was. An image that cannot be read has an error instead of a digit; then the
     exit status is 2.
     """
-    from pipeline.serving import score
+    from pipeline.batch import score
 
     if not score.run(files, output, model, normalise=normalise, cluster=ray):
         raise typer.Exit(UserError.status)
@@ -400,9 +401,9 @@ def serve(
     reads /metrics. With PIPELINE_SERVE_TOKEN set, or PIPELINE_SERVE_TOKEN_FILE, all but
     page, documentation and health require it: Authorization: Bearer TOKEN.
     """
-    from pipeline.serving import serve
+    from pipeline.service import server
 
-    serve.run(model, host, port, json_log=json_log or not sys.stderr.isatty())
+    server.run(model, host, port, json_log=json_log or not sys.stderr.isatty())
 
 
 def main() -> Never:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from pipeline.mnist import idx
+from pipeline.core import idx
 from tests.digits import Images
 from tests.workspace import PROJECT, Workspace
 

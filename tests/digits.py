@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.mnist import idx
+from pipeline.core import idx
 
 Images = NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """python -m tests.mutants: do the tests notice small faults in what a change touched?
 
     python -m tests.mutants                             # 40 mutants of what differs from main
-    python -m tests.mutants --count 10 pipeline/mnist/recipe.py
+    python -m tests.mutants --count 10 pipeline/training/recipe.py
 
 Makes mutants, one at a time, in a copy of the checkout: a comparison, an operator or a number
 replaced, a `not`, a keyword argument or a statement dropped, None returned. Of modules that differ

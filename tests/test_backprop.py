@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from pipeline.backprop import diagram, equations, figures, network, rates
 from pipeline.backprop.network import Pair, Weights, train
 from pipeline.backprop.rates import Outcome
-from pipeline.figures import Figure
+from pipeline.core.figures import Figure
 
 START: tuple[Pair, Pair, Weights] = (  # inputs, targets, weights of the spreadsheet
     *((0.05, 0.1), (0.5, 0.5)),

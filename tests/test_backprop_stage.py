@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 
 from pipeline.backprop.network import random_weights
-from pipeline.files import read_csv, read_json
-from pipeline.params import load_params
+from pipeline.config import load_params
+from pipeline.core.files import read_csv, read_json
 from pipeline.stages import backprop
 from tests.workspace import PROJECT, UNTRACKED, kept, python, with_params
 

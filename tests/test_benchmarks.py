@@ -13,9 +13,9 @@ import yaml
 from PIL import Image
 
 from benchmarks import growth, serving
-from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.paths import RELEASED_MODEL
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
+from pipeline.core.paths import RELEASED_MODEL
 from tests.workspace import PROJECT, TRAINING, Workspace, python
 
 REPORTS = Path("reports/benchmarks")

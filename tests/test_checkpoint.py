@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.mnist.checkpoint import Checkpoint, CheckpointError
-from pipeline.mnist.training import Epoch
+from pipeline.training.checkpoint import Checkpoint, CheckpointError
+from pipeline.training.trainer import Epoch
 
 IDENTITY: dict[str, Any] = {"params": {"dropout": (0.1, 0.2)}, "data_sha256": "d", "threads": 2}
 

@@ -18,9 +18,9 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from pipeline.errors import UserError
-from pipeline.serving import Classifier, classifier, session
-from pipeline.serving.session import OnnxModel
+from pipeline.core.errors import UserError
+from pipeline.inference import Classifier, classifier, session
+from pipeline.inference.session import OnnxModel
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model, python
 
@@ -314,7 +314,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @needs_model
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys, numpy; from pipeline.serving import Classifier\n"
+        "import sys, numpy; from pipeline.inference import Classifier\n"
         f"print(Classifier({str(MODEL)!r}).predict(numpy.zeros((1, 28, 28))).digits)\n"
         "print('loaded:', *sorted({'torch', 'mlflow', 'onnx'} & {*sys.modules}))"
     )

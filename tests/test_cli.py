@@ -14,10 +14,10 @@ import yaml
 from requests.utils import get_environ_proxies
 from typer.testing import CliRunner
 
-from pipeline import loopback
 from pipeline.__main__ import app
-from pipeline.errors import UserError
-from pipeline.files import existing
+from pipeline.core import loopback
+from pipeline.core.errors import UserError
+from pipeline.core.files import existing
 from tests.workspace import MODEL, PROJECT, needs_model, python
 
 # the table that the network is specified by: layer, output shape, parameters
@@ -154,7 +154,7 @@ def test_in_a_folder_that_is_no_clone_a_flow_does_not_begin(tmp_path: Path) -> N
 
 @needs_model
 def test_from_another_folder_the_released_model_is_that_of_this_checkout(tmp_path: Path) -> None:
-    code = "from pipeline.paths import released_model; print(released_model())"
+    code = "from pipeline.core.paths import released_model; print(released_model())"
     assert python(tmp_path, "-c", code).stdout == f"{MODEL}\n"
     (tmp_path / "models").mkdir()
     shutil.copy(MODEL, tmp_path / "models")

@@ -17,11 +17,12 @@ from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
 from benchmarks.servers import free_port
-from pipeline.errors import UserError
-from pipeline.serving import Classifier, score
-from pipeline.serving.batch import Batch
-from pipeline.serving.session import OnnxModel
-from pipeline.serving.shards import SHARD, open_shards
+from pipeline.batch import score
+from pipeline.batch.shards import SHARD, open_shards
+from pipeline.core.errors import UserError
+from pipeline.inference import Classifier
+from pipeline.inference.session import OnnxModel
+from pipeline.pictures.batch import Batch
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -147,7 +148,7 @@ class Deadly:
 
 
 def test_a_shard_that_kills_its_process_is_not_tried_for_ever(cluster: Any, tmp_path: Path) -> None:
-    from pipeline.serving.cluster import score_on_cluster
+    from pipeline.batch.cluster import score_on_cluster
 
     missing = {0: tmp_path / "000000.parquet"}
     with pytest.raises(UserError, match=f"Ray cluster at {cluster.address} failed"):
@@ -166,7 +167,7 @@ def test_it_is_stopped_as_without_a_cluster(cluster: Any, tmp_path: Path) -> Non
 
 
 def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
-    from pipeline.serving import cluster
+    from pipeline.batch import cluster
 
     source = tmp_path / "in.npy"
     np.save(source, np.zeros((5, 28, 28), np.uint8))
@@ -180,7 +181,7 @@ def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> None:
-    from pipeline.serving import cluster
+    from pipeline.batch import cluster
 
     source = tmp_path / "in.npy"
     np.save(source, np.zeros((5, 28, 28), np.uint8))
@@ -230,7 +231,7 @@ def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
     program = (
         "import sys; sys.modules['ray'] = None; from pathlib import Path\n"
-        "from pipeline.serving import score\n"
+        "from pipeline.batch import score\n"
         "score.run(['in.npy'], Path('out'), sys.argv[1], normalise=False, cluster='auto')"
     )
     result = subprocess.run(

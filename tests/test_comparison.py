@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from pipeline import paths, provenance
-from pipeline.errors import RefusedError, UserError
-from pipeline.params import load_params
+from pipeline.config import load_params
+from pipeline.core import paths
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.registry import provenance
 from pipeline.stages import release
 from tests.workspace import PROJECT
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import dag
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.orchestration import dag
 from tests.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
@@ -73,7 +73,7 @@ def test_another_version_of_a_package_reruns_what_depends_on_it(workspace: Works
     """In a pull request of Dependabot, whose accuracy gate would else measure the old model."""
     lock = workspace.path / "requirements.txt"
     lock.write_text(re.sub(r"(?m)^torch==\S+", "torch==99.0", lock.read_text()))
-    workspace.run(sys.executable, "-m", "pipeline.lock").check_returncode()
+    workspace.run(sys.executable, "-m", "pipeline.orchestration.lock").check_returncode()
     status = workspace.run("dvc", "status").stdout
     changed = set(re.findall(r"(?m)^(\w+):$", status))
     assert changed == {"train", "export", "evaluate"}

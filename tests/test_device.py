@@ -11,18 +11,18 @@ import psutil
 import pytest
 import torch
 
-from pipeline.errors import UserError
-from pipeline.mnist import device
-from pipeline.mnist.device import (
+from pipeline.core.errors import UserError
+from pipeline.mnist.network import build_network
+from pipeline.stages import train as stage
+from pipeline.training import device
+from pipeline.training.device import (
     be_deterministic,
     choose_device,
     choose_precision,
     describe_gpu,
     reuse_memory,
 )
-from pipeline.mnist.model import build_network
-from pipeline.mnist.training import Trainer, measure
-from pipeline.stages import train as stage
+from pipeline.training.trainer import Trainer, measure
 from tests.digits import make_digits
 from tests.test_recipe import RECIPE
 

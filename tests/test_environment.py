@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from pipeline import environment
+from pipeline.core import environment
 
 AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 

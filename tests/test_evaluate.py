@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
-from pipeline import paths
-from pipeline.files import read_csv, read_json, sha256, write_csv
-from pipeline.mnist import figures
-from pipeline.mnist.model import build_network
-from pipeline.params import Evaluate
-from pipeline.serving.session import OnnxModel
+from pipeline.config import Evaluate
+from pipeline.core import paths
+from pipeline.core.files import read_csv, read_json, sha256, write_csv
+from pipeline.evaluation import figures
+from pipeline.inference.session import OnnxModel
+from pipeline.mnist.network import build_network
 from pipeline.stages import evaluate
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.errors import UserError
-from pipeline.files import read_json, read_tensors, sha256
-from pipeline.mnist.model import Classifier, build_network, count_parameters, layer_table
-from pipeline.params import Export
-from pipeline.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
-from pipeline.serving.session import OnnxModel
+from pipeline.config import Export
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, read_tensors, sha256
+from pipeline.core.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
+from pipeline.inference.session import OnnxModel
+from pipeline.mnist.network import Classifier, build_network, count_parameters, layer_table
 from pipeline.stages import export
 from tests.digits import make_digits
 

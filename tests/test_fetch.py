@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.errors import UserError
-from pipeline.params import Fetch, load_params
-from pipeline.paths import RAW
+from pipeline.config import Fetch, load_params
+from pipeline.core.errors import UserError
+from pipeline.core.paths import RAW
 from pipeline.stages import fetch
 from tests.workspace import PROJECT
 

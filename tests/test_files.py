@@ -21,8 +21,8 @@ import psutil
 import pytest
 from safetensors.numpy import save
 
-from pipeline import files
-from pipeline.errors import UserError
+from pipeline.core import files
+from pipeline.core.errors import UserError
 from tests.workspace import Workspace, python
 
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {

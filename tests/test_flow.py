@@ -22,9 +22,9 @@ import requests
 import yaml
 
 from benchmarks.servers import free_port
-from pipeline import dag, flow
-from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
+from pipeline.orchestration import dag, flow
 from tests.servers import wait_until
 from tests.workspace import PROJECT, Workspace
 

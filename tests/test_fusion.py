@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.mnist.fusion import FusedClassifier, fuse
-from pipeline.mnist.model import Classifier, build_network
+from pipeline.mnist.network import Classifier, build_network
+from pipeline.training.fusion import FusedClassifier, fuse
 
 
 def random_network(seed: int) -> nn.Sequential:

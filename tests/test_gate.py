@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.errors import RefusedError
-from pipeline.params import Gate
+from pipeline.config import Gate
+from pipeline.core.errors import RefusedError
 from pipeline.stages import gate
 from tests.workspace import PROJECT, python
 

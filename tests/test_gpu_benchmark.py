@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks import gpu, gpu_report
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from tests.digits import write_mirror
 from tests.workspace import PROJECT
 
@@ -159,6 +159,6 @@ def test_speed_is_told_with_and_without_the_first_epoch() -> None:
 def test_files_or_code_that_changed_are_told(folder: Path) -> None:
     content = gpu.read_packed(gpu.PACKED)
     assert gpu.changed_code(content["code_sha256"]) == []
-    assert gpu.changed_code({"pipeline/mnist/model.py": "0"}) == ["pipeline/mnist/model.py"]
+    assert gpu.changed_code({"pipeline/mnist/network.py": "0"}) == ["pipeline/mnist/network.py"]
     with pytest.raises(UserError, match="--pack"):
         gpu.read_packed(Path("elsewhere"))

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import UserError
-from pipeline.mnist import idx
-from pipeline.serving.images import as_pictures, in_form, to_mnist_form
-from pipeline.serving.session import OnnxModel
-from pipeline.serving.sources import read_images
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.inference.session import OnnxModel
+from pipeline.pictures.images import as_pictures, in_form, to_mnist_form
+from pipeline.pictures.sources import read_images
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model
 

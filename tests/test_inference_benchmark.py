@@ -10,9 +10,9 @@ from safetensors.torch import save_file as save_weights
 
 from benchmarks import engines, inference
 from benchmarks.inference_report import INT8, OPENVINO, WHOLE
-from pipeline.errors import UserError
-from pipeline.mnist.model import build_network
-from pipeline.paths import TEST, TRAIN, WEIGHTS
+from pipeline.core.errors import UserError
+from pipeline.core.paths import TEST, TRAIN, WEIGHTS
+from pipeline.mnist.network import build_network
 from tests.digits import make_digits
 from tests.workspace import PROJECT
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import lock
+from pipeline.orchestration import lock
 from tests.workspace import PROJECT, kept, python
 
 DRIVER = {"libcuda.so.1"}  # comes with NVIDIA's driver, of no package
@@ -225,5 +225,5 @@ def test_a_clone_has_the_same_bytes_whatever_git_does_to_line_ends(tmp_path: Pat
     assert subprocess.run(status, capture_output=True, text=True, check=True).stdout == ""
     check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
     subprocess.run(check, cwd=clone / "models", check=True)
-    for path in ("docker/run", ".ci/run", "Makefile", "pipeline/lock.py"):
+    for path in ("docker/run", ".ci/run", "Makefile", "pipeline/orchestration/lock.py"):
         assert b"\r" not in (clone / path).read_bytes()

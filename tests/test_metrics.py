@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from pipeline.mnist import figures, metrics
-from pipeline.mnist.comparison import mcnemar
+from pipeline.evaluation import figures, metrics
+from pipeline.evaluation.comparison import mcnemar
 
 
 def probabilities(*rows: dict[int, float]) -> NDArray[np.float64]:

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.serving.mnist_form import to_mnist_form
-from pipeline.serving.paper import _light
-from pipeline.serving.session import OnnxModel
+from pipeline.inference.session import OnnxModel
+from pipeline.pictures.mnist_form import to_mnist_form
+from pipeline.pictures.paper import _light
 from tests.digits import Images
 from tests.workspace import MODEL, needs_model
 

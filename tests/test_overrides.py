@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
-from pipeline.overrides import merged, overridden
-from pipeline.params import load_params, parse_params
+from pipeline.config import load_params, parse_params
+from pipeline.core.errors import UserError
+from pipeline.orchestration.overrides import merged, overridden
 from tests.workspace import PROJECT, python
 
 PARAMS = PROJECT / "params.yaml"

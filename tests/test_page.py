@@ -18,10 +18,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipeline.paths import METRICS, SUBJECT
-from pipeline.serving import Classifier
-from pipeline.serving.service.app import create_app
-from pipeline.serving.service.guard import Limits
+from pipeline.core.paths import METRICS, SUBJECT
+from pipeline.inference import Classifier
+from pipeline.service.app import create_app
+from pipeline.service.guard import Limits
 from tests.digits import Images
 from tests.test_service import Service, listening, serving
 from tests.workspace import MODEL, PROJECT, needs_model

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pipeline.backprop.network import random_weights
-from pipeline.errors import UserError
-from pipeline.params import load_params
+from pipeline.config import load_params
+from pipeline.core.errors import UserError
 from tests.workspace import PROJECT, python
 
 DEFAULTS: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "params.yaml").read_text())

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import UserError
-from pipeline.files import sha256
-from pipeline.mnist import idx
-from pipeline.serving import predict as command
-from pipeline.serving import sources
-from pipeline.serving.finding import find_files
-from pipeline.serving.session import OnnxModel
+from pipeline.batch import predict as command
+from pipeline.batch.finding import find_files
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.core.files import sha256
+from pipeline.inference.session import OnnxModel
+from pipeline.pictures import sources
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, PROJECT, needs_model, python
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
-from pipeline.errors import UserError
-from pipeline.mnist import idx
-from pipeline.params import Prepare, load_params
-from pipeline.paths import PREPARE_REPORTS, RAW, TEST, TRAIN
+from pipeline.config import Prepare, load_params
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.core.paths import PREPARE_REPORTS, RAW, TEST, TRAIN
 from pipeline.stages import prepare
 from tests.digits import make_digits, write_mirror
 from tests.workspace import PROJECT

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
-from pipeline.mnist.model import build_network
-from pipeline.mnist.optimizer import Optimizer
-from pipeline.mnist.recipe import Recipe
-from pipeline.mnist.training import Epoch, Trainer, train
+from pipeline.mnist.network import build_network
+from pipeline.training.optimizer import Optimizer
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import Epoch, Trainer, train
 from tests.digits import make_digits
 
 RECIPE = Recipe(

@@ -18,9 +18,9 @@ import yaml
 from onnx import numpy_helper
 from safetensors.numpy import load_file
 
-from pipeline.errors import RefusedError, UserError
-from pipeline.params import load_params
-from pipeline.provenance import provenance
+from pipeline.config import load_params
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.registry.provenance import provenance
 from pipeline.stages import release
 from tests.workspace import Workspace
 
@@ -416,7 +416,7 @@ Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"release": release}}))
 KILLED = """
 import itertools, os, shutil, signal, sys
 from pathlib import Path
-from pipeline.params import load_params
+from pipeline.config import load_params
 from pipeline.stages import release
 
 WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "ctypes.dlsym"}

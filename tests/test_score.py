@@ -21,13 +21,15 @@ from PIL import Image
 from pyarrow import parquet
 from tqdm import tqdm
 
-from pipeline.errors import UserError
-from pipeline.files import sha256
-from pipeline.mnist import idx
-from pipeline.serving import Classifier, score, shards, sources
-from pipeline.serving.finding import find_files
-from pipeline.serving.session import OnnxModel
-from pipeline.serving.shards import fingerprint_of, open_shards
+from pipeline.batch import score, shards
+from pipeline.batch.finding import find_files
+from pipeline.batch.shards import fingerprint_of, open_shards
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.core.files import sha256
+from pipeline.inference import Classifier
+from pipeline.inference.session import OnnxModel
+from pipeline.pictures import sources
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -244,7 +246,7 @@ def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: 
 def test_ids_count_on_through_the_batches_of_a_row_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
-    monkeypatch.setattr(f"pipeline.serving.parquet.{size}", 3)
+    monkeypatch.setattr(f"pipeline.batch.parquet.{size}", 3)
     images = make_digits(20, seed=1)[0]
     column = structs(images) if size == "FILES" else pa.array(images.tolist())
     write_parquet(tmp_path / "in.parquet", column)  # in groups of 7
@@ -610,11 +612,11 @@ def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
 
     pieces = sources.unpacked
     with monkeypatch.context() as interrupt:
-        interrupt.setattr("pipeline.serving.shards.unpacked", stop)
+        interrupt.setattr("pipeline.batch.shards.unpacked", stop)
         with pytest.raises(KeyboardInterrupt):
             open_shards([source], [str(source)], tmp_path, normalise=False)
     assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
-    monkeypatch.setattr("pipeline.serving.shards.unpacked", None)  # once it is whole, it is used
+    monkeypatch.setattr("pipeline.batch.shards.unpacked", None)  # once it is whole, it is used
     assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
 
 
@@ -813,7 +815,7 @@ def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from benchmarks.footprint import peak_bytes\n"
-        "from pipeline.serving import score\n"
+        "from pipeline.batch import score\n"
         "score.run(sys.argv[1:2], Path('out.parquet'), sys.argv[2], normalise=False)\n"
         "print(peak_bytes())"
     )
@@ -834,7 +836,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
 def test_it_can_be_stopped_while_a_file_does_not_answer(tmp_path: Path) -> None:
     """As on a file system whose server is gone: here a pipe that nobody writes to."""
     program = (
-        "import os, sys; from pipeline.__main__ import main; from pipeline.serving import shards\n"
+        "import os, sys; from pipeline.__main__ import main; from pipeline.batch import shards\n"
         "def wait(path): os.mkfifo('pipe'); return open('pipe', 'rb').read()\n"
         "shards.read_file = wait\n"
         "sys.argv = ['', 'score', 'a.png', '-o', 'out', '--model', sys.argv[1]]\n"

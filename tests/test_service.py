@@ -37,22 +37,22 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Scope
 
 from benchmarks.servers import free_port
-from pipeline.errors import UserError
-from pipeline.paths import BACKPROP, EVALUATION, METRICS, SUBJECT
-from pipeline.serving import Classifier
-from pipeline.serving.classifier import Predictions
-from pipeline.serving.serve import listen, make_server, read_token, run
-from pipeline.serving.service.app import create_app
-from pipeline.serving.service.bodies import Body
-from pipeline.serving.service.guard import Guard, Limits
-from pipeline.serving.service.metrics import Drift, Metrics
-from pipeline.serving.service.protocol import (
+from pipeline.core.errors import UserError
+from pipeline.core.paths import BACKPROP, EVALUATION, METRICS, SUBJECT
+from pipeline.inference import Classifier
+from pipeline.inference.classifier import Predictions
+from pipeline.inference.session import cores
+from pipeline.service.app import create_app
+from pipeline.service.bodies import Body
+from pipeline.service.guard import Guard, Limits
+from pipeline.service.metrics import Drift, Metrics
+from pipeline.service.protocol import (
     InputParameters,
     OutputParameters,
     RequestParameters,
     read_request,
 )
-from pipeline.serving.session import cores
+from pipeline.service.server import listen, make_server, read_token, run
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
 from tests.workspace import MODEL, PROJECT, needs_model
@@ -1304,7 +1304,7 @@ def test_each_request_is_a_line_of_json(service: Service, log: Path) -> None:
 
 
 def test_the_log_has_milliseconds(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "pipeline.serving.access")
+    caplog.set_level("INFO", "pipeline.service.access")
     guard = Guard(FastAPI(), Limits(), Metrics([]), None)
     guard._note({"method": "GET", "path": "/v2"}, "/v2", 200, 0.25)
     (record,) = caplog.records

@@ -15,9 +15,9 @@ import onnx
 import pytest
 from sqlalchemy import make_url
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import read_csv, read_json, sha256, write_csv, write_json
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_csv, read_json, sha256, write_csv, write_json
 from pipeline.tracking import Part, lasting_address, links, promotion, store
 from pipeline.tracking.store import correct_addresses, database
 from tests.workspace import MODEL, needs_model, python

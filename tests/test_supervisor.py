@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import supervisor
+from pipeline.core import supervisor
 from tests.servers import wait_until
 from tests.workspace import UNTRACKED
 

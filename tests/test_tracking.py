@@ -22,11 +22,11 @@ import yaml
 from safetensors.numpy import load_file
 
 from benchmarks.servers import free_port
-from pipeline import paths
-from pipeline.errors import RefusedError, UserError
-from pipeline.files import read_csv, read_json, sha256, write_json
-from pipeline.params import load_params
-from pipeline.serving import Classifier
+from pipeline.config import load_params
+from pipeline.core import paths
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.files import read_csv, read_json, sha256, write_json
+from pipeline.inference import Classifier
 from pipeline.stages import gate, release
 from pipeline.tracking import Part, background, links
 from tests.servers import wait_until
@@ -70,7 +70,7 @@ class Server:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PYTHONPATH": str(PROJECT),
         }
-        supervisor = [sys.executable, "-m", "pipeline.supervisor"]
+        supervisor = [sys.executable, "-m", "pipeline.core.supervisor"]
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
                 [*supervisor, sys.executable, "-m", "mlflow", "server", *words],
@@ -232,7 +232,7 @@ def test_a_run_says_what_it_was_made_from_and_when(released: Workspace, server: 
     expected = {
         "data_sha256": data_digest,
         "weights_sha256": released.sha256("artifacts/weights.safetensors"),
-        "code_sha256.training": released.sha256("pipeline/mnist/training.py"),
+        "code_sha256.training": released.sha256("pipeline/training/trainer.py"),
         "mlflow.source.git.commit": f"{commit}-dirty",  # params.yaml is changed
         "hardware.cores": str(os.cpu_count()),
         "version.python": sys.version.split()[0],

@@ -17,13 +17,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pipeline.errors import UserError
-from pipeline.files import read_csv, read_json, sha256
-from pipeline.mnist.model import build_network
-from pipeline.mnist.recipe import Recipe
-from pipeline.mnist.training import NonFiniteLossError, train
-from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, TEST, TRAIN, WEIGHTS
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_csv, read_json, sha256
+from pipeline.core.paths import EPOCHS, HISTORY, RESUME, SUMMARY, TEST, TRAIN, WEIGHTS
+from pipeline.mnist.network import build_network
 from pipeline.stages import train as stage
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import NonFiniteLossError, train
 from tests.digits import make_digits
 from tests.workspace import Workspace
 

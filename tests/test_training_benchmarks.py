@@ -17,10 +17,10 @@ from benchmarks.models import MODELS, export
 from benchmarks.recipes import load_recipe
 from benchmarks.rivals import train_example, train_original
 from benchmarks.trainings import add_row, add_rows, code_digest
-from pipeline.errors import UserError
-from pipeline.mnist.model import build_network, count_parameters
-from pipeline.mnist.training import Trainer
-from pipeline.paths import TRAIN
+from pipeline.core.errors import UserError
+from pipeline.core.paths import TRAIN
+from pipeline.mnist.network import build_network, count_parameters
+from pipeline.training.trainer import Trainer
 from tests.digits import make_digits
 from tests.workspace import PROJECT
 

@@ -19,8 +19,8 @@ from openpyxl.utils import get_column_letter
 
 from pipeline.backprop import equations
 from pipeline.backprop.network import LIMITS, Training, gradient_without_parentheses, train
-from pipeline.files import read_csv
-from pipeline.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
+from pipeline.core.files import read_csv
+from pipeline.core.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
 from tests.workspace import python, with_params
 
 Table = list[dict[str, Any]]

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.workspace import held
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import held
 from tests.workspace import PROJECT, UNTRACKED, python, with_params
 
 FIRST = "flow run 'first'"
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.workspace import held
+from pipeline.core.workspace import held
 
 with held(sys.argv[1]):
     print("held", flush=True)

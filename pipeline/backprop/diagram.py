@@ -10,7 +10,7 @@ from matplotlib.patches import Circle
 from pipeline.backprop import equations
 from pipeline.backprop.equations import as_text, substitute
 from pipeline.backprop.network import Training
-from pipeline.figures import Figure
+from pipeline.core.figures import Figure
 
 COLUMNS = {"i": 0, "h": 3.6, "a_h": 5.1, "o": 8.7, "a_o": 10.2, "E": 12.9}  # from left to right
 ROWS = {"1": 2.2, "2": 0}

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from pipeline.backprop.network import Training
 from pipeline.backprop.rates import FLOOR, Outcome, highest_without_rise
-from pipeline.figures import Figure
+from pipeline.core.figures import Figure
 
 LOSS = r"$E_\mathrm{total}$"
 

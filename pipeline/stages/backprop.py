@@ -4,10 +4,10 @@ import io
 
 from pipeline.backprop import diagram, figures, rates, workbook
 from pipeline.backprop.network import gradient_without_parentheses, train
-from pipeline.figures import save_figure
-from pipeline.files import write_bytes, write_csv, write_json
-from pipeline.params import Backprop
-from pipeline.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
+from pipeline.config import Backprop
+from pipeline.core.figures import save_figure
+from pipeline.core.files import write_bytes, write_csv, write_json
+from pipeline.core.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
 from pipeline.tracking import Part, background
 
 

@@ -10,14 +10,24 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.figures import save_figure
-from pipeline.files import read_csv, read_tensors, sha256, write_csv, write_json
-from pipeline.mnist import figures, metrics
-from pipeline.mnist.model import build_network
-from pipeline.mnist.training import measure
-from pipeline.params import Evaluate
-from pipeline.paths import CURVES, EPOCHS, EVALUATION, HISTORY, METRICS, MODEL, SPEED, SUBJECT, TEST
-from pipeline.serving.session import OnnxModel
+from pipeline.config import Evaluate
+from pipeline.core.figures import save_figure
+from pipeline.core.files import read_csv, read_tensors, sha256, write_csv, write_json
+from pipeline.core.paths import (
+    CURVES,
+    EPOCHS,
+    EVALUATION,
+    HISTORY,
+    METRICS,
+    MODEL,
+    SPEED,
+    SUBJECT,
+    TEST,
+)
+from pipeline.evaluation import figures, metrics
+from pipeline.inference.session import OnnxModel
+from pipeline.mnist.network import build_network
+from pipeline.training.trainer import measure
 
 
 def run(params: Evaluate) -> None:

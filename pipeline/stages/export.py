@@ -9,13 +9,13 @@ import torch
 from onnx import helper
 from safetensors.torch import load_file
 
-from pipeline.errors import UserError, first_line
-from pipeline.files import existing, read_tensors, sha256, write_bytes, write_json
-from pipeline.mnist.fusion import FusedClassifier
-from pipeline.mnist.model import CLASSES, Classifier, build_network, count_parameters
-from pipeline.params import Export
-from pipeline.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
-from pipeline.serving.session import DECILES, OnnxModel
+from pipeline.config import Export
+from pipeline.core.errors import UserError, first_line
+from pipeline.core.files import existing, read_tensors, sha256, write_bytes, write_json
+from pipeline.core.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
+from pipeline.inference.session import DECILES, OnnxModel
+from pipeline.mnist.network import CLASSES, Classifier, build_network, count_parameters
+from pipeline.training.fusion import FusedClassifier
 
 VERSION = "1"  # of the interface: names, types and shapes of input and outputs
 

@@ -16,10 +16,10 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from pipeline.errors import UserError, first_line
-from pipeline.files import replacing, write_bytes
-from pipeline.params import Fetch
-from pipeline.paths import RAW
+from pipeline.config import Fetch
+from pipeline.core.errors import UserError, first_line
+from pipeline.core.files import replacing, write_bytes
+from pipeline.core.paths import RAW
 
 PASSING = {408, 425, 429}  # HTTP statuses below 500 after which another attempt may succeed
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipeline.errors import RefusedError, UserError
-from pipeline.files import read_json, write_json, write_text
-from pipeline.params import Gate
-from pipeline.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS, SUBJECT
+from pipeline.config import Gate
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.files import read_json, write_json, write_text
+from pipeline.core.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS, SUBJECT
 from pipeline.tracking import Part, background
 
 Criterion = dict[str, Any]

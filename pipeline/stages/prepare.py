@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from pipeline.errors import UserError
-from pipeline.figures import save_figure
-from pipeline.files import existing, write_bytes, write_csv
-from pipeline.mnist import figures, idx
-from pipeline.params import Prepare
-from pipeline.paths import PREPARE_REPORTS, RAW, TEST, TRAIN
+from pipeline.config import Prepare
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.core.figures import save_figure
+from pipeline.core.files import existing, write_bytes, write_csv
+from pipeline.core.paths import PREPARE_REPORTS, RAW, TEST, TRAIN
+from pipeline.evaluation import figures
 
 
 def run(params: Prepare) -> None:

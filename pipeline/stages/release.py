@@ -4,9 +4,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline import environment, paths
-from pipeline.errors import RefusedError, first_line
-from pipeline.files import (
+from pipeline.config import Params
+from pipeline.core import environment, paths
+from pipeline.core.errors import RefusedError, first_line
+from pipeline.core.files import (
     read_csv,
     read_json,
     read_tensors,
@@ -16,10 +17,9 @@ from pipeline.files import (
     write_json,
     write_text,
 )
-from pipeline.mnist.comparison import mcnemar
-from pipeline.params import Params
-from pipeline.provenance import provenance
-from pipeline.serving.session import OnnxModel
+from pipeline.evaluation.comparison import mcnemar
+from pipeline.inference.session import OnnxModel
+from pipeline.registry.provenance import provenance
 from pipeline.tracking import background
 
 CARD_TEMPLATE = "MODEL_CARD.md.j2"

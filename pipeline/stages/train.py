@@ -20,23 +20,33 @@ import torch
 from safetensors.torch import save
 from tqdm import tqdm
 
-from pipeline import environment
-from pipeline.errors import UserError
-from pipeline.files import read_tensors, sha256, write_bytes, write_csv, write_json
-from pipeline.mnist import training
-from pipeline.mnist.checkpoint import Checkpoint, CheckpointError, Row
-from pipeline.mnist.device import (
-    be_deterministic,
-    choose_device,
-    choose_precision,
-    describe_gpu,
+from pipeline.core import environment
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_tensors, sha256, write_bytes, write_csv, write_json
+from pipeline.core.paths import (
+    EPOCHS,
+    HISTORY,
+    RESUME,
+    SUMMARY,
+    SYSTEM,
+    TRAIN,
+    TRAINING_LOCK,
+    WEIGHTS,
 )
-from pipeline.mnist.recipe import Recipe
-from pipeline.paths import EPOCHS, HISTORY, RESUME, SUMMARY, SYSTEM, TRAIN, TRAINING_LOCK, WEIGHTS
 from pipeline.tracking import background
+from pipeline.training import trainer
+from pipeline.training.checkpoint import Checkpoint, CheckpointError, Row
+from pipeline.training.device import be_deterministic, choose_device, choose_precision, describe_gpu
+from pipeline.training.recipe import Recipe
 
-# of pipeline.mnist: what decides the bits
-CODE = ["augmentation", "device", "model", "optimizer", "recipe", "training"]
+CODE = [  # what decides the bits
+    "pipeline/mnist/augmentation.py",
+    "pipeline/mnist/network.py",
+    "pipeline/training/device.py",
+    "pipeline/training/optimizer.py",
+    "pipeline/training/recipe.py",
+    "pipeline/training/trainer.py",
+]
 
 
 def run(recipe: Recipe) -> None:
@@ -52,14 +62,14 @@ def run(recipe: Recipe) -> None:
             write_reports(checkpoint, made_with)
             bar = Bar(recipe.epochs, len(images) - recipe.validation_size)
             with background.following():
-                for epoch in training.train(images, labels, recipe, checkpoint.state, bar.on_batch):
+                for epoch in trainer.train(images, labels, recipe, checkpoint.state, bar.on_batch):
                     checkpoint.add(epoch, system_load(device))
                     checkpoint.save(RESUME)
                     write_reports(checkpoint, made_with)
                     bar.on_epoch(epoch.figures)
                 write_bytes(WEIGHTS, save(checkpoint.weights[-1]))
                 write_reports(checkpoint, made_with, finished=True)
-        except training.NonFiniteLossError as error:
+        except trainer.NonFiniteLossError as error:
             RESUME.unlink(missing_ok=True)
             raise UserError(
                 f"training diverged: {error}; lower train.peak_learning_rate"
@@ -83,7 +93,7 @@ def only_training_here() -> Iterator[None]:
 def identify(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """All that the bits of the weights depend on: on a GPU, what it is; else, the machine."""
     precision = choose_precision(recipe.precision, device)
-    code = Path(training.__file__).parent
+    checkout = Path(trainer.__file__).parents[2]
     if device.type == "cuda":
         gpu = describe_gpu(device)
         computed_on = {"device": gpu["name"], "gpu": gpu}
@@ -92,7 +102,7 @@ def identify(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     return {
         "params": asdict(recipe),
         "data_sha256": sha256(TRAIN),
-        "code_sha256": {name: sha256(code / f"{name}.py") for name in CODE},
+        "code_sha256": {path: sha256(checkout / path) for path in CODE},
         **computed_on,
         "precision": str(precision).removeprefix("torch."),
         "versions": environment.versions(),

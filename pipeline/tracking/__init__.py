@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
-from pipeline.environment import lasting_folder
+from pipeline.core.environment import lasting_folder
 
 SQLITE = "sqlite:///"
 

@@ -8,8 +8,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from pipeline import environment, paths
-from pipeline.files import read_csv, read_json, sha256
+from pipeline.core import environment, paths
+from pipeline.core.files import read_csv, read_json, sha256
 from pipeline.tracking import Part
 from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
 

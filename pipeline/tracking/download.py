@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.publisher import describe
 from pipeline.tracking.registry import MODEL_FILE, MODEL_TAG
 from pipeline.tracking.store import correct_addresses, database

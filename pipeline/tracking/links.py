@@ -3,10 +3,10 @@
 import os
 from typing import Any
 
-from pipeline import paths
-from pipeline.environment import without_password
-from pipeline.errors import UserError
-from pipeline.files import read_json, sha256, write_json
+from pipeline.core import paths
+from pipeline.core.environment import without_password
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, sha256, write_json
 from pipeline.tracking import Part
 
 HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store

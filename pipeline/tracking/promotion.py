@@ -6,9 +6,9 @@ the alias accordingly and removes the note, so a server that was away gets the a
 
 from pathlib import Path
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import read_json, sha256, write_json
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, sha256, write_json
 
 NOTE = paths.TRACKED.with_name("promotion.json")
 

@@ -10,10 +10,10 @@ import mlflow
 import requests
 from mlflow import MlflowClient
 
-from pipeline import paths
-from pipeline.environment import experiment as in_experiment
-from pipeline.environment import without_password
-from pipeline.errors import UserError, first_line
+from pipeline.core import paths
+from pipeline.core.environment import experiment as in_experiment
+from pipeline.core.environment import without_password
+from pipeline.core.errors import UserError, first_line
 from pipeline.tracking import Part, links
 from pipeline.tracking.backprop import publish_backprop, read_backprop
 from pipeline.tracking.registry import publish_release, read_release

@@ -19,9 +19,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import existing, read_json, sha256
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import existing, read_json, sha256
 from pipeline.tracking import Part, promotion
 from pipeline.tracking.runs import Published, find_or_create
 from pipeline.tracking.training import find_training

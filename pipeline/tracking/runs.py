@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from pipeline import environment
+from pipeline.core import environment
 from pipeline.tracking import Part
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.store import ARTIFACTS, correct_addresses
 
 STORE = Path("mlflow.db")

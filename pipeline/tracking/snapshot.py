@@ -11,9 +11,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline import paths
-from pipeline.errors import UserError
-from pipeline.files import read_csv, read_json
+from pipeline.core import paths
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_csv, read_json
 
 ATTEMPTS, PAUSE = 50, 0.1  # seconds; writing all files of an epoch takes less
 

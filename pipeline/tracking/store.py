@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 import filelock
 
-from pipeline import paths
-from pipeline.environment import lasting_folder
-from pipeline.errors import UserError
+from pipeline.core import paths
+from pipeline.core.environment import lasting_folder
+from pipeline.core.errors import UserError
 from pipeline.tracking import SQLITE
 
 if TYPE_CHECKING:  # slow to import

@@ -240,7 +240,7 @@ def build(context: Path, target: str, tag: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_change_of_code_installs_nothing_again(context: Path, target: str) -> None:
-    with (context / "pipeline/errors.py").open("a") as file:
+    with (context / "pipeline/core/errors.py").open("a") as file:
         file.write("\n# a change\n")
     built = build(context, target, "mnist-pipeline-test")
     assert built.returncode == 0, built.stderr

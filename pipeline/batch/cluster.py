@@ -1,0 +1,122 @@
+"""Scoring on a Ray cluster, whose machines share the folders of input and output.
+
+Ray Data gives a shard to each free core, and what a lost machine had to others. A shard that is
+scored twice by that does no harm: its file is replaced by one like it.
+"""
+
+import logging
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pipeline
+from pipeline.batch.score import score_shard
+from pipeline.batch.shards import Shards
+from pipeline.core.errors import UserError, first_line
+from pipeline.inference.classifier import Classifier
+
+try:
+    import ray
+    import ray.data
+    from ray.exceptions import RayError
+    from ray.util.annotations import RayDeprecationWarning
+except ModuleNotFoundError as error:
+    raise UserError(f"--ray needs the package {error.name}: pip install 'ray[data]'") from error
+
+
+RETRIES = 5  # of a shard whose process or machine was lost
+HTTP2_SETTINGS = b"\x04"  # the type of the frame that each side sends first (RFC 9113); gRPC's too
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + HTTP2_SETTINGS + bytes(5)
+
+
+def score_on_cluster(
+    address: str,
+    shards: Shards,
+    classifier: Classifier,
+    missing: dict[int, Path],
+    shared: list[Path],
+) -> Iterator[int]:
+    """Score shards into the files `missing`; yields the number of images of each.
+
+    UserError if this machine is none of the cluster, if one of its machines does not see the paths
+    `shared` or cannot work, or if the input cannot be used.
+    """
+    if not missing:
+        return
+    stop = signal.getsignal(signal.SIGTERM)
+    _join(address)
+    signal.signal(signal.SIGTERM, stop)  # Ray has put its own in its place
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_no_progress_timeout_s = -1  # a shard of large pictures takes its time
+        rows = [{"shard": shard, "path": os.fsencode(path)} for shard, path in missing.items()]
+        tasks = ray.data.from_items(rows, override_num_blocks=len(rows))
+        with warnings.catch_warnings():  # until Ray Data has another way to say how many retries
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            results = tasks.map(partial(_scored, shards, classifier, shared), max_retries=RETRIES)
+        for result in results.iter_rows():
+            if result["error"]:
+                raise UserError(result["error"])
+            yield result["images"]
+    except RayError as error:
+        raise UserError(f"the Ray cluster at {address} failed: {first_line(error)}") from error
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")  # if it is no head
+    try:
+        _probe(address)
+        ray.init(
+            address,
+            runtime_env={"py_modules": [pipeline]},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, OverflowError, RuntimeError, ValueError, RayError) as error:
+        reason = first_line(error.__cause__ or error)
+        raise UserError(f"the Ray cluster at {address} cannot be used: {reason}") from error
+
+
+def _probe(address: str) -> None:
+    """Raise ValueError or OSError where Ray would try for minutes: at what cannot be a head."""
+    if not address:
+        raise ValueError("the address is empty: is a variable not set?")
+    scheme, separator, rest = address.rpartition("://")
+    if separator:
+        host = rest.partition("/")[0].rpartition(":")[0] or rest
+        raise ValueError(f"the address is that of the head, {host}:6379, without {scheme}://")
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or os.environ.get("RAY_USE_TLS") == "1":
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
+        connection.sendall(HTTP2_PREFACE)
+        answer = connection.recv(9)
+    if answer[3:4] != HTTP2_SETTINGS:
+        raise ValueError("there is a server, but no Ray head, whose port is usually 6379")
+
+
+def _scored(
+    shards: Shards, classifier: Classifier, shared: list[Path], row: dict[str, Any]
+) -> dict[str, Any]:
+    """Score a shard on a machine of the cluster."""
+    machine = f"{socket.gethostname()}, a machine of the cluster,"
+    try:
+        for path in shared:
+            if not path.exists():
+                error = f"{machine} does not have {path}: it must be on storage that all share"
+                return {"images": 0, "error": error}
+        images = sum(score_shard(shards, row["shard"], classifier, Path(os.fsdecode(row["path"]))))
+    except UserError as error:
+        return {"images": 0, "error": str(error)}
+    except OSError as error:
+        return {"images": 0, "error": f"{machine} failed: {error}"}
+    return {"images": images, "error": ""}

@@ -1,0 +1,130 @@
+"""Which files are meant by names, folders and patterns, and what a folder holds beside them."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from glob import glob
+from pathlib import Path
+
+from pipeline.core.errors import UserError
+
+ARRAYS = {".idx", ".npy"}  # also with .gz, as all others
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"} | ARRAYS
+TABLES = {".parquet", ".pq"}  # which `score` reads, and `predict` does not
+SCRATCH = "lock"  # a folder *.partial that holds such a file is where `score` keeps its shards
+KINDS = 6  # at most so many kinds of files are named as left out
+
+
+@dataclass
+class Found:
+    """The files that are meant, in their order, what was wrong, and what was left out."""
+
+    suffixes: set[str]
+    files: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)  # number of files of each kind
+    folders: set[str] = field(default_factory=set)  # real paths of all that were looked into
+
+    def reads(self, name: str) -> bool:
+        """Whether a file in a folder is read, by its name."""
+        return _suffix(name) in self.suffixes
+
+    def tell(self) -> None:
+        """Print, on standard error, what was left out and what was wrong. UserError if that leaves
+        no file.
+        """
+        if self.left_out:
+            by_number = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+            kinds = by_number[:KINDS]
+            rest = self.left_out.total() - sum(count for _, count in kinds)
+            named = [f"{count:,} {kind}" for kind, count in kinds]
+            others = [f"{rest:,} of other kinds"] if rest else []
+            print(f"left out: {', '.join(named + others)}", file=sys.stderr)
+        last = None if self.files else self.errors.pop()
+        for error in self.errors:
+            print(f"error: {error}", file=sys.stderr)
+        if last is not None:
+            raise UserError(last)
+
+
+def find_files(names: Iterable[str], *, tables: bool = False) -> Found:
+    """The files that are meant: by name, by pattern (`scans/**/*.png`), or all those of images
+    under a folder, with `tables` those of Parquet too. A name that stands for none is an error.
+
+    Left out of folders and patterns are hidden names and __MACOSX; links to folders are followed,
+    to each folder once. UserError for a name that is empty or a web address.
+    """
+    found = Found(SUFFIXES | TABLES if tables else SUFFIXES)
+    for name in names:
+        if not name:
+            raise UserError("an empty name: is a variable not set?")
+        if name.lower().startswith(("http://", "https://")):
+            raise UserError(f"{name} is a web address: download it first")
+        path = Path(name)
+        if path.is_dir():
+            _look_into(path, found)
+        elif not os.path.lexists(path) and any(sign in name for sign in "*?["):
+            _match(name, found)
+        else:
+            found.files.append(name)
+    return found
+
+
+def is_array(name: str) -> bool:
+    """Whether a file may have many images, by its name."""
+    return _suffix(name) in ARRAYS | TABLES
+
+
+def _suffix(name: str) -> str:
+    """The suffix of what is in a file, packed or not; those of MNIST have none."""
+    path = Path(name.lower().removesuffix(".gz"))
+    return ".idx" if "idx3" in path.name else path.suffix
+
+
+def _look_into(folder: Path, found: Found) -> None:
+    files: list[str] = []
+    for path in _walk(folder, found.folders, unreadable=files):
+        if found.reads(path):
+            files.append(path)
+        else:
+            found.left_out[Path(path).suffix.lower() or "without suffix"] += 1
+    if not files:
+        suffixes = ", ".join(sorted(found.suffixes))
+        found.errors.append(f"{folder} has no files of images, {suffixes}")
+    found.files += sorted(files)
+
+
+def _match(pattern: str, found: Found) -> None:
+    files = [
+        path
+        for path in glob(pattern, recursive=True)  # noqa: PTH207 (Path's takes no absolute one)
+        if Path(path).is_file() and ("__MACOSX" in pattern or "__MACOSX" not in Path(path).parts)
+    ]
+    if not files:
+        found.errors.append(f"no file is named like {pattern}")
+    found.files += sorted(files)
+
+
+def _walk(folder: Path, seen: set[str], unreadable: list[str]) -> Iterator[str]:
+    """All files under a folder that are not hidden; it goes into links after all else."""
+    tops = [str(folder)]
+    for top in tops:
+        for parent, folders, names in os.walk(
+            top, onerror=lambda error: unreadable.append(str(error.filename))
+        ):
+            real = os.path.realpath(parent)
+            scratch = parent.endswith(".partial") and SCRATCH in names
+            if real in seen or scratch:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if _shown(name)]
+            inside = [str(Path(parent, name)) for name in folders]
+            tops += [path for path in inside if os.path.islink(path)]  # noqa: PTH114
+            yield from (str(Path(parent, name)) for name in names if _shown(name))
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"

@@ -1,0 +1,182 @@
+"""params.yaml as validated, frozen objects, a section per stage.
+
+The classes say what type and range a value has; params.yaml says what it means.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights, rate_label
+from pipeline.core.errors import UserError
+from pipeline.training.recipe import Recipe
+
+PARAMS = Path("params.yaml")
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+TimeOut = Annotated[float, Field(gt=0)]
+
+
+def _within(limits: tuple[float, float]) -> Any:
+    return Field(ge=limits[0], le=limits[1])
+
+
+Input = Annotated[float, _within(LIMITS["i"])]
+Target = Annotated[float, _within(LIMITS["t"])]
+Weight = Annotated[float, _within(LIMITS["w"])]
+LearningRate = Annotated[float, _within(LIMITS["η"])]
+EightWeights = Annotated[
+    tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight],
+    Field(strict=False),  # a list, as below
+]
+
+
+def _eight_or_random(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Say in one sentence what both of the two would be; JSON's list is Python's here."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        low, high = LIMITS["w"]
+        raise ValueError(f"not eight numbers between {low:g} and {high:g}, nor: random") from error
+
+
+def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(map(rate_label, values))) < len(values):
+        raise ValueError("a value stands there twice")
+    return values
+
+
+class Section(BaseModel):
+    """A part of params.yaml: no unknown key, no silent conversion, no change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Fetch(Section):
+    mirrors: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    timeout: TimeOut
+    time_limit: TimeOut
+    retries: Count
+    backoff: Seconds
+    files: dict[str, Sha256] = Field(min_length=1)
+
+
+class Prepare(Section):
+    training_images: Annotated[int, Field(ge=1)]
+    test_images: Annotated[int, Field(ge=1)]
+
+
+class Backprop(Section):
+    inputs: tuple[Input, Input]
+    targets: tuple[Target, Target]
+    weights: Annotated[EightWeights | Literal["random"], WrapValidator(_eight_or_random)]
+    seed: Count
+    learning_rate: LearningRate
+    updates: Annotated[int, Field(ge=1, le=1000)]
+    long_run: Annotated[int, Field(ge=1, le=10_000)]
+    learning_rates: Annotated[
+        tuple[LearningRate, ...], Field(min_length=1, max_length=8), AfterValidator(_all_different)
+    ]
+
+    @model_validator(mode="after")
+    def _long_run_is_longer(self) -> Self:
+        if self.long_run < self.updates:
+            raise ValueError(f"long_run is {self.long_run}, less than updates, {self.updates}")
+        return self
+
+    def start(self) -> tuple[Pair, Pair, Weights]:
+        """Inputs, targets and the weights of the first iteration, drawn if they are random."""
+        weights = random_weights(self.seed) if self.weights == "random" else self.weights
+        return self.inputs, self.targets, weights
+
+
+class Export(Section):
+    opset: Annotated[int, Field(ge=18, le=25)]
+    parity_images: Annotated[int, Field(ge=1)]
+
+
+class Evaluate(Section):
+    provider: Annotated[str, Field(pattern="^[A-Za-z]+ExecutionProvider$")]
+    batch_size: Annotated[int, Field(ge=1)]
+    latency_calls: Annotated[int, Field(ge=10)]
+
+
+class Gate(Section):
+    min_accuracy: Fraction
+    test_images: Count
+    test_sha256: Sha256
+    max_logit_difference: Annotated[float, Field(ge=0)]
+    max_prediction_differences: Count
+    parameters: Count
+    max_model_bytes: Count
+
+
+class Release(Section):
+    allow_regression: bool
+    significance: Fraction
+
+
+class Flow(Section):
+    retries: dict[str, Annotated[int, Field(ge=0, le=20)]]
+    retry_delay: Seconds
+    timeouts: dict[str, TimeOut]
+    timeout: TimeOut
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    backprop: Backprop
+    fetch: Fetch
+    prepare: Prepare
+    train: Recipe
+    export: Export
+    evaluate: Evaluate
+    gate: Gate
+    release: Release
+    flow: Flow
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml. UserError names every bad key, or what else is wrong."""
+    try:
+        return parse_params(path.read_bytes(), path)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} is missing in {Path.cwd().name}/; run from the folder that holds it"
+        ) from error
+
+
+def parse_params(text: str | bytes, path: Path = PARAMS) -> Params:
+    """Check what params.yaml says, or would say; UserError as of `load_params`."""
+    try:
+        # as JSON, in which a strict list may become a tuple; a date is a text
+        content = json.dumps(YAML(typ="safe", pure=True).load(text), default=str)
+    except (YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Params.model_validate_json(content)
+    except ValidationError as invalid:
+        raise UserError(f"{path}: " + "; ".join(_explain(invalid))) from invalid
+
+
+def _explain(invalid: ValidationError) -> Iterator[str]:
+    for error in invalid.errors():
+        key = ".".join(map(str, error["loc"]))  # nothing, where the whole file is no mapping
+        yield f"{key}: ".removeprefix(": ") + error["msg"].removeprefix("Value error, ")

@@ -1,0 +1,207 @@
+"""Files that are whole or not there: everything is written beside its place and renamed."""
+
+import csv
+import ctypes
+import errno
+import hashlib
+import io
+import json
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from pipeline.core.errors import UserError
+
+# why a folder cannot be renamed: it is a mount point, on another file system, or not ours to rename
+NO_EXCHANGE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; it takes the place of `path` when the block ends well.
+
+    Where `path` is a link, it takes the place of the file that the link names, unless that is
+    write-protected, as DVC's cache is. UserError if `path` exists and is not a regular file.
+    """
+    target = _destination(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        full_disk = error.errno is not None and error.filename is None  # which names no file
+        if full_disk or error.filename == str(temporary):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def replacing_directory(path: Path, last: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder for files; it takes the place of the folder `path` when the block ends well.
+
+    All is on disk before that, and the old folder is deleted after it. Where `path` is a link, the
+    folder that it names is replaced. A folder that cannot be exchanged, such as a mount point,
+    gets the files one by one, those that `last` names after all others, and keeps its other files.
+    """
+    target = Path(os.path.realpath(path))
+    target.mkdir(parents=True, exist_ok=True)
+    with _scratch_directory(target) as scratch:
+        new = Path(scratch) / target.name
+        new.mkdir()
+        yield new
+        for file in new.iterdir():
+            _sync(file)
+        _sync(new)
+        try:
+            exchange_directories(new, target)
+        except OSError as error:
+            if error.errno not in NO_EXCHANGE:
+                raise
+            _replace_files(new, target, last)
+        _sync(target.parent)
+
+
+def exchange_directories(new: Path, target: Path) -> None:
+    """Let the directory `new` take the place of `target`, which is then at `new`.
+
+    Both must be on one file system. On Linux this is one indivisible step (RENAME_EXCHANGE);
+    elsewhere two, and a crash just between them leaves the old content beside its place.
+    """
+    at_cwd, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <linux/fcntl.h> and <linux/fs.h>
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None or renameat2(at_cwd, bytes(new), at_cwd, bytes(target), exchange) != 0:
+        aside = new.with_name(f"{new.name}.old")
+        target.rename(aside)
+        try:
+            new.rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
+        aside.rename(new)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON; not-a-number is refused with a ValueError."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; UserError if it is missing or broken."""
+    try:
+        return json.loads(existing(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); `dvc repro` makes it anew") from error
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, all with the keys of the first, under a line of column names."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0].keys() if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, float]]:
+    """The rows of a CSV file of numbers; UserError if it is missing or holds anything else."""
+    with existing(path).open(newline="", encoding="utf-8") as file:
+        try:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is corrupt ({error}); `dvc repro` makes it anew") from error
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file; UserError if it is missing or broken."""
+    try:
+        return load_file(existing(path))
+    except SafetensorError as error:
+        raise UserError(f"{path} is corrupt ({error}); `dvc repro` makes it anew") from error
+
+
+def existing(path: Path) -> Path:
+    """`path` itself; UserError if there is no such file."""
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file")
+    if Path("dvc.yaml").exists() or Path("params.yaml").exists():
+        raise UserError(f"{path} is missing; `dvc repro` makes it")
+    here = f" in {Path.cwd()}" if not path.is_absolute() else ""
+    raise UserError(f"{path} is missing{here}; run from the folder that holds params.yaml")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal; UserError if it is missing."""
+    with existing(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _destination(path: Path) -> Path:
+    """The file to replace when `path` is written: what a link names, if that may be written."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:  # nothing there yet, or not what a link names
+        mode = stat.S_IFREG | stat.S_IWUSR
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is not a regular file: nothing is written there")
+    writable = mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    return Path(os.path.realpath(path)) if path.is_symlink() and writable else path
+
+
+def _scratch_directory(target: Path) -> "tempfile.TemporaryDirectory[str]":
+    """A folder beside `target`, to be exchanged with it; in it where its parent is read-only."""
+    prefix = f".{target.name}-"
+    try:
+        return tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix)
+    except OSError as error:
+        if error.errno not in NO_EXCHANGE:
+            raise
+        return tempfile.TemporaryDirectory(dir=target, prefix=prefix)
+
+
+def _replace_files(new: Path, target: Path, last: Sequence[str]) -> None:
+    """Copy the files of `new` to `target`: all are there in full before the first is replaced."""
+    first = sorted(file.name for file in new.iterdir() if file.name not in last)
+    with ExitStack() as stack:  # which ends the block begun last first
+        for name in reversed([*first, *last]):
+            stack.enter_context(replacing(target / name)).write_bytes((new / name).read_bytes())
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a file system that cannot do so for a folder
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""An exported model in ONNX Runtime.
+
+What was measured (reports/benchmarks/inference.md): one image is answered soonest when all cores
+share its work. Many are answered soonest in small batches, whose activations stay in a core's
+cache, each worked off by one core alone: the cores then never wait for each other, which costs
+most where other programs run too.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from pipeline.core.errors import UserError, first_line
+from pipeline.core.files import existing
+
+onnxruntime.set_default_logger_severity(3)  # errors only
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+INTERFACE = [
+    ("images", "tensor(uint8)"),
+    ("logits", "tensor(float)"),
+    ("probabilities", "tensor(float)"),
+]
+DECILES = "mean_pixel_deciles"  # of the training images, noted in the file
+Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class OnnxModel:
+    """A model that takes images, uint8 [N, 28, 28], and gives logits and probabilities [N, 10]."""
+
+    def __init__(
+        self, path: Path, provider: str = CPU, threads: int = 0, sha256: str | None = None
+    ) -> None:
+        """Load the file, if it has this SHA-256. `threads`: 0 is one per core.
+
+        `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
+        UserError if file or provider is no good.
+        """
+        self._file, self._provider, self._threads = existing(path).read_bytes(), provider, threads
+        self.sha256 = hashlib.sha256(self._file).hexdigest()
+        if sha256 not in (None, self.sha256):
+            raise UserError(
+                f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is another file"
+            )
+        try:
+            self.session = _load(self._file, provider, threads)
+        except Exception as error:  # ONNX Runtime's exceptions have no other common base
+            raise UserError(
+                f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}"
+            ) from error
+        values = [*self.session.get_inputs(), *self.session.get_outputs()]
+        if [(value.name, value.type) for value in values] != INTERFACE:
+            found = ", ".join(value.name for value in values)
+            raise UserError(
+                f"{path} is no digit model: its inputs and outputs are {found}, not "
+                + ", ".join(name for name, _ in INTERFACE)
+            )
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        if provider not in (*self.providers, "auto"):
+            raise UserError(
+                f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
+            )
+
+    @property
+    def providers(self) -> list[str]:
+        """Those of ONNX Runtime that are really used, on this machine."""
+        providers: list[str] = self.session.get_providers()
+        return providers
+
+    @property
+    def _workers(self) -> int:
+        return (self._threads or cores()) if self.providers[0] == CPU else 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but ONNX Runtime's sessions: a copy in another process makes its own."""
+        return {k: v for k, v in vars(self).items() if k not in ("session", "_single_threaded")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become such a copy."""
+        vars(self).update(state)
+        self.session = _load(self._file, self._provider, self._threads)
+
+    def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
+        """Logits and probabilities, float32 [N, 10] each, at most `batch_size` images at a time."""
+        if len(images) <= batch_size:
+            return _answer(self.session, images)
+        size = min(batch_size, -(-len(images) // self._workers))
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        if self._workers == 1:
+            answers = [_answer(self.session, batch) for batch in batches]
+        else:
+            answers = self._share(batches)
+        logits, probabilities = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        return logits, probabilities
+
+    def _share(self, batches: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """The answers in the order of the batches; as many are worked on at once as are workers."""
+        session = self._single_threaded
+        with ThreadPoolExecutor(self._workers) as workers:
+            return list(workers.map(lambda batch: _answer(session, batch), batches))
+
+    @cached_property
+    def _single_threaded(self) -> onnxruntime.InferenceSession:
+        return _load(self._file, CPU, 1)
+
+
+def _load(file: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    if provider == "auto":
+        provider = CUDA if _may_have_cuda() else CPU
+    if provider == CUDA:
+        with redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()  # of the packages nvidia-*, where torch is not imported
+    settings = [{"use_tf32": "0"}] if provider == CUDA else None  # float32 as on the CPU
+    return onnxruntime.InferenceSession(file, options, [provider], settings)
+
+
+def _may_have_cuda() -> bool:
+    """Whether ONNX Runtime is one with CUDA and the machine has NVIDIA's driver."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> Answer:
+    logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
+    return logits, probabilities
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

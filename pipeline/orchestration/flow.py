@@ -1,0 +1,250 @@
+"""The DAG of dvc.yaml as a Prefect flow: a task for each stage, which DVC runs or finds up to date.
+
+    python -m pipeline flow                          with a Prefect server of its own
+    prefect deployment run 'mnist-release/local'     by a worker: prefect.yaml
+
+Nothing else knows Prefect.
+"""
+
+import base64
+import logging
+import os
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from prefect import artifacts, flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.context import refresh_global_settings_context
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING, PREFECT_UI_URL
+from prefect.states import Completed, Failed
+from prefect.tasks import exponential_backoff
+
+from pipeline.config import PARAMS
+from pipeline.core import environment, loopback, supervisor, workspace
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.files import read_json, write_text
+from pipeline.core.paths import METRICS
+from pipeline.orchestration import dag
+from pipeline.tracking import links
+
+REFUSED, RELEASED = "Refused", "Released"  # ways for a flow run to end, and for a task
+CACHED = "Cached"  # for a task alone
+RELEASE = "release"  # the stage that does it
+UI = "http://127.0.0.1:4200"  # where `make prefect` shows the runs of `python -m pipeline flow`
+SILENCE = 60.0  # seconds after which a stage that says nothing is said to run
+
+
+@flow(name="mnist-release")
+def mnist_release(
+    targets: list[str] | None = None, force: bool = False, set_params: list[str] | None = None
+) -> State[Any]:
+    """Bring stages up to date as `dvc repro` does: data to gated release.
+
+    Args:
+        targets: stages to bring up to date, with all that they need; none: every stage
+        force: run them even if nothing has changed
+        set_params: values for params.yaml, where they stay, each as in train.epochs=2
+    """
+    loopback.bypass_proxy()
+    if "PREFECT__WORKER_NAME" in os.environ:
+        supervisor.end_with_parent()
+    try:
+        return bring_up_to_date(targets or [], force=force, set_params=set_params or [])
+    except UserError as error:
+        return Failed(message=str(error))
+
+
+def bring_up_to_date(targets: list[str], *, force: bool, set_params: list[str]) -> State[Any]:
+    """Run the tasks of these stages, one run at a time in a folder; how the flow run ends."""
+    logger = get_run_logger()
+    dag.read_plan(targets, set_params)  # a wrong name or value is told at once
+    states: dict[str, State[Any]] = {}
+    with workspace.held(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
+        stages, settings, content = dag.read_plan(targets, set_params)
+        if set_params:
+            write_text(PARAMS, content)
+            logger.info("%s now has %s", PARAMS, ", ".join(set_params))
+        for stage in stages:
+            state = repro.with_options(
+                name=stage.name,
+                task_run_name=stage.name,
+                retries=settings.retries.get(stage.name, 0),
+                retry_delay_seconds=exponential_backoff(settings.retry_delay),
+                timeout_seconds=settings.timeouts.get(stage.name, settings.timeout),
+            )(
+                stage,
+                force=force,
+                lock=lock,
+                wait_for=[states[name] for name in stage.needs if name in states],
+                return_state=True,
+            )
+            states[stage.name] = state
+            if state.name in (REFUSED, RELEASED):
+                announce(state)
+        for part, link in links.addresses().items():
+            told = f"{part} in MLflow; a store of this folder is shown by `make mlflow`"
+            artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=told)
+    return conclude(states)
+
+
+def announce(state: State[Any]) -> None:
+    """Post a release or a refusal to the address in PIPELINE_WEBHOOK; it never fails the run."""
+    webhook = os.environ.get("PIPELINE_WEBHOOK")
+    if not webhook:
+        return
+    event = str(state.name).lower()
+    content = {
+        "event": event,
+        "text": f"{flow_run.flow_name} {event}: {state.message}",
+        "flow_run": {"id": flow_run.id, "name": flow_run.name, "url": address(flow_run.id)},
+    }
+    try:
+        requests.post(webhook, json=content, timeout=10).raise_for_status()
+    except requests.RequestException as error:  # its text may hold the address, a secret
+        get_run_logger().warning("PIPELINE_WEBHOOK: %s", type(error).__name__)
+
+
+def run(targets: list[str], *, force: bool, set_params: list[str]) -> None:
+    """Run the flow here and now. RefusedError or UserError if it ends other than well."""
+    if not (PREFECT_API_URL.value() or PREFECT_SERVER_API_AUTH_STRING.value()):
+        # a server of its own must not take orders from other users, nor from pages in a browser
+        password = f"pipeline:{secrets.token_hex(24)}"
+        os.environ |= dict.fromkeys(
+            ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"), password
+        )
+        refresh_global_settings_context()
+    # Ctrl-C is for the flow run; a server that is started for it lives on, to record how it ended
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        client = get_client(sync_client=True)
+    except RuntimeError as error:
+        raise UserError(f"Prefect's server does not start: {error}") from error
+    except ImportError as error:  # of support for such a proxy
+        raise UserError("Prefect takes no SOCKS proxy: unset ALL_PROXY") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    server = environment.without_password(str(client.api_url))
+    if problem := client.api_healthcheck():
+        raise UserError(f"no Prefect server at {server}: {problem}")
+    try:
+        client.api_version()  # which, unlike the health, requires the password
+    except PrefectHTTPStatusError as error:
+        raise UserError(
+            f"the Prefect server at {server} answers {error.response.status_code}: "
+            "PREFECT_API_AUTH_STRING must be its password"
+        ) from error
+    state = mnist_release(targets, force, set_params, return_state=True)
+    if not state.is_completed():
+        raise (RefusedError if state.name == REFUSED else UserError)(state.message)
+
+
+@task(cache_policy=NO_CACHE)
+def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
+    """Have DVC run a stage, or find it up to date; what is said goes to the log line by line."""
+    logger = get_run_logger()
+    variables = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONUNBUFFERED": "1",
+        environment.FLOW_RUN_ID: str(flow_run.id),
+        environment.FLOW_RUN_URL: address(flow_run.id),
+    }
+    said: list[str] = []
+
+    def on_line(line: str) -> None:
+        if dag.advice(line):
+            return
+        said.append(line)
+        serious = re.match("(error|warning):", line, re.IGNORECASE)
+        level = logging.getLevelNamesMapping()[serious[1].upper()] if serious else logging.INFO
+        logger.log(level, line)
+
+    command = dag.repro_command(stage.name, force=force)
+    with signs_of_life(stage.name, said, logger.info):
+        status = supervisor.run(command, variables, holding=lock, on_line=on_line)
+    show_results(stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
+    if status != 0:
+        errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+        refused = errors and dag.exit_status(said) == RefusedError.status
+        message = errors[-1] if errors else said[-1] if said else f"exit status {status}"
+        return Failed(name=REFUSED if refused else "Failed", message=message)
+    if not dag.ran(stage.name, said):
+        return Completed(name=CACHED, message="DVC has its outputs already")
+    if stage.name == RELEASE:
+        accuracy = read_json(METRICS)["accuracy"]
+        return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
+    return Completed()
+
+
+@contextmanager
+def signs_of_life(stage: str, said: Sequence[str], tell: Callable[[str], object]) -> Iterator[None]:
+    """In the block, tell that the stage runs after each SILENCE in which it has said nothing."""
+    start, done = time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        heard = -1
+        while not done.wait(SILENCE):
+            if heard == (heard := len(said)):
+                tell(f"{stage} has been running for {time.monotonic() - start:.0f} s")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def show_results(stage: dag.Stage, *, complete: bool, images: bool) -> None:
+    """Make artifacts of what a stage has written for people: texts, and if `complete` the rest."""
+    for path in filter(Path.exists, stage.texts):
+        artifacts.create_markdown_artifact(path.read_text(encoding="utf-8"), _key(path), str(path))
+    for path in stage.metrics if complete else ():
+        if isinstance(content := read_json(path), dict):
+            rows = [{"metric": name, "value": value} for name, value in content.items()]
+            artifacts.create_table_artifact(rows, _key(path), str(path))
+    for path in stage.images if complete and images else ():
+        inline = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        artifacts.create_image_artifact(inline, _key(path), str(path))
+
+
+def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
+    """How the flow run ends: released, refused, failed, or completed without a release."""
+    failed = {stage: state for stage, state in states.items() if state.is_failed()}
+    released = [state.message for state in states.values() if state.name == RELEASED]
+    if failed:
+        why = "; ".join(f"{stage}: {state.message}" for stage, state in failed.items())
+        left = [stage for stage, state in states.items() if not state.is_final()]
+        refused = any(state.name == REFUSED for state in failed.values())
+        message = "; ".join([why, *(f"released: {what}" for what in released)])
+        message += f"; not run: {', '.join(left) or 'none'}"
+        return Failed(name=REFUSED if refused else "Failed", message=message)
+    if released:
+        return Completed(name=RELEASED, message=released[0])
+    run = [stage for stage, state in states.items() if state.name != CACHED]
+    return Completed(message=f"run: {', '.join(run) or 'none'}; the others are up to date")
+
+
+def address(run_id: object) -> str:
+    """Where people see a flow run."""
+    server = environment.without_password(PREFECT_UI_URL.value() or UI)
+    return f"{server}/runs/flow-run/{run_id}"
+
+
+def _key(path: Path) -> str:
+    name = str(path.with_suffix("")).removeprefix("reports/")
+    return re.sub("[^a-z0-9]+", "-", name.lower())

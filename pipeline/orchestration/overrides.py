@@ -1,0 +1,94 @@
+"""Other values for params.yaml: KEY=VALUE as `dvc exp run --set-param` takes them, or a file."""
+
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import HydraException
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
+
+from pipeline.config import PARAMS, load_params, parse_params
+from pipeline.core.errors import UserError
+
+
+def overridden(overrides: Sequence[str], path: Path = PARAMS) -> str:
+    """The text of params.yaml with these values, each as in train.epochs=2; the rest as it is.
+
+    UserError for what is no override, for a key that is not there, and for a value that it cannot
+    have. (The grammar is Hydra's: `[0, 0.1]` is a list, `{a: 1}` a mapping, quotes make a text.)
+    """
+    load_params(path)
+    values = {}
+    for text in overrides:
+        override = _parse(text)
+        values[override.key_or_group] = override.value()
+    try:
+        return _changed(values, path)
+    except UserError as error:
+        raise UserError(f"{' '.join(map(repr, overrides))}: {error}") from error
+
+
+def merged(file: Path, path: Path = PARAMS) -> str:
+    """The text of params.yaml with the values of another file, which has some of its keys.
+
+    UserError for a file that is missing or no YAML, an unknown key, and a bad value.
+    """
+    load_params(path)
+    try:
+        sections = YAML(typ="safe", pure=True).load(file.read_bytes())
+        values = {
+            f"{name}.{key}": value for name in sections for key, value in sections[name].items()
+        }
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except (YAMLError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is no YAML file of sections and keys, as {path} is") from error
+    try:
+        return _changed(values, path)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _changed(values: Mapping[str, Any], path: Path) -> str:
+    """The text of the file with other values for these dotted keys; comments stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content = yaml.load(path)
+    for name, value in values.items():
+        *sections, key = name.split(".")
+        place: Any = content
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or key not in place:
+            raise UserError(f"{path} has no {name}")
+        place[key] = _styled(value)
+    changed = StringIO()
+    yaml.dump(content, changed)
+    parse_params(changed.getvalue(), path)
+    return changed.getvalue()
+
+
+def _parse(text: str) -> Override:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except (HydraException, ValueError, RecursionError) as error:
+        raise UserError(f"{text!r}: not of the form KEY=VALUE, as in train.epochs=2") from error
+    plain = override.type == OverrideType.CHANGE and override.value_type == ValueType.ELEMENT
+    if not plain or override.package:
+        raise UserError(f"{text!r}: give one value for one key, as in train.epochs=2")
+    return override
+
+
+def _styled(value: Any) -> Any:
+    """Numbers in one line; texts a line each, for not every parser takes an address in brackets."""
+    if isinstance(value, list) and not any(isinstance(item, str) for item in value):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
+    return value

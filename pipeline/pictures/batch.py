@@ -1,0 +1,62 @@
+"""Images that are read together, and what is wrong with some of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.core.errors import first_line
+from pipeline.pictures.images import SIDE, Images, Picture, in_form
+
+Pictures = Sequence[Picture] | Images  # [N, H, W], or each of its own size
+
+
+class Batch(NamedTuple):
+    """N images, what they are called, and what was wrong with some."""
+
+    ids: list[str]
+    images: Images  # [N, 28, 28]; one that could not be read is black
+    errors: list[str | None]
+
+
+def batch_of(
+    ids: list[str], pictures: Sequence[Picture | str] | Images, *, normalise: bool
+) -> Batch:
+    """Pictures as the model takes them. In the place of one may stand what is wrong with it."""
+    try:
+        read = [picture for picture in pictures if not isinstance(picture, str)]
+        if len(read) == len(ids):
+            return Batch(ids, in_form(read, normalise=normalise), [None] * len(ids))
+    except ValueError:
+        pass  # one of them cannot be used
+    images = np.zeros((len(ids), SIDE, SIDE), np.uint8)
+    errors: list[str | None] = [None] * len(ids)
+    for n, picture in enumerate(pictures):
+        if isinstance(picture, str):
+            errors[n] = picture
+            continue
+        try:
+            images[n] = in_form([picture], normalise=normalise)[0]
+        except ValueError as error:
+            errors[n] = f"{ids[n]}: {first_line(error)}"
+    return Batch(ids, images, errors)
+
+
+def convert(
+    ids: list[str], rows: Any, pictures_of: Callable[[Any], Images]
+) -> Images | list[Images | str]:
+    """`pictures_of` these rows, [N, H, W]; if it refuses them, of one after the other.
+
+    In the place of a picture stands what is wrong with its row.
+    """
+    try:
+        return pictures_of(rows)
+    except ValueError:
+        pass  # one of them cannot be used
+    found: list[Images | str] = []
+    for n, name in enumerate(ids):
+        try:
+            found.append(pictures_of(rows[n : n + 1])[0])
+        except ValueError as error:
+            found.append(f"{name}: {first_line(error)}")
+    return found

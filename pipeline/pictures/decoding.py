@@ -1,0 +1,186 @@
+"""Picture files as grey pictures: each page of them, or an error that says what the file is."""
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from pipeline.core.errors import first_line
+from pipeline.pictures.file_types import what_it_is
+from pipeline.pictures.grey import Picture, as_grey
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
+MOST_PAGES = 1000
+MOST_SCANS = 100  # of a JPEG, each of which costs as much as the picture; cameras use 1, the web 10
+MOST_CHUNKS = 100_000  # of a PNG, and segments of a JPEG
+MOST_RUNS = 1 << 20  # bytes of a run-length encoded BMP, which Pillow decodes slowly
+PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
+PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
+THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
+
+# Pillow warns of what is wrong beside the pixels, which are all that counts here.
+warnings.filterwarnings("ignore", module="PIL")
+
+
+def decode_pictures(content: bytes, most_pixels: int | None = None) -> list[Picture]:
+    """Every page of a picture file as grey [H, W], rotated as it is displayed, from 0 to 255.
+
+    Pictures of up to 8 bits are uint8; those of more are float32, which keeps a low contrast.
+    Thumbnails and the frames of an animation after the first are no pages. ValueError if the
+    content is no picture, is broken, or has more than `most_pixels` on all its pages.
+    """
+    return _decode(content, most_pixels, MOST_PAGES)
+
+
+def decode_picture(content: bytes, most_pixels: int | None = None) -> Picture:
+    """The same of a file with exactly one page, else a ValueError."""
+    return _decode(content, most_pixels, 1)[0]
+
+
+def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Picture]:
+    if not content:
+        raise ValueError("it is empty")
+    try:
+        if content.startswith(JPEG):
+            return [_decode_jpeg(content, most_pixels)]
+        if content.startswith(PNG):
+            content = _pixel_chunks(content)
+        elif content.startswith((b"II", b"MM")):  # TIFF
+            _check_directories(content)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if most_pixels is not None and _is_bmp_of_runs(picture) and len(content) > MOST_RUNS:
+                raise ValueError("it is a run-length encoded BMP of more than 1 MiB; send a PNG")
+            pages = _pages(picture)
+            if len(pages) > most_pages:
+                raise ValueError(f"it holds {len(pages)} pages, not one")
+            sizes = []
+            for page in pages:
+                picture.seek(page)
+                sizes.append(_unpacked_size(picture))
+            _check_size(sizes, most_pixels)
+            found = []
+            for page in pages:
+                picture.seek(page)
+                found.append(as_grey(picture))
+            return found
+    except UnidentifiedImageError as error:
+        raise ValueError(what_it_is(content, FORMATS)) from error
+    except Exception as error:  # the decoders raise what they like
+        raise ValueError(first_line(error)) from error
+
+
+def _check_directories(tiff: bytes) -> None:
+    """ValueError if the directories of a TIFF overlap, so that few bytes are endless entries."""
+    order = "<" if tiff.startswith(b"II") else ">"
+    big = 43 in tiff[2:4]
+    link, count, entry = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}L", f"{order}H", 12)
+    seen: set[int] = set()
+    size = 0
+    try:
+        (place,) = struct.unpack_from(link, tiff, 8 if big else 4)
+        while place and place not in seen and len(seen) <= MOST_PAGES:
+            seen.add(place)
+            entries = entry * struct.unpack_from(count, tiff, place)[0]
+            size += entries
+            if size > len(tiff):
+                raise ValueError("the directories of the TIFF overlap")
+            (place,) = struct.unpack_from(link, tiff, place + struct.calcsize(count) + entries)
+    except struct.error:
+        return  # it is cut off, which the decoder tells
+
+
+def _pages(picture: Image.Image) -> list[int]:
+    """The frames of a TIFF that are pages; of other files the first alone is one."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return [0]
+    frames = []
+    for frame in range(MOST_PAGES + 1):
+        try:
+            picture.seek(frame)
+        except EOFError:
+            break
+        if not int(picture.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & THUMBNAIL_OR_MASK:
+            frames.append(frame)
+    else:
+        raise ValueError(f"it holds more than {MOST_PAGES:,} pages")
+    return frames or [0]
+
+
+def _is_bmp_of_runs(picture: Image.Image) -> bool:
+    return picture.format == "BMP" and picture.info.get("compression") in (1, 2)
+
+
+def _check_size(sizes: list[tuple[int, int]], most_pixels: int | None) -> None:
+    if most_pixels is None or sum(width * height for width, height in sizes) <= most_pixels:
+        return
+    if len(sizes) == 1:
+        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels are more than {most_pixels:,}")
+    raise ValueError(f"its {len(sizes)} pages have more than {most_pixels:,} pixels")
+
+
+def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of what is unpacked at a time: in a TIFF, tiles may be the larger ones."""
+    tags = getattr(picture, "tag_v2", {})
+    tile = [
+        int(tags.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
+    ]
+    return max(picture.width, tile[0]), max(picture.height, tile[1])
+
+
+def _decode_jpeg(content: bytes, most_pixels: int | None) -> Picture:
+    """The first picture of a JPEG. One that lacks its end mark alone is whole nevertheless."""
+    scans, ended = 0, False
+    for segments, marker in enumerate(_markers(content)):
+        scans += marker == 0xDA
+        ended = marker == 0xD9
+        if scans > MOST_SCANS:
+            raise ValueError(f"it is a JPEG of more than {MOST_SCANS} scans")
+        if segments > MOST_CHUNKS:
+            raise ValueError(f"it is a JPEG of more than {MOST_CHUNKS:,} segments")
+
+    def decode(content: bytes) -> Picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            _check_size([picture.size], most_pixels)
+            return as_grey(picture)
+
+    if ended or not scans:
+        return decode(content)
+    # Where pixels are missing, libjpeg takes what follows for them, and else passes over it.
+    cut = content.rstrip(b"\xff")
+    found, other = decode(cut + END_OF_JPEG), decode(cut + b"\x5a\xc3" * 64 + END_OF_JPEG)
+    if not np.array_equal(found, other):
+        raise ValueError("the picture is cut off")
+    return found
+
+
+def _markers(jpeg: bytes) -> Iterator[int]:
+    """The markers that begin a JPEG's segments, whose content is passed over, to its end mark."""
+    place = 2
+    while found := re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]").search(jpeg, place):
+        marker = jpeg[found.start() + 1]
+        yield marker
+        if marker == END_OF_JPEG[1]:
+            return
+        place = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+
+
+def _pixel_chunks(png: bytes) -> bytes:
+    """A PNG without what does not make its pixels: comments, animation, colour profiles.
+
+    Its EXIF data is kept if it is not damaged.
+    """
+    parts, place = [PNG], len(PNG)
+    for _ in range(MOST_CHUNKS):
+        if place >= len(png):
+            return b"".join(parts)
+        kind, end = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4])
+        intact = zlib.crc32(png[place + 4 : end - 4]) == int.from_bytes(png[end - 4 : end])
+        if kind in PIXEL_CHUNKS or (kind == b"eXIf" and intact) or kind[:1].isupper():
+            parts.append(png[place:end])
+        place = end
+    raise ValueError(f"it is a PNG of more than {MOST_CHUNKS:,} chunks")

@@ -1,0 +1,162 @@
+"""Marks on paper: those that are a digit's, and not specks, lines, frames or a table's edge."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.pictures.paper import Grey
+
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice]
+LEAST_CONTRAST = 6  # of 255
+LEAST_SIZE = 5  # pixels: of ink
+SHEET = 40  # pixels: a smaller one has no digit on it
+FULL = 0.85  # of a side: so long is a digit that was cut out close to its ink
+ALONG = 0.8  # of a side: so much of a border has a table's edge, or a frame
+TOUCHING = 0.1  # of a side: so much of a border has a corner of the table, or a thumb
+CLEAR = 0.3  # of the darkest ink: a stroke
+NEIGHBOURS = np.ones((3, 3), bool)
+
+
+def digit_of(strength: Grey, grain: float) -> Mask:
+    """Where the clear ink of a digit is; ValueError if there is none.
+
+    `strength` is how much darker than the paper each pixel is, `grain` how much that varies.
+    """
+    threshold = max(6 * grain, LEAST_CONTRAST)
+    most, found = 0.0, np.zeros(strength.shape, bool)
+    all_ink = strength[strength > threshold].sum()
+    # Of several thresholds, that counts which leaves the most ink: a low one may connect a digit
+    # with the table's edge, or with the edge of a shadow.
+    for least in np.geomspace(threshold, max(threshold, strength.max() / 2), 4):
+        parts = _parts(strength, least)
+        if (ink := float(strength[parts].sum())) > most:
+            most, found, threshold = ink, parts, float(least)
+        if most > all_ink / 2:
+            break
+    if most == 0:
+        raise ValueError("no ink found")
+    darkest = float(np.percentile(strength[found], 95))
+    clear = _parts(strength, max(threshold, CLEAR * darkest))
+    return clear if clear.any() else found
+
+
+def fills(mask: Mask) -> bool:
+    """Whether a digit was cut out close to its ink: it is as long as the picture, and neither a
+    line, nor a table's edge or a frame, which lie along a border.
+    """
+    marks = _without_lines(mask)
+    along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    if along > 1 or not marks.any():
+        return False
+    if along:  # the flat top of a 5, or else an edge beside the digit
+        labels, _ = ndimage.label(marks, NEIGHBOURS)
+        marks = labels == np.bincount(labels[marks]).argmax()
+    box = box_of(marks)
+    full = [
+        part.stop - part.start >= FULL * side for part, side in zip(box, mask.shape, strict=True)
+    ]
+    return (all(full) if along else any(full)) and not is_sheet(marks[box])
+
+
+def _parts(strength: Grey, threshold: float) -> Mask:
+    """What of the ink is a digit's: none of it if that would be too small."""
+    mask = _without_lines(strength > threshold)
+    labels, count = ndimage.label(mask, NEIGHBOURS)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    boxes = [(slice(0), slice(0)), *ndimage.find_objects(labels)]
+    along = [n > 0 and _spans(box, mask.shape) for n, box in enumerate(boxes)]
+    areas[along] = 0
+    border = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    contact = np.max([np.bincount(side, minlength=count + 1) / len(side) for side in border], 0)
+    touching = contact > TOUCHING
+    if areas[~touching].max(initial=0) > 0.05 * areas.max():  # else the digit itself touches it
+        areas[touching] = 0
+    areas[areas <= max(2, 0.02 * areas.max())] = 0
+    for n in np.flatnonzero(areas):
+        part, ink = labels[boxes[n]], strength[boxes[n]]
+        clear = ink > CLEAR * ink[part == n].max()
+        inside = ndimage.binary_fill_holes(part == n) & (part != n) & clear
+        if areas[part[inside]].any():  # a frame
+            areas[n] = 0
+    found: Mask = (areas > max(2, 0.02 * areas.max()))[labels]
+    if not found.any() or max(found[box_of(found)].shape) < LEAST_SIZE:
+        return np.zeros_like(found)
+    return found
+
+
+def _without_lines(mask: Mask) -> Mask:
+    return mask & ~_lines(mask) & ~_lines(mask.T).T
+
+
+def _lines(mask: Mask) -> Mask:
+    """Thin lines from the left border to the right one."""
+    height, width = mask.shape
+    if not (mask[:, 0].any() and mask[:, -1].any()):
+        return np.zeros_like(mask)
+    long = _opened(mask, max(3, width // 8), 1)
+    thick = _opened(mask, max(2, height // 40), 0)
+    labels, _ = ndimage.label(long, NEIGHBOURS)
+    across = [
+        n
+        for n, (_, columns) in enumerate(ndimage.find_objects(labels), 1)
+        if columns.stop - columns.start >= 0.9 * width
+    ]
+    lines: Mask = np.isin(labels, across) & ~thick
+    return lines
+
+
+def _opened(mask: Mask, length: int, axis: int) -> Mask:
+    """What of a mask belongs to runs of at least this length along an axis."""
+    eroded = ndimage.minimum_filter1d(mask.astype(np.uint8), length, axis)
+    shift = 0 if length % 2 else -1  # of the window of even length, to cover the same pixels
+    opened: Mask = ndimage.maximum_filter1d(eroded, length, axis, origin=shift) > 0
+    return opened
+
+
+def _spans(box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether something lies along a border, from one end to the other."""
+    return any(
+        (part.start == 0 or part.stop == side) and part.stop - part.start >= 0.9 * side
+        for part, side in zip(box, shape, strict=True)
+    )
+
+
+def one_mark(parts: Mask) -> Mask:
+    """The parts that lie close together; ValueError if they are not those of one digit.
+
+    A digit may be of several strokes, but neither far from each other nor as tall side by side.
+    """
+    reach = max(parts[box_of(parts)].shape) // 4
+    labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
+    areas = np.bincount(labels[parts], minlength=count + 1)
+    parts = parts & (areas >= 0.1 * areas.max())[labels]
+    height = np.ptp(np.flatnonzero(parts.any(1))) + 1
+    columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
+    beside = [parts[:, columns == n] for n in range(1, runs + 1)]
+    most = max(part.sum() for part in beside)
+    tall = sum(
+        np.ptp(np.flatnonzero(part.any(1))) + 1 >= 0.75 * height and part.sum() >= 0.25 * most
+        for part in beside
+    )
+    marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
+    if marks > 1:
+        raise ValueError(f"no single digit found: {marks} separate marks")
+    return parts
+
+
+def is_sheet(mask: Mask) -> bool:
+    """Whether this is no digit but a sheet of paper with one on it."""
+    filled = ndimage.binary_fill_holes(mask)
+    return bool(
+        min(mask.shape) > SHEET
+        and filled.mean() > 0.88
+        and (filled & ~mask).sum() > 0.002 * mask.size
+    )
+
+
+def box_of(mask: Mask) -> Box:
+    """The box of what a mask has."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

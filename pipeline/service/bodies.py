@@ -1,0 +1,98 @@
+"""The bodies of requests: read within limits, and unpacked."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from pipeline.service.guard import BUSY, Limits
+
+WINDOW = {  # zlib's name for what it unpacks
+    "gzip": 16 + zlib.MAX_WBITS,
+    "x-gzip": 16 + zlib.MAX_WBITS,
+    "deflate": zlib.MAX_WBITS,
+    "": 0,
+    "identity": 0,
+}
+
+
+class Body(NamedTuple):
+    """A body as it was sent."""
+
+    content: bytes
+    encoding: str  # one of WINDOW
+    most: int  # bytes that it may unpack to
+
+    def unpacked(self) -> bytes:
+        """The content without its encoding. ValueError if it is damaged, HTTPException if large."""
+        window = WINDOW[self.encoding]
+        if not window:
+            return self.content
+        if self.encoding == "deflate" and (self.content[:1] or b"\0")[0] & 15 != 8:
+            window = -zlib.MAX_WBITS  # some clients leave zlib's header out
+        unpacker = zlib.decompressobj(window)
+        try:
+            content = unpacker.decompress(self.content, self.most + 1)
+        except zlib.error as error:
+            raise ValueError(f"the body is not valid {self.encoding}: {error}") from error
+        if len(content) > self.most:
+            raise _too_large(self.most)
+        if not unpacker.eof:
+            raise ValueError(f"the body is not valid {self.encoding}: it ends too early")
+        if unpacker.unused_data:
+            raise ValueError(f"bytes follow the {self.encoding} stream of the body")
+        return content
+
+
+class Bodies:
+    """Reads the bodies of requests; all that are held at a time share a number of bytes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._held = limits, 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[Body]:
+        """The body of a request, held until the block ends.
+
+        HTTPException if it is larger or slower than the limits allow, or cannot be unpacked.
+        """
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        if encoding not in WINDOW:
+            supported = {"Accept-Encoding": "gzip, deflate, identity"}
+            raise HTTPException(415, f"Content-Encoding {encoding} is not supported", supported)
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise HTTPException(400, "Content-Length is not a number")
+        if len(length) > 18 or int(length) > self._limits.body_bytes:
+            raise _too_large(self._limits.body_bytes)
+        body = bytearray()
+        try:
+            await self._receive(request, body)
+            yield Body(bytes(body), encoding, self._limits.body_bytes)
+        finally:
+            self._held -= len(body)
+
+    async def _receive(self, request: Request, body: bytearray) -> None:
+        limits = self._limits
+        try:
+            async with asyncio.timeout(limits.seconds):
+                async for chunk in request.stream():
+                    body += chunk
+                    self._held += len(chunk)
+                    if len(body) > limits.body_bytes:
+                        raise _too_large(limits.body_bytes)
+                    if self._held > limits.held_bytes:
+                        raise HTTPException(503, *BUSY)
+        except ClientDisconnect as error:
+            raise HTTPException(400, "the body of the request ended too early") from error
+        except TimeoutError as error:
+            slow = f"the body of the request was not there after {limits.seconds:g} seconds"
+            raise HTTPException(408, slow) from error
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"a request has at most {most:,} bytes")

@@ -1,0 +1,113 @@
+"""What Prometheus reads: requests, predictions, and how unlike the training images the input is."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from pipeline.inference.classifier import Predictions
+from pipeline.pictures.images import Images
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of which nobody makes use
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+RECENT, ENOUGH = 1000, 100  # images that drift is about, and those from which on there is one
+
+
+class Metrics:
+    """The numbers of one service. Threads may share it."""
+
+    def __init__(self, deciles: Sequence[float]) -> None:
+        """`deciles`: the nine of the training images' mean pixel, or nothing if not known."""
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        own: Any = {"registry": self.registry}
+        self._requests = Counter(
+            "http_requests", "Requests answered.", ["route", "method", "status"], **own
+        )
+        self._seconds = Histogram(
+            "http_request_seconds",
+            "From a request to its answer.",
+            ["route"],
+            buckets=SECONDS,
+            **own,
+        )
+        self._batch = Histogram("request_images", "Images in a request.", buckets=IMAGES, **own)
+        self._digits = Counter("predicted_digits", "Images, by the digit found.", ["digit"], **own)
+        self._confidence = Histogram(
+            "prediction_confidence",
+            "Probability of the digit found.",
+            buckets=(0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1),
+            **own,
+        )
+        drift = Gauge(
+            "input_drift",
+            "Population stability index of the images' mean pixel, of the last 1,000 against the "
+            "training images; above 0.25 the input is another one.",
+            **own,
+        )
+        self._drift = Drift(deciles)
+        drift.set_function(self._drift.index)
+        for digit in range(10):
+            self._digits.labels(digit)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests.labels(route, method, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def predicted(self, images: Images, predictions: Predictions) -> None:
+        """The images of a request were read."""
+        self._batch.observe(len(images))
+        for digit, count in enumerate(np.bincount(predictions.digits, minlength=10)):
+            self._digits.labels(digit).inc(int(count))
+        for confidence in predictions.confidences:
+            self._confidence.observe(float(confidence))
+        self._drift.add(images)
+
+    def text(self) -> bytes:
+        """All of them in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+class Drift:
+    """How the mean pixel of recent images is distributed, against the training images."""
+
+    def __init__(self, deciles: Sequence[float]) -> None:
+        self._deciles = np.asarray(deciles)
+        self._recent: deque[int] = deque(maxlen=RECENT)
+        self._lock = threading.Lock()
+
+    def add(self, images: Images) -> None:
+        """Some more images."""
+        bins = np.searchsorted(self._deciles, images[-RECENT:].mean((1, 2)))
+        with self._lock:
+            self._recent.extend(bins.tolist())
+
+    def index(self) -> float:
+        """The population stability index, Σ (p − q) ln(p / q) over the tenths; NaN of too few.
+
+        Half an image is added to each, so that none is empty.
+        """
+        with self._lock:
+            bins = list(self._recent)
+        if len(bins) < ENOUGH or not len(self._deciles):
+            return float("nan")
+        counts = np.bincount(bins, minlength=10) + 0.5
+        shares = counts / counts.sum()
+        return float(((shares - 0.1) * np.log(shares / 0.1)).sum())

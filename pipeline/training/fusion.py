@@ -1,0 +1,102 @@
+"""The trained network in an equal form with fewer steps: this is what is exported.
+
+Equal to rounding, and in standard layers, so as portable as the network itself:
+
+- Dropout, which does nothing after training, is left out.
+- The division of pixels by 255 and by their deviation goes into the weights of the first
+  convolution. Their mean is still subtracted before it: its zero padding stands for the mean.
+- BatchNorm goes into the convolution after it where that has no padding. Before a padded one it
+  stays: padding is zero after BatchNorm, and no one value before it is zero in all channels.
+- What follows the last ReLU is one linear map, from 576 features to 10 logits.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.mnist.network import MEAN, STD
+
+LINEAR = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode, up to a constant
+
+
+class FusedClassifier(nn.Module):
+    """What `Classifier(network)` computes, in fewer steps; on the CPU, in evaluation mode."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        """Copy the network. ValueError if its layers are not such that they can be fused."""
+        super().__init__()
+        self.network = fuse(network)
+        first = self.network[0]
+        if not isinstance(first, nn.Conv2d):
+            raise ValueError(f"the network begins with {type(first).__name__}, not a convolution")
+        first.weight.data /= 255 * STD
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images, uint8 [N, 28, 28], 0 = background, to logits and probabilities [N, 10]."""
+        scores = self.network(images.unsqueeze(1).float() - 255 * MEAN)
+        return scores, scores.softmax(dim=1)
+
+
+def fuse(network: nn.Sequential) -> nn.Sequential:
+    """A shorter network with the same logits, [N, 10], for normalised inputs [N, 1, 28, 28].
+
+    It is a copy in evaluation mode, and shares no weights. ValueError if there is no ReLU, or if
+    what follows the last one is not known to be linear.
+    """
+    double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
+    layers = [layer for layer in double if not isinstance(layer, nn.Dropout)]
+    relus = [number for number, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
+    if not relus:
+        raise ValueError("the network has no ReLU")
+    head = layers[relus[-1] + 1 :]
+    fused: list[nn.Module] = []
+    for layer in layers[: relus[-1] + 1]:
+        previous = fused[-1] if fused else None
+        if isinstance(previous, nn.BatchNorm2d) and _is_unpadded_convolution(layer):
+            fused[-1] = absorb(previous, layer)
+        else:
+            fused.append(layer)
+    features = nn.Sequential(*fused)(torch.zeros(1, 1, 28, 28, dtype=torch.float64))
+    return nn.Sequential(*fused, nn.Flatten(), linear_map(head, features.shape[1:])).float()
+
+
+def absorb(norm: nn.BatchNorm2d, convolution: nn.Module) -> nn.Conv2d:
+    """The unpadded convolution with the BatchNorm before it in its weights.
+
+    BatchNorm is x → s x + t in each channel, and w (s x + t) = (w s) x + w t.
+    """
+    assert isinstance(convolution, nn.Conv2d)
+    fused = copy.deepcopy(convolution)
+    zeros = torch.zeros(1, norm.num_features, 1, 1, dtype=torch.float64)
+    shift = norm(zeros)
+    scale = norm(zeros + 1) - shift
+    bias = (convolution.weight * shift).sum((1, 2, 3))
+    if convolution.bias is not None:
+        bias += convolution.bias
+    fused.weight = nn.Parameter(convolution.weight * scale, requires_grad=False)
+    fused.bias = nn.Parameter(bias, requires_grad=False)
+    return fused
+
+
+def linear_map(layers: list[nn.Module], shape: torch.Size) -> nn.Linear:
+    """The layers, linear up to a constant, as one: from inputs of that shape [C, H, W], flattened.
+
+    Its columns are what they answer to each input that is 1 in one place and 0 elsewhere.
+    """
+    for layer in layers:
+        if not isinstance(layer, LINEAR):
+            raise ValueError(f"{type(layer).__name__} after the last ReLU is not known as linear")
+    answer = nn.Sequential(*layers, nn.Flatten())
+    constant = answer(torch.zeros(1, *shape, dtype=torch.float64))
+    places = torch.eye(shape.numel(), dtype=torch.float64).reshape(-1, *shape)
+    columns = answer(places) - constant
+    fused = nn.Linear(*columns.shape)
+    fused.weight = nn.Parameter(columns.T.contiguous(), requires_grad=False)
+    fused.bias = nn.Parameter(constant[0], requires_grad=False)
+    return fused
+
+
+def _is_unpadded_convolution(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding == (0, 0)

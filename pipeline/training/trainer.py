@@ -1,0 +1,216 @@
+"""The training loop: distorted images, one cycle of the learning rate, averaged weights.
+
+    for epoch in train(images, labels, recipe):    # uint8 [N, 28, 28], uint8 [N]
+        print(epoch.figures["training_loss"])      # epoch.weights: the averaged weights
+
+Every random number of an epoch comes from `(seed, epoch)`, and the learning rate is a function of
+the step. So what lies between two epochs is weights and momenta alone, and a run that goes on from
+`Epoch.state` ends in the same bits as one that was never interrupted.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
+from pipeline.mnist.network import build_network, logits, normalise
+from pipeline.training.device import (
+    be_deterministic,
+    choose_device,
+    choose_precision,
+    forbid_tf32,
+    reuse_memory,
+)
+from pipeline.training.optimizer import Optimizer
+from pipeline.training.recipe import Recipe
+
+Tensors = dict[str, Tensor]
+Weights = tuple[Tensor, ...] | list[Tensor]
+OnBatch = Callable[[float, float, int], None]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became infinite or not a number: the recipe diverges."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch left behind. All tensors are copies on the CPU."""
+
+    number: int  # from 1
+    figures: dict[str, float]  # the row of the history
+    weights: Tensors  # averaged weights, a state_dict of the network
+    state: Tensors  # what the next epoch starts from: give it to `train` to resume
+
+
+def measure(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy in evaluation mode, of uint8 [N, 28, 28], in float32."""
+    forbid_tf32()
+    network.eval()
+    with torch.inference_mode():
+        scores = torch.cat([logits(network, normalise(batch)) for batch in images.split(500)])
+        loss = F.cross_entropy(scores, labels)
+        return loss.item(), (scores.argmax(1) == labels).float().mean().item()
+
+
+def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
+    """The update of the averaged weights; over the first steps it forgets faster than `decay`,
+    or the average would long remember the random start."""
+
+    def update(averaged: Weights, current: Weights, steps: Tensor | int) -> None:
+        early = (1 + int(steps)) / (10 + int(steps))
+        get_ema_multi_avg_fn(min(decay, early))(averaged, current, steps)
+
+    return update
+
+
+class Trainer:
+    """The network in training, its averaged twin and the optimizer, with the data on the device.
+
+    From here on, torch computes the same bits on every run, in this process.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.device = choose_device(recipe.device)
+        be_deterministic(self.device)
+        self.precision = choose_precision(recipe.precision, self.device)
+        self.size = len(images) - recipe.validation_size
+        if self.size < recipe.batch_size:
+            raise ValueError(
+                f"{len(images)} images less validation_size {recipe.validation_size} do not fill "
+                f"one batch of {recipe.batch_size}"
+            )
+        self.images = images.to(self.device)
+        self.labels = labels.to(self.device).long()
+        self.steps_per_epoch = math.ceil(self.size / recipe.batch_size)
+
+        torch.manual_seed(recipe.seed)
+        network = build_network(recipe.dropout)
+        self.memory_format = torch.channels_last  # channels first takes a third more time
+        self.network = network.to(self.device).to(memory_format=self.memory_format)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=moving_average(recipe.weight_average), use_buffers=True
+        )
+        self.optimizer = self.build_optimizer()
+
+    def build_optimizer(self) -> Optimizer:
+        """Muon and SGD."""
+        return Optimizer(self.network, self.recipe)
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 [N, 28, 28], each image distorted at random: pixels 0..255, float [N, 28, 28]."""
+        r = self.recipe
+        pixels = images.unsqueeze(1).float()
+        pixels = random_affine(pixels, generator, rotation=r.rotation, shift=r.shift, scale=r.scale)
+        pixels = random_strokes(pixels, generator, thicken=r.thicken, thin=r.thin)
+        return random_noise(pixels, generator, noise=r.noise).squeeze(1)
+
+    def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
+        """One step on the images with the indices `batch`: their loss and accuracy before it."""
+        inputs = normalise(self.augment(self.images[batch], generator))
+        inputs = inputs.to(memory_format=self.memory_format)
+        targets = self.labels[batch]
+        mixed = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=mixed):
+            scores = logits(self.network, inputs).float()
+        loss = F.cross_entropy(scores, targets, label_smoothing=self.recipe.label_smoothing)
+        if not math.isfinite(loss.item()):
+            raise NonFiniteLossError(f"the loss is {loss.item()} at learning rate {rate:.3g}")
+        self.network.zero_grad()
+        loss.backward()
+        self.optimizer.step(rate)
+        self.average.update_parameters(self.network)
+        return loss.item(), (scores.argmax(1) == targets).float().mean().item()
+
+    def epoch(self, number: int, on_batch: OnBatch) -> Epoch:
+        """Every training image once, in random order; `number` counts from 1."""
+        started = time.perf_counter()
+        seed = self.recipe.seed * 10_007 + number
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        generator = torch.Generator(self.device).manual_seed(seed)
+        self.network.train()
+        loss_sum = correct_sum = 0.0
+        order = torch.randperm(self.size, generator=generator, device=self.device)
+        for step, batch in enumerate(order.split(self.recipe.batch_size), start=1):
+            progress = (number - 1 + step / self.steps_per_epoch) / self.recipe.epochs
+            rate = self.recipe.learning_rate(progress)
+            try:
+                loss, accuracy = self.step(batch, generator, rate)
+            except NonFiniteLossError as error:
+                where = f"in epoch {number}, batch {step} of {self.steps_per_epoch}"
+                raise NonFiniteLossError(f"{error}, {where}") from None
+            loss_sum += loss * len(batch)
+            correct_sum += accuracy * len(batch)
+            on_batch(loss, accuracy, len(batch))
+        figures: dict[str, float] = {
+            "epoch": number,
+            "learning_rate": rate,
+            "training_loss": loss_sum / self.size,
+            "training_accuracy": correct_sum / self.size,
+        }
+        if self.recipe.validation_size:
+            held_out = self.images[self.size :], self.labels[self.size :]
+            loss, accuracy = measure(self.average.module, *held_out)
+            figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
+        seconds = time.perf_counter() - started
+        figures |= {"seconds": seconds, "images_per_second": self.size / seconds}
+        return Epoch(number, figures, _copy(self.average.module.state_dict()), self.state(number))
+
+    def state(self, number: int) -> Tensors:
+        """All that changes from epoch to epoch, after epoch `number`."""
+        return {
+            "epoch": torch.tensor(number),
+            **_copy(self.network.state_dict(), "network."),
+            **_copy(self.average.state_dict(), "average."),
+            **_copy(self.optimizer.state(), "momentum."),
+        }
+
+    def restore(self, state: Tensors) -> int:
+        """Take over what `state` gave; returns the number of the epoch that it was taken after."""
+        self.network.load_state_dict(_part(state, "network."))
+        self.average.load_state_dict(_part(state, "average."))
+        self.optimizer.restore(_part(state, "momentum."))
+        return int(state["epoch"])
+
+
+def train(
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    state: Tensors | None = None,
+    on_batch: OnBatch = lambda loss, accuracy, count: None,
+) -> Iterator[Epoch]:
+    """Train from the start, or on from an earlier `Epoch.state`, yielding each finished epoch.
+
+    images: uint8 [N, 28, 28]; labels: uint8 [N]. `on_batch` hears of each batch: its loss, its
+    accuracy, its number of images. Raises NonFiniteLossError, and ValueError for a device that is
+    not there or a validation set that leaves too few images to train on.
+    """
+    reuse_memory()
+    trainer = Trainer(images, labels, recipe)
+    finished = trainer.restore(state) if state else 0
+    for number in range(finished + 1, recipe.epochs + 1):
+        yield trainer.epoch(number, on_batch)
+
+
+def _copy(tensors: Tensors, prefix: str = "") -> Tensors:
+    """Plain contiguous copies on the CPU, as safetensors wants them."""
+    return {
+        prefix + name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
