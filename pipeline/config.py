@@ -24,8 +24,6 @@ from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights, rat
 from pipeline.core.errors import UserError
 from pipeline.training.recipe import Recipe
 
-PARAMS = Path("params.yaml")
-
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -142,6 +140,7 @@ class Flow(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
+    task: Annotated[str, Field(pattern="^[a-z0-9_]+(/[a-z0-9_]+)*$")]
     backprop: Backprop
     fetch: Fetch
     prepare: Prepare
@@ -153,7 +152,7 @@ class Params(Section):
     flow: Flow
 
 
-def load_params(path: Path = PARAMS) -> Params:
+def load_params(path: Path) -> Params:
     """Read and check params.yaml. UserError names every bad key, or what else is wrong."""
     try:
         return parse_params(path.read_bytes(), path)
@@ -163,7 +162,7 @@ def load_params(path: Path = PARAMS) -> Params:
         ) from error
 
 
-def parse_params(text: str | bytes, path: Path = PARAMS) -> Params:
+def parse_params(text: str | bytes, path: Path) -> Params:
     """Check what params.yaml says, or would say; UserError as of `load_params`."""
     try:
         # as JSON, in which a strict list may become a tuple; a date is a text

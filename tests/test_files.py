@@ -488,7 +488,7 @@ def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("η\n1\n", encoding="utf-8")
     program = """
 from pathlib import Path
-from pipeline import files
+from pipeline.core import files
 print(ascii([files.read_json(Path("report.json")), files.read_csv(Path("table.csv"))]))
 """
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -42,7 +42,7 @@ time.sleep(0.5)
 # as a flow run does it: hold a lock, run a command; SIGTERM raises, SIGKILL leaves no time to
 STARTER = """
 import fcntl, os, signal, sys
-from pipeline import supervisor
+from pipeline.core import supervisor
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 with open(sys.argv[1], "a") as lock:
@@ -55,7 +55,7 @@ with open(sys.argv[1], "a") as lock:
 HELPLESS = """
 import sys
 import psutil
-from pipeline import supervisor
+from pipeline.core import supervisor
 
 def kill(process):
     {}

@@ -39,21 +39,21 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_revision() -> str:
+def git_revision(root: Path) -> str:
     """The commit checked out, with `-dirty` where code or params differ from it; or `unknown`.
 
     It is unknown where there is no repository, and where git fails, which is then told.
     """
     try:
-        commit = _git("rev-parse", "--verify", "HEAD")
-        known = _git("ls-files", "--", *CODE)
-        changed = _git("status", "--porcelain", "--", *CODE)
+        commit = _git(root, "rev-parse", "--verify", "HEAD")
+        known = _git(root, "ls-files", "--", *CODE)
+        changed = _git(root, "status", "--porcelain", "--", *CODE)
     except FileNotFoundError:
         _warn_once("git is not installed")
         return "unknown"
     except subprocess.CalledProcessError as error:
         said = str(error.stderr).strip().splitlines() or [f"git: exit status {error.returncode}"]
-        here = Path.cwd()
+        here = root.absolute()
         damaged = any((folder / ".git").exists() for folder in (here, *here.parents))
         if damaged or not said[0].startswith(NO_REPOSITORY):
             _warn_once(said[0])
@@ -76,13 +76,13 @@ def experiment() -> str | None:
     return os.environ.get(EXPERIMENT)
 
 
-def lasting_folder() -> Path:
-    """The current folder, or in an experiment the one that it is a copy of.
+def lasting_folder(root: Path) -> Path:
+    """The absolute path of a workspace, or in an experiment that of the one it is a copy of.
 
     `dvc exp run --temp` and `--queue` run the stages in a copy that is removed with all that is in
     it but the outputs of stages.
     """
-    here = Path.cwd()
+    here = root.absolute()
     if experiment() is None or MAIN_ROOT not in os.environ:
         return here
     root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
@@ -95,9 +95,10 @@ def without_password(address: str) -> str:
     return shown if ":///" in shown else shown.rstrip("/")  # sqlite:///mlflow.db names no server
 
 
-def _git(*arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments],
+        cwd=root,
         check=True,
         capture_output=True,
         encoding="utf-8",

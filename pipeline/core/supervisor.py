@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -24,11 +25,12 @@ _left: set[int] = set()  # processes of the group that cannot be ended
 
 def run(
     command: Sequence[str],
+    folder: Path,
     environment: Mapping[str, str],
     holding: int,
     on_line: Callable[[str], object],
 ) -> int:
-    """The exit status of a command, run in a process group of its own.
+    """The exit status of a command, run in this folder and in a process group of its own.
 
     Each line that it writes, errors too, goes to `on_line`. If that raises, or a signal's handler
     does, the group is stopped and the exception goes on. The file descriptor `holding`, a lock's,
@@ -36,6 +38,7 @@ def run(
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.core.supervisor", *command],
+        cwd=folder,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,65 +1,164 @@
-"""The folder that holds dvc.yaml: stages run in it for one starter at a time.
+"""A pipeline's folder: where each file of it lies, and the lock that lets one run write there.
 
-A flow run holds it from before its first stage to after its last; a stage that is started by hand,
-or by `dvc repro`, as long as that runs. However the holder ends, the system frees it.
+The folder is the one that holds params.yaml: the current folder or the nearest one above it, as
+git finds a repository, or the one that is named.
 """
 
 import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
-from pipeline.core import paths
 from pipeline.core.errors import UserError
 
+PARAMS = "params.yaml"
 
-@contextmanager
-def held(who: str, waiting: Callable[[str], object] | None = None) -> Iterator[int]:
-    """Hold the workspace in the block; if it is held, tell `waiting` by whom, and wait.
 
-    Gives the lock's file descriptor: a child that inherits it goes on holding the workspace.
-    UserError, which names the holder, if there is no `waiting`.
+class At:
+    """A path below the root of the workspace whose attribute it is."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, workspace: "Workspace", owner: type | None = None) -> Path:
+        """The path below that root."""
+        return workspace.root / self._path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of a pipeline's files, all below `root`.
+
+    A relative root keeps the paths in messages short: those that a person in the current folder
+    would type.
     """
-    with _locked(waiting) as lock:
-        lock.truncate(0)
-        lock.write(f"{who} (process {os.getpid()})")
-        lock.flush()
-        yield lock.fileno()
 
+    root: Path
 
-def _locked(waiting: Callable[[str], object] | None) -> TextIO:
-    """The lock's file, locked. One that was removed meanwhile protects nothing: another is made."""
-    while True:
-        paths.WORKSPACE_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    # what people write
+    params = At(PARAMS)
+    requirements = At("requirements.txt")  # the lock of all packages
+    versions = At("versions.json")  # the versions in that lock, as DVC reads them
+
+    # fetch and prepare
+    raw = At("data/raw")  # the data set's files as they were published
+    training_set = At("data/train.safetensors")  # uint8 images [N, H, W] and labels [N]
+    test_set = At("data/test.safetensors")
+    prepare_reports = At("reports/prepare")
+
+    # backprop
+    backprop_reports = At("reports/backprop")
+    backprop_history = At("reports/backprop/history.csv")  # every number of every iteration
+    backprop_summary = At("reports/backprop/summary.json")
+
+    # train
+    weights = At("artifacts/weights.safetensors")  # averaged weights of the last epoch
+    epochs = At("artifacts/epochs")  # ... and of each epoch
+    checkpoint = At("artifacts/resume.safetensors")  # only while training is unfinished
+    training_lock = At("artifacts/resume.lock")  # locked while training runs
+    train_reports = At("reports/train")
+    history = At("reports/train/history.csv")  # a row per epoch
+    system_metrics = At("reports/train/system.csv")  # the machine's load, a row per epoch
+    training_report = At("reports/train/summary.json")
+
+    # export, evaluate and gate
+    model = At("artifacts/model.onnx")  # not yet released
+    export_report = At("reports/export.json")
+    evaluation_reports = At("reports/evaluation")
+    metrics = At("reports/evaluation/metrics.json")
+    subject = At("reports/evaluation/subject.json")  # which model and test set the metrics are of
+    speed = At("reports/evaluation/speed.json")
+    curves = At("reports/evaluation/curves.csv")  # loss and accuracy over epochs, on both sets
+    per_class = At("reports/evaluation/classes.csv")
+    gate_report = At("reports/gate.json")
+    gate_table = At("reports/gate.md")
+
+    # release
+    releases = At("models")
+    model_card = At("models/MODEL_CARD.md")
+    provenance = At("models/provenance.json")
+    checksums = At("models/SHA256SUMS")
+
+    # tracking
+    tracking_lock = At("artifacts/track.lock")  # locked while MLflow is brought up to date
+    tracked = At("artifacts/mlflow.json")  # where MLflow shows what is here
+    pending_promotions = At("artifacts/promotion.json")  # that MLflow's alias has not followed yet
+
+    lock_file = At("artifacts/workspace.lock")  # locked while stages run, with the owner's name
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> "Workspace":
+        """The workspace around a folder, by default the current one. UserError if there is none."""
+        here = Path() if start is None else start
+        if (here / PARAMS).is_file():
+            return cls(here)
+        for levels, folder in enumerate(here.absolute().parents, start=1):
+            if (folder / PARAMS).is_file():
+                return cls(here.joinpath(*[os.pardir] * levels) if start is None else folder)
+        raise UserError(
+            f"there is no {PARAMS} in {here.absolute()} or a folder above it; run in a checkout, "
+            "or name one with --workspace"
+        )
+
+    def name(self, path: Path) -> str:
+        """A path in the workspace, from its root: the same on every machine."""
+        return path.relative_to(self.root).as_posix()
+
+    @property
+    def released_model(self) -> Path:
+        """The ONNX file in `releases`, which has the name of its model."""
+        found = sorted(self.releases.glob("[!.]*.onnx"))
+        return found[0] if found else self.releases / "model.onnx"
+
+    @contextmanager
+    def lock(self, owner: str, waiting: Callable[[str], object] | None = None) -> Iterator[int]:
+        """Lock the workspace in the block; while another has it, tell `waiting` who, and wait.
+
+        A flow run locks it from before its first stage to after its last; a stage that is started
+        by hand, or by `dvc repro`, while that runs. However the owner ends, the system unlocks it.
+        Gives the lock's file descriptor: a child that inherits it keeps the workspace locked.
+        UserError, which names the owner, if there is no `waiting`.
+        """
+        with self._locked(waiting) as file:
+            file.truncate(0)
+            file.write(f"{owner} (process {os.getpid()})")
+            file.flush()
+            yield file.fileno()
+
+    def _locked(self, waiting: Callable[[str], object] | None) -> TextIO:
+        """The locked file. One that was removed meanwhile protects nothing: another is made."""
+        while True:
+            self.lock_file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = self.lock_file.open("a+", encoding="utf-8")
+            except FileNotFoundError:  # its folder was removed just now
+                continue
+            try:
+                _lock(file, waiting)
+            except BaseException:
+                file.close()
+                raise
+            if self._in_place(file):
+                return file
+            file.close()
+
+    def _in_place(self, file: TextIO) -> bool:
         try:
-            lock = paths.WORKSPACE_LOCK.open("a+", encoding="utf-8")
-        except FileNotFoundError:  # its folder went just now
-            continue
-        try:
-            _lock(lock, waiting)
-        except BaseException:
-            lock.close()
-            raise
-        if _in_place(lock):
-            return lock
-        lock.close()
+            return os.path.samestat(os.fstat(file.fileno()), self.lock_file.stat())
+        except FileNotFoundError:
+            return False
 
 
-def _lock(lock: TextIO, waiting: Callable[[str], object] | None) -> None:
+def _lock(file: TextIO, waiting: Callable[[str], object] | None) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as taken:
-        lock.seek(0)
-        busy = f"the workspace is busy with {lock.read() or 'another run'}"
+        file.seek(0)
+        busy = f"the workspace is busy with {file.read() or 'another run'}"
         if waiting is None:
             raise UserError(f"{busy}: wait for its end, or stop it") from taken
         waiting(f"{busy}: waiting for its end")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-
-
-def _in_place(lock: TextIO) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock.fileno()), paths.WORKSPACE_LOCK.stat())
-    except FileNotFoundError:
-        return False
+        fcntl.flock(file, fcntl.LOCK_EX)

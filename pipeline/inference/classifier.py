@@ -8,7 +8,6 @@ classifier.predict(Classifier.from_image("photo.jpg")).digits  # of a picture as
 """
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from pipeline.core.errors import UserError
-from pipeline.core.paths import CHECKSUMS, RELEASED_MODEL
+from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
 from pipeline.pictures.images import Images, as_grey, as_images, as_pixels, to_mnist_form
 from pipeline.pictures.sources import read_images
 
+CHECKSUMS = "SHA256SUMS"
 LOG = logging.getLogger(__name__)
 
 
@@ -38,22 +38,27 @@ class Classifier:
     """Reads digits with an exported model. Threads may share one, processes may pickle it."""
 
     def __init__(
-        self, model: str | Path = RELEASED_MODEL, *, provider: str = "auto", threads: int = 0
+        self,
+        model: str | Path | None = None,
+        *,
+        provider: str = "auto",
+        threads: int = 0,
+        sha256: str | None = None,
     ) -> None:
-        """Load a file, or a model that MLflow knows, such as `models:/mnist-cnn@champion`.
+        """Load a file; none: the released model.
 
-        The file must be the one that SHA256SUMS beside it, or the model's tag in MLflow, names.
+        The file must have this SHA-256, or else the one that SHA256SUMS beside it names.
+        (A model that MLflow has: `pipeline.registry.open_classifier`.)
         `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
         `threads`: 0 is one per core. UserError if the model is missing, another one or broken.
         """
-        if str(model).startswith("models:/"):
-            with tempfile.TemporaryDirectory() as scratch:
-                path, digest = _downloaded(str(model), Path(scratch))
-                self._model = OnnxModel(path, provider, threads, digest)
-        else:
+        model = released_model() if model is None else model
+        if sha256 is None:
             self._model = _verified(Path(model), provider, threads)
+        else:
+            self._model = OnnxModel(Path(model), provider, threads, sha256)
         self.sha256 = self._model.sha256  # of the file
-        self.metadata = self._model.metadata  # what the stage `export` noted in it
+        self.signature = self._model.signature  # what the file says of itself
         LOG.info("%s (SHA-256 %s) runs on %s", model, self.sha256, ", ".join(self.providers))
 
     @property
@@ -96,7 +101,7 @@ def _verified(path: Path, provider: str, threads: int) -> OnnxModel:
 
 def _listed(path: Path) -> str | None:
     """The SHA-256 that the file should have, as the file SHA256SUMS beside it says."""
-    sums = path.parent / CHECKSUMS.name
+    sums = path.parent / CHECKSUMS
     if not sums.exists():
         LOG.warning("%s is not verified: there is no %s beside it", path, sums.name)
         return None
@@ -109,15 +114,3 @@ def _listed(path: Path) -> str | None:
         if name.strip().removeprefix("*").removeprefix("./") == path.name:  # `*`: `sha256sum -b`
             return digest.lower()
     raise UserError(f"{sums} does not list {path.name}")
-
-
-def _downloaded(uri: str, folder: Path) -> tuple[Path, str | None]:
-    """The file of a model that MLflow has, and the SHA-256 that it should have."""
-    try:
-        from pipeline.tracking.download import download
-    except ModuleNotFoundError as error:
-        raise UserError(f"{uri} needs the package {error.name}, which is not installed") from error
-    path, digest = download(uri, folder)
-    if digest is None:
-        LOG.warning("%s is not verified: MLflow has no SHA-256 of it", uri)
-    return path, digest

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import existing
+from pipeline.inference.signature import Signature
 
 onnxruntime.set_default_logger_severity(3)  # errors only
 
@@ -32,7 +33,6 @@ INTERFACE = [
     ("logits", "tensor(float)"),
     ("probabilities", "tensor(float)"),
 ]
-DECILES = "mean_pixel_deciles"  # of the training images, noted in the file
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -66,7 +66,11 @@ class OnnxModel:
                 f"{path} is no digit model: its inputs and outputs are {found}, not "
                 + ", ".join(name for name, _ in INTERFACE)
             )
-        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            self.signature = Signature.from_metadata(metadata)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
         if provider not in (*self.providers, "auto"):
             raise UserError(
                 f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import PARAMS, Flow, parse_params
+from pipeline.config import Flow, parse_params
 from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
 from pipeline.orchestration.overrides import overridden
 
 
@@ -27,7 +28,7 @@ class Stage:
     images: tuple[Path, ...]  # PNG that dvc.yaml lists under plots
 
 
-def plan(targets: Sequence[str] = ()) -> list[Stage]:
+def plan(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
     """The stages that `dvc repro TARGETS` looks at (no target: all), in its order.
 
     UserError if dvc.yaml is missing or wrong, or has no such stage.
@@ -37,7 +38,7 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     try:
-        with Repo() as repo:
+        with Repo(str(root)) as repo:
             graph = get_active_graph(repo.index.graph)
             stages = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
             listed = {
@@ -57,7 +58,7 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
 
         def shown(suffix: str, among: Collection[Path]) -> tuple[Path, ...]:
             chosen = [path for path in outputs if path.suffix == suffix and path in among]
-            return tuple(Path(os.path.relpath(path)) for path in chosen)
+            return tuple(Path(os.path.relpath(path, root)) for path in chosen)
 
         return Stage(
             stage.addressing,
@@ -70,17 +71,21 @@ def plan(targets: Sequence[str] = ()) -> list[Stage]:
     return [describe(stage) for stage in stages]
 
 
-def read_plan(targets: Sequence[str], set_params: Sequence[str]) -> tuple[list[Stage], Flow, str]:
+def read_plan(
+    workspace: Workspace, targets: Sequence[str], set_params: Sequence[str]
+) -> tuple[list[Stage], Flow, str]:
     """The stages to run, how, and params.yaml with these values; UserError for an error in them."""
-    content = overridden(set_params)
-    settings = parse_params(content).flow
+    content = overridden(set_params, workspace.params)
+    settings = parse_params(content, workspace.params).flow
     if "" in targets:
         raise UserError("'': an empty name; `dvc stage list` has those of the stages")
-    every_stage = plan()
-    stages = plan(targets) if targets else every_stage
+    every_stage = plan(workspace.root)
+    stages = plan(workspace.root, targets) if targets else every_stage
     unknown = {*settings.retries, *settings.timeouts} - {stage.name for stage in every_stage}
     if unknown:
-        raise UserError(f"{PARAMS}: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}")
+        raise UserError(
+            f"{workspace.params}: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}"
+        )
     return stages, settings, content
 
 

@@ -32,11 +32,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING, PR
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from pipeline.config import PARAMS
-from pipeline.core import environment, loopback, supervisor, workspace
+from pipeline.core import environment, loopback, supervisor
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import read_json, write_text
-from pipeline.core.paths import METRICS
+from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 from pipeline.tracking import links
 
@@ -49,7 +48,10 @@ SILENCE = 60.0  # seconds after which a stage that says nothing is said to run
 
 @flow(name="mnist-release")
 def mnist_release(
-    targets: list[str] | None = None, force: bool = False, set_params: list[str] | None = None
+    targets: list[str] | None = None,
+    force: bool = False,
+    set_params: list[str] | None = None,
+    folder: str | None = None,
 ) -> State[Any]:
     """Bring stages up to date as `dvc repro` does: data to gated release.
 
@@ -57,26 +59,30 @@ def mnist_release(
         targets: stages to bring up to date, with all that they need; none: every stage
         force: run them even if nothing has changed
         set_params: values for params.yaml, where they stay, each as in train.epochs=2
+        folder: the workspace; none: that of the folder in which the flow runs
     """
     loopback.bypass_proxy()
     if "PREFECT__WORKER_NAME" in os.environ:
         supervisor.end_with_parent()
     try:
-        return bring_up_to_date(targets or [], force=force, set_params=set_params or [])
+        workspace = Workspace(Path(folder)) if folder else Workspace.find()
+        return bring_up_to_date(workspace, targets or [], force=force, set_params=set_params or [])
     except UserError as error:
         return Failed(message=str(error))
 
 
-def bring_up_to_date(targets: list[str], *, force: bool, set_params: list[str]) -> State[Any]:
+def bring_up_to_date(
+    workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]
+) -> State[Any]:
     """Run the tasks of these stages, one run at a time in a folder; how the flow run ends."""
     logger = get_run_logger()
-    dag.read_plan(targets, set_params)  # a wrong name or value is told at once
+    dag.read_plan(workspace, targets, set_params)  # a wrong name or value is told at once
     states: dict[str, State[Any]] = {}
-    with workspace.held(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
-        stages, settings, content = dag.read_plan(targets, set_params)
+    with workspace.lock(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
+        stages, settings, content = dag.read_plan(workspace, targets, set_params)
         if set_params:
-            write_text(PARAMS, content)
-            logger.info("%s now has %s", PARAMS, ", ".join(set_params))
+            write_text(workspace.params, content)
+            logger.info("%s now has %s", workspace.params, ", ".join(set_params))
         for stage in stages:
             state = repro.with_options(
                 name=stage.name,
@@ -85,6 +91,7 @@ def bring_up_to_date(targets: list[str], *, force: bool, set_params: list[str]) 
                 retry_delay_seconds=exponential_backoff(settings.retry_delay),
                 timeout_seconds=settings.timeouts.get(stage.name, settings.timeout),
             )(
+                workspace,
                 stage,
                 force=force,
                 lock=lock,
@@ -94,7 +101,7 @@ def bring_up_to_date(targets: list[str], *, force: bool, set_params: list[str]) 
             states[stage.name] = state
             if state.name in (REFUSED, RELEASED):
                 announce(state)
-        for part, link in links.addresses().items():
+        for part, link in links.addresses(workspace).items():
             told = f"{part} in MLflow; a store of this folder is shown by `make mlflow`"
             artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=told)
     return conclude(states)
@@ -117,7 +124,7 @@ def announce(state: State[Any]) -> None:
         get_run_logger().warning("PIPELINE_WEBHOOK: %s", type(error).__name__)
 
 
-def run(targets: list[str], *, force: bool, set_params: list[str]) -> None:
+def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]) -> None:
     """Run the flow here and now. RefusedError or UserError if it ends other than well."""
     if not (PREFECT_API_URL.value() or PREFECT_SERVER_API_AUTH_STRING.value()):
         # a server of its own must not take orders from other users, nor from pages in a browser
@@ -146,13 +153,13 @@ def run(targets: list[str], *, force: bool, set_params: list[str]) -> None:
             f"the Prefect server at {server} answers {error.response.status_code}: "
             "PREFECT_API_AUTH_STRING must be its password"
         ) from error
-    state = mnist_release(targets, force, set_params, return_state=True)
+    state = mnist_release(targets, force, set_params, str(workspace.root), return_state=True)
     if not state.is_completed():
         raise (RefusedError if state.name == REFUSED else UserError)(state.message)
 
 
 @task(cache_policy=NO_CACHE)
-def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
+def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
     """Have DVC run a stage, or find it up to date; what is said goes to the log line by line."""
     logger = get_run_logger()
     variables = {
@@ -174,8 +181,8 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
 
     command = dag.repro_command(stage.name, force=force)
     with signs_of_life(stage.name, said, logger.info):
-        status = supervisor.run(command, variables, holding=lock, on_line=on_line)
-    show_results(stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
+        status = supervisor.run(command, workspace.root, variables, holding=lock, on_line=on_line)
+    show_results(workspace, stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
     if status != 0:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         refused = errors and dag.exit_status(said) == RefusedError.status
@@ -184,7 +191,7 @@ def repro(stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
     if not dag.ran(stage.name, said):
         return Completed(name=CACHED, message="DVC has its outputs already")
     if stage.name == RELEASE:
-        accuracy = read_json(METRICS)["accuracy"]
+        accuracy = read_json(workspace.metrics)["accuracy"]
         return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
     return Completed()
 
@@ -209,16 +216,19 @@ def signs_of_life(stage: str, said: Sequence[str], tell: Callable[[str], object]
         watcher.join()
 
 
-def show_results(stage: dag.Stage, *, complete: bool, images: bool) -> None:
+def show_results(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
     """Make artifacts of what a stage has written for people: texts, and if `complete` the rest."""
-    for path in filter(Path.exists, stage.texts):
-        artifacts.create_markdown_artifact(path.read_text(encoding="utf-8"), _key(path), str(path))
+    for path in stage.texts:
+        if (file := workspace.root / path).exists():
+            text = file.read_text(encoding="utf-8")
+            artifacts.create_markdown_artifact(text, _key(path), str(path))
     for path in stage.metrics if complete else ():
-        if isinstance(content := read_json(path), dict):
+        if isinstance(content := read_json(workspace.root / path), dict):
             rows = [{"metric": name, "value": value} for name, value in content.items()]
             artifacts.create_table_artifact(rows, _key(path), str(path))
     for path in stage.images if complete and images else ():
-        inline = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        content = (workspace.root / path).read_bytes()
+        inline = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         artifacts.create_image_artifact(inline, _key(path), str(path))
 
 

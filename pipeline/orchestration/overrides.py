@@ -12,11 +12,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from pipeline.config import PARAMS, load_params, parse_params
+from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
 
 
-def overridden(overrides: Sequence[str], path: Path = PARAMS) -> str:
+def overridden(overrides: Sequence[str], path: Path) -> str:
     """The text of params.yaml with these values, each as in train.epochs=2; the rest as it is.
 
     UserError for what is no override, for a key that is not there, and for a value that it cannot
@@ -33,7 +33,7 @@ def overridden(overrides: Sequence[str], path: Path = PARAMS) -> str:
         raise UserError(f"{' '.join(map(repr, overrides))}: {error}") from error
 
 
-def merged(file: Path, path: Path = PARAMS) -> str:
+def merged(file: Path, path: Path) -> str:
     """The text of params.yaml with the values of another file, which has some of its keys.
 
     UserError for a file that is missing or no YAML, an unknown key, and a bad value.

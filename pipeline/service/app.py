@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier, Predictions
-from pipeline.inference.session import DECILES
 from pipeline.pictures.images import Images, in_form
 from pipeline.service import documentation, figures, protocol
 from pipeline.service.bodies import Bodies, Body
@@ -43,13 +43,15 @@ class Options(BaseModel):
 
 
 def create_app(
-    classifier: Classifier, limits: Limits | None = None, token: str | None = None
+    classifier: Classifier,
+    limits: Limits | None = None,
+    token: str | None = None,
+    workspace: Workspace | None = None,
 ) -> Guard:
     """The service. With a token, it requires `Authorization: Bearer TOKEN` for what is not open."""
     limits = limits or Limits()
-    version = classifier.metadata.get("version", "1")
-    noted = classifier.metadata.get(DECILES, "").split(",")
-    metrics = Metrics([float(decile) for decile in noted if decile])
+    version = classifier.signature.interface
+    metrics = Metrics(classifier.signature.mean_pixel_deciles)
     bodies, workers = Bodies(limits), Workers(limits.queue_seconds)
     app = FastAPI(
         title="MNIST digits",
@@ -167,7 +169,7 @@ def create_app(
     @app.get("/figures/{name}", include_in_schema=False)
     async def figure(name: str) -> Response:
         """A report about the model, which the page shows."""
-        path = figures.find(name, classifier.sha256)
+        path = figures.find(workspace, name, classifier.sha256)
         if path is None:
             raise HTTPException(404, f"there is no figure {name!r} of this model here")
         return FileResponse(path)

@@ -13,10 +13,9 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.core.paths import RELEASED_MODEL
 from pipeline.pictures.images import SIDE, Images
 
-NAME = RELEASED_MODEL.stem
+NAME = "mnist-cnn"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 Size = Annotated[int, Field(ge=0)]
 Pixel = Annotated[int, Field(ge=0, le=255)]

@@ -17,6 +17,7 @@ from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp
 
 from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.connections import Connection
@@ -48,7 +49,7 @@ def run(model: str, host: str, port: int, *, json_log: bool) -> None:
     if not model.strip():
         raise UserError("--model is empty; without the option it is the released model")
     token = read_token()
-    app = create_app(Classifier(model, threads=1), limits := _limits(), token)
+    app = create_app(Classifier(model, threads=1), limits := _limits(), token, _workspace())
     listeners = listen(host, port)
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -147,6 +148,14 @@ def _limits() -> Limits:
     if soft == resource.RLIM_INFINITY:
         return Limits()
     return Limits(connections=max(1, min(Limits.connections, soft - OTHER_FILES)))
+
+
+def _workspace() -> Workspace | None:
+    """The workspace whose reports the page shows; none where there is none."""
+    try:
+        return Workspace.find()
+    except UserError:
+        return None
 
 
 def _log(*, json_log: bool) -> None:

@@ -7,17 +7,17 @@ from pipeline.backprop.network import gradient_without_parentheses, train
 from pipeline.config import Backprop
 from pipeline.core.figures import save_figure
 from pipeline.core.files import write_bytes, write_csv, write_json
-from pipeline.core.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part, background
 
 
-def run(params: Backprop) -> None:
+def run(workspace: Workspace, params: Backprop) -> None:
     """Write and publish tables, workbook and figures."""
-    with background.publishing(Part.BACKPROP):
-        explain(params)
+    with background.publishing(workspace, Part.BACKPROP):
+        explain(workspace, params)
 
 
-def explain(params: Backprop) -> None:
+def explain(workspace: Workspace, params: Backprop) -> None:
     """Write tables, workbook and figures; the same params give the same bytes."""
     start = params.start()
     training = train(*start, params.learning_rate, params.updates)
@@ -25,12 +25,15 @@ def explain(params: Backprop) -> None:
     comparison = [train(*start, rate, params.updates) for rate in params.learning_rates]
     outcomes = rates.scan(*start, params.updates, params.long_run)
 
-    write_csv(BACKPROP_HISTORY, training.rows())
+    write_csv(workspace.backprop_history, training.rows())
     losses = {other.label: other.losses for other in comparison}
     columns = {"iteration": range(params.updates + 1), **losses}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    write_csv(BACKPROP / "learning_rates.csv", rows)
-    write_csv(BACKPROP / "learning_rate_scan.csv", [outcome._asdict() for outcome in outcomes])
+    write_csv(workspace.backprop_reports / "learning_rates.csv", rows)
+    write_csv(
+        workspace.backprop_reports / "learning_rate_scan.csv",
+        [outcome._asdict() for outcome in outcomes],
+    )
     first = training.iterations[0]
     summary = {
         "params": {**params.model_dump(mode="json"), "weights": start[2]},
@@ -42,7 +45,7 @@ def explain(params: Backprop) -> None:
         "first_gradient": first.backward.gradient,
         "first_gradient_without_parentheses": gradient_without_parentheses(first),
     }
-    write_json(BACKPROP_SUMMARY, summary)
+    write_json(workspace.backprop_summary, summary)
     drawn = {
         "loss": figures.loss_curve(training, long_run),
         "learning_rates": figures.learning_rates(
@@ -51,13 +54,18 @@ def explain(params: Backprop) -> None:
         "network": diagram.network_diagram(first.values()),
     }
     for name, figure in drawn.items():
-        save_figure(figure, BACKPROP / f"{name}.png", BACKPROP / f"{name}.svg")
-    save_figure(diagram.steps(training), BACKPROP / "steps.png")
+        save_figure(
+            figure,
+            workspace.backprop_reports / f"{name}.png",
+            workspace.backprop_reports / f"{name}.svg",
+        )
+    save_figure(diagram.steps(training), workspace.backprop_reports / "steps.png")
     picture = io.BytesIO()
     diagram.network_diagram(width=7.2).savefig(picture, format="png")
     book = workbook.build(training, comparison, picture.getvalue())
-    write_bytes(BACKPROP / "BackPropagation.xlsx", book)
+    write_bytes(workspace.backprop_reports / "BackPropagation.xlsx", book)
     print(
         f"loss {training.losses[0]:.6g} at first, {training.losses[-1]:.6g} after {params.updates} "
-        f"updates with learning rate {params.learning_rate:g}; explained in {BACKPROP}/"
+        f"updates with learning rate {params.learning_rate:g}; explained in "
+        f"{workspace.backprop_reports}/"
     )

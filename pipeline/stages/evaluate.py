@@ -13,45 +13,36 @@ from tqdm import tqdm
 from pipeline.config import Evaluate
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv, write_json
-from pipeline.core.paths import (
-    CURVES,
-    EPOCHS,
-    EVALUATION,
-    HISTORY,
-    METRICS,
-    MODEL,
-    SPEED,
-    SUBJECT,
-    TEST,
-)
+from pipeline.core.task import Task
+from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist.network import build_network
 from pipeline.training.trainer import measure
 
 
-def run(params: Evaluate) -> None:
+def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     """Write metrics, speed, curves, tables and figures to reports/evaluation."""
-    test = read_tensors(TEST)
+    test = read_tensors(workspace.test_set)
     images, labels = test["images"], test["labels"]
-    model = OnnxModel(MODEL, params.provider)
+    model = OnnxModel(workspace.model, params.provider)
     _, probabilities = model.run(images, params.batch_size)
     predictions = probabilities.argmax(1)
 
     summary = {"images": len(images), **metrics.summarise(probabilities, labels)}
-    write_json(METRICS, summary)
+    write_json(workspace.metrics, summary)
     subject = {
-        "model_sha256": sha256(MODEL),
-        "test_sha256": sha256(TEST),
+        "model_sha256": sha256(workspace.model),
+        "test_sha256": sha256(workspace.test_set),
         "providers": model.providers,
     }
-    write_json(SUBJECT, subject)
-    write_json(SPEED, measure_speed(model, images, params))
-    write_csv(EVALUATION / "classes.csv", metrics.per_class(predictions, labels))
+    write_json(workspace.subject, subject)
+    write_json(workspace.speed, measure_speed(model, images, params))
+    write_csv(workspace.evaluation_reports / "classes.csv", metrics.per_class(predictions, labels))
     pairs = [{"truth": t, "prediction": p} for t, p in zip(labels, predictions, strict=True)]
-    write_csv(EVALUATION / "predictions.csv", pairs)
-    curves = test_curves(images, labels)
-    write_csv(CURVES, curves)
+    write_csv(workspace.evaluation_reports / "predictions.csv", pairs)
+    curves = test_curves(workspace, images, labels)
+    write_csv(workspace.curves, curves)
 
     wrong = np.flatnonzero(predictions != labels)
     confidences = probabilities.max(1)
@@ -63,7 +54,7 @@ def run(params: Evaluate) -> None:
             images[wrong], labels[wrong], predictions[wrong], confidences[wrong]
         ),
     }.items():
-        save_figure(figure, EVALUATION / f"{name}.png")
+        save_figure(figure, workspace.evaluation_reports / f"{name}.png")
     print(
         f"{summary['accuracy']:.2%} of {len(images):,} test images, 95 % interval "
         f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"
@@ -91,13 +82,15 @@ def measure_speed(
     }
 
 
-def test_curves(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[dict[str, float]]:
+def test_curves(
+    workspace: Workspace, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> list[dict[str, float]]:
     """A row per epoch: loss and accuracy in training, and on the test set with averaged weights."""
     network = build_network().to(memory_format=torch.channels_last)
     pixels, targets = torch.from_numpy(images), torch.from_numpy(labels).long()
     rows = []
-    for row in tqdm(read_csv(HISTORY), desc="test curve", unit=" epochs", disable=None):
-        weights = read_tensors(EPOCHS / f"{int(row['epoch']):02}.safetensors")
+    for row in tqdm(read_csv(workspace.history), desc="test curve", unit=" epochs", disable=None):
+        weights = read_tensors(workspace.epochs / f"{int(row['epoch']):02}.safetensors")
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         loss, accuracy = measure(network, pixels, targets)
         rows.append(

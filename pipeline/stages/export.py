@@ -12,60 +12,68 @@ from safetensors.torch import load_file
 from pipeline.config import Export
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import existing, read_tensors, sha256, write_bytes, write_json
-from pipeline.core.paths import EXPORT_REPORT, MODEL, TRAIN, WEIGHTS
-from pipeline.inference.session import DECILES, OnnxModel
-from pipeline.mnist.network import CLASSES, Classifier, build_network, count_parameters
+from pipeline.core.task import Task
+from pipeline.core.workspace import Workspace
+from pipeline.inference.session import OnnxModel
+from pipeline.inference.signature import Signature
+from pipeline.mnist.network import Classifier, build_network, count_parameters
 from pipeline.training.fusion import FusedClassifier
 
-VERSION = "1"  # of the interface: names, types and shapes of input and outputs
 
-
-def run(params: Export) -> None:
+def run(workspace: Workspace, params: Export, task: Task) -> None:
     """Write artifacts/model.onnx and the report of its parity with torch."""
     network = build_network()
-    existing(WEIGHTS)
+    existing(workspace.weights)
     try:
-        network.load_state_dict(load_file(WEIGHTS))
+        network.load_state_dict(load_file(workspace.weights))
     except Exception as error:
         reason = first_line(error)
-        raise UserError(f"{WEIGHTS} does not hold this network's weights: {reason}") from error
+        raise UserError(
+            f"{workspace.weights} does not hold this network's weights: {reason}"
+        ) from error
     classifier = Classifier(network).eval()
     parameters = count_parameters(network)
-    images = read_tensors(TRAIN)["images"]
+    images = read_tensors(workspace.training_set)["images"]
     deciles = np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10)
     model = to_onnx(FusedClassifier(network), params.opset)
     helper.set_model_props(
         model,
-        {
-            "version": VERSION,
-            "classes": ",".join(CLASSES),
-            "data_sha256": sha256(TRAIN),
-            "weights_sha256": sha256(WEIGHTS),
-            "parameters": str(parameters),
-            DECILES: ",".join(f"{decile:.4f}" for decile in deciles),
-        },
+        Signature(
+            model=task.model,
+            data_set=task.data_set,
+            noun=task.noun,
+            labels=task.labels,
+            height=task.form.height,
+            width=task.form.width,
+            ink=task.form.ink,
+            mean_pixel_deciles=tuple(round(float(decile), 4) for decile in deciles),
+            parameters=parameters,
+            data_sha256=sha256(workspace.training_set),
+            weights_sha256=sha256(workspace.weights),
+        ).to_metadata(),
     )
     onnx.checker.check_model(model, full_check=True)
-    write_bytes(MODEL, model.SerializeToString(deterministic=True))
+    write_bytes(workspace.model, model.SerializeToString(deterministic=True))
 
     images = images[: params.parity_images]
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(images))[0].numpy()
-    logits, _ = OnnxModel(MODEL).run(images)
+    logits, _ = OnnxModel(workspace.model).run(images)
     report = {
-        "model_sha256": sha256(MODEL),
-        "weights_sha256": sha256(WEIGHTS),
-        "model_bytes": MODEL.stat().st_size,
+        "model_sha256": sha256(workspace.model),
+        "weights_sha256": sha256(workspace.weights),
+        "model_bytes": workspace.model.stat().st_size,
         "parameters": parameters,
         "opset": params.opset,
         "parity_images": len(images),
         "max_logit_difference": float(np.abs(logits - expected).max()),
         "prediction_differences": int((logits.argmax(1) != expected.argmax(1)).sum()),
     }
-    write_json(EXPORT_REPORT, report)
+    write_json(workspace.export_report, report)
     print(
-        f"{MODEL}: {report['model_bytes']:,} bytes, {parameters:,} parameters; on {len(images):,} "
-        f"images logits differ from torch by at most {report['max_logit_difference']:.2g}"
+        f"{workspace.model}: {report['model_bytes']:,} bytes, {parameters:,} parameters; on "
+        f"{len(images):,} images logits differ from torch by at most "
+        f"{report['max_logit_difference']:.2g}"
     )
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from pipeline.config import Fetch
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import replacing, write_bytes
-from pipeline.core.paths import RAW
+from pipeline.core.workspace import Workspace
 
 PASSING = {408, 425, 429}  # HTTP statuses below 500 after which another attempt may succeed
 
@@ -28,21 +28,21 @@ class MirrorError(Exception):
     """This mirror does not have the file, or not the right one."""
 
 
-def run(params: Fetch) -> None:
+def run(workspace: Workspace, params: Fetch) -> None:
     """Fill data/raw. UserError lists every mirror with its reason if a file cannot be had."""
     for name, digest in params.files.items():
-        fetch_file(name, digest, params)
+        fetch_file(workspace, name, digest, params)
 
 
-def fetch_file(name: str, digest: str, params: Fetch) -> None:
+def fetch_file(workspace: Workspace, name: str, digest: str, params: Fetch) -> None:
     """Put one file into data/raw, from the first mirror that gives it with this SHA-256."""
     reasons = []
     for mirror in params.mirrors:
         try:
             if re.match("https?://", mirror, re.IGNORECASE):
-                download(f"{mirror.rstrip('/')}/{name}", digest, RAW / name, params)
+                download(f"{mirror.rstrip('/')}/{name}", digest, workspace.raw / name, params)
             else:
-                copy(folder_of(mirror), name, digest, RAW / name)
+                copy(workspace.root / folder_of(mirror), name, digest, workspace.raw / name)
         except MirrorError as error:
             reasons.append(f"{mirror}: {error}")
             print(f"{name}: not from {reasons[-1]}", file=sys.stderr)

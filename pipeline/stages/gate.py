@@ -8,20 +8,25 @@ from tabulate import tabulate
 from pipeline.config import Gate
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import read_json, write_json, write_text
-from pipeline.core.paths import EXPORT_REPORT, GATE_REPORT, GATE_TABLE, METRICS, SUBJECT
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part, background
 
 Criterion = dict[str, Any]
 
 
-def run(params: Gate) -> None:
+def run(workspace: Workspace, params: Gate) -> None:
     """Write the verdict and show it. RefusedError if any criterion fails."""
-    verdict = judge(_report(METRICS), _report(SUBJECT), _report(EXPORT_REPORT), params)
+    verdict = judge(
+        _report(workspace.metrics),
+        _report(workspace.subject),
+        _report(workspace.export_report),
+        params,
+    )
     table = to_markdown(verdict)
-    write_json(GATE_REPORT, verdict)
-    write_text(GATE_TABLE, table)
+    write_json(workspace.gate_report, verdict)
+    write_text(workspace.gate_table, table)
     print(table)
-    background.publish(Part.TRAINING)
+    background.publish(workspace, Part.TRAINING)
     if not verdict["passed"]:
         failed = [
             f"{c['name']} is {_short(c['measured'])}, required {_required(c)}{_by_how_much(c)}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.config import Params
-from pipeline.core import environment, paths
+from pipeline.core import environment
 from pipeline.core.errors import RefusedError, first_line
 from pipeline.core.files import (
     read_csv,
@@ -17,73 +17,77 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
+from pipeline.core.task import Task
+from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
 from pipeline.inference.session import OnnxModel
 from pipeline.registry.provenance import provenance
 from pipeline.tracking import background
 
 CARD_TEMPLATE = "MODEL_CARD.md.j2"
-LAST = [paths.RELEASED_MODEL.name, paths.CHECKSUMS.name]
 NOT_RELEASED = (
     "an experiment releases nothing: `dvc exp apply` and then "
     "`dvc repro --force --single-item release` do"
 )
 
 
-def run(params: Params) -> None:
+def run(workspace: Workspace, params: Params, task: Task) -> None:
     """Replace models/ and register it. RefusedError, with nothing changed, if it may not be.
 
     In an experiment of DVC it only tells whether that would be so: an experiment that ends well is
     kept, and what is released belongs to the checkout.
     """
-    require_passed_gate()
+    require_passed_gate(workspace)
     if environment.experiment():
         try:
-            compare_with_released(params)
+            compare_with_released(workspace, params)
         except RefusedError as error:
             print(f"would be refused: {error}")
-        paths.RELEASES.mkdir(parents=True, exist_ok=True)  # DVC expects the output
+        workspace.releases.mkdir(parents=True, exist_ok=True)  # DVC expects the output
         print(NOT_RELEASED)
         return
-    compare_with_released(params)
-    with replacing_directory(paths.RELEASES, last=LAST) as new:
-        write_bytes(new / paths.RELEASED_MODEL.name, paths.MODEL.read_bytes())
-        write_text(new / paths.MODEL_CARD.name, model_card(params))
-        write_json(new / paths.PROVENANCE.name, provenance(params))
-        background.promote(paths.MODEL)
-        names = [paths.RELEASED_MODEL.name, paths.MODEL_CARD.name, paths.PROVENANCE.name]
-        checksums = "".join(f"{sha256(new / name)}  {name}\n" for name in names)
-        write_text(new / paths.CHECKSUMS.name, checksums)
-    print(f"released {paths.RELEASED_MODEL}, SHA-256 {sha256(paths.RELEASED_MODEL)}")
-    background.publish()
+    compare_with_released(workspace, params)
+    name = f"{task.model}.onnx"
+    with replacing_directory(workspace.releases, last=[name, workspace.checksums.name]) as new:
+        write_bytes(new / name, workspace.model.read_bytes())
+        write_text(new / workspace.model_card.name, model_card(workspace, params, name))
+        write_json(new / workspace.provenance.name, provenance(workspace, params, name))
+        background.promote(workspace, workspace.model)
+        names = [name, workspace.model_card.name, workspace.provenance.name]
+        checksums = "".join(f"{sha256(new / file)}  {file}\n" for file in names)
+        write_text(new / workspace.checksums.name, checksums)
+    print(f"released {workspace.released_model}, SHA-256 {sha256(workspace.released_model)}")
+    background.publish(workspace)
 
 
-def require_passed_gate() -> None:
+def require_passed_gate(workspace: Workspace) -> None:
     """RefusedError unless the gate passed, and passed this very file."""
-    verdict = read_json(paths.GATE_REPORT)
+    verdict = read_json(workspace.gate_report)
     if not isinstance(verdict, dict) or verdict.get("passed") is not True:
         raise RefusedError(
-            f"{paths.GATE_REPORT} does not say that the gate passed: nothing is released"
+            f"{workspace.gate_report} does not say that the gate passed: nothing is released"
         )
-    if verdict.get("model_sha256") != sha256(paths.MODEL):
+    if verdict.get("model_sha256") != sha256(workspace.model):
         raise RefusedError(
-            f"{paths.GATE_REPORT} is about another file than {paths.MODEL}: run `dvc repro`"
+            f"{workspace.gate_report} is about another file than {workspace.model}: run `dvc repro`"
         )
 
 
-def compare_with_released(params: Params) -> None:
+def compare_with_released(workspace: Workspace, params: Params) -> None:
     """RefusedError if the released model is significantly better on the test set (McNemar).
 
     The same if it cannot be compared: if it does not load, or answers in another form.
     """
-    if not paths.RELEASED_MODEL.exists():
+    if not workspace.released_model.exists():
         return
-    test = read_tensors(paths.TEST)
+    test = read_tensors(workspace.test_set)
     images, labels = test["images"], test["labels"]
     batch_size = params.evaluate.batch_size
-    new, _ = OnnxModel(paths.MODEL, params.evaluate.provider).run(images, batch_size)
+    new, _ = OnnxModel(workspace.model, params.evaluate.provider).run(images, batch_size)
     try:
-        old, _ = OnnxModel(paths.RELEASED_MODEL, params.evaluate.provider).run(images, batch_size)
+        old, _ = OnnxModel(workspace.released_model, params.evaluate.provider).run(
+            images, batch_size
+        )
         if old.shape != new.shape:
             raise ValueError(f"it gives logits {list(old.shape)}, the new one {list(new.shape)}")
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
@@ -109,7 +113,7 @@ def compare_with_released(params: Params) -> None:
         print("that is allowed: release.allow_regression is true")
 
 
-def model_card(params: Params) -> str:
+def model_card(workspace: Workspace, params: Params, name: str) -> str:
     """The model card, in Markdown with Hugging Face metadata."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -119,12 +123,12 @@ def model_card(params: Params) -> str:
     )
     return templates.get_template(CARD_TEMPLATE).render(
         params=params,
-        model=paths.RELEASED_MODEL.name,
-        sha256=sha256(paths.MODEL),
-        training=read_json(paths.SUMMARY),
-        export=read_json(paths.EXPORT_REPORT),
-        evaluation=read_json(paths.METRICS) | read_json(paths.SUBJECT),
-        speed=read_json(paths.SPEED),
-        classes=read_csv(paths.EVALUATION / "classes.csv"),
-        gate=read_json(paths.GATE_REPORT),
+        model=name,
+        sha256=sha256(workspace.model),
+        training=read_json(workspace.training_report),
+        export=read_json(workspace.export_report),
+        evaluation=read_json(workspace.metrics) | read_json(workspace.subject),
+        speed=read_json(workspace.speed),
+        classes=read_csv(workspace.evaluation_reports / "classes.csv"),
+        gate=read_json(workspace.gate_report),
     )

@@ -23,16 +23,8 @@ from tqdm import tqdm
 from pipeline.core import environment
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_tensors, sha256, write_bytes, write_csv, write_json
-from pipeline.core.paths import (
-    EPOCHS,
-    HISTORY,
-    RESUME,
-    SUMMARY,
-    SYSTEM,
-    TRAIN,
-    TRAINING_LOCK,
-    WEIGHTS,
-)
+from pipeline.core.task import Task
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import background
 from pipeline.training import trainer
 from pipeline.training.checkpoint import Checkpoint, CheckpointError, Row
@@ -49,48 +41,52 @@ CODE = [  # what decides the bits
 ]
 
 
-def run(recipe: Recipe) -> None:
+def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
     """Train to the last epoch and write its averaged weights. UserError for what goes wrong."""
-    with only_training_here():
-        data = read_tensors(TRAIN)
+    with only_training_here(workspace):
+        data = read_tensors(workspace.training_set)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
             device = choose_device(recipe.device)
             be_deterministic(device)  # before the identity, which tells of it
-            checkpoint = resume_or_start(identify(recipe, device))
-            made_with = describe_machine()
-            write_reports(checkpoint, made_with)
+            checkpoint = resume_or_start(workspace, identify(workspace, recipe, device))
+            made_with = describe_machine(workspace)
+            write_reports(workspace, checkpoint, made_with)
             bar = Bar(recipe.epochs, len(images) - recipe.validation_size)
-            with background.following():
+            with background.following(workspace):
                 for epoch in trainer.train(images, labels, recipe, checkpoint.state, bar.on_batch):
                     checkpoint.add(epoch, system_load(device))
-                    checkpoint.save(RESUME)
-                    write_reports(checkpoint, made_with)
+                    checkpoint.save(workspace.checkpoint)
+                    write_reports(workspace, checkpoint, made_with)
                     bar.on_epoch(epoch.figures)
-                write_bytes(WEIGHTS, save(checkpoint.weights[-1]))
-                write_reports(checkpoint, made_with, finished=True)
+                write_bytes(workspace.weights, save(checkpoint.weights[-1]))
+                write_reports(workspace, checkpoint, made_with, finished=True)
         except trainer.NonFiniteLossError as error:
-            RESUME.unlink(missing_ok=True)
+            workspace.checkpoint.unlink(missing_ok=True)
             raise UserError(
                 f"training diverged: {error}; lower train.peak_learning_rate"
             ) from error
         except ValueError as error:
             raise UserError(f"train: {error}") from error
-        RESUME.unlink(missing_ok=True)
+        workspace.checkpoint.unlink(missing_ok=True)
 
 
 @contextmanager
-def only_training_here() -> Iterator[None]:
+def only_training_here(workspace: Workspace) -> Iterator[None]:
     """Hold the lock of this folder's training; the system frees it however the process ends."""
-    TRAINING_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    workspace.training_lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(TRAINING_LOCK, timeout=1):  # `track` may hold it for a moment
+        with filelock.FileLock(
+            workspace.training_lock, timeout=1
+        ):  # `track` may hold it for a moment
             yield
     except filelock.Timeout as error:
-        raise UserError(f"another training runs in {Path.cwd()}; wait for it or end it") from error
+        raise UserError(
+            f"another training runs in {workspace.root.absolute()}; wait for it or end it"
+        ) from error
 
 
-def identify(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def identify(workspace: Workspace, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """All that the bits of the weights depend on: on a GPU, what it is; else, the machine."""
     precision = choose_precision(recipe.precision, device)
     checkout = Path(trainer.__file__).parents[2]
@@ -101,7 +97,7 @@ def identify(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         computed_on = {"device": device.type, **_processor()}
     return {
         "params": asdict(recipe),
-        "data_sha256": sha256(TRAIN),
+        "data_sha256": sha256(workspace.training_set),
         "code_sha256": {path: sha256(checkout / path) for path in CODE},
         **computed_on,
         "precision": str(precision).removeprefix("torch."),
@@ -109,9 +105,9 @@ def identify(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     }
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine(workspace: Workspace) -> dict[str, Any]:
     """What the summary tells of machine and environment beside the identity."""
-    lock = Path("requirements.txt")
+    lock = workspace.requirements
     return {**_processor(), "requirements_sha256": sha256(lock) if lock.is_file() else None}
 
 
@@ -119,17 +115,19 @@ def _processor() -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "hardware": environment.hardware()}
 
 
-def resume_or_start(identity: dict[str, Any]) -> Checkpoint:
+def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> Checkpoint:
     """The unfinished training of this identity, or a new one, with a word on which it is."""
-    shutil.rmtree(EPOCHS, ignore_errors=True)  # of whatever run; they are in the resume file too
-    if RESUME.exists():
+    shutil.rmtree(
+        workspace.epochs, ignore_errors=True
+    )  # of whatever run; they are in the resume file too
+    if workspace.checkpoint.exists():
         try:
-            checkpoint = Checkpoint.load(RESUME, identity)
-            print(f"going on after epoch {len(checkpoint.history)}, from {RESUME}")
+            checkpoint = Checkpoint.load(workspace.checkpoint, identity)
+            print(f"going on after epoch {len(checkpoint.history)}, from {workspace.checkpoint}")
             return checkpoint
         except CheckpointError as error:
-            print(f"starting anew: {RESUME} is ignored, for {error}")
-            RESUME.unlink()
+            print(f"starting anew: {workspace.checkpoint} is ignored, for {error}")
+            workspace.checkpoint.unlink()
     return Checkpoint(
         identity,
         run_id=uuid.uuid4().hex,
@@ -138,28 +136,32 @@ def resume_or_start(identity: dict[str, Any]) -> Checkpoint:
 
 
 def write_reports(
-    checkpoint: Checkpoint, made_with: dict[str, Any], *, finished: bool = False
+    workspace: Workspace,
+    checkpoint: Checkpoint,
+    made_with: dict[str, Any],
+    *,
+    finished: bool = False,
 ) -> None:
     """Write all that other stages, people and MLflow see of the training so far."""
     for number, weights in enumerate(checkpoint.weights, start=1):
-        path = EPOCHS / f"{number:02}.safetensors"
+        path = workspace.epochs / f"{number:02}.safetensors"
         if not path.exists():
             write_bytes(path, save(weights))
-    write_csv(HISTORY, checkpoint.history)
-    write_csv(SYSTEM, checkpoint.system)
+    write_csv(workspace.history, checkpoint.history)
+    write_csv(workspace.system_metrics, checkpoint.system)
     summary = {
         "run_id": checkpoint.run_id,
         "status": "finished" if finished else "unfinished",
         "started": checkpoint.started,
         "seconds": round(sum(row["seconds"] for row in checkpoint.history), 1),
-        "git_revision": environment.git_revision(),
+        "git_revision": environment.git_revision(workspace.root),
         "flow_run": environment.flow_run(),
         **made_with,
         **checkpoint.identity,
         "final": checkpoint.history[-1] if checkpoint.history else None,
-        "weights_sha256": sha256(WEIGHTS) if finished else None,
+        "weights_sha256": sha256(workspace.weights) if finished else None,
     }
-    write_json(SUMMARY, summary)
+    write_json(workspace.training_report, summary)
 
 
 def system_load(device: torch.device) -> Row:

@@ -24,18 +24,22 @@ class Part(StrEnum):
     RELEASE = "release"
 
 
-def lasting_address(address: str) -> str:
-    """The address of a store; that of the main checkout in an experiment, whose folder goes."""
-    folder, path = lasting_folder(), address.removeprefix(SQLITE)
+def lasting_address(address: str, root: Path) -> str:
+    """The address of a workspace's store; in an experiment, whose folder goes, the checkout's."""
+    folder, path = lasting_folder(root), address.removeprefix(SQLITE)
     if path == address or path.startswith("/") or folder == Path.cwd():
         return address
     return f"{SQLITE}{quote(str(folder))}/{path}"
 
 
+def configure(root: Path) -> None:
+    """Have this process use the store of the workspace at `root`, unless another one is named."""
+    os.environ["MLFLOW_TRACKING_URI"] = lasting_address(
+        os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db", root
+    )
+
+
 # MLflow reads these when it is imported
-os.environ["MLFLOW_TRACKING_URI"] = lasting_address(
-    os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
-)
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part, promotion
 
-TRACK = [sys.executable, "-m", "pipeline", "track"]
+_PIPELINE = [sys.executable, "-m", "pipeline"]
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
 AT_ONCE = 60  # seconds for all that there is, a new store included
 MISSED = (
@@ -23,36 +24,36 @@ MISSED = (
 
 
 @contextmanager
-def following() -> Iterator[None]:
+def following(workspace: Workspace) -> Iterator[None]:
     """Publish the training, again and again, while the block runs, and once after it."""
-    with _beside("--follow", seconds=AT_THE_END):
+    with _beside(workspace, "--follow", seconds=AT_THE_END):
         yield
 
 
 @contextmanager
-def publishing(*parts: Part) -> Iterator[None]:
+def publishing(workspace: Workspace, *parts: Part) -> Iterator[None]:
     """Publish what the files say of these parts, or of all, once, when the block has ended.
 
     MLflow takes seconds to import: it does so while the block runs.
     """
-    with _beside("--wait", *parts, seconds=AT_ONCE):
+    with _beside(workspace, "--wait", *parts, seconds=AT_ONCE):
         yield
         if wanted():
             print("publishing to MLflow ...", flush=True)
 
 
-def publish(*parts: Part) -> None:
+def publish(workspace: Workspace, *parts: Part) -> None:
     """Publish what the files say of these parts, or of all, once, now."""
-    with publishing(*parts):
+    with publishing(workspace, *parts):
         pass
 
 
-def promote(new: Path) -> None:
+def promote(workspace: Workspace, new: Path) -> None:
     """Note, before it happens, that the file `new` replaces the released model.
 
     The next to publish lets MLflow's alias follow, if it still points to what is replaced.
     """
-    promotion.note(new)
+    promotion.note(workspace, new)
 
 
 def wanted() -> bool:
@@ -61,13 +62,13 @@ def wanted() -> bool:
 
 
 @contextmanager
-def _beside(*arguments: str, seconds: float) -> Iterator[None]:
+def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[None]:
     """Run `track`, which hears when the block ends, and let it take so many seconds after that."""
     if not wanted():
         yield
         return
     publisher = subprocess.Popen(
-        [*TRACK, *arguments],
+        [*_PIPELINE, "--workspace", str(workspace.root), "track", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,

@@ -8,8 +8,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from pipeline.core import environment, paths
+from pipeline.core import environment
 from pipeline.core.files import read_csv, read_json, sha256
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part
 from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
 
@@ -24,18 +25,18 @@ class Backprop:
     files: Mapping[str, bytes]
 
 
-def read_backprop() -> Backprop:
+def read_backprop(workspace: Workspace) -> Backprop:
     """Read reports/backprop before a server is asked; again, if it changes meanwhile."""
     while True:
-        outcome = sha256(paths.BACKPROP_SUMMARY)
-        files = sorted(path for path in paths.BACKPROP.glob("[!.]*") if path.is_file())
+        outcome = sha256(workspace.backprop_summary)
+        files = sorted(path for path in workspace.backprop_reports.glob("[!.]*") if path.is_file())
         backprop = Backprop(
             outcome,
-            read_json(paths.BACKPROP_SUMMARY),
-            read_csv(paths.BACKPROP_HISTORY),
-            {path.as_posix(): path.read_bytes() for path in files},
+            read_json(workspace.backprop_summary),
+            read_csv(workspace.backprop_history),
+            {workspace.name(path): path.read_bytes() for path in files},
         )
-        if sha256(paths.BACKPROP_SUMMARY) == outcome:
+        if sha256(workspace.backprop_summary) == outcome:
             return backprop
 
 

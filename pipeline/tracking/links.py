@@ -3,19 +3,19 @@
 import os
 from typing import Any
 
-from pipeline.core import paths
 from pipeline.core.environment import without_password
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256, write_json
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part
 
 HERE = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
 
 
-def note(part: Part, page: str) -> None:
+def note(workspace: Workspace, part: Part, page: str) -> None:
     """Remember that what is here of this part is now shown on this page of MLflow's."""
-    entry = {"of": _identity(part), "address": shown(page)}
-    write_json(paths.TRACKED, _noted() | {part: entry})
+    entry = {"of": _identity(workspace, part), "address": shown(page)}
+    write_json(workspace.tracked, _noted(workspace) | {part: entry})
 
 
 def shown(page: str) -> str:
@@ -28,32 +28,32 @@ def shown(page: str) -> str:
     return f"{address}/#/{page}"
 
 
-def addresses() -> dict[str, str]:
+def addresses(workspace: Workspace) -> dict[str, str]:
     """The address of each part that is published as it is here now."""
-    noted, known = _noted(), {}
+    noted, known = _noted(workspace), {}
     for part in Part:
         match noted.get(part):
-            case {"of": str(of), "address": str(address)} if of == _identity(part):
+            case {"of": str(of), "address": str(address)} if of == _identity(workspace, part):
                 known[str(part)] = address
     return known
 
 
-def _noted() -> dict[str, Any]:
+def _noted(workspace: Workspace) -> dict[str, Any]:
     try:
-        return dict(read_json(paths.TRACKED))
+        return dict(read_json(workspace.tracked))
     except (UserError, TypeError, ValueError):  # missing or broken: made again when publishing
         return {}
 
 
-def _identity(part: Part) -> str | None:
+def _identity(workspace: Workspace, part: Part) -> str | None:
     """What tells this one from others of its kind; None if there is none here, or it is broken."""
     try:
         match part:
             case Part.BACKPROP:
-                return sha256(paths.BACKPROP_SUMMARY)
+                return sha256(workspace.backprop_summary)
             case Part.TRAINING:
-                return str(read_json(paths.SUMMARY)["run_id"])
+                return str(read_json(workspace.training_report)["run_id"])
             case Part.RELEASE:
-                return sha256(paths.RELEASED_MODEL)
+                return sha256(workspace.released_model)
     except (UserError, KeyError, TypeError):
         return None

@@ -6,43 +6,47 @@ the alias accordingly and removes the note, so a server that was away gets the a
 
 from pathlib import Path
 
-from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256, write_json
+from pipeline.core.workspace import Workspace
 
-NOTE = paths.TRACKED.with_name("promotion.json")
 
-
-def note(new: Path) -> None:
+def note(workspace: Workspace, new: Path) -> None:
     """Remember that the file `new` is about to replace the released model, if there is one.
 
     If that one is not published yet, the alias may still be where its own release found it.
     """
-    promotions, model = _noted(), sha256(new)
+    promotions, model = _noted(workspace), sha256(new)
     replaced = set(promotions.get(model, []))
-    if paths.RELEASED_MODEL.exists():
-        old = sha256(paths.RELEASED_MODEL)
+    if workspace.released_model.exists():
+        old = sha256(workspace.released_model)
         replaced |= {old, *promotions.get(old, [])}
-    write_json(NOTE, promotions | {model: sorted(replaced)})
+    write_json(workspace.pending_promotions, promotions | {model: sorted(replaced)})
 
 
-def replaced_by(model: str) -> frozenset[str] | None:
+def replaced_by(workspace: Workspace, model: str) -> frozenset[str] | None:
     """The digests from which the alias may move to `model`; None if no release of it is noted."""
-    promotions = _noted()
+    promotions = _noted(workspace)
     return frozenset(promotions[model]) if model in promotions else None
 
 
-def forget(model: str) -> None:
+def forget(workspace: Workspace, model: str) -> None:
     """Remove the note of this release, and of those before it: the alias is where it belongs."""
-    promotions = _noted()
+    promotions = _noted(workspace)
     if model in promotions:
         past = {model, *promotions[model]}
-        write_json(NOTE, {new: old for new, old in promotions.items() if new not in past})
+        write_json(
+            workspace.pending_promotions,
+            {new: old for new, old in promotions.items() if new not in past},
+        )
 
 
-def _noted() -> dict[str, list[str]]:
+def _noted(workspace: Workspace) -> dict[str, list[str]]:
     """The replaced models by each model whose release is not published yet."""
     try:
-        return {new: [str(digest) for digest in old] for new, old in read_json(NOTE).items()}
+        return {
+            new: [str(digest) for digest in old]
+            for new, old in read_json(workspace.pending_promotions).items()
+        }
     except (UserError, AttributeError, TypeError):  # missing or broken: the alias stays
         return {}

@@ -10,10 +10,10 @@ import mlflow
 import requests
 from mlflow import MlflowClient
 
-from pipeline.core import paths
 from pipeline.core.environment import experiment as in_experiment
 from pipeline.core.environment import without_password
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part, links
 from pipeline.tracking.backprop import publish_backprop, read_backprop
 from pipeline.tracking.registry import publish_release, read_release
@@ -27,7 +27,9 @@ BACKPROP_EXPERIMENT = "back-propagation"
 FOLLOW_INTERVAL = 2.0  # seconds between two looks at the files
 
 
-def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) -> list[Published]:
+def publish(
+    workspace: Workspace, parts: Collection[Part] = tuple(Part), *, training: bool = False
+) -> list[Published]:
     """Bring these parts of the server up to date; `training`: the one in the files still goes on.
 
     Gives what has come of each part that is here. An experiment of DVC registers no release.
@@ -36,43 +38,43 @@ def publish(parts: Collection[Part] = tuple(Part), *, training: bool = False) ->
     done = []
 
     def add(published: Published) -> None:
-        links.note(published.part, published.page)
+        links.note(workspace, published.part, published.page)
         done.append(published)
 
-    with alone():
+    with alone(workspace):
         client = MlflowClient()
-        if Part.TRAINING in parts and paths.SUMMARY.exists():
-            read = read_training(files=not training)
+        if Part.TRAINING in parts and workspace.training_report.exists():
+            read = read_training(workspace, files=not training)
             experiment, end = experiment_id(client, EXPERIMENT), "RUNNING" if training else "KILLED"
             add(publish_training(client, experiment, read, unfinished=end))
-        if Part.RELEASE in parts and paths.RELEASED_MODEL.exists() and not in_experiment():
-            release = read_release()
-            add(publish_release(client, experiment_id(client, EXPERIMENT), release))
-        if Part.BACKPROP in parts and paths.BACKPROP_SUMMARY.exists():
-            outcome = read_backprop()
+        if Part.RELEASE in parts and workspace.released_model.exists() and not in_experiment():
+            release = read_release(workspace)
+            add(publish_release(workspace, client, experiment_id(client, EXPERIMENT), release))
+        if Part.BACKPROP in parts and workspace.backprop_summary.exists():
+            outcome = read_backprop(workspace)
             add(publish_backprop(client, experiment_id(client, BACKPROP_EXPERIMENT), outcome))
     return done
 
 
-def wait() -> None:
+def wait(workspace: Workspace) -> None:
     """Make ready to publish, which takes MLflow seconds, and return when standard input ends."""
-    with alone():
+    with alone(workspace):
         MlflowClient()
     sys.stdin.read()
 
 
-def training_goes_on() -> bool:
+def training_goes_on(workspace: Workspace) -> bool:
     """Whether a training runs in this folder now."""
-    if not paths.TRAINING_LOCK.exists():
+    if not workspace.training_lock.exists():
         return False
     try:
-        with filelock.FileLock(paths.TRAINING_LOCK, timeout=0):
+        with filelock.FileLock(workspace.training_lock, timeout=0):
             return False
     except filelock.Timeout:
         return True
 
 
-def follow() -> bool:
+def follow(workspace: Workspace) -> bool:
     """Publish until standard input ends, then once more; True if that last time went well.
 
     A server that fails is tried again, ever more rarely, up to once a minute.
@@ -80,16 +82,20 @@ def follow() -> bool:
     os.nice(10)  # training comes first
     pause, published = FOLLOW_INTERVAL, 0
     while not select.select([sys.stdin], [], [], pause)[0]:
-        written = paths.SUMMARY.stat().st_mtime_ns if paths.SUMMARY.exists() else 0
+        written = (
+            workspace.training_report.stat().st_mtime_ns
+            if workspace.training_report.exists()
+            else 0
+        )
         if written == published:
             continue
         try:
-            publish([Part.TRAINING], training=True)
+            publish(workspace, [Part.TRAINING], training=True)
             pause, published = FOLLOW_INTERVAL, written
         except Exception:  # whatever it is, training goes on and a later call heals it
             pause = min(2 * pause, 60)
     try:
-        publish([Part.TRAINING])
+        publish(workspace, [Part.TRAINING])
     except Exception as error:
         print(error if isinstance(error, UserError) else describe(error), file=sys.stderr)
         return False

@@ -19,15 +19,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing, read_json, sha256
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import Part, promotion
 from pipeline.tracking.runs import Published, find_or_create
 from pipeline.tracking.training import find_training
 
 ATTEMPTS, PAUSE = 20, 0.1  # seconds; a release takes less to change models/
-MODEL_NAME = paths.RELEASED_MODEL.stem
+MODEL_NAME = "mnist-cnn"
 ALIAS = "champion"
 MODEL_TAG = "sha256"  # a model version is found by the file that it holds
 MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model
@@ -45,28 +45,34 @@ class Release:
     metadata: Mapping[str, Any]  # of the training, as the provenance has it
 
 
-def read_release() -> Release:
+def read_release(workspace: Workspace) -> Release:
     """Read models/ before a server is asked.
 
     UserError if its files do not belong together, or are of another form.
     """
     for _ in range(ATTEMPTS):
-        model = existing(paths.RELEASED_MODEL).read_bytes()
+        model = existing(workspace.released_model).read_bytes()
         digest = hashlib.sha256(model).hexdigest()
-        card = existing(paths.MODEL_CARD).read_text(encoding="utf-8")
-        provenance = read_json(paths.PROVENANCE)
+        card = existing(workspace.model_card).read_text(encoding="utf-8")
+        provenance = read_json(workspace.provenance)
         try:
             of = provenance["subject"][0]["digest"]["sha256"]
             metadata = provenance["predicate"]["runDetails"]["metadata"]
         except (KeyError, IndexError, TypeError) as error:
-            raise UserError(f"{paths.PROVENANCE} has another form: `dvc repro` heals") from error
-        if of == digest == sha256(paths.RELEASED_MODEL):
+            raise UserError(
+                f"{workspace.provenance} has another form: `dvc repro` heals"
+            ) from error
+        if of == digest == sha256(workspace.released_model):
             return Release(digest, model, card.split("---\n", 2)[-1], metadata)
         time.sleep(PAUSE)
-    raise UserError(f"{paths.PROVENANCE} is not of {paths.RELEASED_MODEL}: `dvc repro` heals")
+    raise UserError(
+        f"{workspace.provenance} is not of {workspace.released_model}: `dvc repro` heals"
+    )
 
 
-def publish_release(client: MlflowClient, experiment: str, release: Release) -> Published:
+def publish_release(
+    workspace: Workspace, client: MlflowClient, experiment: str, release: Release
+) -> Published:
     """Register the model of models/, unless it is; the alias is moved as its release says."""
     try:
         client.create_registered_model(MODEL_NAME, description="MNIST digits, 19,210 parameters")
@@ -94,17 +100,17 @@ def publish_release(client: MlflowClient, experiment: str, release: Release) -> 
         create,
         lambda double: client.delete_model_version(MODEL_NAME, double.version),
     )
-    promoted = _promote(client, str(version.version), release.digest)
+    promoted = _promote(workspace, client, str(version.version), release.digest)
     page = f"models/{MODEL_NAME}/versions/{version.version}"
     return Published(Part.RELEASE, page, registered or promoted)
 
 
-def _promote(client: MlflowClient, version: str, digest: str) -> bool:
+def _promote(workspace: Workspace, client: MlflowClient, version: str, digest: str) -> bool:
     """Let the alias point to this version if it points to what its release replaced.
 
     Without a release of it, only the first version of all gets the alias.
     """
-    replaced = promotion.replaced_by(digest)
+    replaced = promotion.replaced_by(workspace, digest)
     champion = client.get_registered_model(MODEL_NAME).aliases.get(ALIAS)
     if champion is None:
         may = replaced is not None or len(client.search_model_versions(f"name='{MODEL_NAME}'")) == 1
@@ -122,7 +128,7 @@ def _promote(client: MlflowClient, version: str, digest: str) -> bool:
             )
     if may:
         client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
-    promotion.forget(digest)
+    promotion.forget(workspace, digest)
     return may
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.core import paths
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, read_json
+from pipeline.core.workspace import Workspace
 
 ATTEMPTS, PAUSE = 50, 0.1  # seconds; writing all files of an epoch takes less
 
@@ -39,53 +39,58 @@ class Training:
     files: Mapping[str, bytes]
 
 
-def read_training(*, files: bool) -> Training:
+def read_training(workspace: Workspace, *, files: bool) -> Training:
     """The training in reports/. UserError if its files do not belong together, or are broken."""
     for _ in range(ATTEMPTS):
-        before = read_json(paths.SUMMARY)
+        before = read_json(workspace.training_report)
         missing = SUMMARY - before.keys() if isinstance(before, dict) else SUMMARY
         if missing:  # other code wrote it
             names = ", ".join(sorted(missing))
-            raise UserError(f"{paths.SUMMARY} does not have {names}: `dvc repro` heals")
-        training = _read(before, files=files)
+            raise UserError(f"{workspace.training_report} does not have {names}: `dvc repro` heals")
+        training = _read(workspace, before, files=files)
         last = training.history[-1] if training.history else None
-        if read_json(paths.SUMMARY) == before and last == before.get("final", last):
+        if read_json(workspace.training_report) == before and last == before.get("final", last):
             return training
         time.sleep(PAUSE)
-    raise UserError(f"{paths.HISTORY} is not of the training in {paths.SUMMARY}: `dvc repro` heals")
-
-
-def _read(summary: Mapping[str, Any], *, files: bool) -> Training:
-    history = read_csv(paths.HISTORY)
-    evaluated, judged = _made_from(summary, history)
-    return Training(
-        summary=summary,
-        history=history,
-        system=read_csv(paths.SYSTEM),
-        curves=read_csv(paths.CURVES) if evaluated else [],
-        evaluation=read_json(paths.METRICS) | read_json(paths.SPEED) if evaluated else None,
-        passed=bool(read_json(paths.GATE_REPORT)["passed"]) if judged else None,
-        table=paths.GATE_TABLE.read_text(encoding="utf-8") if judged else None,
-        files=dict(_files(summary, evaluated=evaluated, judged=judged)) if files else {},
+    raise UserError(
+        f"{workspace.history} is not of the training in {workspace.training_report}: "
+        "`dvc repro` heals"
     )
 
 
-def _made_from(summary: Mapping[str, Any], history: Sequence[Row]) -> tuple[bool, bool]:
+def _read(workspace: Workspace, summary: Mapping[str, Any], *, files: bool) -> Training:
+    history = read_csv(workspace.history)
+    evaluated, judged = _made_from(workspace, summary, history)
+    return Training(
+        summary=summary,
+        history=history,
+        system=read_csv(workspace.system_metrics),
+        curves=read_csv(workspace.curves) if evaluated else [],
+        evaluation=read_json(workspace.metrics) | read_json(workspace.speed) if evaluated else None,
+        passed=bool(read_json(workspace.gate_report)["passed"]) if judged else None,
+        table=workspace.gate_table.read_text(encoding="utf-8") if judged else None,
+        files=dict(_files(workspace, summary, evaluated=evaluated, judged=judged)) if files else {},
+    )
+
+
+def _made_from(
+    workspace: Workspace, summary: Mapping[str, Any], history: Sequence[Row]
+) -> tuple[bool, bool]:
     """Whether evaluation and verdict in reports/ are whole, and of the weights of this run."""
-    if summary["weights_sha256"] is None or not paths.EXPORT_REPORT.exists():
+    if summary["weights_sha256"] is None or not workspace.export_report.exists():
         return False, False
-    export = read_json(paths.EXPORT_REPORT)
+    export = read_json(workspace.export_report)
     ours = export["weights_sha256"] == summary["weights_sha256"]
     evaluated, judged = (
         ours
         and all(path.exists() for path in made)
         and read_json(made[0])["model_sha256"] == export["model_sha256"]
         for made in (
-            [paths.SUBJECT, paths.METRICS, paths.SPEED, paths.CURVES],
-            [paths.GATE_REPORT, paths.GATE_TABLE],
+            [workspace.subject, workspace.metrics, workspace.speed, workspace.curves],
+            [workspace.gate_report, workspace.gate_table],
         )
     )
-    evaluated = evaluated and _losses(read_csv(paths.CURVES)) == _losses(history)
+    evaluated = evaluated and _losses(read_csv(workspace.curves)) == _losses(history)
     return evaluated, judged
 
 
@@ -94,19 +99,19 @@ def _losses(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def _files(
-    summary: Mapping[str, Any], *, evaluated: bool, judged: bool
+    workspace: Workspace, summary: Mapping[str, Any], *, evaluated: bool, judged: bool
 ) -> Iterator[tuple[str, bytes]]:
     """The run's artifacts; params.yaml may have changed since, so the summary's are taken."""
     folders = [
-        paths.PREPARE_REPORTS,
-        paths.TRAIN_REPORTS,
-        *([paths.EVALUATION] if evaluated else []),
+        workspace.prepare_reports,
+        workspace.train_reports,
+        *([workspace.evaluation_reports] if evaluated else []),
     ]
     chosen = [path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_file()]
-    chosen += [paths.EXPORT_REPORT] if evaluated else []
-    chosen += [paths.GATE_REPORT, paths.GATE_TABLE] if judged else []
+    chosen += [workspace.export_report] if evaluated else []
+    chosen += [workspace.gate_report, workspace.gate_table] if judged else []
     for path in chosen:
-        yield path.as_posix(), path.read_bytes()
+        yield workspace.name(path), path.read_bytes()
     used, yaml = io.BytesIO(), YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.dump({"train": dict(summary["params"])}, used)

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 import filelock
 
-from pipeline.core import paths
 from pipeline.core.environment import lasting_folder
 from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
 from pipeline.tracking import SQLITE
 
 if TYPE_CHECKING:  # slow to import
@@ -35,14 +35,14 @@ ADDRESSES = [  # tables and columns
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(workspace: Workspace) -> Iterator[None]:
     """Be the only one of this checkout that talks to MLflow, its store in order.
 
     MLflow says nothing but warnings.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    lock = lasting_folder() / paths.TRACKING_LOCK
+    lock = lasting_folder(workspace.root) / workspace.name(workspace.tracking_lock)
     lock.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(lock, timeout=60):
         correct_addresses()

@@ -1,17 +1,30 @@
-"""A registered model, brought from MLflow."""
+"""A model by its name: the released one, a file, or one that MLflow has registered."""
 
+import logging
 import re
+import tempfile
 from pathlib import Path
-
-import mlflow
-from mlflow import MlflowClient
+from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.tracking.publisher import describe
-from pipeline.tracking.registry import MODEL_FILE, MODEL_TAG
-from pipeline.tracking.store import correct_addresses, database
+from pipeline.inference.classifier import Classifier
 
+LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+def open_classifier(name: str | None = None, **options: Any) -> Classifier:
+    """The classifier of a file or of `models:/NAME@ALIAS`; none: the released model.
+
+    `options` are those of Classifier. UserError if the model is missing, another one or broken.
+    """
+    if name is None or not name.startswith("models:/"):
+        return Classifier(name, **options)
+    with tempfile.TemporaryDirectory() as scratch:
+        path, digest = download(name, Path(scratch))
+        if digest is None:
+            LOG.warning("%s is not verified: MLflow has no SHA-256 of it", name)
+        return Classifier(path, sha256=digest, **options)
 
 
 def download(uri: str, folder: Path) -> tuple[Path, str | None]:
@@ -22,6 +35,14 @@ def download(uri: str, folder: Path) -> tuple[Path, str | None]:
     parts = URI.fullmatch(uri)
     if parts is None:
         raise UserError(f"{uri} is neither models:/NAME@ALIAS nor models:/NAME/VERSION")
+    try:
+        import mlflow
+    except ModuleNotFoundError as error:
+        raise UserError(f"{uri} needs the package {error.name}, which is not installed") from error
+    from pipeline.tracking.publisher import describe
+    from pipeline.tracking.registry import MODEL_FILE, MODEL_TAG
+    from pipeline.tracking.store import correct_addresses, database
+
     name, alias, number = parts["name"], parts["alias"], parts["version"]
     place = database()
     if place is not None and not place.exists():  # MLflow would make an empty one
@@ -31,7 +52,7 @@ def download(uri: str, folder: Path) -> tuple[Path, str | None]:
         )
     try:
         correct_addresses()
-        client = MlflowClient()
+        client = mlflow.MlflowClient()
         if alias:
             version = client.get_model_version_by_alias(name, alias)
         else:

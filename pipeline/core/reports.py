@@ -1,0 +1,176 @@
+"""The reports that stages leave for each other, for the release and for MLflow: one class each.
+
+A report says of which form it is. One of another form, of older code or edited by hand, is refused
+as a whole, with what to do: it is never half understood.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, write_json
+
+Sha256 = str
+Number = int | float
+
+
+class Report(BaseModel):
+    """A JSON file of one form: no key more, none less, no other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    stage: ClassVar[str]  # that writes it
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The report in a file. UserError if it is missing, broken or of another form."""
+        content = read_json(path)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        expected = cls.model_fields.get("schema_version")
+        if expected is not None and version != expected.default:
+            raise UserError(
+                f"{path} is of version {version or 'none'} of its form, not {expected.default}: "
+                f"`dvc repro --force --single-item {cls.stage}` writes it anew"
+            )
+        try:
+            return cls.model_validate_json(json.dumps(content))  # where a list may be a tuple
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{path}: {where}: {first['msg']}; `dvc repro --force --single-item {cls.stage}` "
+                "writes it anew"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write the report, whole or not at all."""
+        write_json(path, self.model_dump(mode="json"))
+
+
+class Hardware(BaseModel):
+    """The machine."""
+
+    model_config = Report.model_config
+    processor: str
+    cores: int
+    memory_gib: int
+    system: str
+
+
+class FlowRun(BaseModel):
+    """A run of the Prefect flow."""
+
+    model_config = Report.model_config
+    id: str
+    url: str
+
+
+class BackpropReport(Report):
+    """What the 2-2-2 network learned. DVC shows its numbers as metrics."""
+
+    stage = "backprop"
+    params: dict[str, Any]
+    first_loss: float
+    last_loss: float
+    long_run_loss: float
+    learning_rates_scanned: int
+    highest_learning_rate_without_rise: float | None
+    first_gradient: list[float]
+    first_gradient_without_parentheses: list[float]
+
+
+class TrainingReport(Report):
+    """What was trained, from what, on what."""
+
+    stage = "train"
+    schema_version: Literal[1] = 1
+    run_id: str
+    status: Literal["unfinished", "finished"]
+    started: str  # date and time, ISO 8601
+    seconds: float
+    task: str  # the package that knows it
+    git_revision: str
+    flow_run: FlowRun | None
+    threads: int
+    hardware: Hardware
+    requirements_sha256: Sha256 | None
+    params: dict[str, Any]
+    data_sha256: Sha256
+    code_sha256: dict[str, Sha256]  # by path
+    device: str
+    gpu: dict[str, str | bool] | None = None
+    precision: str
+    versions: dict[str, str]
+    final: dict[str, float] | None  # the last row of the history
+    weights_sha256: Sha256 | None  # of a finished training
+
+
+class ExportReport(Report):
+    """How far the exported model is from the trained network."""
+
+    stage = "export"
+    schema_version: Literal[1] = 1
+    model_sha256: Sha256
+    weights_sha256: Sha256
+    model_bytes: int
+    parameters: int
+    opset: int
+    parity_images: int
+    max_logit_difference: float
+    prediction_differences: int
+
+
+class Metrics(Report):
+    """The exported model on the test set. DVC shows the numbers as metrics."""
+
+    stage = "evaluate"
+    images: int
+    accuracy: float
+    accuracy_low: float  # ends of the 95 % Clopper-Pearson interval
+    accuracy_high: float
+    misclassified: int
+    loss: float  # mean cross-entropy
+    expected_calibration_error: float
+    macro_f1: float
+
+
+class Speed(Report):
+    """The exported model on this machine. DVC shows the numbers as metrics."""
+
+    stage = "evaluate"
+    latency_ms_p50: float
+    latency_ms_p99: float
+    images_per_second: int
+
+
+class Subject(Report):
+    """What metrics and speed are of; its version is that of all that `evaluate` writes."""
+
+    stage = "evaluate"
+    schema_version: Literal[1] = 1
+    model_sha256: Sha256
+    test_sha256: Sha256
+    providers: list[str]
+
+
+class Criterion(BaseModel):
+    """One criterion of the gate."""
+
+    model_config = Report.model_config
+    name: str
+    measured: Number | str | None
+    relation: Literal["≥", "≤", "="]
+    threshold: Number | str
+    passed: bool
+
+
+class GateReport(Report):
+    """The gate's verdict on one exported model."""
+
+    stage = "gate"
+    schema_version: Literal[1] = 1
+    passed: bool
+    model_sha256: Sha256 | None
+    criteria: list[Criterion] = Field(min_length=1)

@@ -1,0 +1,56 @@
+"""The model signature: what an exported model says of itself in its ONNX metadata.
+
+Whoever uses a model asks it and has no constants of its own: which classes there are, what its
+images look like, what the training images looked like, which interface it has.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.core.task import ImageForm
+
+KEY = "signature"  # of the metadata
+INTERFACE: Literal["1"] = "1"  # names, types and shapes of input and outputs
+
+
+class Signature(BaseModel):
+    """What the stage `export` writes into the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    interface: Literal["1"] = INTERFACE
+    model: str  # its name, mnist-cnn
+    data_set: str  # MNIST
+    noun: str  # what an image shows, digit
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]  # of the classes, in order
+    height: Annotated[int, Field(ge=8)]  # pixels
+    width: Annotated[int, Field(ge=8)]
+    ink: Annotated[int, Field(ge=4)]  # pixels: see ImageForm
+    mean_pixel_deciles: Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
+    parameters: int  # of the network as trained
+    data_sha256: str  # of the training set
+    weights_sha256: str
+
+    @property
+    def form(self) -> ImageForm:
+        """The form of its images."""
+        return ImageForm(height=self.height, width=self.width, ink=self.ink)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata that `from_metadata` reads back."""
+        return {KEY: self.model_dump_json()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Signature":
+        """The signature in a file's metadata. ValueError if there is none, or none of this form."""
+        if KEY not in metadata:
+            raise ValueError("it has no model signature; export it anew")
+        try:
+            return cls.model_validate_json(metadata[KEY])
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(
+                f"its model signature is of another form: {where}: {first['msg']}; export it anew"
+            ) from error
