@@ -32,6 +32,7 @@ COPIED = [
 ]
 TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
+    "backprop": {"long_run": 400},
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
     "prepare": {"training_images": TRAINING, "test_images": TEST},
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
