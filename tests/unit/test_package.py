@@ -1,0 +1,116 @@
+"""pyproject.toml declares what the code imports, and the locks are of what it declares."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from pipeline import DISTRIBUTION, __version__
+from pipeline.core.extras import EXTRAS, OF_PACKAGES
+from tests.workspace import PROJECT
+
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+LOCK, SERVE_LOCK = (
+    (PROJECT / name).read_text() for name in ("requirements.txt", "requirements-serve.txt")
+)
+NEVER_IMPORTED = {  # a program, a plug-in, or what another package loads
+    "dumb-init",
+    "onnxscript",
+    "pip",
+    "prefect-docker",
+    "psycopg2-binary",
+    "uvloop",
+}
+DISTRIBUTIONS = packages_distributions() | {"onnxruntime": ["onnxruntime"]}  # here that of gpu
+FOLDERS = sorted(
+    path.stem
+    for path in (PROJECT / "pipeline").iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").exists()
+)
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {normalised(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements}
+
+
+BASE = names(PYPROJECT["project"]["dependencies"])
+PROVIDED = {
+    extra: names(requirements)
+    for extra, requirements in PYPROJECT["project"]["optional-dependencies"].items()
+}
+
+
+def imports(folder: str) -> Iterator[tuple[Path, str]]:
+    """Each module of a folder of pipeline/, or of that file, and a package that it imports."""
+    path = PROJECT / "pipeline" / folder
+    for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found = [node.module]
+            else:
+                continue
+            for name in (module.partition(".")[0] for module in found):
+                if name != "pipeline" and name not in sys.stdlib_module_names:
+                    yield file, name
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_a_folder_imports_comes_with_its_extra(folder: str) -> None:
+    missing = {
+        (file.name, package)
+        for file, package in imports(folder)
+        if not {normalised(name) for name in DISTRIBUTIONS[package]}
+        & (BASE | PROVIDED.get(OF_PACKAGES.get(package) or EXTRAS.get(folder, ""), set()))
+    }
+    assert missing == set()
+
+
+def test_an_extra_brings_nothing_that_is_not_imported() -> None:
+    used = {
+        normalised(name)
+        for folder in FOLDERS
+        for _, package in imports(folder)
+        for name in DISTRIBUTIONS[package]
+    }
+    installed = BASE.union(*(PROVIDED[extra] for extra in PROVIDED.keys() - {"dev", "gpu"}))
+    assert installed - used - {DISTRIBUTION} == NEVER_IMPORTED
+
+
+def test_the_version_is_in_one_place() -> None:
+    assert PYPROJECT["project"]["name"] == DISTRIBUTION
+    assert "version" not in PYPROJECT["project"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def pins(lock: str) -> set[tuple[str, str]]:
+    return set(re.findall(r"(?m)^([\w.-]+)==([^\s;\\]+)", lock))
+
+
+def test_the_locks_have_all_that_is_declared_and_agree() -> None:
+    locked, serving = ({name for name, _ in pins(lock)} for lock in (LOCK, SERVE_LOCK))
+    extras = set(
+        re.findall(r"(?m)^EXTRAS := (.*?) #", (PROJECT / "Makefile").read_text())[0].split()
+    )
+    assert extras == PROVIDED.keys() - {"cpu"}
+    assert BASE.union(*(PROVIDED[extra] for extra in extras)) - {DISTRIBUTION} <= locked
+    assert BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] <= serving
+    assert pins(SERVE_LOCK) <= pins(LOCK)
+
+
+@pytest.mark.parametrize("lock", [LOCK, SERVE_LOCK], ids=["requirements", "requirements-serve"])
+def test_a_lock_has_hashes_and_names_no_registry(lock: str) -> None:
+    entries = re.split(r"(?m)^(?=[\w.-]+==)", lock)[1:]
+    assert len(entries) == len(pins(lock)) > 30
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in lock
