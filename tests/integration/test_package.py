@@ -132,16 +132,15 @@ def assert_asks_for(result: subprocess.CompletedProcess[str], extra: str) -> Non
     assert f"{DISTRIBUTION}[{extra}]" in result.stderr
 
 
-def test_without_an_onnx_runtime_it_names_both_extras(
-    built: Path, small: Path, folder: Path
-) -> None:
-    bare = folder / "bare"
-    shutil.copytree(small, bare, symlinks=True)
-    for files in bare.glob("lib/python*/site-packages/onnxruntime*"):
-        shutil.rmtree(files)
-    result = run(bare / "bin/python", "-m", "pipeline", "predict", "digit.png", cwd=folder)
+def test_without_an_onnx_runtime_it_names_both_extras(small: Path, folder: Path) -> None:
+    (runtime,) = small.glob("lib/python*/site-packages/onnxruntime")
+    runtime.rename(small / "onnxruntime")
+    try:
+        result = run(small / "bin/python", "-m", "pipeline", "predict", "digit.png", cwd=folder)
+    finally:
+        (small / "onnxruntime").rename(runtime)
     assert_asks_for(result, "cpu")
-    assert "gpu" in result.stderr
+    assert "[gpu]" in result.stderr
 
 
 def test_the_project_itself_is_installed_here(tmp_path: Path) -> None:
