@@ -9,8 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import requests
 from PIL import Image, ImageDraw
 
+from benchmarks.servers import free_port, server
 from pipeline import DISTRIBUTION, __version__
 from tests.workspace import PROJECT, needs_model
 
@@ -53,22 +55,28 @@ def wheel(folder: Path) -> Path:
     return found
 
 
-def install(environment: Path, *arguments: str | Path) -> None:
+def install(environment: Path, built: Path, extras: str) -> Path:
+    """Make an environment with the wheel and these extras, in the versions of the lock."""
+    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=built).check_returncode()
     uv = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", environment]
-    installed = run(*uv, *arguments, cwd=environment)
+    lock = PROJECT / "requirements-serve.txt"
+    installed = run(*uv, f"{wheel(built)}[{extras}]", "--constraint", lock, cwd=environment)
     if "dns error" in installed.stderr:
         pytest.skip("no package index can be reached")
     assert installed.returncode == 0, installed.stderr
+    return environment
 
 
 @pytest.fixture(scope="module")
 def small(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and the extra cpu, in the versions of the lock."""
-    environment = tmp_path_factory.mktemp("environments") / "cpu"
-    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=built).check_returncode()
-    lock = PROJECT / "requirements-serve.txt"
-    install(environment, f"{wheel(built)}[cpu]", "--constraint", lock)
-    return environment
+    """An environment with the extra cpu."""
+    return install(tmp_path_factory.mktemp("environments") / "small", built, "cpu")
+
+
+@pytest.fixture(scope="module")
+def serving(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the extras cpu and serve."""
+    return install(tmp_path_factory.mktemp("environments") / "serving", built, "cpu,serve")
 
 
 @pytest.fixture
@@ -116,6 +124,18 @@ def test_it_predicts_from_any_folder(small: Path, folder: Path) -> None:
     code = "from pipeline.inference import Classifier; print(Classifier().sha256)"
     shown = run(small / "bin/python", "-c", code, cwd=folder)
     assert shown.stdout.strip() in (PROJECT / "models/SHA256SUMS").read_text(), shown.stderr
+
+
+@needs_model
+def test_it_serves_from_any_folder(
+    serving: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(serving / f"bin/{DISTRIBUTION}"), "serve", "--port", str(port)]
+    with server(command, f"{address}/v2/health/ready", {"PYTHONPATH": ""}):
+        picture = (folder / "digit.png").read_bytes()
+        assert requests.post(f"{address}/predict", picture, timeout=60).json()["digit"] == 7
 
 
 @pytest.mark.parametrize(("command", "extra"), COMMANDS.items())
