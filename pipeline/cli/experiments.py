@@ -1,4 +1,4 @@
-"""What is tried out: the network's table, the flow, other params."""
+"""Commands to experiment with: the network's table, the flow, other params."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,9 +51,7 @@ def flow(
     from pipeline.orchestration import dag
 
     workspace = find_workspace(context)
-    dag.read_plan(
-        workspace, targets or [], set_params or []
-    )  # before Prefect starts, which takes a while
+    dag.read_plan(workspace, targets or [], set_params or [])  # before Prefect, which starts slowly
     from pipeline.orchestration import flow
 
     flow.run(workspace, targets or [], force=force, set_params=set_params or [])

@@ -65,7 +65,7 @@ def mnist_release(
     if "PREFECT__WORKER_NAME" in os.environ:
         supervisor.end_with_parent()
     try:
-        workspace = Workspace(Path(folder)) if folder else Workspace.find()
+        workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
         return bring_up_to_date(workspace, targets or [], force=force, set_params=set_params or [])
     except UserError as error:
         return Failed(message=str(error))
@@ -76,9 +76,13 @@ def bring_up_to_date(
 ) -> State[Any]:
     """Run the tasks of these stages, one run at a time in a folder; how the flow run ends."""
     logger = get_run_logger()
-    dag.read_plan(workspace, targets, set_params)  # a wrong name or value is told at once
+
+    def waiting(message: str) -> None:
+        dag.read_plan(workspace, targets, set_params)  # a wrong name or value is told at once
+        logger.warning(message)
+
     states: dict[str, State[Any]] = {}
-    with workspace.lock(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
+    with workspace.lock(f"flow run {flow_run.name!r}", waiting) as lock:
         stages, settings, content = dag.read_plan(workspace, targets, set_params)
         if set_params:
             write_text(workspace.params, content)
