@@ -58,9 +58,9 @@ def wheel(folder: Path) -> Path:
 def install(environment: Path, built: Path, extras: str) -> Path:
     """Make an environment with the wheel and these extras, in the versions of the lock."""
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=built).check_returncode()
-    uv = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", environment]
-    lock = PROJECT / "requirements-serve.txt"
-    installed = run(*uv, f"{wheel(built)}[{extras}]", "--constraint", lock, cwd=environment)
+    uv = ["uv", "pip", "install", "--quiet", "--compile-bytecode", f"--python={environment}"]
+    lock = f"--constraint={PROJECT}/requirements-serve.txt"
+    installed = run(*uv, lock, f"{wheel(built)}[{extras}]", cwd=environment)
     if "dns error" in installed.stderr:
         pytest.skip("no package index can be reached")
     assert installed.returncode == 0, installed.stderr

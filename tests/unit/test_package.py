@@ -29,7 +29,7 @@ NEVER_IMPORTED = {  # by what the extra is for: a program, a plug-in, a limit of
     ("train", "onnxscript"),
 }
 PREDICT = {"batch", "cli", "config", "core", "inference", "pictures"}  # what it is made of
-DISTRIBUTIONS = packages_distributions() | {"onnxruntime": ["onnxruntime"]}  # here that of gpu
+DISTRIBUTIONS = {**packages_distributions(), "onnxruntime": ["onnxruntime"]}  # here that of gpu
 FOLDERS = sorted(
     path.stem
     for path in (PROJECT / "pipeline").iterdir()
