@@ -154,9 +154,9 @@ test-containers: $(INSTALLED) ## test these images, the commands in docker/ and 
 bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
 	python -m benchmarks all
 
-gpu-pack: $(INSTALLED) ## put what `python -m benchmarks gpu` trains on into artifacts/gpu
+gpu-pack: $(INSTALLED) ## put what `python -m benchmarks.gpu` trains on into artifacts/gpu
 	python -m pipeline fetch
-	python -m benchmarks gpu --pack
+	python -m benchmarks.gpu --pack
 
 # MAJOR.MINOR of a Python, which is not looked for in .venv
 version = PATH='$(GIVEN_PATH)' $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
