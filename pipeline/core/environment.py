@@ -53,7 +53,7 @@ def git_revision(root: Path) -> str:
         return "unknown"
     except subprocess.CalledProcessError as error:
         said = str(error.stderr).strip().splitlines() or [f"git: exit status {error.returncode}"]
-        here = root.absolute()
+        here = root.resolve()
         damaged = any((folder / ".git").exists() for folder in (here, *here.parents))
         if damaged or not said[0].startswith(NO_REPOSITORY):
             _warn_once(said[0])
@@ -82,11 +82,11 @@ def lasting_folder(root: Path) -> Path:
     `dvc exp run --temp` and `--queue` run the stages in a copy that is removed with all that is in
     it but the outputs of stages.
     """
-    here = root.absolute()
+    here = root.resolve()
     if experiment() is None or MAIN_ROOT not in os.environ:
         return here
-    root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
-    return Path(os.environ[MAIN_ROOT]) / here.relative_to(root)
+    copy = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+    return Path(os.environ[MAIN_ROOT]) / here.relative_to(copy)
 
 
 def without_password(address: str) -> str:

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from pipeline.core.errors import UserError
 
+REPRO = "; `dvc repro` makes it"  # what to do about a file that a stage writes
 # why a folder cannot be renamed: it is a mount point, on another file system, or not ours to rename
 NO_EXCHANGE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
 
@@ -115,9 +116,9 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file; UserError if it is missing or broken."""
     try:
-        return json.loads(existing(path).read_text(encoding="utf-8"))
+        return json.loads(existing(path, REPRO).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); `dvc repro` makes it anew") from error
+        raise UserError(f"{path} is not valid JSON ({error}){REPRO} anew") from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -131,36 +132,33 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def read_csv(path: Path) -> list[dict[str, float]]:
     """The rows of a CSV file of numbers; UserError if it is missing or holds anything else."""
-    with existing(path).open(newline="", encoding="utf-8") as file:
+    with existing(path, REPRO).open(newline="", encoding="utf-8") as file:
         try:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
         except (TypeError, ValueError) as error:
-            raise UserError(f"{path} is corrupt ({error}); `dvc repro` makes it anew") from error
+            raise UserError(f"{path} is corrupt ({error}){REPRO} anew") from error
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file; UserError if it is missing or broken."""
     try:
-        return load_file(existing(path))
+        return load_file(existing(path, REPRO))
     except SafetensorError as error:
-        raise UserError(f"{path} is corrupt ({error}); `dvc repro` makes it anew") from error
+        raise UserError(f"{path} is corrupt ({error}){REPRO} anew") from error
 
 
-def existing(path: Path) -> Path:
-    """`path` itself; UserError if there is no such file."""
+def existing(path: Path, remedy: str = "") -> Path:
+    """`path` itself; UserError, which ends in `remedy`, if there is no such file."""
     if path.is_file():
         return path
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a file")
-    if Path("dvc.yaml").exists() or Path("params.yaml").exists():
-        raise UserError(f"{path} is missing; `dvc repro` makes it")
-    here = f" in {Path.cwd()}" if not path.is_absolute() else ""
-    raise UserError(f"{path} is missing{here}; run from the folder that holds params.yaml")
+    raise UserError(f"{path} is missing{remedy}")
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal; UserError if it is missing."""
-    with existing(path).open("rb") as file:
+    with existing(path, REPRO).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

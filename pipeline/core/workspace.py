@@ -90,18 +90,23 @@ class Workspace:
     lock_file = At("artifacts/workspace.lock")  # locked while stages run, with the owner's name
 
     @classmethod
-    def find(cls, start: Path | None = None) -> "Workspace":
-        """The workspace around a folder, by default the current one. UserError if there is none."""
-        here = Path() if start is None else start
-        if (here / PARAMS).is_file():
-            return cls(here)
-        for levels, folder in enumerate(here.absolute().parents, start=1):
+    def find(cls) -> "Workspace":
+        """The workspace around the current folder. UserError if there is none."""
+        current = Path.cwd()
+        for levels, folder in enumerate((current, *current.parents)):
             if (folder / PARAMS).is_file():
-                return cls(here.joinpath(*[os.pardir] * levels) if start is None else folder)
+                return cls(Path(*[os.pardir] * levels))
         raise UserError(
-            f"there is no {PARAMS} in {here.absolute()} or a folder above it; run in a checkout, "
-            "or name one with --workspace"
+            f"there is no {PARAMS} in {current} or a folder above it; run in a checkout, or name "
+            "one with --workspace"
         )
+
+    @classmethod
+    def at(cls, folder: Path) -> "Workspace":
+        """The workspace in this folder. UserError if there is none."""
+        if not (workspace := cls(folder)).params.is_file():
+            raise UserError(f"{folder} is no workspace: there is no {PARAMS}")
+        return workspace
 
     def name(self, path: Path) -> str:
         """A path in the workspace, from its root: the same on every machine."""

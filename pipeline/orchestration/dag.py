@@ -6,69 +6,100 @@ Beside it, only `lock` knows DVC. What DVC says of a stage that it runs, it says
 import os
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from pipeline.config import Flow, parse_params
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration.overrides import overridden
 
+DAG = "dvc.yaml"
+
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml, the stages it needs, and those of its outputs that are for people."""
+    """A stage, the stages it needs, and those of its outputs that are for people."""
 
     name: str
     needs: tuple[str, ...]
-    texts: tuple[Path, ...]  # Markdown
+    texts: tuple[Path, ...]  # Markdown; this and the others from the root of the workspace
     metrics: tuple[Path, ...]  # JSON that dvc.yaml lists under metrics
     images: tuple[Path, ...]  # PNG that dvc.yaml lists under plots
 
 
-def plan(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
-    """The stages that `dvc repro TARGETS` looks at (no target: all), in its order.
+def read_dag(root: Path) -> dict[str, Stage]:
+    """The stages of dvc.yaml in this folder and those that they need, by name, in DVC's order.
 
-    UserError if dvc.yaml is missing or wrong, or has no such stage.
+    UserError if dvc.yaml is missing or wrong.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+    from dvc.repo.reproduce import get_active_graph, plan_repro
 
+    if not (root / DAG).is_file():
+        raise UserError(f"{DAG}: it does not exist in {root.resolve()}")
     try:
         with Repo(str(root)) as repo:
             graph = get_active_graph(repo.index.graph)
-            stages = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
-            listed = {
-                kind: {Path(repo.root_dir, *key) for key in keys.get("repo", ())}
-                for kind, keys in (
-                    ("metrics", repo.index.metric_keys),
-                    ("plots", repo.index.plot_keys),
-                )
-            }
+            own = [stage for stage in graph if path_from(root, stage.path) == DAG]
+            stages = plan_repro(graph, own) if own else []
     except DvcException as error:
         raise UserError(
-            f"dvc.yaml: {' '.join(str(error).split())}; `dvc stage list` may say more"
+            f"{DAG}: {' '.join(str(error).split())}; `dvc stage list` may say more"
         ) from error
 
+    content = YAML(typ="safe", pure=True).load(root / DAG)
+    metrics, plots = _listed(content.get("metrics")), _listed(content.get("plots"))
+
     def describe(stage: Any) -> Stage:
-        outputs = [Path(out.fs_path) for out in stage.outs]
-
-        def shown(suffix: str, among: Collection[Path]) -> tuple[Path, ...]:
-            chosen = [path for path in outputs if path.suffix == suffix and path in among]
-            return tuple(Path(os.path.relpath(path, root)) for path in chosen)
-
+        outputs = {path_from(root, out.fs_path): out for out in stage.outs}
         return Stage(
-            stage.addressing,
-            tuple(needed.addressing for needed in graph.successors(stage)),
-            texts=shown(".md", outputs),
-            metrics=shown(".json", listed["metrics"]),
-            images=shown(".png", listed["plots"]),
+            name_of(stage, root),
+            tuple(name_of(needed, root) for needed in graph.successors(stage)),
+            texts=_of_type(".md", outputs),
+            metrics=_of_type(".json", [p for p, o in outputs.items() if o.metric or p in metrics]),
+            images=_of_type(".png", [p for p, o in outputs.items() if o.plot or p in plots]),
         )
 
-    return [describe(stage) for stage in stages]
+    return {stage.name: stage for stage in map(describe, stages)}
+
+
+def name_of(stage: Any, root: Path) -> str:
+    """What DVC calls a stage where `root` is the current folder, whichever that is."""
+    file, name = path_from(root, stage.path), getattr(stage, "name", None)
+    if name is None:  # of `dvc add`
+        return file
+    return str(name) if file == DAG else f"{file}:{name}"
+
+
+def path_from(root: Path, path: str | Path) -> str:
+    """A path as it is seen from `root`."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def plan(stages: Mapping[str, Stage], targets: Sequence[str] = ()) -> list[Stage]:
+    """The stages that `dvc repro TARGETS` looks at (no target: all), in its order.
+
+    UserError if there is no such stage.
+    """
+    ordered: dict[str, Stage] = {}
+
+    def add(name: str) -> None:
+        if name not in ordered:
+            for needed in stages[name].needs:
+                add(needed)
+            ordered[name] = stages[name]
+
+    for target in targets or stages:
+        if target not in stages:
+            raise UserError(f"{DAG}: there is no stage {target!r}; it has {', '.join(stages)}")
+        add(target)
+    return list(ordered.values())
 
 
 def read_plan(
@@ -77,20 +108,17 @@ def read_plan(
     """The stages to run, how, and params.yaml with these values; UserError for an error in them."""
     content = overridden(set_params, workspace.params)
     settings = parse_params(content, workspace.params).flow
-    if "" in targets:
-        raise UserError("'': an empty name; `dvc stage list` has those of the stages")
-    every_stage = plan(workspace.root)
-    stages = plan(workspace.root, targets) if targets else every_stage
-    unknown = {*settings.retries, *settings.timeouts} - {stage.name for stage in every_stage}
-    if unknown:
-        raise UserError(
-            f"{workspace.params}: flow: dvc.yaml has no stage {', '.join(sorted(unknown))}"
-        )
-    return stages, settings, content
+    stages = read_dag(workspace.root)
+    if unknown := sorted({*settings.retries, *settings.timeouts} - stages.keys()):
+        raise UserError(f"{workspace.params}: flow: {DAG} has no stage {', '.join(unknown)}")
+    return plan(stages, targets), settings, content
 
 
 def repro_command(stage: str, *, force: bool) -> list[str]:
-    """What runs this stage alone, if anything that it depends on has changed, or if forced."""
+    """What runs this stage alone, if anything that it depends on has changed, or if forced.
+
+    To be run in the workspace.
+    """
     dvc = [sys.executable, "-m", "dvc", "--wait-for-lock"]
     return [*dvc, "repro", "--single-item", *(["--force"] if force else []), stage]
 
@@ -114,6 +142,19 @@ def exit_status(output: Sequence[str]) -> int | None:
     """The exit status of the stage's command, if DVC says here that it failed."""
     found = [re.search(r"^ERROR: .*, exited with (\d+)$", line) for line in output]
     return next((int(status[1]) for status in reversed(found) if status), None)
+
+
+def _listed(entries: Any) -> set[str]:
+    """The paths in a list of dvc.yaml, each alone or with what DVC is told of it.
+
+    DVC itself takes them from the current folder.
+    """
+    groups = ([entry] if isinstance(entry, str) else entry for entry in entries or ())
+    return {path for group in groups for path in group}
+
+
+def _of_type(suffix: str, paths: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(Path(path) for path in paths if path.endswith(suffix))
 
 
 _ADVICE = re.compile(

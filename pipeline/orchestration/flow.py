@@ -3,10 +3,9 @@
     python -m pipeline flow                          with a Prefect server of its own
     prefect deployment run 'mnist-release/local'     by a worker: prefect.yaml
 
-Nothing else knows Prefect.
+Beside it, only `results` knows Prefect.
 """
 
-import base64
 import logging
 import os
 import re
@@ -20,15 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
-from prefect import artifacts, flow, get_run_logger, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING, PREFECT_UI_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
@@ -36,14 +34,12 @@ from pipeline.core import environment, loopback, supervisor
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import read_json, write_text
 from pipeline.core.workspace import Workspace
-from pipeline.orchestration import dag
-from pipeline.tracking import links
+from pipeline.orchestration import dag, results
 
 REFUSED, RELEASED = "Refused", "Released"  # ways for a flow run to end, and for a task
 CACHED = "Cached"  # for a task alone
 RELEASE = "release"  # the stage that does it
-UI = "http://127.0.0.1:4200"  # where `make prefect` shows the runs of `python -m pipeline flow`
-SILENCE = 60.0  # seconds after which a stage that says nothing is said to run
+SILENCE = 60.0  # seconds without output after which the log says that the stage still runs
 
 
 @flow(name="mnist-release")
@@ -65,7 +61,7 @@ def mnist_release(
     if "PREFECT__WORKER_NAME" in os.environ:
         supervisor.end_with_parent()
     try:
-        workspace = Workspace(Path(folder)) if folder else Workspace.find()
+        workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
         return bring_up_to_date(workspace, targets or [], force=force, set_params=set_params or [])
     except UserError as error:
         return Failed(message=str(error))
@@ -76,9 +72,13 @@ def bring_up_to_date(
 ) -> State[Any]:
     """Run the tasks of these stages, one run at a time in a folder; how the flow run ends."""
     logger = get_run_logger()
-    dag.read_plan(workspace, targets, set_params)  # a wrong name or value is told at once
+
+    def waiting(message: str) -> None:
+        dag.read_plan(workspace, targets, set_params)  # a wrong name or value is told at once
+        logger.warning(message)
+
     states: dict[str, State[Any]] = {}
-    with workspace.lock(f"flow run {flow_run.name!r}", waiting=logger.warning) as lock:
+    with workspace.lock(f"flow run {flow_run.name!r}", waiting) as lock:
         stages, settings, content = dag.read_plan(workspace, targets, set_params)
         if set_params:
             write_text(workspace.params, content)
@@ -100,28 +100,9 @@ def bring_up_to_date(
             )
             states[stage.name] = state
             if state.name in (REFUSED, RELEASED):
-                announce(state)
-        for part, link in links.addresses(workspace).items():
-            told = f"{part} in MLflow; a store of this folder is shown by `make mlflow`"
-            artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=told)
+                results.announce(state)
+        results.show_links(workspace)
     return conclude(states)
-
-
-def announce(state: State[Any]) -> None:
-    """Post a release or a refusal to the address in PIPELINE_WEBHOOK; it never fails the run."""
-    webhook = os.environ.get("PIPELINE_WEBHOOK")
-    if not webhook:
-        return
-    event = str(state.name).lower()
-    content = {
-        "event": event,
-        "text": f"{flow_run.flow_name} {event}: {state.message}",
-        "flow_run": {"id": flow_run.id, "name": flow_run.name, "url": address(flow_run.id)},
-    }
-    try:
-        requests.post(webhook, json=content, timeout=10).raise_for_status()
-    except requests.RequestException as error:  # its text may hold the address, a secret
-        get_run_logger().warning("PIPELINE_WEBHOOK: %s", type(error).__name__)
 
 
 def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]) -> None:
@@ -167,7 +148,7 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
         environment.FLOW_RUN_ID: str(flow_run.id),
-        environment.FLOW_RUN_URL: address(flow_run.id),
+        environment.FLOW_RUN_URL: results.address(flow_run.id),
     }
     said: list[str] = []
 
@@ -182,7 +163,7 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
     command = dag.repro_command(stage.name, force=force)
     with signs_of_life(stage.name, said, logger.info):
         status = supervisor.run(command, workspace.root, variables, holding=lock, on_line=on_line)
-    show_results(workspace, stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
+    results.show(workspace, stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
     if status != 0:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         refused = errors and dag.exit_status(said) == RefusedError.status
@@ -197,15 +178,15 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
 
 
 @contextmanager
-def signs_of_life(stage: str, said: Sequence[str], tell: Callable[[str], object]) -> Iterator[None]:
-    """In the block, tell that the stage runs after each SILENCE in which it has said nothing."""
+def signs_of_life(stage: str, said: Sequence[str], log: Callable[[str], object]) -> Iterator[None]:
+    """In the block, log that the stage runs after each SILENCE in which it has said nothing."""
     start, done = time.monotonic(), threading.Event()
 
     def watch() -> None:
         heard = -1
         while not done.wait(SILENCE):
             if heard == (heard := len(said)):
-                tell(f"{stage} has been running for {time.monotonic() - start:.0f} s")
+                log(f"{stage} has been running for {time.monotonic() - start:.0f} s")
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -214,22 +195,6 @@ def signs_of_life(stage: str, said: Sequence[str], tell: Callable[[str], object]
     finally:
         done.set()
         watcher.join()
-
-
-def show_results(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
-    """Make artifacts of what a stage has written for people: texts, and if `complete` the rest."""
-    for path in stage.texts:
-        if (file := workspace.root / path).exists():
-            text = file.read_text(encoding="utf-8")
-            artifacts.create_markdown_artifact(text, _key(path), str(path))
-    for path in stage.metrics if complete else ():
-        if isinstance(content := read_json(workspace.root / path), dict):
-            rows = [{"metric": name, "value": value} for name, value in content.items()]
-            artifacts.create_table_artifact(rows, _key(path), str(path))
-    for path in stage.images if complete and images else ():
-        content = (workspace.root / path).read_bytes()
-        inline = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-        artifacts.create_image_artifact(inline, _key(path), str(path))
 
 
 def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
@@ -247,14 +212,3 @@ def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
         return Completed(name=RELEASED, message=released[0])
     run = [stage for stage, state in states.items() if state.name != CACHED]
     return Completed(message=f"run: {', '.join(run) or 'none'}; the others are up to date")
-
-
-def address(run_id: object) -> str:
-    """Where people see a flow run."""
-    server = environment.without_password(PREFECT_UI_URL.value() or UI)
-    return f"{server}/runs/flow-run/{run_id}"
-
-
-def _key(path: Path) -> str:
-    name = str(path.with_suffix("")).removeprefix("reports/")
-    return re.sub("[^a-z0-9]+", "-", name.lower())

@@ -1,12 +1,10 @@
 """The two locks: requirements.txt, of packages, and dvc.lock, of results.
 
-python -m pipeline.orchestration.lock: write versions.json, by which DVC sees what is locked
-python -m pipeline.orchestration.lock --check: say where a lock and this checkout disagree
-
 A stage in dvc.yaml names the packages that its result depends on, so that another version of one
-of them in requirements.txt runs the stage again.
+of them in requirements.txt runs the stage again: DVC sees the versions in versions.json.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -15,8 +13,9 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing, read_json, write_json
+from pipeline.core.workspace import Workspace
+from pipeline.orchestration import dag
 
-REQUIREMENTS, VERSIONS = Path("requirements.txt"), Path("versions.json")
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
 ABSENT = {"deleted", "not in cache"}  # in DVC's words; so is all in DVC's cache in a fresh clone
 
@@ -29,36 +28,23 @@ def locked_versions(requirements: str) -> dict[str, str]:
     return {name: ", ".join(versions) for name, versions in sorted(found.items())}
 
 
-def write_versions() -> None:
+def write_versions(workspace: Workspace) -> None:
     """Bring versions.json up to date with requirements.txt."""
-    write_json(VERSIONS, locked_versions(_requirements()))
+    write_json(workspace.versions, _locked(workspace))
 
 
-def _requirements() -> str:
-    return existing(REQUIREMENTS).read_text(encoding="utf-8")
-
-
-def _written_versions() -> Any:
-    """What versions.json holds; None if that is nothing, or broken as by a merge."""
-    try:
-        return read_json(VERSIONS)
-    except UserError:
-        return None
-
-
-def faults() -> list[str]:
+def faults(workspace: Workspace) -> list[str]:
     """What disagrees: a sentence each, which says what to do. UserError if dvc.yaml is wrong."""
     found = []
-    locked = locked_versions(_requirements())
-    written = _written_versions()
-    if written != locked:
+    written = _written(workspace)
+    if written != _locked(workspace):
         found.append(
-            f"{VERSIONS} does not have the versions of {REQUIREMENTS}: run `make repro` and "
-            "commit what changes"
+            f"{workspace.versions} does not have the versions of {workspace.requirements}: run "
+            "`make repro` and commit what changes"
         )
     if not isinstance(written, dict):  # so DVC cannot read it either
         return found
-    changed = stale_stages()
+    changed = stale_stages(workspace.root)
     if changed:
         stages = ", ".join(f"{stage} ({', '.join(names)})" for stage, names in changed.items())
         found.append(
@@ -68,7 +54,7 @@ def faults() -> list[str]:
     return found
 
 
-def stale_stages() -> dict[str, list[str]]:
+def stale_stages(root: Path) -> dict[str, list[str]]:
     """The stages whose entry in dvc.lock is not of these files and params, and what differs.
 
     Data and weights are left out where they are missing: git does not have them.
@@ -77,49 +63,76 @@ def stale_stages() -> dict[str, list[str]]:
     from dvc.repo import Repo
 
     try:
-        with Repo() as repo:
-            cached = {str(out) for out in repo.index.outs if out.use_cache}
+        with Repo(str(root)) as repo:
+            stages = {stage.addressing: dag.name_of(stage, root) for stage in repo.index.stages}
+            paths = {
+                str(item): dag.path_from(root, item.fs_path)
+                for item in (*repo.index.deps, *repo.index.outs)
+            }
+            cached = {paths[str(out)] for out in repo.index.outs if out.use_cache}
             status = repo.status()
     except DvcException as error:
-        raise UserError(f"dvc.yaml: {' '.join(str(error).split())}") from error
+        raise UserError(f"{dag.DAG}: {' '.join(str(error).split())}") from error
     stale = {}
     for stage, changes in status.items():
-        names = [name for change in changes for name in _differing(change, cached)]
+        names = [name for change in changes for name in _differing(change, paths, cached)]
         if names:
-            stale[stage] = names
+            stale[stages[stage]] = names
     return stale
-
-
-def _differing(change: str | dict[str, dict[str, object]], cached: set[str]) -> list[str]:
-    """The names in one of DVC's notes on a stage: a text, or a kind of change and what it is of."""
-    if isinstance(change, str):
-        return [change]
-    names = []
-    for files in change.values():
-        for name, how in files.items():
-            if isinstance(how, dict):  # keys of a params file
-                names += [f"{name}: {', '.join(how)}"]
-            elif not (how in ABSENT and name in cached):
-                names += [name]
-    return names
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit status."""
-    if list(arguments) not in ([], ["--check"]):
-        print(__doc__, file=sys.stderr)
-        return UserError.status
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.orchestration.lock",
+        description="Write versions.json, by which DVC sees what requirements.txt locks.",
+    )
+    parser.add_argument("--workspace", type=Path, help="else that of the current folder")
+    parser.add_argument(
+        "--check", action="store_true", help="say instead where a lock and this checkout disagree"
+    )
+    options = parser.parse_args(arguments)
     try:
-        if not arguments:
-            write_versions()
+        workspace = Workspace.at(options.workspace) if options.workspace else Workspace.find()
+        if not options.check:
+            write_versions(workspace)
             return 0
-        found = faults()
+        found = faults(workspace)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     for fault in found:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if found else 0
+
+
+def _locked(workspace: Workspace) -> dict[str, str]:
+    return locked_versions(existing(workspace.requirements).read_text(encoding="utf-8"))
+
+
+def _written(workspace: Workspace) -> Any:
+    """What versions.json holds; None if that is nothing, or broken as by a merge."""
+    try:
+        return read_json(workspace.versions)
+    except UserError:
+        return None
+
+
+def _differing(
+    change: str | dict[str, dict[str, object]], paths: dict[str, str], cached: set[str]
+) -> list[str]:
+    """The names in one of DVC's notes on a stage: a text, or a kind of change and what it is of."""
+    if isinstance(change, str):
+        return [change]
+    names = []
+    for files in change.values():
+        for file, how in files.items():
+            name = paths[file]
+            if isinstance(how, dict):  # keys of a params file
+                names += [f"{name}: {', '.join(how)}"]
+            elif not (how in ABSENT and name in cached):
+                names += [name]
+    return names
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
+from pipeline.core.task import load_task
 
 
 def overridden(overrides: Sequence[str], path: Path) -> str:
@@ -40,14 +41,19 @@ def merged(file: Path, path: Path) -> str:
     """
     load_params(path)
     try:
-        sections = YAML(typ="safe", pure=True).load(file.read_bytes())
-        values = {
-            f"{name}.{key}": value for name in sections for key, value in sections[name].items()
-        }
+        content = YAML(typ="safe", pure=True).load(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    except (YAMLError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is no YAML file of sections and keys, as {path} is") from error
+    except YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is no YAML file of sections and keys, as {path} is")
+    values: dict[str, Any] = {}
+    for name, section in content.items():
+        if isinstance(section, dict):
+            values |= {f"{name}.{key}": value for key, value in section.items()}
+        else:
+            values[str(name)] = section
     try:
         return _changed(values, path)
     except UserError as error:
@@ -71,7 +77,7 @@ def _changed(values: Mapping[str, Any], path: Path) -> str:
         place[key] = _styled(value)
     changed = StringIO()
     yaml.dump(content, changed)
-    parse_params(changed.getvalue(), path)
+    load_task(parse_params(changed.getvalue(), path).task, path.parent)
     return changed.getvalue()
 
 

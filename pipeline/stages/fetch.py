@@ -1,4 +1,4 @@
-"""fetch: the four MNIST files from the first mirror that has them, each with the right SHA-256."""
+"""fetch: the published files of the data set, each from the first mirror that has it unaltered."""
 
 import hashlib
 import re
@@ -50,8 +50,8 @@ def fetch_file(workspace: Workspace, name: str, digest: str, params: Fetch) -> N
             print(f"{name}: from {mirror}")
             return
     raise UserError(
-        f"no mirror has {name} with SHA-256 {digest[:12]}…; put the four files into a folder and "
-        "name it first in params.yaml, fetch.mirrors. Tried:\n  " + "\n  ".join(reasons)
+        f"no mirror has {name} with SHA-256 {digest[:12]}…; put the files of fetch.files into a "
+        "folder and name it first in params.yaml, fetch.mirrors. Tried:\n  " + "\n  ".join(reasons)
     )
 
 

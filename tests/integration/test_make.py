@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from tests.workspace import PROJECT
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 REMOVED = ["data", "artifacts", ".dvc/cache"]
+ENVIRONMENTS = {"test": ".venv", "serve": ".venv-serve"}  # and a target that requires each
+environments = pytest.mark.parametrize(("target", "environment"), ENVIRONMENTS.items())
 PYTHON = """#!/bin/sh
 case "$*" in
   *version_info*) echo {version} ;;
@@ -34,9 +35,10 @@ esac
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the Makefile and a lock, but without an environment."""
+    """A folder with the Makefile and the locks, but without an environment."""
     (tmp_path / "Makefile").write_text(MAKEFILE)
-    (tmp_path / "requirements.txt").touch()
+    for name in ("requirements.txt", "requirements-serve.txt"):
+        (tmp_path / name).touch()
     return tmp_path
 
 
@@ -66,8 +68,9 @@ def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedPro
 
 
 def installed(folder: Path) -> None:
-    (folder / ".venv").mkdir(exist_ok=True)
-    (folder / ".venv/installed").touch()
+    for name in ENVIRONMENTS.values():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "installed").touch()
 
 
 @pytest.mark.parametrize("version", ["3.10", "2.7", "4.11", ""])
@@ -82,52 +85,74 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_made(
     assert version in said
     assert said.endswith("make serve PYTHON=python3.12")
     assert result.stdout == ""
-    assert not (folder / ".venv").exists()
+    assert not list(folder.glob(".venv*"))
     assert not (folder / "log").exists()
 
 
-def test_the_oldest_python_is_that_of_the_project(folder: Path) -> None:
+@environments
+def test_the_oldest_python_is_that_of_the_project(
+    folder: Path, target: str, environment: str
+) -> None:
     (oldest,) = re.findall(
         r'requires-python = ">=([\d.]+)"', (PROJECT / "pyproject.toml").read_text()
     )
     python(folder / "bin/python3", oldest)
-    make(folder, "serve")
-    assert (folder / "log").read_text() == "-m venv --clear .venv\n"
+    make(folder, target)
+    assert (folder / "log").read_text() == f"-m venv --clear {environment}\n"
 
 
+@environments
 @pytest.mark.parametrize(
     ("there", "given", "done"),
     [
-        ("3.10", "3.12", "-m venv --clear .venv\n"),  # as an attempt with 3.10 left it
-        ("", "3.12", "-m venv --clear .venv\n"),  # its interpreter is gone
-        ("3.12", "3.12", "-m venv .venv\n"),  # nothing to download again
+        ("3.10", "3.12", "-m venv --clear"),  # as an attempt with 3.10 left it
+        ("", "3.12", "-m venv --clear"),  # its interpreter is gone
+        ("3.12", "3.12", "-m venv"),  # nothing to download again
     ],
 )
 def test_an_environment_of_another_python_is_made_anew(
-    folder: Path, there: str, given: str, done: str
+    folder: Path, target: str, environment: str, there: str, given: str, done: str
 ) -> None:
     for name in ("python", "python3"):
-        python(folder / ".venv/bin" / name, there)
+        python(folder / environment / "bin" / name, there)
     python(folder / "bin/python3.12", given)
-    assert make(folder, "serve", "PYTHON=python3.12").returncode == 2
-    assert (folder / "log").read_text() == done
+    assert make(folder, target, "PYTHON=python3.12").returncode == 2
+    assert (folder / "log").read_text() == f"{done} {environment}\n"
 
 
+@environments
 def test_an_environment_that_is_whole_stays_unless_another_python_is_asked_for(
-    folder: Path,
+    folder: Path, target: str, environment: str
 ) -> None:
-    python(folder / ".venv/bin/python", "3.12")
+    python(folder / environment / "bin/python", "3.12")
     for version in ("3.11", "3.12", "3.13"):
         python(folder / f"bin/python{version}", version)
     python(folder / "bin/python3", "3.13")  # after an upgrade of the system
     installed(folder)
 
     def makes_it_anew(*words: str) -> bool:
-        return "venv" in make(folder, "--dry-run", "serve", *words).stdout
+        return "-m venv" in make(folder, "--dry-run", target, *words).stdout
 
     assert not makes_it_anew()
     assert not makes_it_anew("PYTHON=python3.12")
     assert makes_it_anew("PYTHON=python3.11")
+
+
+@pytest.mark.parametrize(
+    ("changed", "made"),
+    [
+        ("requirements.txt", [".venv", ".venv-serve"]),  # which has uv, that installs both
+        ("requirements-serve.txt", [".venv-serve"]),
+    ],
+)
+def test_an_environment_follows_its_lock(folder: Path, changed: str, made: list[str]) -> None:
+    installed(folder)
+    later = (folder / ".venv/installed").stat().st_mtime + 1
+    os.utime(folder / changed, (later, later))
+    commands = make(folder, "--dry-run", *ENVIRONMENTS).stdout
+    assert re.findall(r"touch (\S+)/installed", commands) == made
+    project = re.findall(r"(\S+) --editable \.", commands)  # the large one has it, in any folder
+    assert project == [name for name in made if name == ".venv"]
 
 
 @pytest.mark.parametrize("target", ["serve", "mlflow", "prefect"])
@@ -137,10 +162,13 @@ def test_a_server_takes_the_port_that_it_is_given(folder: Path, target: str) -> 
     assert "9000" not in make(folder, "--dry-run", target).stdout
 
 
-def test_help_has_all_descriptions_in_one_column(folder: Path) -> None:
+def test_help_has_all_descriptions_in_one_column_in_groups(folder: Path) -> None:
     lines = make(folder, "help").stdout.splitlines()
-    assert len(lines) == len(re.findall(r"(?m)^[a-z-]+:.* ## ", MAKEFILE))
-    assert len({len(re.findall(r"^  make \S+ +", line)[0]) for line in lines}) == 1
+    described = [line for line in lines if line.startswith("  make ")]
+    assert len(described) == len(re.findall(r"(?m)^[a-z-]+:.* ## ", MAKEFILE))
+    assert len({len(re.findall(r"^  make \S+ +", line)[0]) for line in described}) == 1
+    groups = [line for line in lines if line and not line.startswith(" ")]
+    assert groups == re.findall(r"(?m)^##@ (.+)", MAKEFILE)
 
 
 def test_prefect_on_a_port_that_is_taken_is_one_line(folder: Path) -> None:
@@ -200,11 +228,3 @@ def test_clean_refuses_while_a_stage_runs(folder: Path) -> None:
         assert make(folder, "clean").returncode == 0
         assert not any((folder / name).exists() for name in REMOVED)
     assert (folder / "models").exists()
-
-
-def test_benchmarks_are_listed() -> None:
-    command = [sys.executable, "-m", "benchmarks"]
-    shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    (benched,) = re.findall(r"for benchmark in ([a-z ]+);", MAKEFILE)
-    found = re.findall(r"(?m)^python -m benchmarks\.(\w+) +\w.*$", shown)
-    assert set(found) == {*benched.split(), "recipe", "gpu"}

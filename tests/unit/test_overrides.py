@@ -1,5 +1,7 @@
 """A flow run's values are in params.yaml as they were given, and nothing else there has changed."""
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
 from pipeline.orchestration.overrides import merged, overridden
-from tests.workspace import PROJECT, python
+from tests.workspace import PROJECT
 
 PARAMS = PROJECT / "params.yaml"
 ORIGINAL = PARAMS.read_text()
@@ -35,7 +39,7 @@ def lines_changed(*overrides: str) -> list[tuple[str, str]]:
 def value_of(key: str, *overrides: str) -> Any:
     """What the pipeline then reads for a key; every other key has the value it had."""
     section, name = key.split(".")
-    params = parse_params(overridden(overrides, PARAMS)).model_dump()
+    params = parse_params(overridden(overrides, PARAMS), PARAMS).model_dump()
     assert params == DEFAULTS | {section: DEFAULTS[section] | {name: params[section][name]}}
     return params[section][name]
 
@@ -154,7 +158,7 @@ TEXT = st.text(st.characters(exclude_categories=["C"], exclude_characters="'\\")
     device=TEXT,
     mirrors=st.lists(TEXT.filter(bool), min_size=1, max_size=5),
 )
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_any_legal_value_is_read_as_it_was_given(mirrors: list[str], **train: Any) -> None:
     quoted = ", ".join(f"'{mirror}'" for mirror in mirrors)
     overrides = [
@@ -164,7 +168,7 @@ def test_any_legal_value_is_read_as_it_was_given(mirrors: list[str], **train: An
         f"train.device='{train['device']}'",
         f"fetch.mirrors=[{quoted}]",
     ]
-    read = parse_params(overridden(overrides, PARAMS)).model_dump()
+    read = parse_params(overridden(overrides, PARAMS), PARAMS).model_dump()
     assert read["train"] == DEFAULTS["train"] | train
     assert read["fetch"] == DEFAULTS["fetch"] | {"mirrors": mirrors}
 
@@ -228,6 +232,10 @@ def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path
         ("fetch.mirrors=[null]", "params.yaml: fetch.mirrors.0: "),
         ("gate.min_accuracy=99.4", "params.yaml: gate.min_accuracy: "),
         ("release.allow_regression=yes", "params.yaml: release.allow_regression: "),
+        ("task=pipeline/letters", "task: pipeline/letters is no package of a task"),
+        ("task=pipeline/core", "task: pipeline/core is no package of a task"),
+        ("task='a b'", "params.yaml: task: "),
+        ("task.name=a", "params.yaml has no task.name"),
         ("train=3", "params.yaml: train: "),
         ("train={epochs: 3}", "params.yaml: train.seed: "),
     ],
@@ -267,16 +275,44 @@ def test_a_file_that_is_not_there_or_wrong_is_named(
 
 
 def test_the_fast_recipe_changes_how_it_trains_and_nothing_else() -> None:
-    params = parse_params(merged(PROJECT / "params.fast.yaml", PARAMS))
+    params = parse_params(merged(PROJECT / "params.fast.yaml", PARAMS), PARAMS)
     assert params.train.epochs < DEFAULTS["train"]["epochs"]
     assert params.model_copy(update={"train": load_params(PARAMS).train}).model_dump() == DEFAULTS
+
+
+@pytest.fixture
+def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a package of another task."""
+    (tmp_path / "params.yaml").write_text(ORIGINAL)
+    (tmp_path / "own_letters").mkdir()
+    (tmp_path / "own_letters/__init__.py").write_text(
+        "from dataclasses import replace\n"
+        "from pipeline.mnist import TASK\n"
+        "TASK = replace(TASK, package='own_letters', noun='letter')\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path
+
+
+def test_another_task_is_named_above_the_sections(letters: Path) -> None:
+    (letters / "mine.yaml").write_text("task: own_letters\ntrain: {epochs: 3}\n")
+    params = letters / "params.yaml"
+    expected = overridden(["task=own_letters", "train.epochs=3"], params)
+    assert merged(letters / "mine.yaml", params) == expected
+    assert parse_params(expected, params).task == "own_letters"
+    assert "\ntask: own_letters # the package" in re.sub(" +", " ", expected)
+
+
+def use(folder: Path) -> None:
+    """`python -m pipeline use` in a workspace, with its mine.yaml."""
+    arguments = ["--workspace", str(folder), "use", str(folder / "mine.yaml")]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_use_puts_the_values_of_a_file_into_params(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(ORIGINAL)
     (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\ngate:\n  min_accuracy: 0.9\n")
-    result = python(tmp_path, "-m", "pipeline", "use", "mine.yaml")
-    assert result.returncode == 0
+    use(tmp_path)
     expected = overridden(["train.epochs=3", "gate.min_accuracy=0.9"], PARAMS)
     assert (tmp_path / "params.yaml").read_text() == expected
 
@@ -288,7 +324,8 @@ def test_use_puts_the_values_of_a_file_into_params(tmp_path: Path) -> None:
         ("train: [", "is no YAML file of sections and keys"),
         ("", "is no YAML file of sections and keys"),
         ("- train", "is no YAML file of sections and keys"),
-        ("train: 3", "is no YAML file of sections and keys"),
+        ("train: 3", "train: "),
+        ("task: nothing", "task: nothing is no package of a task"),
         ("train: {epoch: 3}", "params.yaml has no train.epoch"),
         ("training: {epochs: 3}", "params.yaml has no training.epochs"),
         ("train: {epochs: 0}", "train: epochs is 0"),
@@ -301,9 +338,8 @@ def test_a_file_of_values_that_cannot_be_used_changes_nothing(
     (tmp_path / "params.yaml").write_text(ORIGINAL)
     if text is not None:
         (tmp_path / "mine.yaml").write_text(text)
-    result = python(tmp_path, "-m", "pipeline", "use", "mine.yaml")
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: mine.yaml")
-    assert said in line
+    with pytest.raises(UserError) as raised:
+        use(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / 'mine.yaml'}")
+    assert said in str(raised.value)
     assert (tmp_path / "params.yaml").read_text() == ORIGINAL

@@ -12,11 +12,19 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.candidates import CHOSEN
-from benchmarks.recipe import effects
-from benchmarks.serving import growth as growth_of
-from benchmarks.serving import rates_of
-from tests.workspace import PROJECT, kept
+from benchmarks.service.load import memory_growth, rates_of
+from benchmarks.training.ablations import effects
+from benchmarks.training.alternatives import CHOSEN
+from pipeline.core.reports import (
+    BackpropReport,
+    ExportReport,
+    GateReport,
+    Metrics,
+    Speed,
+    Subject,
+    TrainingReport,
+)
+from tests.workspace import MODEL, PROJECT, kept
 
 README = (PROJECT / "README.md").read_text()
 
@@ -25,62 +33,62 @@ def report(path: str) -> Any:
     return json.loads(kept(f"reports/{path}"))
 
 
+def backprop_report() -> BackpropReport:
+    return BackpropReport.model_validate_json(kept("reports/backprop/summary.json"))
+
+
 def results() -> str:
     """The rows of the results table, from the reports."""
-    metrics = report("evaluation/metrics.json")
-    speed = report("evaluation/speed.json")
-    training = report("train/summary.json")
-    export = report("export.json")
-    hardware = training["hardware"]
+    metrics = Metrics.model_validate_json(kept("reports/evaluation/metrics.json"))
+    speed = Speed.model_validate_json(kept("reports/evaluation/speed.json"))
+    export = ExportReport.model_validate_json(kept("reports/export.json"))
+    training = TrainingReport.model_validate_json(kept("reports/train/summary.json"))
+    hardware = training.hardware
     rows = {
-        "test accuracy, ONNX file in ONNX Runtime": f"**{metrics['accuracy']:.2%}**, 95 % interval "
-        f"{metrics['accuracy_low']:.2%} to {metrics['accuracy_high']:.2%}",
-        "misclassified": f"{metrics['mistakes']} of {metrics['images']:,}",
-        "test loss (cross-entropy)": f"{metrics['loss']:.4f}",
-        "expected calibration error": f"{metrics['expected_calibration_error']:.4f}",
-        "training": f"{training['params']['epochs']} epochs in {training['seconds']:.0f} s on "
-        f"{hardware['cores']} cores ({hardware['processor']}, {training['precision']})",
-        "model file": f"{export['model_bytes']:,} bytes",
-        "largest difference of logits to torch": f"{export['max_logit_difference']:.1g}",
-        "one image": f"{speed['latency_ms_p50']:.2f} ms (p50), {speed['latency_ms_p99']:.2f} ms "
-        "(p99)",
+        "test accuracy, ONNX file in ONNX Runtime": f"**{metrics.accuracy:.2%}**, 95 % interval "
+        f"{metrics.accuracy_low:.2%} to {metrics.accuracy_high:.2%}",
+        "misclassified": f"{metrics.misclassified} of {metrics.images:,}",
+        "test loss (cross-entropy)": f"{metrics.loss:.4f}",
+        "expected calibration error": f"{metrics.expected_calibration_error:.4f}",
+        "training": f"{training.params['epochs']} epochs in {training.seconds:.0f} s on "
+        f"{hardware.cores} cores ({hardware.processor}, {training.precision})",
+        "model file": f"{export.model_bytes:,} bytes",
+        "largest difference of logits to torch": f"{export.max_logit_difference:.1g}",
+        "one image": f"{speed.latency_ms_p50:.2f} ms (p50), {speed.latency_ms_p99:.2f} ms (p99)",
     }
     return "".join(f"| {name} | {value} |\n" for name, value in rows.items())
 
 
 def correction() -> str:
     """The rows of the table of derivatives, from the report."""
-    backprop = report("backprop/summary.json")
-    right, wrong = (
-        backprop[f"first_gradient{which}"][:4] for which in ("", "_without_parentheses")
-    )
+    backprop = backprop_report()
+    right, wrong = backprop.first_gradient, backprop.first_gradient_without_parentheses
     return "".join(
         f"| ∂E_total/∂w{n} | {with_them:.6f} | {without:.6f} |\n"
-        for n, (with_them, without) in enumerate(zip(right, wrong, strict=True), start=1)
+        for n, (with_them, without) in enumerate(zip(right[:4], wrong[:4], strict=True), start=1)
     )
 
 
 def losses() -> str:
     """The sentence about the loss, from the report."""
-    backprop = report("backprop/summary.json")
-    params = backprop["params"]
+    backprop = backprop_report()
     return (
-        f"the loss falls from {backprop['first_loss']:.6f} to {backprop['last_loss']:.6f} in "
-        f"{params['updates']} updates, and to {backprop['long_run_loss']:g} in "
-        f"{params['long_run']:,}"
+        f"the loss falls from {backprop.first_loss:.6f} to {backprop.last_loss:.6f} in "
+        f"{backprop.params['updates']} updates, and to {backprop.long_run_loss:g} in "
+        f"{backprop.params['long_run']:,}"
     )
 
 
 def stable_rates() -> str:
     """The sentence about learning rates, from the report."""
-    backprop = report("backprop/summary.json")
+    backprop = backprop_report()
     largest = kept("reports/backprop/learning_rate_scan.csv").splitlines()[-1].split(",")
     rate, loss = map(float, largest[:2])
     return (
-        f"Of {backprop['learning_rates_scanned']} rates tried, none up to "
-        f"η = {backprop['highest_learning_rate_without_rise']:g} ever raised the loss. Larger ones "
+        f"Of {backprop.learning_rates_scanned} rates tried, none up to "
+        f"η = {backprop.highest_learning_rate_without_rise:g} ever raised the loss. Larger ones "
         f"raise it at times; the largest, {rate:,g}, still leaves it at {loss:.2f} after "
-        f"{backprop['params']['updates']} updates"
+        f"{backprop.params['updates']} updates"
     )
 
 
@@ -89,10 +97,10 @@ def seeds() -> str:
     found = report("benchmarks/accuracy.json")["accuracy"]
 
     def spread(way: str) -> str:
-        plain = found[way]["as they are"]
+        plain = found[way]["undistorted"]
         return f"{min(plain):.2%} to {max(plain):.2%}, {mean(plain):.2%} on average"
 
-    count = len(found["ours, release"]["as they are"])
+    count = len(found["ours, release"]["undistorted"])
     return (
         f"with {count} seeds the recipe `release` reaches {spread('ours, release')}, the shorter "
         f"`fast` {spread('ours, fast')}"
@@ -111,12 +119,12 @@ def distorted() -> str:
 
 def overhead() -> str:
     """The sentences about what DVC, MLflow and Prefect cost, from the benchmark's report."""
-    measured = report("benchmarks/pipeline.json")
+    measured = report("benchmarks/overhead.json")
     seconds = measured["up_to_date_seconds"]
     dvc, up, own = (f"{median(times):.1f} s" for times in seconds.values())
     work, cold = (
         median(run["total"] - run["epochs"] for run in measured["runs"][way])
-        for way in ("work", "MLflow")
+        for way in ("stages", "MLflow")
     )
     return (
         f"A first `dvc repro` takes {cold - work:.0f} s more than the work of the stages in one "
@@ -129,12 +137,12 @@ def step() -> str:
     """The sentences about a training step, from the benchmark's report."""
     measured = report("benchmarks/step.json")
     seconds = {variant: median(times) for variant, times in measured["seconds_an_epoch"].items()}
-    base = seconds["as it is"]
+    base = seconds["unchanged"]
     float32, reuse, first, dropout = (
         f"{seconds[variant] / base:.2f} times"
         for variant in (
             "float32",
-            "memory given back to the system",
+            "memory returned to the system",
             "channels first",
             "with the original's dropout",
         )
@@ -154,8 +162,8 @@ def inference() -> str:
     found = measured["headline"]
     openvino = max(
         row["median"]
-        for row in measured["alone"]["images_per_second"]
-        if row["way"] == "OpenVINO, default" and row["batch_size"] == 256
+        for row in measured["idle"]["images_per_second"]
+        if row["engine"] == "OpenVINO, default" and row["batch_size"] == 256
     )
     return (
         f"All test images: {found['images_per_second']:,} images/s, {found['speed_up']:.2f} times "
@@ -202,14 +210,14 @@ def serving() -> str:
         f"files; from `mlflow models serve` {rates['MLflow, JSON']}, as "
         f"JSON. In five minutes {soak['load']['failed']:.0f} of "
         f"{soak['load']['requests']:,.0f} requests failed, and memory grew by "
-        f"{growth_of(soak['resident_bytes']) / 1e6:.1f} MB"
+        f"{memory_growth(soak['resident_bytes']) / 1e6:.1f} MB"
     )
 
 
 def growth() -> str:
     """The sentence about growth, from the benchmark's report."""
     slope = {
-        name: line["slope"] for name, line in report("benchmarks/growth.json")["lines"].items()
+        name: line["slope"] for name, line in report("benchmarks/scaling.json")["lines"].items()
     }
     return (
         f"{1000 * slope['seconds_by_images']:.2f} s for every 1,000 images of an epoch (two cores "
@@ -220,7 +228,7 @@ def growth() -> str:
 
 def trainings() -> str:
     """The rows of the table of ways to train, from the benchmark's report."""
-    ways = report("benchmarks/training.json")["ways"]
+    ways = report("benchmarks/training.json")["methods"]
     rows = ""
     for name, way in ways.items():
         last, gate = way["epochs"][-1], way["seconds_to_gate"]
@@ -257,32 +265,34 @@ def test_its_figures_are_those_of_the_reports(told: Callable[[], str]) -> None:
 def test_the_effect_of_each_choice_of_the_recipe_is_told() -> None:
     runs = list(csv.DictReader(kept("reports/recipe/runs.csv").splitlines()))
     short, shorter, longer, medium, long = (effects(runs, epochs) for epochs in (6, 8, 10, 20, 30))
-    assert f"it makes {short[CHOSEN].mistakes:.0f} mistakes" in README
+    assert f"it makes {short[CHOSEN].errors:.0f} errors" in README
     for name in short.keys() - {CHOSEN}:
-        more, distorted = round(mean(short[name].more)), round(short[name].more_distorted)
+        more, distorted = (
+            round(mean(short[name].differences)),
+            round(short[name].distorted_difference),
+        )
         assert f"| {name} | {more:+d} | {distorted:+d} |" in README
-    of = {name: f"{effect.mistakes:g}" for name, effect in long.items()}
+    of = {name: f"{effect.errors:g}" for name, effect in long.items()}
     told = (
         f"after 30 epochs it makes {of[CHOSEN]}, with SGD {of['SGD']}, with label smoothing "
         f"{of['label smoothing 0.05']}, with weight decay 0.1 {of['weight decay 0.1']}"
     )
     assert told in " ".join(README.split())
-    fewer = f"After 20 epochs it makes {medium[CHOSEN].mistakes:g}, so that `release` has 30"
+    fewer = f"After 20 epochs it makes {medium[CHOSEN].errors:g}, so that `release` has 30"
     assert fewer in " ".join(README.split())
     assert yaml.safe_load(kept("params.fast.yaml")) == {"train": {"epochs": 9}}
     assert "`fast` has 9," in README
     assert "9 epochs instead of 30" in README
-    around = (
-        f"with 8 it makes {shorter[CHOSEN].mistakes:.1f}, with 10 {longer[CHOSEN].mistakes:.1f}"
-    )
+    around = f"with 8 it makes {shorter[CHOSEN].errors:.1f}, with 10 {longer[CHOSEN].errors:.1f}"
     assert around in " ".join(README.split())
 
 
 def test_the_reports_are_about_the_released_model() -> None:
-    digest = report("evaluation/subject.json")["model_sha256"]
-    assert f"{digest}  mnist-cnn.onnx\n" in kept("models/SHA256SUMS")
-    assert report("gate.json")["passed"] is True
-    assert report("gate.json")["model_sha256"] == digest
+    digest = Subject.model_validate_json(kept("reports/evaluation/subject.json")).model_sha256
+    verdict = GateReport.model_validate_json(kept("reports/gate.json"))
+    assert verdict.passed
+    assert verdict.model_sha256 == digest
+    assert f"{digest}  {MODEL.name}\n" in kept("models/SHA256SUMS")
 
 
 def test_the_dag_picture_is_dvcs_own() -> None:

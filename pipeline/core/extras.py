@@ -1,0 +1,37 @@
+"""Which extra of the distribution brings a package that is not installed."""
+
+import traceback
+
+from pipeline import DISTRIBUTION
+
+EXTRAS = {  # by the folder of pipeline/ that imports the package
+    "inference": "cpu",
+    "batch": "score",
+    "service": "serve",
+    "core": "train",
+    "mnist": "train",
+    "backprop": "train",
+    "training": "train",
+    "evaluation": "train",
+    "stages": "train",
+    "registry": "tracking",
+    "tracking": "tracking",
+    "orchestration": "flow",
+}
+OF_PACKAGES = {"onnxruntime": "cpu", "mlflow": "tracking", "ray": "ray"}  # wherever it is imported
+
+
+def advice(error: ModuleNotFoundError) -> str | None:
+    """How to install the package that a module of the pipeline failed to import.
+
+    None if the pipeline's own code is at fault, or a package that lacks one of its dependencies.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    project, _, module = str(frame.f_globals.get("__name__")).partition(".")
+    package = error.name or ""
+    extra = OF_PACKAGES.get(package) or EXTRAS.get(module.partition(".")[0])
+    if project != "pipeline" or package.partition(".")[0] == "pipeline" or extra is None:
+        return None
+    install = f'pip install "{DISTRIBUTION}[{extra}]"'
+    either = ", or [gpu] for one with CUDA" if extra == "cpu" else ""
+    return f"the package {package} is not installed: {install}{either}"

@@ -1,0 +1,72 @@
+"""What a flow run shows of its results: artifacts in Prefect, and a message to a webhook."""
+
+import base64
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import requests
+from prefect import artifacts, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_UI_URL
+
+from pipeline.core import environment
+from pipeline.core.files import read_json
+from pipeline.core.workspace import Workspace
+from pipeline.orchestration import dag
+from pipeline.tracking import links
+
+UI = "http://127.0.0.1:4200"  # where `make prefect` shows the runs of `python -m pipeline flow`
+
+
+def show(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
+    """Make artifacts of a stage's texts, and if it is `complete` of its metrics and `images`."""
+    for path in stage.texts:
+        if (file := workspace.root / path).exists():
+            text = file.read_text(encoding="utf-8")
+            artifacts.create_markdown_artifact(text, _key(path), str(path))
+    for path in stage.metrics if complete else ():
+        if isinstance(content := read_json(workspace.root / path), dict):
+            rows = [{"metric": name, "value": value} for name, value in content.items()]
+            artifacts.create_table_artifact(rows, _key(path), str(path))
+    for path in stage.images if complete and images else ():
+        content = (workspace.root / path).read_bytes()
+        inline = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        artifacts.create_image_artifact(inline, _key(path), str(path))
+
+
+def show_links(workspace: Workspace) -> None:
+    """Make artifacts that lead to what MLflow shows of the workspace."""
+    for part, link in links.addresses(workspace).items():
+        description = f"{part} in MLflow; `make mlflow` shows a store of this folder"
+        artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=description)
+
+
+def announce(state: State[Any]) -> None:
+    """Post a release or a refusal to the address in PIPELINE_WEBHOOK; it never fails the run."""
+    webhook = os.environ.get("PIPELINE_WEBHOOK")
+    if not webhook:
+        return
+    event = str(state.name).lower()
+    content = {
+        "event": event,
+        "text": f"{flow_run.flow_name} {event}: {state.message}",
+        "flow_run": {"id": flow_run.id, "name": flow_run.name, "url": address(flow_run.id)},
+    }
+    try:
+        requests.post(webhook, json=content, timeout=10).raise_for_status()
+    except requests.RequestException as error:  # its text may hold the address, a secret
+        get_run_logger().warning("PIPELINE_WEBHOOK: %s", type(error).__name__)
+
+
+def address(run_id: object) -> str:
+    """Where people see a flow run."""
+    server = environment.without_password(PREFECT_UI_URL.value() or UI)
+    return f"{server}/runs/flow-run/{run_id}"
+
+
+def _key(path: Path) -> str:
+    name = str(path.with_suffix("")).removeprefix("reports/")
+    return re.sub("[^a-z0-9]+", "-", name.lower())

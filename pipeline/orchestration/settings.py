@@ -1,0 +1,32 @@
+"""Prefect's settings: those in the workspace's pyproject.toml, from whichever folder it runs.
+
+Prefect itself reads the pyproject.toml of the current folder, when it is imported.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
+
+
+def use(root: Path) -> None:
+    """Set Prefect's variables in the environment as the workspace says, unless they are set."""
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    settings = project.get("tool", {}).get("prefect", {})
+    located = {name: str((root / settings[name]).resolve()) for name in PATHS & settings.keys()}
+    for variable, value in _variables("PREFECT", settings | located):
+        os.environ.setdefault(variable, value)
+
+
+def _variables(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, nested in value.items():
+            yield from _variables(f"{name}_{key.upper()}", nested)
+    else:
+        yield name, str(value)

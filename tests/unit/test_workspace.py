@@ -1,0 +1,124 @@
+"""A workspace is found as git finds a repository; one starter of stages at a time has its lock."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
+
+FIRST, SECOND = "flow run 'first'", "flow run 'second'"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with params.yaml alone, in a folder project/."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/params.yaml").touch()
+    return Workspace(tmp_path / "project")
+
+
+@pytest.mark.parametrize(
+    ("current", "root"), [(".", "."), ("data", ".."), ("data/raw/deep", "../../..")]
+)
+def test_it_is_found_from_below_and_named_as_one_would_type_it(
+    current: str, root: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace.root / current).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(workspace.root / current)
+    found = Workspace.find()
+    assert str(found.root) == root
+    assert found.params.samefile(workspace.params)
+    assert found.name(found.weights) == "artifacts/weights.safetensors"
+
+
+def test_the_nearest_one_is_found(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace.root / "inner/data").mkdir(parents=True)
+    (workspace.root / "inner/params.yaml").touch()
+    monkeypatch.chdir(workspace.root / "inner/data")
+    assert str(Workspace.find().root) == ".."
+
+
+def test_where_there_is_none_one_line_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"no params\.yaml in {tmp_path} or a folder above it"):
+        Workspace.find()
+    with pytest.raises(UserError, match="elsewhere is no workspace"):
+        Workspace.at(Path("elsewhere"))
+
+
+def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace) -> None:
+    with (
+        workspace.lock(FIRST),
+        pytest.raises(UserError) as refused,
+        workspace.lock(SECOND),
+    ):
+        pass
+    by = f"{FIRST} (process {os.getpid()})"
+    assert str(refused.value) == f"the workspace is busy with {by}: wait for its end, or stop it"
+
+
+def test_one_that_waits_is_told_for_whom_and_has_the_lock_after_it(workspace: Workspace) -> None:
+    told = []
+    with ExitStack() as first:
+        first.enter_context(workspace.lock(FIRST))
+
+        def waiting(message: str) -> None:
+            told.append(message)
+            first.close()
+
+        with (
+            workspace.lock(SECOND, waiting),
+            pytest.raises(UserError, match=SECOND),
+            workspace.lock("flow run 'third'"),
+        ):
+            pass
+    assert told == [
+        f"the workspace is busy with {FIRST} (process {os.getpid()}): waiting for its end"
+    ]
+
+
+def test_after_one_ends_well_or_not_the_next_need_not_wait(workspace: Workspace) -> None:
+    with pytest.raises(ZeroDivisionError), workspace.lock(FIRST):
+        raise ZeroDivisionError
+    with workspace.lock(FIRST):
+        pass
+    with workspace.lock(SECOND):
+        pass
+
+
+def test_one_that_will_not_wait_leaves_the_lock_to_the_first(workspace: Workspace) -> None:
+    """As a flow run with a wrong parameter, which is told at once."""
+
+    def waiting(message: str) -> None:
+        raise UserError("a wrong parameter")
+
+    with workspace.lock(FIRST):
+        with pytest.raises(UserError, match="a wrong parameter"), workspace.lock(SECOND, waiting):
+            pass
+        assert workspace.lock_file.read_text().startswith(FIRST)
+
+
+def test_a_lock_that_was_removed_meanwhile_protects_nothing_and_is_made_anew(
+    workspace: Workspace,
+) -> None:
+    with ExitStack() as first:
+        first.enter_context(workspace.lock(FIRST))
+
+        def waiting(message: str) -> None:
+            workspace.lock_file.unlink()  # as `rm -r artifacts` does; the first still runs
+            first.close()
+
+        with workspace.lock(SECOND, waiting):
+            assert workspace.lock_file.read_text().startswith(SECOND)
+            with pytest.raises(UserError, match=SECOND), workspace.lock("flow run 'third'"):
+                pass
+
+
+def test_workspaces_are_locked_one_by_one(workspace: Workspace, tmp_path: Path) -> None:
+    with workspace.lock(FIRST), Workspace(tmp_path / "other").lock(SECOND):
+        pass
