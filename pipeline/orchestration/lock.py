@@ -39,8 +39,8 @@ def faults(workspace: Workspace) -> list[str]:
     written = _written(workspace)
     if written != _locked(workspace):
         found.append(
-            f"{workspace.versions} does not have the versions of {workspace.requirements}: run "
-            "`make repro` and commit what changes"
+            f"{workspace.name(workspace.versions)} does not have the versions of "
+            f"{workspace.name(workspace.requirements)}: run `make repro` and commit what changes"
         )
     if not isinstance(written, dict):  # so DVC cannot read it either
         return found
