@@ -103,7 +103,7 @@ class Training(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What tells it from trainings with other learning rates."""
+        """Its learning rate, which distinguishes it from the other trainings."""
         return rate_label(self.learning_rate)
 
     @property

@@ -23,7 +23,7 @@ def main() -> Never:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     loopback.bypass_proxy()
-    if sys.stdout is not None:  # what its encoding lacks is told as standard error tells it
+    if sys.stdout is not None:  # what its encoding lacks is escaped, as on standard error
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.stderr is None:  # it was closed
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)

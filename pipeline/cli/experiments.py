@@ -72,13 +72,13 @@ def use(
         typer.Argument(
             parser=named_path,
             metavar="FILE",
-            help="A YAML file of sections and keys of params.yaml.",
+            help="A YAML file of keys and sections of params.yaml.",
         ),
     ],
 ) -> None:
-    """Put the values of another file into params.yaml, such as params.fast.yaml.
+    """Merge the values of another file, such as params.fast.yaml, into params.yaml.
 
-    They stay there, so that it always says what made the results beside it;
+    They stay there, so that params.yaml always says what made the results;
     `git checkout params.yaml` takes them back.
     """
     from pipeline.core.files import write_text

@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 def git_revision(root: Path) -> str:
     """The commit checked out, with `-dirty` where code or params differ from it; or `unknown`.
 
-    It is unknown where there is no repository, and where git fails, which is then told.
+    It is unknown where there is no repository, and with a warning where git fails.
     """
     try:
         commit = _git(root, "rev-parse", "--verify", "HEAD")

@@ -1,8 +1,8 @@
-"""The two ways in which a command ends other than well, and what is said of others' errors."""
+"""The two foreseen ways for a command to fail, and the first line of any error."""
 
 
 class UserError(Exception):
-    """A mistake of the user or of the world: one line that says what, where and what to do."""
+    """An error of the user or of the world: one line that says what, where and what to do."""
 
     status = 2
 
@@ -14,5 +14,5 @@ class RefusedError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows; its name, if it says nothing."""
+    """The first line of an error's message; its type's name, if it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: everything is written beside its place and renamed."""
+"""Atomic writes: a temporary file or folder next to the target is synced to disk, then renamed."""
 
 import csv
 import ctypes
@@ -28,7 +28,7 @@ NO_EXCHANGE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS,
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the place of `path` when the block ends well.
+    """A temporary path next to `path`, which it replaces when the block ends without an error.
 
     Where `path` is a link, it takes the place of the file that the link names, unless that is
     write-protected, as DVC's cache is. UserError if `path` exists and is not a regular file.
@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_directory(path: Path, last: Sequence[str] = ()) -> Iterator[Path]:
-    """An empty folder for files; it takes the place of the folder `path` when the block ends well.
+    """An empty folder for files, which replaces `path` when the block ends without an error.
 
     All is on disk before that, and the old folder is deleted after it. Where `path` is a link, the
     folder that it names is replaced. A folder that cannot be exchanged, such as a mount point,
@@ -82,7 +82,7 @@ def exchange_directories(new: Path, target: Path) -> None:
     """Let the directory `new` take the place of `target`, which is then at `new`.
 
     Both must be on one file system. On Linux this is one indivisible step (RENAME_EXCHANGE);
-    elsewhere two, and a crash just between them leaves the old content beside its place.
+    elsewhere two, and a crash between them leaves the old content next to its place.
     """
     at_cwd, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <linux/fcntl.h> and <linux/fs.h>
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -181,7 +181,7 @@ def _destination(path: Path) -> Path:
 
 
 def _scratch_directory(target: Path) -> "tempfile.TemporaryDirectory[str]":
-    """A folder beside `target`, to be exchanged with it; in it where its parent is read-only."""
+    """A folder next to `target`, to be exchanged with it; in it where its parent is read-only."""
     prefix = f".{target.name}-"
     try:
         return tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix)

@@ -114,7 +114,7 @@ def _end_group() -> None:
 
 
 def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
-    """The processes that live on after GRACE, if not all end before, by SIGKILL if wished."""
+    """The processes that are alive after GRACE; with `kill`, they get SIGKILL until then."""
     deadline = time.monotonic() + GRACE
     while (others := _others()) and time.monotonic() < deadline:
         for process in others if kill else ():

@@ -145,9 +145,9 @@ def exit_status(output: Sequence[str]) -> int | None:
 
 
 def _listed(entries: Any) -> set[str]:
-    """The paths in a list of dvc.yaml, each alone or with what DVC is told of it.
+    """The paths in a list of dvc.yaml, each a text or the key of its options.
 
-    DVC itself takes them from the current folder.
+    DVC itself resolves them from the current folder.
     """
     groups = ([entry] if isinstance(entry, str) else entry for entry in entries or ())
     return {path for group in groups for path in group}

@@ -74,7 +74,7 @@ def bring_up_to_date(
     logger = get_run_logger()
 
     def waiting(message: str) -> None:
-        dag.read_plan(workspace, targets, set_params)  # a wrong name or value is told at once
+        dag.read_plan(workspace, targets, set_params)  # a wrong name or value fails at once
         logger.warning(message)
 
     states: dict[str, State[Any]] = {}

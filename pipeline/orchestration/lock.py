@@ -39,8 +39,8 @@ def faults(workspace: Workspace) -> list[str]:
     written = _written(workspace)
     if written != _locked(workspace):
         found.append(
-            f"{workspace.versions} does not have the versions of {workspace.requirements}: run "
-            "`make repro` and commit what changes"
+            f"{workspace.name(workspace.versions)} does not have the versions of "
+            f"{workspace.name(workspace.requirements)}: run `make repro` and commit what changes"
         )
     if not isinstance(written, dict):  # so DVC cannot read it either
         return found
@@ -121,7 +121,7 @@ def _written(workspace: Workspace) -> Any:
 def _differing(
     change: str | dict[str, dict[str, object]], paths: dict[str, str], cached: set[str]
 ) -> list[str]:
-    """The names in one of DVC's notes on a stage: a text, or a kind of change and what it is of."""
+    """What differs by one entry of DVC's status: a text, or paths by kind of change."""
     if isinstance(change, str):
         return [change]
     names = []

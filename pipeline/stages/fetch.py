@@ -112,10 +112,10 @@ def download(url: str, digest: str, target: Path, params: Fetch) -> None:
             reason = f"HTTP status {status}" if status else type(error).__name__
             if attempt == params.retries:
                 raise MirrorError(f"{reason} in {attempt + 1} attempts") from error
-            wanted = 0.0 if response is None else _retry_after(response)
-            if wanted > params.timeout:
-                raise MirrorError(f"{reason}, to be tried again in {wanted:g} s") from error
-            delay = max(params.backoff * 2**attempt, wanted)
+            asked = 0.0 if response is None else _retry_after(response)
+            if asked > params.timeout:
+                raise MirrorError(f"{reason}, to be tried again in {asked:g} s") from error
+            delay = max(params.backoff * 2**attempt, asked)
             if time.monotonic() + delay > deadline:
                 raise late from error
             print(f"{url}: {reason}, again in {delay:g} s", file=sys.stderr)

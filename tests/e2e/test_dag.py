@@ -117,7 +117,7 @@ def test_a_flow_plans_what_dvc_repro_goes_through(
 ) -> None:
     shown = workspace.run("dvc", "repro", "--dry", "--force", *targets)
     assert shown.returncode == 0, shown.stderr
-    plan = dag.plan(workspace.path, targets)
+    plan = dag.plan(dag.read_dag(workspace.path), targets)
     names = [stage.name for stage in plan]
     assert sorted(names) == sorted(stages_run(shown.stdout))
     for place, stage in enumerate(plan):
@@ -126,7 +126,7 @@ def test_a_flow_plans_what_dvc_repro_goes_through(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 def test_a_flow_shows_the_reports_that_are_for_people(workspace: Workspace) -> None:
-    plan = {stage.name: stage for stage in dag.plan(workspace.path)}
+    plan = {stage.name: stage for stage in dag.plan(dag.read_dag(workspace.path))}
     assert plan["gate"].texts == (Path("reports/gate.md"),)
     assert plan["evaluate"].metrics == (
         Path("reports/evaluation/metrics.json"),

@@ -58,9 +58,9 @@ def test_a_frozen_stage_needs_nothing_as_in_dvc(folder: Path) -> None:
     _, said = lines_of([*DVC, "repro", "--dry", "--force", "a"], folder)
     assert not dag.ran("c", said)
     assert dag.ran("a", said)
-    plan = dag.plan(folder, ["a"])
+    plan = dag.plan(dag.read_dag(folder), ["a"])
     assert [(stage.name, stage.needs) for stage in plan] == [("b", ()), ("a", ("b",))]
-    assert {stage.name for stage in dag.plan(folder)} == {"a", "b", "c"}
+    assert {stage.name for stage in dag.plan(dag.read_dag(folder))} == {"a", "b", "c"}
 
 
 def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -
             "plots": ["plot.png", "curve.csv"],
         },
     )
-    (stage,) = dag.plan(folder)
+    (stage,) = dag.plan(dag.read_dag(folder))
     assert stage.texts == (Path("text.md"),)
     assert stage.metrics == (Path("metrics.json"),)
     assert stage.images == (Path("plot.png"),)
@@ -100,13 +100,13 @@ def test_a_dag_that_is_missing_or_wrong_is_an_error_that_says_so(
     if text is not None:
         (folder / "dvc.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UserError, match=rf"^dvc\.yaml: .*{said}.*$"):
-        dag.plan(folder, targets)
+        dag.plan(dag.read_dag(folder), targets)
 
 
 def test_outside_of_dvc_there_is_no_dag(tmp_path: Path) -> None:
     write_stages(tmp_path, a={"cmd": "echo"})
     with pytest.raises(UserError, match="DVC repository"):
-        dag.plan(tmp_path)
+        dag.plan(dag.read_dag(tmp_path))
 
 
 def test_a_flow_tells_a_stage_that_ran_from_one_that_need_not(folder: Path) -> None:

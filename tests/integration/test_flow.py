@@ -24,6 +24,7 @@ import yaml
 from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
+from pipeline.core.workspace import Workspace as Folder
 from pipeline.orchestration import dag, flow
 from tests.servers import wait_until
 from tests.workspace import PROJECT, Workspace
@@ -215,10 +216,12 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Prefect]:
+def prefect(
+    fresh: Workspace, tmp_path_factory: pytest.TempPathFactory, webhook: Webhook
+) -> Iterator[Prefect]:
     """Server, work pools, deployments and worker, by the commands of README."""
     folder = tmp_path_factory.mktemp("flow")
-    workspace = Workspace(folder / "project")
+    workspace = fresh.copy(folder / "project")
     workspace.set_params({"flow": {"retry_delay": 0.1}})
     workspace.environment["PIPELINE_WEBHOOK"] = webhook.url
     prefect = Prefect(workspace, folder / "home")
@@ -486,18 +489,17 @@ def test_a_wrong_parameter_of_a_deployment_is_told_before_anything_runs(
 @pytest.mark.parametrize(
     ("targets", "set_params", "complaint"),
     [
-        (["trian"], [], "dvc.yaml: Stage 'trian' not found"),
-        (["train", ""], [], "'': an empty name"),
+        (["trian"], [], "dvc.yaml: there is no stage 'trian'"),
+        (["train", ""], [], "dvc.yaml: there is no stage ''"),
         ([], ["flow.timeouts={trian: 5}"], "params.yaml: flow: dvc.yaml has no stage trian"),
         ([], ["flow.retries={data/raw: 5}"], "params.yaml: flow: dvc.yaml has no stage data/raw"),
     ],
 )
 def test_a_stage_that_is_not_there_is_named(
-    monkeypatch: pytest.MonkeyPatch, targets: list[str], set_params: list[str], complaint: str
+    targets: list[str], set_params: list[str], complaint: str
 ) -> None:
-    monkeypatch.chdir(PROJECT)
     with pytest.raises(UserError, match=re.escape(complaint)):
-        dag.read_plan(targets, set_params)
+        dag.read_plan(Folder(PROJECT), targets, set_params)
 
 
 def test_a_proxy_of_another_kind_is_told_in_one_line(workspace: Workspace) -> None:
@@ -517,8 +519,9 @@ def test_without_the_server_that_is_named_nothing_runs(workspace: Workspace) -> 
 
 
 def test_a_new_stage_needs_dvc_yaml_alone_and_is_stopped_in_time(
-    prefect: Prefect, workspace: Workspace
+    prefect: Prefect, workspace: Workspace, tmp_path: Path
 ) -> None:
+    """From another folder, with the password of the workspace."""
     path = workspace.path / "dvc.yaml"
     dag = path.read_text()
     stage = (
@@ -526,12 +529,20 @@ def test_a_new_stage_needs_dvc_yaml_alone_and_is_stopped_in_time(
     )
     path.write_text(dag.replace("\nmetrics:", f"\n{stage}"))
     try:
-        result = workspace.pipeline("flow", "nap", "-S", "flow.timeouts={nap: 6}")
+        flow = ["pipeline", "--workspace", str(workspace.path), "flow", "nap"]
+        result = subprocess.run(
+            [sys.executable, "-m", *flow, "-S", "flow.timeouts={nap: 6}"],
+            cwd=tmp_path,
+            env=workspace.environment | {"PYTHONPATH": str(workspace.path)},
+            capture_output=True,
+            text=True,
+        )
     finally:
         path.write_text(dag)
     assert result.returncode == 2
     assert "error: nap: " in result.stderr.splitlines()[-1]
     assert "Cached" in result.stderr
+    assert list(tmp_path.iterdir()) == []
     pid = int((workspace.path / "nap.pid").read_text())
     assert not psutil.pid_exists(pid) or ended(psutil.Process(pid))
 

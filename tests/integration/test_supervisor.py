@@ -42,12 +42,15 @@ time.sleep(0.5)
 # as a flow run does it: hold a lock, run a command; SIGTERM raises, SIGKILL leaves no time to
 STARTER = """
 import fcntl, os, signal, sys
+from pathlib import Path
 from pipeline.core import supervisor
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 with open(sys.argv[1], "a") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
-    supervisor.run(sys.argv[2:], os.environ, lock.fileno(), lambda line: print(line, flush=True))
+    supervisor.run(
+        sys.argv[2:], Path(), os.environ, lock.fileno(), lambda line: print(line, flush=True)
+    )
 """
 
 
@@ -76,12 +79,16 @@ while :; do sleep 0.1; done
 
 
 def shell(
-    script: str, *arguments: object, on_line: Callable[[str], object] = print, **variables: str
+    script: str,
+    *arguments: object,
+    on_line: Callable[[str], object] = print,
+    folder: Path = Path(),
+    **variables: str,
 ) -> int:
     """Have the supervisor run a shell script with these arguments."""
     command = ["sh", "-c", script, "sh", *map(str, arguments)]
     with Path(os.devnull).open() as lock:
-        return supervisor.run(command, UNTRACKED | variables, lock.fileno(), on_line)
+        return supervisor.run(command, folder, UNTRACKED | variables, lock.fileno(), on_line)
 
 
 def members(group: int) -> list[int]:
@@ -131,11 +138,13 @@ def test_whatever_it_writes_comes_as_lines_of_text() -> None:
     assert said == ["naïve caf\ufffd", "", " 1 %", "100 %", "no line end"]
 
 
-def test_it_has_the_environment_it_is_given_and_no_one_to_ask() -> None:
+def test_it_has_the_folder_and_the_environment_it_is_given_and_no_one_to_ask(
+    tmp_path: Path,
+) -> None:
     said: list[str] = []
-    script = 'read name || name=nobody; echo "$GREETING, $name"'
-    assert shell(script, on_line=said.append, GREETING="hello") == 0
-    assert said == ["hello, nobody"]
+    script = 'read name || name=nobody; echo "$GREETING, $name"; pwd'
+    assert shell(script, on_line=said.append, folder=tmp_path, GREETING="hello") == 0
+    assert said == ["hello, nobody", str(tmp_path)]
 
 
 @pytest.mark.parametrize("output", ["", ">/dev/null 2>&1"], ids=["shared", "own"])

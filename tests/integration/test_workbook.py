@@ -1,6 +1,5 @@
 """The workbook computes what the network computes, in whatever program a reader opens it."""
 
-import json
 import os
 import re
 import shutil
@@ -19,12 +18,16 @@ from openpyxl.utils import get_column_letter
 
 from pipeline.backprop import equations
 from pipeline.backprop.network import LIMITS, Training, gradient_without_parentheses, train
+from pipeline.config import load_params
 from pipeline.core.files import read_csv
-from pipeline.core.paths import BACKPROP, BACKPROP_HISTORY, BACKPROP_SUMMARY
-from tests.workspace import python, with_params
+from pipeline.core.reports import BackpropReport
+from pipeline.core.workspace import Workspace
+from pipeline.stages import backprop
+from tests.workspace import with_params
 
 Table = list[dict[str, Any]]
 
+BACKPROP, HISTORY = Path("reports/backprop"), Path("reports/backprop/history.csv")
 NAME = "BackPropagation.xlsx"
 FIRST = 3  # row of iteration 0 in the sheets Training and Workings
 FIRST_LOSS = 6  # likewise in Learning rates
@@ -38,7 +41,8 @@ CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 
 def run_stage(folder: Path, **changes: Any) -> Path:
     """Run the stage in a folder, with the project's params or others; return the folder."""
-    python(with_params(folder, **changes), "-m", "pipeline", "backprop").check_returncode()
+    workspace = Workspace(with_params(folder, **changes))
+    backprop.explain(workspace, load_params(workspace.params).backprop)
     return folder
 
 
@@ -55,9 +59,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_stage(tmp_path_factory.mktemp("other"), updates=5, long_run=5, **changes)
 
 
+def report(folder: Path) -> BackpropReport:
+    return BackpropReport.read(Workspace(folder).backprop_summary)
+
+
 def trained(folder: Path, **yellow: float) -> Training:
     """The network's training from the params of a folder, with other values in yellow cells."""
-    params = json.loads((folder / BACKPROP_SUMMARY).read_text())["params"]
+    params = report(folder).params
     start = dict(
         zip(GIVEN, [*params["targets"], *params["inputs"], *params["weights"]], strict=True)
     )
@@ -90,7 +98,7 @@ def differences(found: Table, expected: list[dict[str, float]]) -> list[tuple[in
 
 
 def correction(book: Any) -> list[list[float]]:
-    """The two lines of numbers that the first sheet shows of the original's mistake."""
+    """The two lines of numbers that the first sheet shows of the original's error."""
     lines = [list(line) for line in book["Network"].iter_rows(values_only=True)]
     top = next(n for n, line in enumerate(lines) if "∂E/∂w1" in line)
     left = lines[top].index("∂E/∂w1")
@@ -180,16 +188,15 @@ def opened(folder: Path, name: str = NAME) -> Any:
 def check_values(book: Any, folder: Path) -> None:
     """Every number in a book is the one in the tables that the stage wrote beside it."""
     (training,), (compared,) = tables(book["Training"]), tables(book["Learning rates"])
-    assert differences(training, read_csv(folder / BACKPROP_HISTORY)) == []
+    assert differences(training, read_csv(folder / HISTORY)) == []
     expected = read_csv(folder / BACKPROP / "learning_rates.csv")
     assert differences(compared, expected) == []
-    params = json.loads((folder / BACKPROP_SUMMARY).read_text())
-    rates = params["params"]["learning_rates"]
+    rates = report(folder).params["learning_rates"]
     for rate, workings in zip(rates, tables(book["Workings"]), strict=True):
         assert differences(workings, trained(folder, η=rate).rows()) == []
     right, wrong = correction(book)
-    assert right == pytest.approx(params["first_gradient"][:4], rel=1e-12)
-    assert wrong == pytest.approx(params["first_gradient_without_parentheses"], rel=1e-12)
+    assert right == pytest.approx(report(folder).first_gradient[:4], rel=1e-12)
+    assert wrong == pytest.approx(report(folder).first_gradient_without_parentheses, rel=1e-12)
 
 
 def test_a_viewer_that_cannot_calculate_shows_the_right_numbers(made: Path) -> None:
@@ -235,12 +242,12 @@ def test_a_changed_rate_changes_its_column_alone(made: Path, recomputed: Path) -
         for row, loss in zip(before, trained(made, η=20).losses, strict=True)
     ]
     assert differences(compared, expected) == []
-    assert differences(training, read_csv(made / BACKPROP_HISTORY)) == []
+    assert differences(training, read_csv(made / HISTORY)) == []
 
 
 def test_one_wrong_formula_would_be_seen(made: Path, recomputed: Path) -> None:
     (training,) = tables(opened(recomputed, "broken.xlsx")["Training"])
-    found = differences(training, read_csv(made / BACKPROP_HISTORY))
+    found = differences(training, read_csv(made / HISTORY))
     assert found[:2] == [(BROKEN, "∂E/∂w1"), (BROKEN + 1, "w1")]
 
 
@@ -277,7 +284,7 @@ def test_every_number_but_the_yellow_cells_is_computed(made: Path) -> None:
         (sheet.title, cell.coordinate): cell for sheet in book for row in sheet for cell in row
     }
     yellow = {place for place, cell in cells.items() if cell.fill.fgColor.rgb == "FFFFFF00"}
-    rates = json.loads((made / BACKPROP_SUMMARY).read_text())["params"]["learning_rates"]
+    rates = report(made).params["learning_rates"]
     assert yellow == {
         *(("Network", f"B{row}") for row in range(5, 18)),
         *(("Learning rates", f"{get_column_letter(2 + n)}4") for n in range(len(rates))),
@@ -354,7 +361,7 @@ def check_charts(folder: Path) -> None:
         ]
         for chart in charts
     ]
-    history = read_csv(folder / BACKPROP_HISTORY)
+    history = read_csv(folder / HISTORY)
     rates = read_csv(folder / BACKPROP / "learning_rates.csv")
 
     def column(sheet: str, number: int, first: int) -> str:

@@ -37,7 +37,7 @@ PUBLISHED = b"a file of the data set"
 def owner(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
     """Another process that has the lock, until its standard input ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", OWNER, workspace.root, FIRST],
+        [sys.executable, "-c", OWNER, str(workspace.root), FIRST],
         env=UNTRACKED,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -117,7 +117,7 @@ def test_a_stage_by_hand_has_the_lock_while_it_runs(workspace: Workspace) -> Non
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)
         set_fetch(workspace, mirrors=[f"http://127.0.0.1:{silent.getsockname()[1]}/"])
-        stage = [sys.executable, "-m", "pipeline", "--workspace", workspace.root, "fetch"]
+        stage = [sys.executable, "-m", "pipeline", "--workspace", str(workspace.root), "fetch"]
         with subprocess.Popen(stage, stdout=subprocess.DEVNULL, env=UNTRACKED) as fetching:
             silent.accept()
             named = re.escape(f"`python -m pipeline fetch` (process {fetching.pid})")

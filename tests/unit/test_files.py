@@ -6,13 +6,9 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +19,6 @@ from safetensors.numpy import save
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
-from tests.workspace import Workspace, python
 
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
     "bytes": (files.write_bytes, b"\0new\n", b"\0new\n"),
@@ -340,47 +335,6 @@ def test_the_folder_that_a_link_names_is_replaced(link: str, release: Path, tmp_
 
 
 @pytest.fixture
-def mounted() -> Iterator[Callable[..., None]]:
-    """Mounts as `mount` would, until the test ends; where that may not be, skips the test."""
-    folders: list[str] = []
-
-    def mount(*arguments: str | Path) -> None:
-        command = ["mount", *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode != 0:
-            pytest.skip(f"nothing can be mounted here: {result.stderr.strip()}")
-        folders.append(str(arguments[-1]))
-
-    yield mount
-    for folder in reversed(folders):
-        subprocess.run(["umount", folder], check=True)
-
-
-@pytest.mark.parametrize("kind", ["tmpfs", "bind", "in a read-only folder"])
-def test_a_folder_that_is_a_mount_point_gets_the_new_files(
-    kind: str, release: Path, tmp_path: Path, mounted: Callable[..., None]
-) -> None:
-    """As containers have it: after hours of training a release must not fail for it."""
-    place = release.parent
-    if kind == "in a read-only folder":
-        mounted("--bind", place, place)
-    if kind == "bind":
-        (tmp_path / "elsewhere").mkdir()
-        mounted("--bind", tmp_path / "elsewhere", release)
-    else:
-        mounted("-t", "tmpfs", "none", release)
-    for name in ("model", "note"):
-        (release / name).write_text("old")
-    if kind == "in a read-only folder":
-        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
-    replace_release(release)
-    assert content(place) == {
-        "models/note": b"old",
-        **{f"models/{name}": data for name, data in NEW.items()},
-    }
-
-
-@pytest.fixture
 def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system on which no folder can be exchanged."""
 
@@ -468,115 +422,10 @@ def test_a_broken_or_missing_file_is_one_line_that_names_it(
         read(path)
 
 
-@pytest.mark.parametrize("there", ["dvc.yaml", "params.yaml", None])
-def test_who_is_in_another_folder_is_told_where_to_go(
-    there: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    if there is not None:
-        Path(there).touch()
-    go = "run from the folder that holds params.yaml"
-    for path, where in ((Path("data/a"), f" in {tmp_path}"), (tmp_path / "data/a", "")):
-        said = f"{path} is missing{where}; {go}" if there is None else f"{path} is missing; `dvc"
-        with pytest.raises(UserError, match=f"^{said}"):
-            files.existing(path)
-
-
-def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:
-    """In cron, and in containers that set none, Python's own choice would be ASCII."""
-    (tmp_path / "report.json").write_text('"28 × 28"', encoding="utf-8")
-    (tmp_path / "table.csv").write_text("η\n1\n", encoding="utf-8")
-    program = """
-from pathlib import Path
-from pipeline.core import files
-print(ascii([files.read_json(Path("report.json")), files.read_csv(Path("table.csv"))]))
-"""
-    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    result = python(tmp_path, "-c", program, **locale)
-    assert result.stdout == ascii(["28 × 28", [{"η": 1.0}]]) + "\n", result.stderr
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("small") / "project")
-
-
-@pytest.fixture
-def data(workspace: Workspace) -> Iterator[Path]:
-    """The folder data/ of the workspace, on which a test may mount something."""
-    folder = workspace.path / "data"
-    folder.mkdir(exist_ok=True)
-    yield folder
-    while folder.is_mount():
-        subprocess.run(["umount", folder], check=True)
-
-
-def mount(folder: Path, options: str) -> None:
-    """Put a small file system of its own on `folder`; where that may not be, skip the test."""
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()}")
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The address of an HTTP server for `folder`."""
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def fill_raw(workspace: Workspace) -> None:
-    raw = workspace.path / "data" / "raw"
-    raw.mkdir()
-    for path in (workspace.path / "mirror").iterdir():
-        (raw / path.name).write_bytes(path.read_bytes())
-
-
-def check_refused(result: subprocess.CompletedProcess[str], where: str, reason: str) -> None:
-    """Exit status 2 and one line that says where and why."""
-    assert result.returncode == 2, result.stderr
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert result.stderr.startswith("error: ")
-    assert where in result.stderr
-    assert reason in result.stderr
-
-
-@pytest.mark.parametrize("source", ["folder", "web"])
-def test_fetch_on_a_full_disk_says_so_and_leaves_no_half_file(
-    source: str, workspace: Workspace, data: Path
-) -> None:
-    mount(data, "size=64k")
-    with serving(workspace.path / "mirror") as url:
-        workspace.set_params({"fetch": {"mirrors": ["mirror" if source == "folder" else url]}})
-        result = workspace.pipeline("fetch", timeout=60)
-    check_refused(result, "data/raw/train-images-idx3-ubyte.gz", "No space left")
-    assert content(data) == {}
-
-
-def test_prepare_on_a_full_disk_says_so_and_leaves_no_half_file(
-    workspace: Workspace, data: Path
-) -> None:
-    mount(data, "size=1m")  # enough for the files as they come, not for the images in them
-    fill_raw(workspace)
-    before = content(data)
-    check_refused(workspace.pipeline("prepare"), "data/train.safetensors", "No space left")
-    assert content(data) == before
-
-
-@pytest.mark.parametrize(("stage", "output"), [("fetch", "data/raw"), ("prepare", "data/train")])
-def test_a_read_only_output_folder_is_named(
-    stage: str, output: str, workspace: Workspace, data: Path
-) -> None:
-    mount(data, "size=8m")
-    fill_raw(workspace)
-    before = content(data)
-    workspace.set_params({"fetch": {"mirrors": ["mirror"]}})
-    subprocess.run(["mount", "-o", "remount,ro", data], check=True)
-    check_refused(workspace.pipeline(stage), output, "Read-only file system")
-    assert content(data) == before
+def test_a_file_of_anyones_is_missing_without_advice_that_is_not_for_it(tmp_path: Path) -> None:
+    """`dvc repro` makes no model that is named by its path, and no params.yaml."""
+    for remedy in ("", "; name another"):
+        with pytest.raises(UserError, match=rf"^{tmp_path}/a is missing{remedy}$"):
+            files.existing(tmp_path / "a", remedy)
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder, not a file$"):
+        files.existing(tmp_path)

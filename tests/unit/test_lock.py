@@ -1,75 +1,23 @@
-"""The locked environment: complete, told to DVC, and what dvc.lock in git was made with."""
+"""The locked environment as DVC is told of it, and the packages that each stage depends on."""
 
 import ast
 import json
-import os
-import re
-import shutil
-import subprocess
 import sys
-import sysconfig
-from importlib.metadata import files, packages_distributions
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.core.workspace import Workspace
 from pipeline.orchestration import lock
-from tests.workspace import PROJECT, kept, python
-
-DRIVER = {"libcuda.so.1"}  # comes with NVIDIA's driver, of no package
-TENSORRT = "libonnxruntime_providers_tensorrt.so"  # of a product that nothing here uses
+from tests.workspace import PROJECT
 
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 PACKAGES = packages_distributions()
 # imported, but what a stage makes is the same with any version; fetch checks what it gets
 NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm", "urllib3"}
-RECORDED = {
-    "dvc.yaml": """
-stages:
-  make:
-    cmd: cat code > data
-    params: [epochs, versions.json: [torch]]
-    deps: [code]
-    outs: [data]
-  tell:
-    cmd: cat data > report
-    deps: [data]
-    outs: [report: {cache: false}]
-""",
-    "params.yaml": "epochs: 1\n",
-    "requirements.txt": "torch==2.15.0 \\\n",
-    "versions.json": '{"torch": "2.15.0"}',
-    "code": "one",
-}
-
-
-def libraries(package: str) -> list[Path]:
-    """The shared libraries of an installed package."""
-    found = (Path(file.locate()) for file in files(package) or ())
-    return [path for path in found if re.search(r"\.so(\.|$)", path.name)]
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="CUDA is for Linux alone")
-
-
-@linux
-@pytest.mark.parametrize("package", ["onnxruntime-gpu", "torch"])
-def test_a_machine_needs_nothing_but_nvidias_driver_to_compute_on_a_gpu(package: str) -> None:
-    folders = Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib")
-    environment = os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, folders))}
-    needing = [path for path in libraries(package) if path.name != TENSORRT]
-    shown = subprocess.run(["ldd", *needing], env=environment, capture_output=True, text=True)
-    assert shown.stdout.count("libc.so.6 =>") >= 4, shown.stderr
-    assert set(re.findall(r"(\S+) => not found", shown.stdout)) <= DRIVER
-
-
-@linux
-def test_onnx_runtime_finds_all_that_it_loads_for_cuda() -> None:
-    loaded = python(PROJECT, "-c", "import onnxruntime; onnxruntime.preload_dlls()")
-    assert loaded.returncode == 0, loaded.stderr
-    assert loaded.stdout == ""  # where it tells what it could not load
 
 
 def test_dvc_knows_the_versions_that_are_locked() -> None:
@@ -111,119 +59,39 @@ def test_a_stage_depends_on_the_packages_that_its_code_imports(stage: str) -> No
     assert tracked == sorted(set(tracked))
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two stages that have run: one has data in DVC's cache, one a report."""
-    folder = tmp_path_factory.mktemp("recorded") / "project"
-    folder.mkdir()
-    for name, text in RECORDED.items():
-        (folder / name).write_text(text)
-    for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        python(folder, "-m", "dvc", *command).check_returncode()
-    return folder
+def check(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit status, and what is said, where the workspace is this folder."""
+    (root / "params.yaml").touch()
+    return lock.main(["--workspace", str(root), *arguments]), capsys.readouterr().err
 
 
-@pytest.fixture
-def checkout(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, a copy of it as git has it: without DVC's cache and what is in it."""
-    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / ".dvc/cache")
-    (tmp_path / "data").unlink()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def check(capsys: pytest.CaptureFixture[str]) -> str:
-    """What the check says; nothing, and exit status 0, where all agrees."""
-    status = lock.main(["--check"])
-    said = capsys.readouterr().err
-    assert status == (1 if said else 0)
-    return said
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_clone_agrees_with_its_locks_without_data(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
+def test_versions_that_do_not_match_or_that_a_merge_left_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check(capsys) == ""
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-@pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
-    [
-        ("code", "one", "two", "make (code)"),
-        ("report", "one", "two", "tell (report)"),
-        ("params.yaml", "epochs: 1", "epochs: 2", "make (params.yaml: epochs)"),
-        ("dvc.yaml", "cat data", "cat  data", "tell (changed command)"),
-        ("versions.json", "2.15.0", "2.15.1", "make (versions.json: torch)"),
-    ],
-)
-def test_a_checkout_that_has_moved_on_is_told_to_run_the_stage(
-    checkout: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, said: str
-) -> None:
-    """Or the figures in git are those of other code, as a reader finds out by `dvc status`."""
-    (checkout / file).write_text((checkout / file).read_text().replace(old, new))
-    found = check(capsys).splitlines()[-1]
-    assert found.startswith("error: dvc.lock is of other code")
-    assert "run `dvc repro`" in found
-    assert found.endswith(f"stages: {said}")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_missing_report_is_told(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (checkout / "report").unlink()
-    assert check(capsys).endswith("stages: tell (report)\n")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_pin_that_moves_alone_is_told_and_then_runs_the_stage(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As Dependabot moves it: `make repro`, here and in the accuracy gate, writes the rest."""
-    (checkout / "requirements.txt").write_text("torch==2.15.1 \\\n")
-    assert "versions.json does not have the versions of requirements.txt" in check(capsys)
-    assert lock.main([]) == 0
-    assert "stages: make (versions.json: torch)" in check(capsys)
-
-
-def test_what_a_merge_left_in_versions_json_is_told(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (checkout / "versions.json").write_text("<<<<<<< HEAD\n")
-    assert check(capsys).startswith("error: versions.json does not have the versions")
+    workspace = Workspace(tmp_path)
+    workspace.requirements.write_text("torch==2.15.0 \\\n")
+    for written in (None, "<<<<<<< HEAD\n"):
+        if written:
+            workspace.versions.write_text(written)
+        status, said = check(tmp_path, capsys, "--check")
+        assert status == 1
+        assert said.startswith(
+            "error: versions.json does not have the versions of requirements.txt"
+        )
+    assert check(tmp_path, capsys) == (0, "")
+    assert json.loads(workspace.versions.read_text()) == {"torch": "2.15.0"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
 def test_without_a_lock_it_is_one_line(
-    arguments: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert lock.main(arguments) == 2
-    assert re.fullmatch(r"error: requirements\.txt is missing.*\n", capsys.readouterr().err)
+    missing = f"error: {tmp_path / 'requirements.txt'} is missing\n"
+    assert check(tmp_path, capsys, *arguments) == (2, missing)
 
 
 def test_another_argument_is_no_check(capsys: pytest.CaptureFixture[str]) -> None:
-    assert lock.main(["check"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        lock.main(["check"])
+    assert ended.value.code == 2
     assert "--check" in capsys.readouterr().err
-
-
-def test_a_clone_has_the_same_bytes_whatever_git_does_to_line_ends(tmp_path: Path) -> None:
-    """Else its scripts end in `bash\\r`, and models/SHA256SUMS calls the release corrupt."""
-    kept("Makefile")  # no git, no clone
-    clone = tmp_path / "clone"
-    for command in (
-        ["git", "clone", "--quiet", "--shared", "--no-checkout", str(PROJECT), str(clone)],
-        ["git", "-C", str(clone), "config", "core.autocrlf", "true"],
-        ["git", "-C", str(clone), "reset", "--quiet", "--hard"],
-    ):
-        subprocess.run(command, check=True)
-    status = ["git", "-C", str(clone), "status", "--porcelain"]
-    assert subprocess.run(status, capture_output=True, text=True, check=True).stdout == ""
-    check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
-    subprocess.run(check, cwd=clone / "models", check=True)
-    for path in ("docker/run", ".ci/run", "Makefile", "pipeline/orchestration/lock.py"):
-        assert b"\r" not in (clone / path).read_bytes()

@@ -1,0 +1,183 @@
+"""Files on disks that are full, read-only or mounted, and in another locale."""
+
+import errno
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Fetch, Prepare
+from pipeline.core import files
+from pipeline.core.task import load_task
+from pipeline.core.workspace import Workspace
+from pipeline.stages import fetch, prepare
+from tests.digits import write_mirror
+from tests.workspace import PROJECT, python
+
+TRAINING, TEST = 2000, 500  # images
+FIRST = "train-images-idx3-ubyte.gz"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, hidden and temporary ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def replace_release(target: Path) -> None:
+    with files.replacing_directory(target, last=["model", "sums"]) as new:
+        for name in ("sums", "model", "card", "a"):
+            (new / name).write_text(f"new {name}")
+
+
+NEW = {name: f"new {name}".encode() for name in ("sums", "model", "card", "a")}
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A folder with a file that a new release has too, and one that it has not."""
+    folder = tmp_path / "place" / "models"
+    folder.mkdir(parents=True)
+    for name in ("model", "note"):
+        (folder / name).write_text("old")
+    return folder
+
+
+@pytest.fixture
+def mounted() -> Iterator[Callable[..., None]]:
+    """Mounts as `mount` would, until the test ends; where that may not be, skips the test."""
+    folders: list[str] = []
+
+    def mount(*arguments: str | Path) -> None:
+        command = ["mount", *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode != 0:
+            pytest.skip(f"nothing can be mounted here: {result.stderr.strip()}")
+        folders.append(str(arguments[-1]))
+
+    yield mount
+    for folder in reversed(folders):
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind", "in a read-only folder"])
+def test_a_folder_that_is_a_mount_point_gets_the_new_files(
+    kind: str, release: Path, tmp_path: Path, mounted: Callable[..., None]
+) -> None:
+    """As containers have it: after hours of training a release must not fail for it."""
+    place = release.parent
+    if kind == "in a read-only folder":
+        mounted("--bind", place, place)
+    if kind == "bind":
+        (tmp_path / "elsewhere").mkdir()
+        mounted("--bind", tmp_path / "elsewhere", release)
+    else:
+        mounted("-t", "tmpfs", "none", release)
+    for name in ("model", "note"):
+        (release / name).write_text("old")
+    if kind == "in a read-only folder":
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    replace_release(release)
+    assert content(place) == {
+        "models/note": b"old",
+        **{f"models/{name}": data for name, data in NEW.items()},
+    }
+
+
+def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:
+    """In cron, and in containers that set none, Python's own choice would be ASCII."""
+    (tmp_path / "report.json").write_text('"28 × 28"', encoding="utf-8")
+    (tmp_path / "table.csv").write_text("η\n1\n", encoding="utf-8")
+    program = """
+from pathlib import Path
+from pipeline.core import files
+print(ascii([files.read_json(Path("report.json")), files.read_csv(Path("table.csv"))]))
+"""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = python(tmp_path, "-c", program, **locale)
+    assert result.stdout == ascii(["28 × 28", [{"η": 1.0}]]) + "\n", result.stderr
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with the files of a small data set in its mirror/, and an empty data/."""
+    (tmp_path / "project/data").mkdir(parents=True)
+    return Workspace(tmp_path / "project")
+
+
+def run_fetch(workspace: Workspace, mirror: str) -> None:
+    digests = write_mirror(workspace.root / "mirror", TRAINING, TEST)
+    limits = {"timeout": 10.0, "time_limit": 60.0, "retries": 1, "backoff": 0.0}
+    fetch.run(workspace, Fetch.model_validate({"mirrors": [mirror], "files": digests, **limits}))
+
+
+def run_prepare(workspace: Workspace) -> None:
+    params = Prepare(training_images=TRAINING, test_images=TEST)
+    prepare.run(workspace, params, load_task("pipeline/mnist", PROJECT))
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of an HTTP server for `folder`."""
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("source", ["folder", "web"])
+def test_fetch_on_a_full_disk_says_so_and_leaves_no_half_file(
+    source: str, workspace: Workspace, mounted: Callable[..., None]
+) -> None:
+    data = workspace.raw.parent
+    mounted("-t", "tmpfs", "-o", "size=64k", "none", data)
+    with (
+        serving(workspace.root / "mirror") as url,
+        pytest.raises(OSError, match="No space left") as full,
+    ):
+        run_fetch(workspace, "mirror" if source == "folder" else url)
+    assert full.value.errno == errno.ENOSPC
+    assert full.value.filename == str(workspace.raw / FIRST)
+    assert content(data) == {}
+
+
+def test_prepare_on_a_full_disk_says_so_and_leaves_no_half_file(
+    workspace: Workspace, mounted: Callable[..., None]
+) -> None:
+    data = workspace.raw.parent
+    mounted("-t", "tmpfs", "-o", "size=1m", "none", data)  # enough for the files as they come,
+    run_fetch(workspace, "mirror")  # not for the images in them
+    before = content(data)
+    with pytest.raises(OSError, match="No space left") as full:
+        run_prepare(workspace)
+    assert full.value.filename == str(workspace.training_set)
+    assert content(data) == before
+
+
+def test_a_read_only_output_folder_is_named(
+    workspace: Workspace, mounted: Callable[..., None]
+) -> None:
+    data = workspace.raw.parent
+    mounted("-t", "tmpfs", "-o", "size=8m", "none", data)
+    run_fetch(workspace, "mirror")
+    before = content(data)
+    subprocess.run(["mount", "-o", "remount,ro", data], check=True)
+    for stage, output in (
+        (partial(run_fetch, mirror="mirror"), workspace.raw / FIRST),
+        (run_prepare, workspace.training_set),
+    ):
+        with pytest.raises(OSError, match="Read-only file system") as refused:
+            stage(workspace)
+        assert Path(refused.value.filename).parent == output.parent
+    assert content(data) == before

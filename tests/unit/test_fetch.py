@@ -1,0 +1,107 @@
+"""fetch from folders: each file from the first that has it unaltered, or an error that says why."""
+
+import gzip
+import hashlib
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Fetch, load_params
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
+from pipeline.stages import fetch
+from tests.workspace import PROJECT
+
+FIRST, SECOND = NAMES = ["images.gz", "labels.gz"]
+CONTENT = {name: gzip.compress(random.Random(name).randbytes(5000), mtime=0) for name in NAMES}
+SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with the files in mirror/ and in second/."""
+    for mirror in ("mirror", "second"):
+        (tmp_path / mirror).mkdir()
+        for name, content in CONTENT.items():
+            (tmp_path / mirror / name).write_bytes(content)
+    return Workspace(tmp_path)
+
+
+def run(workspace: Workspace, *mirrors: str, **changes: Any) -> None:
+    settings: dict[str, Any] = {"timeout": 10.0, "time_limit": 60.0, "retries": 1, "backoff": 0.0}
+    settings["files"] = SHA256
+    fetch.run(workspace, Fetch(mirrors=list(mirrors), **(settings | changes)))
+
+
+def fetched(workspace: Workspace) -> dict[str, bytes]:
+    """All that lies in data/raw, hidden and temporary files too."""
+    return {path.name: path.read_bytes() for path in workspace.raw.glob("*")}
+
+
+@pytest.mark.parametrize("mirror", ["~/mirror", "file://{}/mirror", "FILE://localhost{}/mir%72or"])
+def test_a_folder_may_be_named_as_shells_and_browsers_do(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mirror: str
+) -> None:
+    monkeypatch.setenv("HOME", str(workspace.root))
+    run(workspace, mirror.format(workspace.root))
+    assert fetched(workspace) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("mirror", "reason"),
+    [
+        ("s3://bucket/mnist", "s3:// is not supported"),
+        ("ftp://host/mnist", "ftp:// is not supported"),
+        ("file://server/mnist", "another machine"),
+        ("~nobody-of-this-name/mnist", "no such user"),
+        ("mirror" * 1000, "File name too long"),
+        ("http://127.0.0.1:99999", "leads to no address"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_mirror_of_a_kind_that_is_not_read_is_told_so(
+    workspace: Workspace, mirror: str, reason: str
+) -> None:
+    """Not that there is no such folder."""
+    with pytest.raises(UserError, match=f"{mirror}: .*{reason}"):
+        run(workspace, mirror)
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(workspace: Workspace) -> None:
+    (workspace.root / "mirror" / FIRST).unlink()
+    os.mkfifo(workspace.root / "mirror" / FIRST)
+    with pytest.raises(UserError, match="mirror: not a regular file"):
+        run(workspace, "mirror")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("no folder", "no such folder"), ("no file", "No such file"), ("bit flip", "corrupt")],
+)
+def test_a_folder_without_the_right_file_is_passed_over(
+    workspace: Workspace, fault: str, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = workspace.root / "mirror" / FIRST
+    if fault == "no folder":
+        (workspace.root / "mirror").rename(workspace.root / "elsewhere")
+    elif fault == "no file":
+        copy.unlink()
+    else:
+        copy.write_bytes(CONTENT[FIRST][:-1] + b"?")
+    run(workspace, "mirror", "second")
+    assert fetched(workspace) == CONTENT
+    assert re.match(f"{FIRST}: not from mirror: .*{reason}", capfd.readouterr().err)
+
+
+def test_the_first_folder_that_has_the_files_spares_the_network(workspace: Workspace) -> None:
+    run(workspace, "nowhere", "mirror", "http://127.0.0.1:9/")
+    assert fetched(workspace) == CONTENT
+
+
+def test_the_public_mirrors_are_encrypted() -> None:
+    mirrors = load_params(PROJECT / "params.yaml").fetch.mirrors
+    assert all(mirror.startswith("https://") for mirror in mirrors[1:])
