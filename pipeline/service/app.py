@@ -40,11 +40,11 @@ def create_app(
     middleware = [  # the outermost first
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders),
-        Middleware(Defects),
         Middleware(Chunks),
         Middleware(Head),
         *([] if token is None else [Middleware(Authentication, token=token)]),
         Middleware(Admission, requests=limits.requests),
+        Middleware(Defects),
     ]
     app = FastAPI(
         title=documentation.title(model.signature),

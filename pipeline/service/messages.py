@@ -91,10 +91,16 @@ def request_model(form: ImageForm) -> type[InferRequest]:
     data = Field(default=None, description="flat, or nested as the shape")
     shape: Any = tuple[Size, Literal[height], Literal[width]]  # type: ignore[valid-type]
     tensor: Any = create_model(
-        "InferInput", __base__=InferInput, shape=shape, data=(flat | nested | None, data)
+        "InferInput",
+        __base__=InferInput,
+        __doc__=InferInput.__doc__,
+        shape=shape,
+        data=(flat | nested | None, data),
     )
     inputs: Any = Annotated[list[tensor], Field(min_length=1, max_length=1, fail_fast=True)]
-    return create_model("InferRequest", __base__=InferRequest, inputs=inputs)
+    return create_model(
+        "InferRequest", __base__=InferRequest, __doc__=InferRequest.__doc__, inputs=inputs
+    )
 
 
 class InferOutput(BaseModel):
