@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from pipeline.core.errors import UserError
 
@@ -140,6 +138,9 @@ def read_csv(path: Path) -> list[dict[str, float]]:
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file; UserError if it is missing or broken."""
+    from safetensors import SafetensorError  # which predicting does not need
+    from safetensors.numpy import load_file
+
     try:
         return load_file(existing(path))
     except SafetensorError as error:
