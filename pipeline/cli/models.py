@@ -1,6 +1,7 @@
 """What is done with an exported model: predict, score, serve."""
 
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -119,6 +120,7 @@ def score(
 
 @app.command(rich_help_panel=OTHERS)
 def serve(
+    context: typer.Context,
     model: ModelOption = None,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
@@ -138,4 +140,8 @@ def serve(
     with requires("serve"):
         from pipeline.service import server
 
-    server.run(model, host, port, json_log=json_log or not sys.stderr.isatty())
+    workspace = None if context.obj is None else find_workspace(context)
+    with suppress(UserError):  # outside a workspace the page has no reports to show
+        workspace = workspace or find_workspace(context)
+    json_log = json_log or not sys.stderr.isatty()
+    server.run(model, host, port, json_log=json_log, workspace=workspace)

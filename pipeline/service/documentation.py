@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 
 from pipeline.core.task import ImageForm
-from pipeline.inference.answer import answer
+from pipeline.inference.answers import class_fields
 from pipeline.inference.signature import Signature
 from pipeline.service.messages import request_model
 from pipeline.service.pool import ServedModel
@@ -99,7 +99,7 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
 
 
 def _answer_model(signature: Signature) -> type[BaseModel]:
-    keys: Any = {key: (type(value), ...) for key, value in answer(signature, 0).items()}
+    keys: Any = {key: (type(value), ...) for key, value in class_fields(signature)[0].items()}
     form = f"{signature.height} rows of {signature.width} pixels: what the model was given"
     return create_model(
         "Answer",

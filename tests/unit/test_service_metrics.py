@@ -80,7 +80,8 @@ def test_the_numbers_are_those_of_requests_and_answers() -> None:
     metrics.answered("/predict", "POST", 503, 0.3)
     sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
     none = np.zeros((100, 10), np.float32)
-    answer = Predictions(np.array([3] * 99 + [5]), np.array(sure + unsure), none, none)
+    classes = np.array([3] * 99 + [5])
+    answer = Predictions(classes, [], np.array(sure + unsure), none, none)
     metrics.predicted(np.zeros((100, 28, 28), np.uint8), answer)
     samples = [
         sample

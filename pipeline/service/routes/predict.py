@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.inference.answer import answer
+from pipeline.inference.answers import class_fields
 from pipeline.pictures.images import in_form
 from pipeline.service.bodies import Body
 from pipeline.service.documentation import PICTURE_BODY, PICTURES, PROBLEMS, Answer
@@ -53,7 +53,8 @@ def _read(service: Service, body: Body, content_type: str, options: Options) -> 
         [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
     )
     predictions = service.predict(model, images, count=not options.preview)
-    content = answer(model.signature, int(predictions.classes[0])) | {
+    content = {
+        **class_fields(model.signature)[predictions.classes[0]],
         "confidence": predictions.confidences[0],
         "probabilities": predictions.probabilities[0],
     }
