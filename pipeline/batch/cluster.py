@@ -14,20 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
+import ray.data
+from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
+
 import pipeline
-from pipeline.batch.score import score_shard
-from pipeline.batch.shards import Shards
+from pipeline.batch.readers.shards import Shards
+from pipeline.batch.worker import score_shard
 from pipeline.core.errors import UserError, first_line
 from pipeline.inference.classifier import Classifier
-
-try:
-    import ray
-    import ray.data
-    from ray.exceptions import RayError
-    from ray.util.annotations import RayDeprecationWarning
-except ModuleNotFoundError as error:
-    raise UserError(f"--ray needs the package {error.name}: pip install 'ray[data]'") from error
-
 
 RETRIES = 5  # of a shard whose process or machine was lost
 HTTP2_SETTINGS = b"\x04"  # the type of the frame that each side sends first (RFC 9113); gRPC's too

@@ -1,19 +1,11 @@
 """Where answers are written: never over an input, nor over what is no file."""
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 
-import filelock
-
-from pipeline.batch.finding import SCRATCH, Found
+from pipeline.batch.input_files import LOCK, InputFiles
 from pipeline.core.errors import UserError
-
-JOINED = "joined.parquet"
-OWN = re.compile(rf"{SCRATCH}|\.?{re.escape(JOINED)}.*|\.?[0-9a-f]{{64}}.*")  # names in a scratch
 
 
 def as_text(name: str) -> str:
@@ -21,7 +13,7 @@ def as_text(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def checked_output(name: str, found: Found) -> Path:
+def checked_output(name: str, found: InputFiles) -> Path:
     """The file that `--output` names, links resolved. UserError if it must not be written.
 
     That is so if it is one of the inputs or would be read as one of them the next time, if it is
@@ -51,45 +43,6 @@ def checked_output(name: str, found: Found) -> Path:
             "elsewhere"
         )
     for folder in path.parents:
-        if folder.name.endswith(".partial") and (folder / SCRATCH).exists():
+        if folder.name.endswith(".partial") and (folder / LOCK).exists():
             raise UserError(f"{name} lies in {folder}, which `score` removes: write it elsewhere")
     return path
-
-
-@contextmanager
-def scratch(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone in the block.
-
-    At its end the folder goes, unless it has shards that are not yet put together. UserError if
-    another process holds it, or if it has what `score` did not make.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is in the way, which `score` needs as a folder: move it")
-    folder.mkdir(parents=True, exist_ok=True)
-    foreign = next((path.name for path in folder.iterdir() if not OWN.fullmatch(path.name)), None)
-    if foreign is not None:
-        raise UserError(f"{folder} has {foreign}, which is not of `score`: move it elsewhere")
-    try:
-        with filelock.FileLock(folder / SCRATCH, timeout=0):
-            try:
-                yield
-            finally:
-                if not any(folder.glob("*/[0-9]*.parquet")):  # nor one begun: .000001...
-                    _remove(folder)
-    except filelock.Timeout as taken:
-        raise UserError(f"another process holds {folder}: wait for its end, or stop it") from taken
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder of `score`, whose lock is held, but for what `score` has not made.
-
-    The lock goes last: whoever comes next makes the folder anew.
-    """
-    own = [path for path in folder.iterdir() if OWN.fullmatch(path.name)]
-    for path in sorted(own, key=lambda path: path.name == SCRATCH):
-        if path.is_dir() and not path.is_symlink():
-            rmtree(path)
-        else:
-            path.unlink()
-    with suppress(OSError):  # the next one is there already, or something that is not of `score`
-        folder.rmdir()

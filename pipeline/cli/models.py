@@ -1,26 +1,32 @@
 """What is done with an exported model: predict, score, serve."""
 
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from pipeline.batch import Format
-from pipeline.cli.app import OTHERS, app
+from pipeline.batch.formats import Format
+from pipeline.cli.app import OTHERS, app, find_workspace
 from pipeline.core.errors import UserError
-from pipeline.inference.released import released_model
 
 
-def _named(name: str) -> str:
-    if not name:
+def _model(context: typer.Context, name: str | None) -> str | None:
+    """The model that is named, or that of a workspace that is named; else None, the released."""
+    if name == "":
         raise UserError("--model has an empty name: is a variable not set?")
+    if name is None and context.obj is not None:
+        return str(find_workspace(context).released_model)
     return name
 
 
 ModelOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="An ONNX file, or a model in MLflow: models:/mnist-cnn@champion.", callback=_named
+        help="An ONNX file, or a model in MLflow: models:/NAME@ALIAS; by default the released "
+        "model, of the workspace or of this package.",
+        show_default=False,
+        callback=_model,
     ),
 ]
 NormaliseOption = Annotated[
@@ -28,10 +34,10 @@ NormaliseOption = Annotated[
     typer.Option(
         "--normalise",
         "--normalize",
-        help="Bring pictures into MNIST's form: invert dark on light, centre.",
+        help="Bring pictures into the form of the model's images: invert dark on light, scale, "
+        "centre.",
     ),
 ]
-RELEASED = str(released_model())
 
 
 @app.command(rich_help_panel=OTHERS)
@@ -44,7 +50,7 @@ def predict(
             metavar="FILE...",
         ),
     ],
-    model: ModelOption = RELEASED,
+    model: ModelOption = None,
     normalise: NormaliseOption = False,
     output: Annotated[
         str,
@@ -61,11 +67,11 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Read the digits in image files with the released model.
+    """Classify the images in files.
 
-    A picture is expected as MNIST has them: 28 x 28 pixels, light ink on dark
-    ground. Others need --normalise. An image that cannot be read is named on
-    standard error, the others are answered, and the exit status is 2.
+    A picture is expected in the form of the model's images: of their size, light
+    ink on dark ground. Others require --normalise. An image that cannot be read
+    is named on standard error, the others are answered, and the exit status is 2.
     """
     from pipeline.batch import predict
 
@@ -86,7 +92,7 @@ def score(
     output: Annotated[
         str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
-    model: ModelOption = RELEASED,
+    model: ModelOption = None,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -97,12 +103,12 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Read the digits of an input of any size, into a Parquet file.
+    """Classify the images of an input of any size, into a Parquet file.
 
-    Its columns are id, digit, confidence, probabilities, error, model_sha256.
-    Little is in memory at a time. Killed and started again, it goes on where it
-    was. An image that cannot be read has an error instead of a digit; then the
-    exit status is 2.
+    Its columns are id, label (of digits, digit too), confidence, probabilities,
+    error, model_sha256. Little is in memory at a time, and an interrupted run
+    resumes. An image that cannot be read has an error instead of a label; then
+    the exit status is 2.
     """
     from pipeline.batch import score
 
@@ -112,7 +118,8 @@ def score(
 
 @app.command(rich_help_panel=OTHERS)
 def serve(
-    model: ModelOption = RELEASED,
+    context: typer.Context,
+    model: ModelOption = None,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
@@ -124,10 +131,14 @@ def serve(
     """Serve the released model by HTTP, with a page to draw on.
 
     The page is at /, documentation at /docs. Clients of the Open Inference
-    Protocol find the model mnist-cnn; /predict takes a picture file; Prometheus
+    Protocol find the model under its name; /predict takes a picture file; Prometheus
     reads /metrics. With PIPELINE_SERVE_TOKEN set, or PIPELINE_SERVE_TOKEN_FILE, all but
     page, documentation and health require it: Authorization: Bearer TOKEN.
     """
     from pipeline.service import server
 
-    server.run(model, host, port, json_log=json_log or not sys.stderr.isatty())
+    workspace = None if context.obj is None else find_workspace(context)
+    with suppress(UserError):  # outside a workspace the page has no reports to show
+        workspace = workspace or find_workspace(context)
+    json_log = json_log or not sys.stderr.isatty()
+    server.run(model, host, port, json_log=json_log, workspace=workspace)

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from pipeline.core.errors import UserError
 
@@ -147,6 +145,9 @@ def read_csv(path: Path, texts: Collection[str] = ()) -> list[dict[str, Any]]:
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file; UserError if it is missing or broken."""
+    from safetensors import SafetensorError  # which predicting does not need
+    from safetensors.numpy import load_file
+
     try:
         return load_file(existing(path, REPRO))
     except SafetensorError as error:

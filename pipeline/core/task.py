@@ -42,6 +42,16 @@ class ImageForm:
     width: int
     ink: int  # pixels: side of the square that the ink fits; its centre of mass is in the middle
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        """How many an image has."""
+        return self.height * self.width
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

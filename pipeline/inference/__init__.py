@@ -1,6 +1,9 @@
 """An exported model in ONNX Runtime, no torch: `Classifier` is the library.
 
 from pipeline.inference import Classifier
+
+`session` runs the ONNX file, `signature` is what the file says of itself, `classifier` takes images
+as people have them, `answers` names the classes, `released` finds the released model.
 """
 
 from typing import TYPE_CHECKING, Any

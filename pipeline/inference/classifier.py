@@ -1,15 +1,16 @@
-"""The released model as a library: images in, digits out.
+"""An exported model as a library: images in, labels out.
 
 from pipeline.inference import Classifier
 
-classifier = Classifier()  # models/mnist-cnn.onnx, if its SHA-256 is the right one
-classifier.predict(images).digits  # of images [N, 28, 28], as MNIST has them
-classifier.predict(Classifier.from_image("photo.jpg")).digits  # of a picture as people have it
+classifier = Classifier()  # the released model, if its SHA-256 is the right one
+classifier.predict(images).labels  # of images [N, H, W], as the data set has them
+classifier.predict(classifier.from_image("photo.jpg")).labels  # of a picture as people have it
 """
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,24 +19,27 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
-from pipeline.pictures.images import Images, as_grey, as_images, as_pixels, to_mnist_form
-from pipeline.pictures.sources import read_images
+from pipeline.pictures.grey import as_grey
+from pipeline.pictures.images import Images, as_images, as_pixels, in_form
+from pipeline.pictures.reading import read_images
 
 CHECKSUMS = "SHA256SUMS"
 LOG = logging.getLogger(__name__)
 
 
-class Predictions(NamedTuple):
+@dataclass(frozen=True)
+class Predictions:
     """What N images show."""
 
-    digits: NDArray[np.int64]  # [N], 0 to 9
-    confidences: NDArray[np.float32]  # [N], the probability of that digit
-    probabilities: NDArray[np.float32]  # [N, 10]
-    logits: NDArray[np.float32]  # [N, 10]
+    classes: NDArray[np.int64]  # [N], the numbers of the most probable classes
+    labels: list[str]  # [N], their names
+    confidences: NDArray[np.float32]  # [N], their probabilities
+    probabilities: NDArray[np.float32]  # [N, classes]
+    logits: NDArray[np.float32]  # [N, classes]
 
 
 class Classifier:
-    """Reads digits with an exported model. Threads may share one, processes may pickle it."""
+    """Classifies images with an exported model. Threads may share one, processes may pickle it."""
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class Classifier:
         """Load a file; none: the released model.
 
         The file must have this SHA-256, or else the one that SHA256SUMS beside it names.
-        (A model that MLflow has: `pipeline.registry.open_classifier`.)
+        For a model that MLflow has there is `pipeline.registry.open_classifier`.
         `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
         `threads`: 0 is one per core. UserError if the model is missing, another one or broken.
         """
@@ -67,28 +71,31 @@ class Classifier:
         return self._model.providers
 
     def predict(self, images: ArrayLike) -> Predictions:
-        """The digits in images [N, 28, 28] of light ink on dark ground.
+        """The classes of images [N, H, W] of light ink on dark ground, in the form of the model.
 
         Integers are from 0 to 255, floats from 0 to 1; a ValueError says what is wrong with others.
         """
-        logits, probabilities = self._model.run(as_images(images))
-        return Predictions(probabilities.argmax(1), probabilities.max(1), probabilities, logits)
+        logits, probabilities = self._model.run(as_images(images, self.signature.form))
+        classes = probabilities.argmax(1)
+        labels = [self.signature.labels[number] for number in classes]
+        return Predictions(classes, labels, probabilities.max(1), probabilities, logits)
 
-    @staticmethod
-    def from_image(picture: str | Path | Image.Image | NDArray[Any]) -> Images:
-        """A picture of one digit in the form that MNIST has, uint8 [1, 28, 28].
+    def from_image(self, picture: str | Path | Image.Image | NDArray[Any]) -> Images:
+        """A picture of one character in the form of the model, uint8 [1, H, W].
 
         It is a file, a PIL image, or an array [H, W] or [H, W, 3]. It is made grey and, where the
-        background is light, inverted; its ink is scaled to fit 20 x 20 pixels, the centre of mass
-        in the middle. UserError if a file cannot be read, ValueError if an array is no picture.
+        background is light, inverted; its ink is scaled to the size that it has in the data set,
+        the centre of mass in the middle. UserError if a file cannot be read, ValueError if an array
+        is no picture or has no ink.
         """
+        form = self.signature.form
         if isinstance(picture, str | Path):
-            return read_images(Path(picture), normalise=True)
+            return read_images(Path(picture), form, normalise=True)
         if not isinstance(picture, Image.Image):
             if picture.size == 0 or picture.shape[2:] not in [(), (3,)] or picture.ndim < 2:
                 raise ValueError(f"a picture is [H, W] or [H, W, 3], not {list(picture.shape)}")
             picture = Image.fromarray(as_pixels(picture))
-        return to_mnist_form(as_grey(picture))[None]
+        return in_form([as_grey(picture)], form, normalise=True)
 
 
 def _verified(path: Path, provider: str, threads: int) -> OnnxModel:

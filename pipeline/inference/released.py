@@ -1,5 +1,6 @@
 """Which file is the released model: that of the workspace, or else that of this installation."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pipeline
@@ -14,12 +15,8 @@ def released_model() -> Path:
 
     Otherwise that of the package that is installed, or of the checkout with this code.
     """
-    checkout = Workspace(Path(pipeline.__file__).parents[1])
-    try:
-        found = Workspace.find().released_model
-    except UserError:
-        found = checkout.released_model
-    installed = sorted(INSTALLED.glob("*.onnx"))
-    return next(
-        (path for path in (found, *installed, checkout.released_model) if path.exists()), found
-    )
+    candidates = sorted(INSTALLED.glob("*.onnx"))
+    candidates.append(Workspace(Path(pipeline.__file__).parents[1]).released_model)
+    with suppress(UserError):
+        candidates.insert(0, Workspace.find().released_model)
+    return next((path for path in candidates if path.exists()), candidates[0])

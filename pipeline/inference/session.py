@@ -18,12 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from pipeline import DISTRIBUTION
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import existing
 from pipeline.inference.signature import Signature
+
+try:
+    import onnxruntime
+except ModuleNotFoundError as error:
+    raise UserError(
+        f"ONNX Runtime is missing: install {DISTRIBUTION}[cpu] or {DISTRIBUTION}[gpu]"
+    ) from error
 
 onnxruntime.set_default_logger_severity(3)  # errors only
 
@@ -37,7 +44,7 @@ Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class OnnxModel:
-    """A model that takes images, uint8 [N, 28, 28], and gives logits and probabilities [N, 10]."""
+    """A model from images, uint8 [N, H, W], to logits and probabilities, float32 [N, classes]."""
 
     def __init__(
         self, path: Path, provider: str = CPU, threads: int = 0, sha256: str | None = None
@@ -63,7 +70,7 @@ class OnnxModel:
         if [(value.name, value.type) for value in values] != INTERFACE:
             found = ", ".join(value.name for value in values)
             raise UserError(
-                f"{path} is no digit model: its inputs and outputs are {found}, not "
+                f"{path} is no model of this pipeline: its inputs and outputs are {found}, not "
                 + ", ".join(name for name, _ in INTERFACE)
             )
         try:
@@ -71,6 +78,10 @@ class OnnxModel:
             self.signature = Signature.from_metadata(metadata)
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
+        shapes = [tuple(value.shape[1:]) for value in values]
+        classes = (len(self.signature.labels),)
+        if shapes != [self.signature.form.shape, classes, classes]:
+            raise UserError(f"{path}: its model signature is not that of its inputs and outputs")
         if provider not in (*self.providers, "auto"):
             raise UserError(
                 f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
@@ -96,7 +107,7 @@ class OnnxModel:
         self.session = _load(self._file, self._provider, self._threads)
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
-        """Logits and probabilities, float32 [N, 10] each, at most `batch_size` images at a time."""
+        """Logits and probabilities, float32 [N, classes], at most `batch_size` images at a time."""
         if len(images) <= batch_size:
             return _answer(self.session, images)
         size = min(batch_size, -(-len(images) // self._workers))

@@ -7,7 +7,7 @@ images look like, what the training images looked like, which interface it has.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.task import ImageForm
 
@@ -31,6 +31,12 @@ class Signature(BaseModel):
     parameters: int  # of the network as trained
     data_sha256: str  # of the training set
     weights_sha256: str
+
+    @model_validator(mode="after")
+    def _ink_fits(self) -> "Signature":
+        if self.ink > min(self.height, self.width):
+            raise ValueError(f"ink: {self.ink} does not fit {self.height} x {self.width} pixels")
+        return self
 
     @property
     def form(self) -> ImageForm:

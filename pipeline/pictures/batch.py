@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.core.errors import first_line
-from pipeline.pictures.images import SIDE, Images, Picture, in_form
+from pipeline.core.task import ImageForm
+from pipeline.pictures.grey import Picture
+from pipeline.pictures.images import Images, in_form
 
 Pictures = Sequence[Picture] | Images  # [N, H, W], or each of its own size
 
@@ -15,28 +17,32 @@ class Batch(NamedTuple):
     """N images, what they are called, and what was wrong with some."""
 
     ids: list[str]
-    images: Images  # [N, 28, 28]; one that could not be read is black
+    images: Images  # [N, H, W]; one that could not be read is black
     errors: list[str | None]
 
 
 def batch_of(
-    ids: list[str], pictures: Sequence[Picture | str] | Images, *, normalise: bool
+    ids: list[str],
+    pictures: Sequence[Picture | str] | Images,
+    form: ImageForm,
+    *,
+    normalise: bool,
 ) -> Batch:
     """Pictures as the model takes them. In the place of one may stand what is wrong with it."""
     try:
         read = [picture for picture in pictures if not isinstance(picture, str)]
         if len(read) == len(ids):
-            return Batch(ids, in_form(read, normalise=normalise), [None] * len(ids))
+            return Batch(ids, in_form(read, form, normalise=normalise), [None] * len(ids))
     except ValueError:
         pass  # one of them cannot be used
-    images = np.zeros((len(ids), SIDE, SIDE), np.uint8)
+    images = np.zeros((len(ids), *form.shape), np.uint8)
     errors: list[str | None] = [None] * len(ids)
     for n, picture in enumerate(pictures):
         if isinstance(picture, str):
             errors[n] = picture
             continue
         try:
-            images[n] = in_form([picture], normalise=normalise)[0]
+            images[n] = in_form([picture], form, normalise=normalise)[0]
         except ValueError as error:
             errors[n] = f"{ids[n]}: {first_line(error)}"
     return Batch(ids, images, errors)

@@ -1,4 +1,4 @@
-"""Images as the model takes them: uint8 [N, 28, 28], light ink on dark ground."""
+"""Images as a model takes them: uint8 [N, H, W] of its form, light ink on dark ground."""
 
 import logging
 from collections.abc import Sequence
@@ -7,40 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.pictures.decoding import decode_picture, decode_pictures
-from pipeline.pictures.grey import Picture, as_grey
-from pipeline.pictures.mnist_form import SIDE, Images, to_mnist_form
+from pipeline.core.task import ImageForm
+from pipeline.pictures.grey import Picture
+from pipeline.pictures.normal_form import bring_into_form
 
-__all__ = [
-    "SIDE",
-    "Images",
-    "Picture",
-    "as_grey",
-    "as_images",
-    "as_pictures",
-    "as_pixels",
-    "decode_picture",
-    "decode_pictures",
-    "in_form",
-    "to_mnist_form",
-]
-
+Images = NDArray[np.uint8]
 LOG = logging.getLogger(__name__)
 ROUNDING = 1e-6  # what floats from 0 to 1 may be off by
 LEAST_SIDE, MOST_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
 
 
-def as_images(images: ArrayLike) -> Images:
-    """uint8 [N, 28, 28] of integers from 0 to 255 or floats from 0 to 1, else a ValueError."""
+def as_images(images: ArrayLike, form: ImageForm) -> Images:
+    """uint8 [N, H, W] of integers from 0 to 255 or floats from 0 to 1, else a ValueError."""
     array = np.asarray(images)
-    if array.shape[1:] != (SIDE, SIDE):
-        if array.shape == (SIDE, SIDE):
-            hint = "; one image is images[None]"
-        elif array.size and array.size % SIDE**2 == 0:
-            hint = "; images.reshape(-1, 28, 28) may be what is meant"
-        else:
-            hint = ""
-        raise ValueError(f"images have the shape [N, 28, 28], not {list(array.shape)}{hint}")
+    if array.shape[1:] != form.shape:
+        hint = "; one image is images[None]" if array.shape == form.shape else _hint(array, form)
+        height, width = form.shape
+        raise ValueError(
+            f"images have the shape [N, {height}, {width}], not {list(array.shape)}{hint}"
+        )
     return as_pixels(array)
 
 
@@ -65,51 +50,56 @@ def as_pixels(array: NDArray[Any]) -> Images:
     )
 
 
-def as_pictures(array: ArrayLike) -> Images:
-    """uint8 [N, H, W] of an array of pictures, or of one, [H, W], else a ValueError.
+def as_pictures(array: ArrayLike, form: ImageForm) -> Images:
+    """uint8 [N, H, W] of an array of pictures of any size, or of one, [H, W], else a ValueError.
 
-    [N, H, W, 1] and [N, 1, H, W] are accepted too. An array is refused whose pictures would have
-    a side of fewer than 8 pixels, or one more than 10 times the other: its axes mean other things.
+    [N, H, W, 1] and [N, 1, H, W] are accepted too. An array is refused whose axes seem to mean
+    something else: images of the form as rows of pixels or stacked along the last axis, and
+    pictures with a side of fewer than 8 pixels, or one more than 10 times the other.
     """
     pictures = np.asarray(array)
     shape = pictures.shape
     if pictures.ndim == 4 and 1 in (shape[1], shape[3]):
         pictures = pictures.reshape(shape[0], *(shape[2:] if shape[1] == 1 else shape[1:3]))
-    elif pictures.ndim == 2 and shape[1] != SIDE**2:
+    elif pictures.ndim == 2 and shape[1] != form.pixels:
         pictures = pictures[None]
     if pictures.size == 0:
         raise ValueError("there is no image")
-    short, long = (f(pictures.shape[1:], default=0) for f in (min, max))
-    if (
-        pictures.ndim != 3
-        or short < LEAST_SIDE
-        or long > MOST_RATIO * short
-        or _channels_last(shape)
-    ):
+    if pictures.ndim != 3 or _channels_last(shape, form) or not _plausible(pictures, form):
         raise ValueError(
-            f"pictures have the shape [N, H, W] or [H, W], not {list(shape)}{_hint(pictures)}"
+            f"pictures have the shape [N, H, W] or [H, W], not {list(shape)}{_hint(pictures, form)}"
         )
     return as_pixels(pictures)
 
 
-def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether images of MNIST's size are stacked along the last axis."""
-    return len(shape) == 3 and shape[:2] == (SIDE, SIDE) != shape[1:]
+def _plausible(pictures: NDArray[Any], form: ImageForm) -> bool:
+    short, long = sorted(pictures.shape[1:])
+    in_form = pictures.shape[1:] == form.shape
+    return in_form or (short >= LEAST_SIDE and long <= MOST_RATIO * short)
 
 
-def _hint(array: NDArray[Any]) -> str:
-    if _channels_last(array.shape):  # of up to four it is a picture in colour
+def _channels_last(shape: tuple[int, ...], form: ImageForm) -> bool:
+    """Whether images of the form are stacked along the last axis."""
+    return len(shape) == 3 and shape[:2] == form.shape != shape[1:]
+
+
+def _hint(array: NDArray[Any], form: ImageForm) -> str:
+    if _channels_last(array.shape, form):  # of up to four it is a picture in colour
         return "; np.moveaxis(images, -1, 0) may be what is meant" if array.shape[2] > 4 else ""
-    if array.size and array.size % SIDE**2 == 0:
-        return "; images.reshape(-1, 28, 28) may be what is meant"
+    if array.size and array.size % form.pixels == 0:
+        return f"; images.reshape(-1, {form.height}, {form.width}) may be what is meant"
     return ""
 
 
 def in_form(
-    pictures: Sequence[Picture] | Picture, *, normalise: bool, option: str = "--normalise"
+    pictures: Sequence[Picture] | Picture,
+    form: ImageForm,
+    *,
+    normalise: bool,
+    option: str = "--normalise",
 ) -> Images:
-    """Pictures [H, W] as the model takes them, uint8 [N, 28, 28]: brought into MNIST's form, or so
-    already.
+    """Pictures [H, W] as the model takes them, uint8 [N, height, width]: brought into the form,
+    or in it already.
 
     ValueError if there are none, if they are of another size, or if one has no ink; it calls
     `normalise` as who reads the error does, `option`. Images that look dark on light are logged.
@@ -117,25 +107,24 @@ def in_form(
     if len(pictures) == 0 or pictures[0].size == 0:
         raise ValueError("there is no image")
     if normalise:
-        return np.stack([_normalised(pictures, n) for n in range(len(pictures))])
+        return np.stack([_normalised(pictures, n, form) for n in range(len(pictures))])
     for picture in pictures:
-        if picture.shape != (SIDE, SIDE):
+        if picture.shape != form.shape:
             height, width = picture.shape
             raise ValueError(
-                f"{width} x {height} pixels are not {SIDE} x {SIDE}; {option} brings a picture "
-                "into that form"
+                f"{width} x {height} pixels are not {form.width} x {form.height}; {option} brings "
+                "a picture into that form"
             )
     images: Images = np.rint(np.asarray(pictures)).astype(np.uint8)
-    border = np.concatenate(
-        [images[:, ::27].reshape(-1, 56), images[:, :, ::27].reshape(-1, 56)], 1
-    )
+    rows, columns = images[:, [0, -1]], images[:, :, [0, -1]]
+    border = np.concatenate([side.reshape(len(images), -1) for side in (rows, columns)], 1)
     if light := int((np.median(border, 1) > 127).sum()):
         LOG.warning("%s of %s look dark on light, which %s inverts", light, len(images), option)
     return images
 
 
-def _normalised(pictures: Sequence[Picture] | Picture, n: int) -> Images:
+def _normalised(pictures: Sequence[Picture] | Picture, n: int, form: ImageForm) -> Images:
     try:
-        return to_mnist_form(pictures[n])
+        return bring_into_form(pictures[n], form)
     except ValueError as error:
         raise ValueError(f"image [{n}]: {error}" if len(pictures) > 1 else str(error)) from error

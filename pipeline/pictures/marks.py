@@ -1,4 +1,4 @@
-"""Marks on paper: those that are a digit's, and not specks, lines, frames or a table's edge."""
+"""Marks on paper: those that are a character's, and not specks, lines, frames or a table's edge."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +10,26 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 LEAST_CONTRAST = 6  # of 255
 LEAST_SIZE = 5  # pixels: of ink
-SHEET = 40  # pixels: a smaller one has no digit on it
-FULL = 0.85  # of a side: so long is a digit that was cut out close to its ink
+SHEET = 40  # pixels: a smaller one has no character on it
+PAPER = 0.85  # of a sheet: so much of it has no ink, unless it is written on in bold
+SOLID = 0.7  # of its box: so much of it a counter fills
+FULL = 0.85  # of a side: so long is a character that was cut out close to its ink
 ALONG = 0.8  # of a side: so much of a border has a table's edge, or a frame
 TOUCHING = 0.1  # of a side: so much of a border has a corner of the table, or a thumb
 CLEAR = 0.3  # of the darkest ink: a stroke
 NEIGHBOURS = np.ones((3, 3), bool)
 
 
-def digit_of(strength: Grey, grain: float) -> Mask:
-    """Where the clear ink of a digit is; ValueError if there is none.
+def character_in(strength: Grey, grain: float) -> Mask:
+    """Where the clear ink of a character is; ValueError if there is none.
 
     `strength` is how much darker than the paper each pixel is, `grain` how much that varies.
     """
     threshold = max(6 * grain, LEAST_CONTRAST)
     most, found = 0.0, np.zeros(strength.shape, bool)
     all_ink = strength[strength > threshold].sum()
-    # Of several thresholds, that counts which leaves the most ink: a low one may connect a digit
-    # with the table's edge, or with the edge of a shadow.
+    # Of several thresholds, that counts which leaves the most ink: a low one may connect the
+    # character with the table's edge, or with the edge of a shadow.
     for least in np.geomspace(threshold, max(threshold, strength.max() / 2), 4):
         parts = _parts(strength, least)
         if (ink := float(strength[parts].sum())) > most:
@@ -42,25 +44,25 @@ def digit_of(strength: Grey, grain: float) -> Mask:
 
 
 def fills(mask: Mask) -> bool:
-    """Whether a digit was cut out close to its ink: it is as long as the picture, and neither a
-    line, nor a table's edge or a frame, which lie along a border.
+    """Whether a character was cut out close to its ink: it is as long as the picture, and neither
+    a line, nor a table's edge or a frame, which lie along a border.
     """
     marks = _without_lines(mask)
     along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     if along > 1 or not marks.any():
         return False
-    if along:  # the flat top of a 5, or else an edge beside the digit
+    if along:  # a flat top, as of a 5, or else an edge beside it
         labels, _ = ndimage.label(marks, NEIGHBOURS)
         marks = labels == np.bincount(labels[marks]).argmax()
     box = box_of(marks)
     full = [
         part.stop - part.start >= FULL * side for part, side in zip(box, mask.shape, strict=True)
     ]
-    return (all(full) if along else any(full)) and not is_sheet(marks[box])
+    return (all(full) if along else any(full)) and not _encloses(marks[box])
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
-    """What of the ink is a digit's: none of it if that would be too small."""
+    """What of the ink is a character's: none of it if that would be too small."""
     mask = _without_lines(strength > threshold)
     labels, count = ndimage.label(mask, NEIGHBOURS)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
@@ -71,7 +73,7 @@ def _parts(strength: Grey, threshold: float) -> Mask:
     border = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     contact = np.max([np.bincount(side, minlength=count + 1) / len(side) for side in border], 0)
     touching = contact > TOUCHING
-    if areas[~touching].max(initial=0) > 0.05 * areas.max():  # else the digit itself touches it
+    if areas[~touching].max(initial=0) > 0.05 * areas.max():  # else the character itself touches it
         areas[touching] = 0
     areas[areas <= max(2, 0.02 * areas.max())] = 0
     for n in np.flatnonzero(areas):
@@ -124,9 +126,9 @@ def _spans(box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def one_mark(parts: Mask) -> Mask:
-    """The parts that lie close together; ValueError if they are not those of one digit.
+    """The parts that lie close together; ValueError if they are not those of one character.
 
-    A digit may be of several strokes, but neither far from each other nor as tall side by side.
+    It may be of several strokes, but neither far from each other nor as tall side by side.
     """
     reach = max(parts[box_of(parts)].shape) // 4
     labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
@@ -142,12 +144,25 @@ def one_mark(parts: Mask) -> Mask:
     )
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
-        raise ValueError(f"no single digit found: {marks} separate marks")
+        raise ValueError(f"no single character found: {marks} separate marks")
     return parts
 
 
 def is_sheet(mask: Mask) -> bool:
-    """Whether this is no digit but a sheet of paper with one on it."""
+    """Whether this is no character but a sheet of paper with one on it.
+
+    What is written on a sheet is strokes, whereas the counters of a D or a B are solid.
+    """
+    if not _encloses(mask):
+        return False
+    holes = ndimage.binary_fill_holes(mask) & ~mask
+    labels, _ = ndimage.label(holes, NEIGHBOURS)
+    largest = labels == np.bincount(labels[holes]).argmax()
+    return bool(mask.mean() > PAPER or largest[box_of(largest)].mean() < SOLID)
+
+
+def _encloses(mask: Mask) -> bool:
+    """Whether a sheet or a frame has something in it; a D, too, looks like that."""
     filled = ndimage.binary_fill_holes(mask)
     return bool(
         min(mask.shape) > SHEET

@@ -9,44 +9,52 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from pipeline.core.task import ImageForm
+
 Grey = NDArray[np.float32]
 WORKING = 400  # pixels: the longer side of the copy on which ink is looked for
-COARSE = 28  # pixels: the shorter side of the copy to which the light is fitted
+COARSE = 20  # pixels: the least shorter side of the copy to which the light is fitted
+FINE = 8  # times the ink of the form: that copy shows more than the image that is made of it
 
 
-def reduced(grey: Grey) -> tuple[Grey, int]:
-    """A copy of at most 400 x 400 pixels, and how many pixels' mean is one of it, along a side."""
-    factor = -(-max(grey.shape) // WORKING)
+def reduced(grey: Grey, form: ImageForm) -> tuple[Grey, int]:
+    """A copy of at most 400 x 400 pixels, of a form of much ink of more; and how many pixels' mean
+    is one of it, along a side.
+    """
+    factor = -(-max(grey.shape) // max(WORKING, FINE * form.ink))
     return (np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey), factor
 
 
-def without_grain(grey: Grey) -> Grey:
-    """A picture that is smoothed if it has grain, and is so large that strokes are not smoothed."""
-    if min(grey.shape) <= COARSE:
+def without_grain(grey: Grey, form: ImageForm) -> Grey:
+    """A picture that is smoothed if it has grain, and is larger than an image of the form, whose
+    strokes would be smoothed.
+    """
+    if min(grey.shape) <= min(form.shape):
         return grey
     has_grain = np.percentile(np.abs(np.diff(grey, axis=1)), 25) > 0.5
     return ndimage.gaussian_filter(grey, 1) if has_grain else grey
 
 
-def ink_on_paper(grey: Grey) -> tuple[Grey, Grey, float]:
+def ink_on_paper(grey: Grey, form: ImageForm) -> tuple[Grey, Grey, float]:
     """How much darker than the paper each pixel is, how light the paper is there, and its grain.
 
     Light ink on dark paper is inverted.
     """
-    grey = without_grain(grey)
-    light, is_dark = _light(grey)
+    grey = without_grain(grey, form)
+    light, is_dark = light_on(grey, form)
     if is_dark:
         grey, light = 255 - grey, 255 - light
     paper, grain = _paper(grey, light)
     return paper - grey, paper, grain
 
 
-def _light(grey: Grey) -> tuple[Grey, bool]:
+def light_on(grey: Grey, form: ImageForm) -> tuple[Grey, bool]:
     """The light on the paper, and whether that is darker than the ink.
 
-    It is a surface of second order through most of the pixels; the others are ink.
+    It is a surface of second order through most of the pixels; the others are ink. It is fitted to
+    a copy about as small as an image of the form.
     """
-    factor = max(1, min(grey.shape) // COARSE)
+    factor = max(1, min(grey.shape) // max(COARSE, min(form.shape)))
     small = np.asarray(Image.fromarray(grey).reduce(factor))
     y, x = (np.arange(length) * factor / max(grey.shape) - 0.5 for length in small.shape)
     terms = [np.ones_like(y)[:, None], y[:, None], y[:, None] ** 2, x, x**2, y[:, None] * x]

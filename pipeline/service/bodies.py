@@ -9,7 +9,8 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from pipeline.service.guard import BUSY, Limits
+from pipeline.service.errors import BUSY
+from pipeline.service.limits import Limits
 
 WINDOW = {  # zlib's name for what it unpacks
     "gzip": 16 + zlib.MAX_WBITS,
@@ -49,14 +50,14 @@ class Body(NamedTuple):
 
 
 class Bodies:
-    """Reads the bodies of requests; all that are held at a time share a number of bytes."""
+    """Reads the bodies of requests; all at a time share a number of bytes."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self._held = limits, 0
+        self._limits, self._buffered = limits, 0
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[Body]:
-        """The body of a request, held until the block ends.
+        """The body of a request, buffered until the block ends.
 
         HTTPException if it is larger or slower than the limits allow, or cannot be unpacked.
         """
@@ -74,7 +75,7 @@ class Bodies:
             await self._receive(request, body)
             yield Body(bytes(body), encoding, self._limits.body_bytes)
         finally:
-            self._held -= len(body)
+            self._buffered -= len(body)
 
     async def _receive(self, request: Request, body: bytearray) -> None:
         limits = self._limits
@@ -82,10 +83,10 @@ class Bodies:
             async with asyncio.timeout(limits.seconds):
                 async for chunk in request.stream():
                     body += chunk
-                    self._held += len(chunk)
+                    self._buffered += len(chunk)
                     if len(body) > limits.body_bytes:
                         raise _too_large(limits.body_bytes)
-                    if self._held > limits.held_bytes:
+                    if self._buffered > limits.buffered_bytes:
                         raise HTTPException(503, *BUSY)
         except ClientDisconnect as error:
             raise HTTPException(400, "the body of the request ended too early") from error

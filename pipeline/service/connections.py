@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pipeline.service.guard import Limits
+from pipeline.service.limits import Limits
 
 
 class Connection(H11Protocol):

@@ -19,9 +19,10 @@ from prometheus_client import (
 )
 
 from pipeline.inference.classifier import Predictions
+from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of which nobody makes use
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody uses
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -31,8 +32,8 @@ RECENT, ENOUGH = 1000, 100  # images that drift is about, and those from which o
 class Metrics:
     """The numbers of one service. Threads may share it."""
 
-    def __init__(self, deciles: Sequence[float]) -> None:
-        """`deciles`: the nine of the training images' mean pixel, or nothing if not known."""
+    def __init__(self, signature: Signature) -> None:
+        """`signature`: that of the model whose predictions they are about."""
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -48,10 +49,11 @@ class Metrics:
             **own,
         )
         self._batch = Histogram("request_images", "Images in a request.", buckets=IMAGES, **own)
-        self._digits = Counter("predicted_digits", "Images, by the digit found.", ["digit"], **own)
+        self._labels = signature.labels
+        self._predictions = Counter("predictions", "Images, by the label found.", ["label"], **own)
         self._confidence = Histogram(
             "prediction_confidence",
-            "Probability of the digit found.",
+            "Probability of the label found.",
             buckets=(0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1),
             **own,
         )
@@ -61,10 +63,10 @@ class Metrics:
             "training images; above 0.25 the input is another one.",
             **own,
         )
-        self._drift = Drift(deciles)
+        self._drift = Drift(signature.mean_pixel_deciles)
         drift.set_function(self._drift.index)
-        for digit in range(10):
-            self._digits.labels(digit)
+        for label in self._labels:
+            self._predictions.labels(label)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -74,8 +76,9 @@ class Metrics:
     def predicted(self, images: Images, predictions: Predictions) -> None:
         """The images of a request were read."""
         self._batch.observe(len(images))
-        for digit, count in enumerate(np.bincount(predictions.digits, minlength=10)):
-            self._digits.labels(digit).inc(int(count))
+        counts = np.bincount(predictions.classes, minlength=len(self._labels))
+        for label, count in zip(self._labels, counts, strict=True):
+            self._predictions.labels(label).inc(int(count))
         for confidence in predictions.confidences:
             self._confidence.observe(float(confidence))
         self._drift.add(images)
@@ -89,6 +92,7 @@ class Drift:
     """How the mean pixel of recent images is distributed, against the training images."""
 
     def __init__(self, deciles: Sequence[float]) -> None:
+        """`deciles`: the nine of the training images' mean pixel."""
         self._deciles = np.asarray(deciles)
         self._recent: deque[int] = deque(maxlen=RECENT)
         self._lock = threading.Lock()
@@ -106,8 +110,9 @@ class Drift:
         """
         with self._lock:
             bins = list(self._recent)
-        if len(bins) < ENOUGH or not len(self._deciles):
+        if len(bins) < ENOUGH:
             return float("nan")
-        counts = np.bincount(bins, minlength=10) + 0.5
+        expected = 1 / (len(self._deciles) + 1)
+        counts = np.bincount(bins, minlength=len(self._deciles) + 1) + 0.5
         shares = counts / counts.sum()
-        return float(((shares - 0.1) * np.log(shares / 0.1)).sum())
+        return float(((shares - expected) * np.log(shares / expected)).sum())

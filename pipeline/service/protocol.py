@@ -6,110 +6,19 @@ and https://github.com/triton-inference-server/server (docs/protocol/extension_b
 """
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from pipeline.pictures.images import SIDE, Images
+from pipeline.core.task import ImageForm
+from pipeline.pictures.images import Images
+from pipeline.service.messages import ALL_OUTPUTS, InferInput, request_model
+from pipeline.service.pool import ServedModel
 
-NAME = "mnist-cnn"
 HEADER_LENGTH = "Inference-Header-Content-Length"
-Size = Annotated[int, Field(ge=0)]
-Pixel = Annotated[int, Field(ge=0, le=255)]
-# of a list the first fault is enough: there may be millions
-Flat = Annotated[list[Pixel], Field(fail_fast=True)]
-Row = Annotated[list[Pixel], Field(min_length=28, max_length=28, fail_fast=True)]
-Image = Annotated[list[Row], Field(min_length=28, max_length=28, fail_fast=True)]
-Nested = Annotated[list[Image], Field(fail_fast=True)]
-
-
-class Part(BaseModel):
-    """A part of a request; what the service does not know is left aside, null is absence."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-# what would give the answer another meaning, so that it cannot be left aside
-NotSupported = Annotated[None, Field(description="not supported")]
-
-
-class TensorParameters(Part):
-    """Of an input or output tensor: memory that client and service would share."""
-
-    shared_memory_region: NotSupported = None
-    shared_memory_offset: NotSupported = None
-    shared_memory_byte_size: NotSupported = None
-
-
-class InputParameters(TensorParameters):
-    """Of an input tensor."""
-
-    binary_data_size: Size | None = Field(default=None, description="its bytes, behind the JSON")
-
-
-class InferInput(Part):
-    """An input tensor."""
-
-    name: Literal["images"]
-    shape: tuple[Size, Literal[28], Literal[28]]
-    datatype: Literal["UINT8"]
-    parameters: InputParameters | None = None
-    data: Flat | Nested | None = Field(default=None, description="flat, or nested as the shape")
-
-
-class OutputParameters(TensorParameters):
-    """Of an output tensor."""
-
-    classification: NotSupported = None
-    binary_data: bool | None = Field(default=None, description="as bytes, behind the JSON")
-
-
-class RequestedOutput(Part):
-    """An output tensor that is wanted."""
-
-    name: Literal["logits", "probabilities"]
-    parameters: OutputParameters | None = None
-
-
-ALL_OUTPUTS = [RequestedOutput(name="logits"), RequestedOutput(name="probabilities")]
-
-
-class RequestParameters(Part):
-    """Of a request."""
-
-    binary_data_output: bool | None = Field(
-        default=None, description="all outputs as bytes, behind the JSON"
-    )
-
-
-class InferRequest(Part):
-    """Images, and which outputs are wanted; both if none is named."""
-
-    id: str | None = None
-    parameters: RequestParameters | None = None
-    inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1, fail_fast=True)]
-    outputs: Annotated[list[RequestedOutput], Field(max_length=2, fail_fast=True)] | None = None
-
-
-class InferOutput(BaseModel):
-    """An output tensor."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    data: list[float]
-
-
-class InferResponse(BaseModel):
-    """The answer in JSON."""
-
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[InferOutput]
 
 
 class Request(NamedTuple):
@@ -127,13 +36,13 @@ class Response(NamedTuple):
     header_length: int | None
 
 
-def read_request(body: bytes, header_length: int | None) -> Request:
+def read_request(body: bytes, header_length: int | None, form: ImageForm) -> Request:
     """What a body asks, of which so many bytes are JSON (None: all). ValueError if it is wrong."""
     end = len(body) if header_length is None else header_length
     if end > len(body):
         raise ValueError(f"{HEADER_LENGTH} is {end}, but the body has {len(body)} bytes")
     try:
-        request = InferRequest.model_validate_json(body[:end])
+        request = request_model(form).model_validate_json(body[:end])
     except ValidationError as error:
         raise ValueError(_explain(error)) from error
     all_binary = bool(request.parameters and request.parameters.binary_data_output)
@@ -145,9 +54,9 @@ def read_request(body: bytes, header_length: int | None) -> Request:
 
 
 def write_response(
-    request: Request, version: str, answers: dict[str, NDArray[np.float32]]
+    request: Request, model: ServedModel, answers: dict[str, NDArray[np.float32]]
 ) -> Response:
-    """The response to a request with these outputs, float32 [N, 10]."""
+    """The response to a request with these outputs of the model, float32 [N, classes]."""
     outputs: list[dict[str, Any]] = []
     tensors = []
     for name, binary in request.outputs.items():
@@ -159,23 +68,33 @@ def write_response(
         else:
             output["data"] = answer.reshape(-1)
         outputs.append(output)
-    content: dict[str, Any] = {"model_name": NAME, "model_version": version, "outputs": outputs}
+    content: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+    content["outputs"] = outputs
     if request.id is not None:
         content["id"] = request.id
     header = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(b"".join([header, *tensors]), len(header) if tensors else None)
 
 
-def metadata(version: str) -> dict[str, Any]:
-    """What the protocol tells about the model."""
+def metadata(model: ServedModel) -> dict[str, Any]:
+    """What the protocol tells about a model; the parameters are of our own choice."""
+    signature = model.signature
+    shape = [-1, signature.height, signature.width]
+    classes = [-1, len(signature.labels)]
     return {
-        "name": NAME,
-        "versions": [version],
+        "name": model.name,
+        "versions": [model.version],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, SIDE, SIDE]}],
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": shape}],
         "outputs": [
-            {"name": output.name, "datatype": "FP32", "shape": [-1, 10]} for output in ALL_OUTPUTS
+            {"name": output.name, "datatype": "FP32", "shape": classes} for output in ALL_OUTPUTS
         ],
+        "parameters": {
+            "sha256": model.classifier.sha256,
+            "data_set": signature.data_set,
+            "noun": signature.noun,
+            "labels": signature.labels,
+        },
     }
 
 

@@ -18,10 +18,11 @@ from starlette.types import ASGIApp
 
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.inference.classifier import Classifier
+from pipeline.registry import open_classifier
 from pipeline.service.app import create_app
 from pipeline.service.connections import Connection
-from pipeline.service.guard import Limits
+from pipeline.service.limits import Limits
+from pipeline.service.pool import ModelPool
 
 LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "PIPELINE_SERVE_TOKEN"  # noqa: S105 (its name)
@@ -36,20 +37,25 @@ UNUSABLE = {
 }
 
 
-def run(model: str, host: str, port: int, *, json_log: bool) -> None:
+def run(
+    model: str | None, host: str, port: int, *, json_log: bool, workspace: Workspace | None
+) -> None:
     """Serve until SIGINT or SIGTERM, which let requests that are under way end.
 
-    The log is lines of JSON, or of text for a person. UserError if the service cannot start.
+    `model` is a file or models:/NAME@ALIAS; none: the released one. The log is lines of JSON, or
+    of text for a person. The page shows the reports of the workspace. UserError if the service
+    cannot start.
     """
     _log(json_log=json_log)
     if not host.strip():
         raise UserError(
             "--host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 is every address"
         )
-    if not model.strip():
+    if model is not None and not model.strip():
         raise UserError("--model is empty; without the option it is the released model")
     token = read_token()
-    app = create_app(Classifier(model, threads=1), limits := _limits(), token, _workspace())
+    pool = ModelPool(open_classifier(model, threads=1))
+    app = create_app(pool, limits := _limits(), token, workspace)
     listeners = listen(host, port)
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -148,14 +154,6 @@ def _limits() -> Limits:
     if soft == resource.RLIM_INFINITY:
         return Limits()
     return Limits(connections=max(1, min(Limits.connections, soft - OTHER_FILES)))
-
-
-def _workspace() -> Workspace | None:
-    """The workspace whose reports the page shows; none where there is none."""
-    try:
-        return Workspace.find()
-    except UserError:
-        return None
 
 
 def _log(*, json_log: bool) -> None:

@@ -2,7 +2,8 @@
 
 import re
 
-from pipeline.pictures.images import Picture, decode_picture
+from pipeline.pictures.decoding import decode_picture
+from pipeline.pictures.grey import Picture
 
 HOW = "send the file itself as the body: curl --data-binary @FILE"
 FORM = "application/x-www-form-urlencoded"  # which curl says of --data-binary, too

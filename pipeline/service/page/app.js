@@ -1,4 +1,4 @@
-// The page: a digit drawn, chosen, dropped or pasted goes to /predict; what comes back is shown.
+// The page: what is drawn, chosen, dropped or pasted goes to /predict; what comes back is shown.
 
 import * as paper from "./paper.js";
 
@@ -6,6 +6,8 @@ const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
 // kept in memory, since a graphics process can lose its canvases
 const seen = byId("seen").getContext("2d", { willReadFrequently: true });
+const { noun } = document.body.dataset; // with its article
+const labels = JSON.parse(document.body.dataset.labels);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 const UNREADABLE = "This browser does not let the page read its canvas; choose a file.";
@@ -60,8 +62,8 @@ async function ask(source) {
     const content = await response.json().catch(() => ({})); // a proxy may answer otherwise
     if (source !== shown) return;
     byId("token-form").hidden = response.status !== 401;
-    const told = response.status === 401 ? "the token is missing or wrong" : content.error;
-    const problem = sentence(told ?? `the service answers ${response.status}`);
+    const text = response.status === 401 ? "the token is missing or wrong" : content.error;
+    const problem = sentence(text ?? `the service answers ${response.status}`);
     if (response.ok) show(content);
     else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
@@ -69,31 +71,32 @@ async function ask(source) {
   }
 }
 
-function show({ digit, confidence, probabilities, image }) {
+function show({ label, confidence, probabilities, image }) {
   const strong = document.createElement("strong");
-  strong.textContent = digit;
+  strong.textContent = label;
   byId("verdict").replaceChildren(strong, percent(confidence));
   probabilities.forEach((share, n) => fill(n, share));
-  const pixels = seen.createImageData(28, 28);
+  const pixels = seen.createImageData(seen.canvas.width, seen.canvas.height);
   image.flat().forEach((grey, n) => pixels.data.set([grey, grey, grey, 255], 4 * n));
   seen.putImageData(pixels, 0, 0);
 }
 
 function say(text) {
   byId("verdict").textContent = text;
-  for (let n = 0; n < 10; n += 1) fill(n, null);
-  seen.clearRect(0, 0, 28, 28);
+  labels.forEach((_, n) => fill(n, null));
+  seen.clearRect(0, 0, seen.canvas.width, seen.canvas.height);
 }
 
-function fill(digit, share) {
-  const row = byId("bars").children[digit];
+function fill(n, share) {
+  const row = byId("bars").children[n];
   row.querySelector(".bar span").style.width = `${100 * (share ?? 0)}%`;
   row.querySelector(".share").textContent = share === null ? "" : percent(share);
 }
 
-for (let digit = 0; digit < 10; digit += 1) {
+for (const label of labels) {
   const row = document.createElement("li");
-  row.innerHTML = `<span>${digit}</span><span class="bar"><span></span></span><span class="share"></span>`;
+  row.innerHTML = '<span></span><span class="bar"><span></span></span><span class="share"></span>';
+  row.firstChild.textContent = label;
   byId("bars").append(row);
 }
 
@@ -113,7 +116,7 @@ byId("token-form").addEventListener("submit", (event) => {
 function forget() {
   wanted = null;
   shown = null;
-  say("Draw a digit.");
+  say(`Draw ${noun}.`);
 }
 
 function clear() {
@@ -234,7 +237,7 @@ function showMetrics(found) {
   byId("measured").caption.textContent = `This model, measured on the ${images} test images`;
   const rows = {
     "test accuracy": `${(100 * found.accuracy).toFixed(2)} % (95 % interval ${(100 * found.accuracy_low).toFixed(2)} % to ${(100 * found.accuracy_high).toFixed(2)} %)`,
-    misclassified: `${found.mistakes} of ${images}`,
+    misclassified: `${found.misclassified} of ${images}`,
     "test loss (cross-entropy)": found.loss.toFixed(4),
     "expected calibration error": found.expected_calibration_error.toFixed(4),
   };

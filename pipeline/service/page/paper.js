@@ -4,7 +4,7 @@ const canvas = document.getElementById("canvas");
 const spot = document.getElementById("spot"); // the pen that the keys move
 const SIDE = canvas.width;
 const PEN = SIDE / 13;
-const CELLS = 28; // by side, when the canvas is compared with the strokes
+const CELLS = 32; // by side, when the canvas is compared with the strokes
 const SECONDS = 10; // that a browser may take to read its canvas
 // kept in memory, since a graphics process can lose its canvases
 const copy = Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });

@@ -1,4 +1,4 @@
-"""Which files are meant by names, folders and patterns, and what a folder holds beside them."""
+"""The files that names, folders and patterns mean, and those in a folder that are ignored."""
 
 import os
 import sys
@@ -13,35 +13,35 @@ from pipeline.core.errors import UserError
 ARRAYS = {".idx", ".npy"}  # also with .gz, as all others
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"} | ARRAYS
 TABLES = {".parquet", ".pq"}  # which `score` reads, and `predict` does not
-SCRATCH = "lock"  # a folder *.partial that holds such a file is where `score` keeps its shards
-KINDS = 6  # at most so many kinds of files are named as left out
+LOCK = "lock"  # a folder *.partial that holds such a file is where `score` keeps its shards
+KINDS = 6  # at most so many kinds of ignored files are named
 
 
 @dataclass
-class Found:
-    """The files that are meant, in their order, what was wrong, and what was left out."""
+class InputFiles:
+    """The files that are meant, in their order, what was wrong, and what was ignored."""
 
     suffixes: set[str]
     files: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)  # number of files of each kind
-    folders: set[str] = field(default_factory=set)  # real paths of all that were looked into
+    ignored: Counter[str] = field(default_factory=Counter)  # number of files of each kind
+    folders: set[str] = field(default_factory=set)  # real paths of all that were searched
 
     def reads(self, name: str) -> bool:
         """Whether a file in a folder is read, by its name."""
         return _suffix(name) in self.suffixes
 
-    def tell(self) -> None:
-        """Print, on standard error, what was left out and what was wrong. UserError if that leaves
-        no file.
+    def report(self) -> None:
+        """Print to standard error what was ignored and what was wrong. UserError if no file is
+        left.
         """
-        if self.left_out:
-            by_number = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        if self.ignored:
+            by_number = sorted(self.ignored.items(), key=lambda item: (-item[1], item[0]))
             kinds = by_number[:KINDS]
-            rest = self.left_out.total() - sum(count for _, count in kinds)
+            rest = self.ignored.total() - sum(count for _, count in kinds)
             named = [f"{count:,} {kind}" for kind, count in kinds]
             others = [f"{rest:,} of other kinds"] if rest else []
-            print(f"left out: {', '.join(named + others)}", file=sys.stderr)
+            print(f"ignored: {', '.join(named + others)}", file=sys.stderr)
         last = None if self.files else self.errors.pop()
         for error in self.errors:
             print(f"error: {error}", file=sys.stderr)
@@ -49,14 +49,14 @@ class Found:
             raise UserError(last)
 
 
-def find_files(names: Iterable[str], *, tables: bool = False) -> Found:
+def find_input_files(names: Iterable[str], *, tables: bool = False) -> InputFiles:
     """The files that are meant: by name, by pattern (`scans/**/*.png`), or all those of images
     under a folder, with `tables` those of Parquet too. A name that stands for none is an error.
 
-    Left out of folders and patterns are hidden names and __MACOSX; links to folders are followed,
+    In folders and patterns, hidden names and __MACOSX are ignored; links to folders are followed,
     to each folder once. UserError for a name that is empty or a web address.
     """
-    found = Found(SUFFIXES | TABLES if tables else SUFFIXES)
+    found = InputFiles(SUFFIXES | TABLES if tables else SUFFIXES)
     for name in names:
         if not name:
             raise UserError("an empty name: is a variable not set?")
@@ -64,7 +64,7 @@ def find_files(names: Iterable[str], *, tables: bool = False) -> Found:
             raise UserError(f"{name} is a web address: download it first")
         path = Path(name)
         if path.is_dir():
-            _look_into(path, found)
+            _search(path, found)
         elif not os.path.lexists(path) and any(sign in name for sign in "*?["):
             _match(name, found)
         else:
@@ -83,20 +83,20 @@ def _suffix(name: str) -> str:
     return ".idx" if "idx3" in path.name else path.suffix
 
 
-def _look_into(folder: Path, found: Found) -> None:
+def _search(folder: Path, found: InputFiles) -> None:
     files: list[str] = []
     for path in _walk(folder, found.folders, unreadable=files):
         if found.reads(path):
             files.append(path)
         else:
-            found.left_out[Path(path).suffix.lower() or "without suffix"] += 1
+            found.ignored[Path(path).suffix.lower() or "without suffix"] += 1
     if not files:
         suffixes = ", ".join(sorted(found.suffixes))
         found.errors.append(f"{folder} has no files of images, {suffixes}")
     found.files += sorted(files)
 
 
-def _match(pattern: str, found: Found) -> None:
+def _match(pattern: str, found: InputFiles) -> None:
     files = [
         path
         for path in glob(pattern, recursive=True)  # noqa: PTH207 (Path's takes no absolute one)
@@ -115,7 +115,7 @@ def _walk(folder: Path, seen: set[str], unreadable: list[str]) -> Iterator[str]:
             top, onerror=lambda error: unreadable.append(str(error.filename))
         ):
             real = os.path.realpath(parent)
-            scratch = parent.endswith(".partial") and SCRATCH in names
+            scratch = parent.endswith(".partial") and LOCK in names
             if real in seen or scratch:
                 folders.clear()
                 continue

@@ -12,9 +12,11 @@ from pyarrow import compute, types
 from pyarrow.parquet import ParquetFile
 
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.task import ImageForm
 from pipeline.pictures.batch import Batch, Pictures, batch_of, convert
-from pipeline.pictures.images import SIDE, Images, Picture, as_pictures
-from pipeline.pictures.sources import one_picture
+from pipeline.pictures.grey import Picture
+from pipeline.pictures.images import Images, as_pictures
+from pipeline.pictures.reading import one_picture
 
 PIXELS = 1024  # images that are in memory together, as pixels of up to 8 bytes
 FILES = 128  # files that are in memory together
@@ -25,12 +27,14 @@ class ParquetShards:
     """A Parquet file with a column `image`, of files or of pixels, and perhaps one `id`.
 
     Its row groups are the shards. Files are bytes, also as `bytes` in the structs of Hugging Face's
-    datasets; pixels are 784 bytes, tensors, lists of 784 numbers, or of rows that are lists of
-    numbers.
+    datasets; pixels are tensors, lists of rows that are lists of numbers, or all pixels of the form
+    in one list, or as so many bytes.
     """
 
-    def __init__(self, file: Path, name: str, fingerprint: str, *, normalise: bool) -> None:
-        self._file, self._name, self._normalise = file, name, normalise
+    def __init__(
+        self, file: Path, name: str, fingerprint: str, form: ImageForm, *, normalise: bool
+    ) -> None:
+        self._file, self._name, self._form, self._normalise = file, name, form, normalise
         self.fingerprint = fingerprint
         with self._open() as parquet:
             schema = parquet.schema_arrow
@@ -44,7 +48,7 @@ class ParquetShards:
             raise UserError(f"{name} has several columns called id")
         self._columns = [column for column in ("image", "id") if column in schema.names]
         kind = schema.field("image").type
-        self._are_files = _are_files(kind)
+        self._are_files = _are_files(kind, form)
         if not self._are_files and not _are_pixels(kind):
             raise UserError(
                 f"{name}: the column image is of the type {kind}; it has to be of files, as "
@@ -72,12 +76,14 @@ class ParquetShards:
                         for name, value in zip(ids, given, strict=True)
                     ]
                 row += len(rows)
-                yield batch_of(ids, self._pictures(ids, rows["image"]), normalise=self._normalise)
+                pictures = self._pictures(ids, rows["image"])
+                yield batch_of(ids, pictures, self._form, normalise=self._normalise)
 
     def _pictures(self, ids: list[str], column: pa.Array) -> Pictures | list[Any]:
         if self._are_files:
-            return [_in_file(*row) for row in zip(ids, column.to_pylist(), strict=True)]
-        return convert(ids, column, _pixels)
+            rows = zip(ids, column.to_pylist(), strict=True)
+            return [_in_file(name, value, self._form) for name, value in rows]
+        return convert(ids, column, lambda rows: _pixels(rows, self._form))
 
     def _open(self) -> ParquetFile:
         return self._checked(lambda: ParquetFile(self._file.open("rb")))
@@ -96,7 +102,7 @@ def _values(column: pa.Array) -> list[Any]:
         return list(column.cast(pa.int64()).to_pylist())
 
 
-def _in_file(name: str, value: Any) -> Picture | str:
+def _in_file(name: str, value: Any, form: ImageForm) -> Picture | str:
     """The picture in a row that has a file, or what is wrong with it."""
     row = value if isinstance(value, dict) else {"bytes": value}
     content, path = row["bytes"], row.get("path")
@@ -107,12 +113,12 @@ def _in_file(name: str, value: Any) -> Picture | str:
             else f"{name}: the row is null"
         )
     try:
-        return one_picture(content, name)
+        return one_picture(content, name, form)
     except UserError as error:
         return str(error)
 
 
-def _pixels(column: pa.Array) -> Images:
+def _pixels(column: pa.Array, form: ImageForm) -> Images:
     """uint8 [N, H, W] of a column of pixels; ValueError if not all of its rows have such."""
     if column.null_count:
         raise ValueError("the row is null")
@@ -123,10 +129,10 @@ def _pixels(column: pa.Array) -> Images:
     else:
         array = _numbers(column)
     if array.ndim == 2:
-        if array.shape[1] != SIDE**2:
-            raise ValueError(f"{array.shape[1]} pixels are not {SIDE} x {SIDE}")
-        array = array.reshape(-1, SIDE, SIDE)
-    return as_pictures(array)
+        if array.shape[1] != form.pixels:
+            raise ValueError(f"{array.shape[1]} pixels are not {form.width} x {form.height}")
+        array = array.reshape(-1, *form.shape)
+    return as_pictures(array, form)
 
 
 def _numbers(column: pa.Array) -> NDArray[Any]:
@@ -150,13 +156,13 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if types.is_dictionary(kind) else kind
 
 
-def _are_files(kind: pa.DataType) -> bool:
-    """Whether the values of a type are files, alone or in a struct; 784 bytes each are pixels."""
+def _are_files(kind: pa.DataType, form: ImageForm) -> bool:
+    """Whether the values of a type are files, alone or in a struct, and not a byte a pixel."""
     kind = _plain(kind)
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = _plain(kind.field("bytes").type)
     if types.is_fixed_size_binary(kind):
-        return bool(kind.byte_width != SIDE**2)
+        return bool(kind.byte_width != form.pixels)
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from pipeline.core import idx
-from pipeline.pictures.images import decode_picture, decode_pictures
+from pipeline.pictures.decoding import decode_picture, decode_pictures
 from tests.digits import Images, make_digits
 
 GREY = 255 - np.pad(make_digits(8, seed=1)[0][7], ((10, 2), (0, 12)))  # a 7, [40, 40]

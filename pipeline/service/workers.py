@@ -1,4 +1,4 @@
-"""What is worked on beside the event loop."""
+"""Threads for the work that would block the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pipeline.inference.session import cores
-from pipeline.service.guard import BUSY
+from pipeline.service.errors import BUSY
 
 T = TypeVar("T")
 
@@ -24,8 +24,8 @@ class Workers:
         self._free = asyncio.Semaphore(cores())
         self._threads = anyio.CapacityLimiter(cores())
 
-    async def do(self, request: Request, task: Callable[[], T]) -> T:
-        """Do a task of a request whose body has been read, unless its client has left.
+    async def run(self, request: Request, task: Callable[[], T]) -> T:
+        """Run a task of a request whose body has been read, unless its client has left.
 
         HTTPException 503 if no thread is free in time, 400 for a ValueError of the task.
         """

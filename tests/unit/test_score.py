@@ -5,9 +5,6 @@ import gzip
 import io
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,20 +18,24 @@ from PIL import Image
 from pyarrow import parquet
 from tqdm import tqdm
 
-from pipeline.batch import score, shards
-from pipeline.batch.finding import find_files
-from pipeline.batch.shards import fingerprint_of, open_shards
+import pipeline
+from pipeline.batch import score
+from pipeline.batch.input_files import find_input_files
+from pipeline.batch.readers import shards
+from pipeline.batch.readers.opening import open_shards
+from pipeline.batch.readers.shards import fingerprint_of
 from pipeline.core import idx
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256
 from pipeline.inference import Classifier
 from pipeline.inference.session import OnnxModel
-from pipeline.pictures import sources
+from pipeline.mnist import TASK
+from pipeline.pictures import reading
 from tests.digits import Images, make_digits
-from tests.servers import wait_until
-from tests.workspace import MODEL, PROJECT, needs_model
+from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
+FORM = TASK.form
 
 
 def png(image: Images) -> bytes:
@@ -246,7 +247,7 @@ def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: 
 def test_ids_count_on_through_the_batches_of_a_row_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
-    monkeypatch.setattr(f"pipeline.batch.parquet.{size}", 3)
+    monkeypatch.setattr(f"pipeline.batch.readers.parquet.{size}", 3)
     images = make_digits(20, seed=1)[0]
     column = structs(images) if size == "FILES" else pa.array(images.tolist())
     write_parquet(tmp_path / "in.parquet", column)  # in groups of 7
@@ -267,9 +268,9 @@ def test_shards_of_several_batches_are_put_together_in_order(
     kept: list[list[str]] = []
     join = score._join
 
-    def watched(paths: list[Path], output: Path) -> Any:
+    def watched(paths: list[Path], *others: Any) -> Any:
         kept.append([path.name for path in paths])
-        return join(paths, output)
+        return join(paths, *others)
 
     monkeypatch.setattr(score, "_join", watched)
     assert score.run([tmp_path / name], tmp_path / "out.parquet", str(MODEL), normalise=False)
@@ -306,7 +307,7 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     digits = read_by_model(images)
     assert found["digit"] == [*digits[:7], None]
     said = capsys.readouterr()
-    assert said.err.startswith("left out: 1 .csv\nerror: deep/part-2.parquet cannot be read")
+    assert said.err.startswith("ignored: 1 .csv\nerror: deep/part-2.parquet cannot be read")
     names = [f"{source}/a.png", f"{source}/deep/*-0.parquet", "none*.png", f"{source}/c.npy"]
     assert not score.run(names, output, str(MODEL), normalise=False)
     assert parquet.read_table(output)["digit"].to_pylist() == [digits[n] for n in (0, 4, 5, 3)]
@@ -384,14 +385,14 @@ def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
     group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
     columns = [group.column(n) for n in range(group.num_columns)]
     repeated = {column.path_in_schema for column in columns if column.has_dictionary_page}
-    assert repeated == {"digit", "error", "model_sha256"}
+    assert repeated == {"label", "digit", "error", "model_sha256"}
 
 
 def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "Classifier", classifier := Mock(wraps=Classifier))
+    monkeypatch.setattr(score, "open_classifier", opened := Mock(wraps=Classifier))
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
     score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
-    assert classifier.call_args.kwargs["threads"] == 0  # one per core
+    assert opened.call_args.kwargs["threads"] == 0  # one per core
 
 
 @pytest.mark.parametrize("name", ["a.npy", "b.npy", "c.png"])
@@ -400,10 +401,10 @@ def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: 
         np.save(tmp_path / array, make_digits(2, seed=1)[0])
     (tmp_path / "c.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
     names = [str(tmp_path / file) for file in ("a.npy", "b.npy", "c.png")]
-    before = open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint
-    assert open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint == before
+    before = open_shards([tmp_path], names, tmp_path, FORM, normalise=False).fingerprint
+    assert open_shards([tmp_path], names, tmp_path, FORM, normalise=False).fingerprint == before
     os.utime(tmp_path / name, ns=(0, 1))
-    assert open_shards([tmp_path], names, tmp_path, normalise=False).fingerprint != before
+    assert open_shards([tmp_path], names, tmp_path, FORM, normalise=False).fingerprint != before
 
 
 @pytest.mark.parametrize("what", ["name", "size", "time"])
@@ -424,7 +425,7 @@ def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
-def test_pictures_are_brought_into_the_form_of_mnist(tmp_path: Path, name: str) -> None:
+def test_pictures_are_brought_into_form(tmp_path: Path, name: str) -> None:
     images = make_digits(10, seed=1)[0]
     large = np.stack(
         [255 - np.asarray(Image.fromarray(image).resize((90, 90))) for image in images]
@@ -439,43 +440,6 @@ def test_pictures_are_brought_into_the_form_of_mnist(tmp_path: Path, name: str) 
     if name != "folder":  # whose order is another one
         assert found.tolist() == same.tolist()
     assert sorted(found) == sorted(same)
-
-
-def start(source: Path, output: Path) -> subprocess.Popen[str]:
-    command = ["score", str(source), "--output", str(output), "--model", str(MODEL)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *command],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_stopped_at_any_time_it_goes_on_without_loss_or_doubles(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    images = np.tile(make_digits(100, seed=1)[0], (500, 1, 1))  # some seconds of work, four shards
-    source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
-    np.save(source, images)
-    with start(source, output) as first:
-        wait_until(lambda: len(list(tmp_path.glob("out.parquet.partial/*/00000*.parquet"))) == 1)
-        first.send_signal(number)
-    assert not output.exists()
-    (part,) = tmp_path.glob("out.parquet.partial/*/000000.parquet")
-    written = part.stat().st_mtime_ns
-    with start(source, output) as second:
-        wait_until(lambda: len(list(tmp_path.glob("out.parquet.partial/*/00000[01].parquet"))) == 2)
-        assert part.stat().st_mtime_ns == written
-        said = second.communicate()
-    assert second.returncode == 0
-    assert "16,384 images were scored before" in said[1]
-    found = parquet.read_table(output)
-    assert found["id"].to_pylist() == [f"in.npy[{n}]" for n in range(len(images))]
-    expected = OnnxModel(MODEL).run(images[:100])[1].argmax(1)
-    assert (found["digit"].to_numpy().reshape(500, 100) == expected).all()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.npy", "out.parquet"]
 
 
 @pytest.fixture
@@ -528,9 +492,9 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
         change(interrupted)
     model = MODEL if change is not other_model else interrupted / "other.onnx"
     if change == "code":
-        copy = shutil.copytree(Path(score.__file__).parent, interrupted / "serving")
-        (copy / "images.py").write_text("# another one")
-        monkeypatch.setattr(score, "__file__", str(copy / "score.py"))
+        copy = shutil.copytree(Path(pipeline.__file__).parent, interrupted / "pipeline")
+        (copy / "pictures/images.py").write_text("# another one")
+        monkeypatch.setattr(pipeline, "__file__", str(copy / "__init__.py"))
     if change == "runtime":
         monkeypatch.setattr("onnxruntime.__version__", "0.0")
     output = interrupted / "out.parquet"
@@ -599,7 +563,7 @@ def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
     assert len(list(interrupted.glob("out.partial/*/000000.parquet"))) == 1
 
 
-def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
+def test_an_input_that_was_decompressed_in_part_is_decompressed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in.idx.gz"
@@ -610,14 +574,14 @@ def test_an_input_that_was_unpacked_in_part_is_unpacked_again(
         yield next(pieces(file))
         raise KeyboardInterrupt
 
-    pieces = sources.unpacked
+    pieces = reading.decompress
     with monkeypatch.context() as interrupt:
-        interrupt.setattr("pipeline.batch.shards.unpacked", stop)
+        interrupt.setattr("pipeline.batch.readers.opening.decompress", stop)
         with pytest.raises(KeyboardInterrupt):
-            open_shards([source], [str(source)], tmp_path, normalise=False)
-    assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
-    monkeypatch.setattr("pipeline.batch.shards.unpacked", None)  # once it is whole, it is used
-    assert open_shards([source], [str(source)], tmp_path, normalise=False).images == 3000
+            open_shards([source], [str(source)], tmp_path, FORM, normalise=False)
+    assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
+    monkeypatch.setattr("pipeline.batch.readers.opening.decompress", None)  # it is whole now
+    assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
 
 
 def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: Path) -> None:
@@ -754,7 +718,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "cut.idx.gz": (
         lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\x03" * 99)[:-5]),
-        "cannot be unpacked",
+        "cannot be decompressed",
     ),
     "labels.idx.gz": (
         lambda path: path.write_bytes(gzip.compress(idx.encode(np.zeros(9, np.uint8)))),
@@ -812,51 +776,11 @@ def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
     assert list(tmp_path.glob("out.*")) == []
 
 
-def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from benchmarks.footprint import peak_bytes\n"
-        "from pipeline.batch import score\n"
-        "score.run(sys.argv[1:2], Path('out.parquet'), sys.argv[2], normalise=False)\n"
-        "print(peak_bytes())"
-    )
-    peaks, counts = [], (20_000, 120_000)
-    for count in counts:  # 16 and 94 MB of pixels
-        path = tmp_path / "in.npy"
-        np.lib.format.open_memmap(path, "w+", np.uint8, (count, 28, 28)).flush()
-        command = [sys.executable, "-c", program, str(path), str(MODEL)]
-        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-        result = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        )
-        peaks.append(int(result.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < (counts[1] - counts[0]) * 28 * 28 / 2
-
-
-@pytest.mark.timeout(120)
-def test_it_can_be_stopped_while_a_file_does_not_answer(tmp_path: Path) -> None:
-    """As on a file system whose server is gone: here a pipe that nobody writes to."""
-    program = (
-        "import os, sys; from pipeline.__main__ import main; from pipeline.batch import shards\n"
-        "def wait(path): os.mkfifo('pipe'); return open('pipe', 'rb').read()\n"
-        "shards.read_file = wait\n"
-        "sys.argv = ['', 'score', 'a.png', '-o', 'out', '--model', sys.argv[1]]\n"
-        "main()"
-    )
-    (tmp_path / "a.png").touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(MODEL)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    ) as process:
-        wait_until((tmp_path / "pipe").exists)
-        process.terminate()
-    assert process.returncode == 128 + signal.SIGTERM
-
-
 def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "in.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (300, 280, 280))[:, 100:180, 140] = 255
-    (size, *_), *_ = open_shards([path], [str(path)], tmp_path, normalise=True).batches(0)
+    large = open_shards([path], [str(path)], tmp_path, FORM, normalise=True)
+    size = next(large.batches(0)).ids
     assert len(size) == 81  # whose pixels are as many as those of 8192 images
 
 
@@ -868,8 +792,8 @@ def test_an_input_is_cut_into_shards_that_are_read_in_batches(
     monkeypatch.setattr(shards, "BATCH", 16)
     monkeypatch.setattr(shards, "SHARD", 32)
     FORMS[name](tmp_path / name, make_digits(count, seed=1)[0])
-    files = find_files([str(tmp_path / name)]).files
-    found = open_shards([tmp_path / name], files, tmp_path, normalise=False)
+    files = find_input_files([str(tmp_path / name)]).files
+    found = open_shards([tmp_path / name], files, tmp_path, FORM, normalise=False)
     assert (found.images, len(found)) == (count, expected)
     sizes = [len(ids) for shard in range(expected) for ids, *_ in found.batches(shard)]
     assert (sum(sizes), max(sizes)) == (count, 16 if name == "bytes.npy" else 2)

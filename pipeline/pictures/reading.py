@@ -1,4 +1,4 @@
-"""Images out of files: pictures, IDX and .npy files, also packed, and standard input."""
+"""Images out of files: pictures, IDX and .npy files, also compressed, and standard input."""
 
 import io
 import stat
@@ -13,8 +13,11 @@ import psutil
 
 from pipeline.core import idx
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.task import ImageForm
 from pipeline.pictures.batch import Batch, Pictures, batch_of
-from pipeline.pictures.images import Images, Picture, as_pictures, decode_pictures
+from pipeline.pictures.decoding import decode_pictures
+from pipeline.pictures.grey import Picture
+from pipeline.pictures.images import Images, as_pictures
 
 STDIN = Path("-")  # as people name it
 GZIP, NPY, PARQUET = b"\x1f\x8b", b"\x93NUMPY", b"PAR1"  # how such files begin
@@ -24,18 +27,18 @@ NO_FILE = "is a pipe or a device, not a file"
 TOO_LARGE = "too large for the memory that is free"
 
 
-def read_images(path: Path, *, normalise: bool = False) -> Images:
-    """The image or images in a file, uint8 [N, 28, 28]. UserError if one cannot be used as such.
+def read_images(path: Path, form: ImageForm, *, normalise: bool = False) -> Images:
+    """The image or images in a file, uint8 [N, height, width]. UserError if one cannot be used.
 
-    What it is, is told by its content. `normalise` brings each into MNIST's form.
+    The content decides what kind of file it is. `normalise` brings each image into the form.
     """
-    batch = read_batch(path, normalise=normalise)
+    batch = read_batch(path, form, normalise=normalise)
     for error in filter(None, batch.errors):
         raise UserError(error)
     return batch.images
 
 
-def read_batch(path: Path, *, normalise: bool, pipes: bool = True) -> Batch:
+def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = True) -> Batch:
     """The image or images in a file, each under its name. UserError if none can be used.
 
     Of an array or a picture with several pages, the names are PATH[0], PATH[1], ... Without
@@ -43,9 +46,9 @@ def read_batch(path: Path, *, normalise: bool, pipes: bool = True) -> Batch:
     """
     name = str(path)
     content = _from_stdin() if path == STDIN else read_file(path, pipes=pipes)
-    pictures = decode(content, name)
+    pictures = decode(content, name, form)
     ids = [f"{name}[{n}]" for n in range(len(pictures))] if len(pictures) > 1 else [name]
-    batch = batch_of(ids, pictures, normalise=normalise)
+    batch = batch_of(ids, pictures, form, normalise=normalise)
     reasons = {(error or "").removeprefix(i) for i, error in zip(ids, batch.errors, strict=True)}
     if len(reasons) == 1 and (reason := reasons.pop()):  # the same for all
         raise UserError(f"{name}{reason}")
@@ -59,7 +62,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
         kinds = {stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if pipes else [])}
         if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder says why not by itself
             raise UserError(f"{path} {NO_FILE}")
-        if about.st_size > _room():
+        if about.st_size > _free_memory():
             raise UserError(f"{path} is {TOO_LARGE}")
         with path.open("rb") as file:
             return _all_of(file, str(path))
@@ -69,7 +72,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def decode(content: bytes, name: str) -> Pictures:
+def decode(content: bytes, name: str, form: ImageForm) -> Pictures:
     """The pictures in the content of a file, which an error calls `name`.
 
     An array [N, H, W] of IDX or NumPy, else the pages [H, W] of a picture; UserError if neither.
@@ -77,16 +80,16 @@ def decode(content: bytes, name: str) -> Pictures:
     if not content:
         raise UserError(f"{name} is empty")
     try:
-        return _decode(content)
+        return _decode(content, form)
     except MemoryError as error:
         raise UserError(f"{name} is {TOO_LARGE}") from error
     except Exception as error:  # those of NumPy and zlib have no other common base
         raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
 
 
-def one_picture(content: bytes, name: str) -> Picture:
+def one_picture(content: bytes, name: str, form: ImageForm) -> Picture:
     """The same of a file with exactly one picture, else a UserError."""
-    pictures = decode(content, name)
+    pictures = decode(content, name, form)
     if len(pictures) != 1:
         kind = "images" if isinstance(pictures, np.ndarray) else "pages"
         raise UserError(f"{name} holds {len(pictures)} {kind}, not one")
@@ -98,8 +101,8 @@ def is_idx(content: bytes) -> bool:
     return content[:2] == b"\0\0" and content[2:3] in IDX_TYPES and len(content) > 2
 
 
-def unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """What is in a .gz file, piece by piece; as gunzip does, without what comes behind its members.
+def decompress(file: BinaryIO) -> Iterator[bytes]:
+    """The content of a .gz file, piece by piece; as gunzip does, without what follows its members.
 
     EOFError if it ends too early, zlib.error if it is damaged.
     """
@@ -116,13 +119,13 @@ def unpacked(file: BinaryIO) -> Iterator[bytes]:
         raise EOFError("it ends too early")
 
 
-def _decode(content: bytes) -> Pictures:
+def _decode(content: bytes, form: ImageForm) -> Pictures:
     if content.startswith(GZIP):
-        content = b"".join(unpacked(io.BytesIO(content)))
+        content = b"".join(decompress(io.BytesIO(content)))
     if is_idx(content):
-        return as_pictures(idx.decode(content, 3))
+        return as_pictures(idx.decode(content, 3), form)
     if content.startswith(NPY):
-        return as_pictures(np.load(io.BytesIO(content), allow_pickle=False))
+        return as_pictures(np.load(io.BytesIO(content), allow_pickle=False), form)
     if content.startswith(PARQUET):
         raise ValueError("it is a Parquet file, which `score` reads")
     return decode_pictures(content)
@@ -135,7 +138,7 @@ def _from_stdin() -> bytes:
 
 
 def _all_of(file: BinaryIO, name: str) -> bytes:
-    content, most = bytearray(), _room()
+    content, most = bytearray(), _free_memory()
     try:
         while piece := file.read(CHUNK):
             content += piece
@@ -146,5 +149,5 @@ def _all_of(file: BinaryIO, name: str) -> bytes:
         raise UserError(f"{name} is {TOO_LARGE}") from error
 
 
-def _room() -> int:
+def _free_memory() -> int:
     return psutil.virtual_memory().available // 2  # bytes: content and pixels have to fit

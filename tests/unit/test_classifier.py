@@ -1,10 +1,12 @@
 """The library: a Classifier takes what it should, and says what is wrong with anything else."""
 
 import hashlib
+import importlib
 import logging
 import pickle
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +21,12 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from pipeline.core.errors import UserError
-from pipeline.inference import Classifier, classifier, session
+from pipeline.inference import Classifier, classifier, released, session
 from pipeline.inference.session import OnnxModel
 from tests.digits import Images, make_digits
-from tests.workspace import MODEL, needs_model, python
+from tests.workspace import MODEL, needs_model
+
+pytestmark = needs_model
 
 
 def other_model(input_name: str, kind: int, shape: list[str | int]) -> bytes:
@@ -49,9 +53,8 @@ MODELS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@needs_model
 @pytest.mark.parametrize("name", MODELS)
-def test_a_file_that_is_no_digit_model_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_no_such_model_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(MODELS[name]())
     with pytest.raises(UserError, match=name):
         OnnxModel(tmp_path / name).run(make_digits(2, seed=1)[0])
@@ -65,7 +68,6 @@ def release(tmp_path: Path) -> Path:
     return tmp_path / MODEL.name
 
 
-@needs_model
 @pytest.mark.parametrize(
     "convert",
     [
@@ -81,19 +83,19 @@ def release(tmp_path: Path) -> Path:
     ids=["uint8", "int64", "list", "float64", "float32", "float16", "column-major", "view"],
 )
 def test_it_reads_ten_real_digits(ten: Images, convert: Callable[[Images], Any]) -> None:
-    digits, confidences, probabilities, logits = Classifier(MODEL).predict(convert(ten))
-    assert digits.tolist() == list(range(10))
-    assert probabilities.shape == (10, 10)
-    assert (confidences == probabilities[np.arange(10), digits]).all()
+    found = Classifier(MODEL).predict(convert(ten))
+    assert found.classes.tolist() == list(range(10))
+    assert found.labels == list("0123456789")
+    assert (found.confidences == found.probabilities[np.arange(10), found.classes]).all()
     expected = OnnxModel(MODEL).run(ten)
-    np.testing.assert_array_equal(logits, expected[0])
-    np.testing.assert_array_equal(probabilities, expected[1])
+    np.testing.assert_array_equal(found.logits, expected[0])
+    np.testing.assert_array_equal(found.probabilities, expected[1])
 
 
-@needs_model
 def test_no_image_has_no_answer() -> None:
     answer = Classifier(MODEL).predict(np.zeros((0, 28, 28), np.uint8))
-    assert [part.shape for part in answer] == [(0,), (0,), (0, 10), (0, 10)]
+    assert answer.labels == []
+    assert answer.probabilities.shape == answer.logits.shape == (0, 10)
 
 
 ZEROS = np.zeros((2, 28, 28))
@@ -119,7 +121,6 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
-@needs_model
 @pytest.mark.parametrize("name", WRONG)
 def test_it_says_what_is_wrong_with_images(name: str) -> None:
     images, said = WRONG[name]
@@ -127,7 +128,6 @@ def test_it_says_what_is_wrong_with_images(name: str) -> None:
         Classifier(MODEL).predict(images)
 
 
-@needs_model
 def test_a_changed_file_is_refused_before_it_is_loaded(release: Path) -> None:
     content = bytearray(release.read_bytes())
     content[len(content) // 2] ^= 1
@@ -136,13 +136,11 @@ def test_a_changed_file_is_refused_before_it_is_loaded(release: Path) -> None:
         Classifier(release)
 
 
-@needs_model
 def test_a_file_that_the_checksums_do_not_list_is_refused(release: Path) -> None:
     with pytest.raises(UserError, match=r"SHA256SUMS does not list other\.onnx"):
         Classifier(shutil.copy(release, release.with_name("other.onnx")))
 
 
-@needs_model
 @pytest.mark.parametrize(
     "change",
     [
@@ -163,7 +161,6 @@ def test_checksums_may_be_written_by_any_tool(release: Path, change: Callable[[s
         Classifier(release)
 
 
-@needs_model
 def test_checksums_that_are_no_text_are_named(release: Path) -> None:
     sums = release.with_name("SHA256SUMS")
     sums.write_text(sums.read_text(), encoding="utf-16")
@@ -171,7 +168,6 @@ def test_checksums_that_are_no_text_are_named(release: Path) -> None:
         Classifier(release)
 
 
-@needs_model
 def test_a_release_between_checksums_and_model_is_no_error(
     release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,12 +185,11 @@ def test_a_release_between_checksums_and_model_is_no_error(
     assert Classifier(release).sha256 in right
 
 
-@needs_model
 def test_a_file_without_checksums_is_used_with_a_warning(
     release: Path, ten: Images, caplog: pytest.LogCaptureFixture
 ) -> None:
     release.with_name("SHA256SUMS").unlink()
-    assert Classifier(release).predict(ten).digits.tolist() == list(range(10))
+    assert Classifier(release).predict(ten).classes.tolist() == list(range(10))
     assert "mnist-cnn.onnx is not verified" in caplog.text
 
 
@@ -209,7 +204,6 @@ def test_a_folder_is_no_model(folder: str) -> None:
         Classifier(folder)
 
 
-@needs_model
 def test_auto_is_a_provider_that_works_and_the_log_says_which(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,14 +214,12 @@ def test_auto_is_a_provider_that_works_and_the_log_says_which(
     assert capfd.readouterr() == ("", "")
 
 
-@needs_model
 @pytest.mark.filterwarnings("ignore::UserWarning:onnxruntime")
 def test_a_provider_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="cannot use QNNExecutionProvider here, only CPU"):
         Classifier(MODEL, provider="QNNExecutionProvider")
 
 
-@needs_model
 @pytest.mark.parametrize("threads", [0, 1])
 def test_a_pickled_one_needs_no_file_and_answers_alike(
     release: Path, mnist: tuple[Images, Images], threads: int
@@ -238,11 +230,11 @@ def test_a_pickled_one_needs_no_file_and_answers_alike(
     release.unlink()
     copy = pickle.loads(content)
     assert copy.sha256 == classifier.sha256
-    for found, value in zip(copy.predict(mnist[0][:100]), expected, strict=True):
-        np.testing.assert_array_equal(found, value)
+    found = copy.predict(mnist[0][:100])
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    assert found.labels == expected.labels
 
 
-@needs_model
 def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """From a machine with CUDA, where one worker is right, to one of several cores without."""
     monkeypatch.setattr(session, "cores", lambda: 1)
@@ -254,7 +246,6 @@ def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyP
     assert copy.providers == copy._model.session.get_providers()
 
 
-@needs_model
 def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """TF32, ONNX Runtime's default, keeps 10 of 23 bits."""
     load = Mock()
@@ -264,7 +255,6 @@ def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load.call_args.args[2:] == ([session.CUDA], [{"use_tf32": "0"}])
 
 
-@needs_model
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_threads_may_share_it(mnist: tuple[Images, Images], threads: int) -> None:
     classifier = Classifier(MODEL, threads=threads)
@@ -294,30 +284,54 @@ def test_a_picture_may_be_given_in_many_ways(
     grey = 255 - np.pad(make_digits(8, seed=1)[0][7], ((30, 5), (0, 50)))
     path = tmp_path / "picture.png"
     Image.fromarray(grey).save(path)
-    image = Classifier.from_image(form(grey, path))
+    classifier = Classifier(MODEL)
+    image = classifier.from_image(form(grey, path))
     assert image.shape == (1, 28, 28)
-    np.testing.assert_array_equal(image, Classifier.from_image(grey))
+    np.testing.assert_array_equal(image, classifier.from_image(grey))
     assert image.max() == 255
 
 
 @pytest.mark.parametrize("shape", [(28,), (0, 28), (28, 28, 4), (2, 28, 28), ()], ids=str)
 def test_an_array_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"a picture is \[H, W\] or \[H, W, 3\], not \["):
-        Classifier.from_image(np.zeros(shape, np.uint8))
+        Classifier(MODEL).from_image(np.zeros(shape, np.uint8))
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing\.png: no such file"):
-        Classifier.from_image(tmp_path / "missing.png")
+        Classifier(MODEL).from_image(tmp_path / "missing.png")
 
 
-@needs_model
-def test_it_needs_no_torch(tmp_path: Path) -> None:
-    program = (
-        "import sys, numpy; from pipeline.inference import Classifier\n"
-        f"print(Classifier({str(MODEL)!r}).predict(numpy.zeros((1, 28, 28))).digits)\n"
-        "print('loaded:', *sorted({'torch', 'mlflow', 'onnx'} & {*sys.modules}))"
-    )
-    result = python(tmp_path, "-c", program)
-    assert result.stdout.splitlines()[-1] == "loaded:"
-    assert result.stderr == ""
+def test_without_a_name_it_is_the_released_model_of_the_workspace_around(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = release.parent / "project"
+    (workspace / "models").mkdir(parents=True)
+    (workspace / "params.yaml").touch()
+    other = release.read_bytes() + b"\x32\x01x"  # another producer_version
+    (workspace / "models/other.onnx").write_bytes(other)
+    (workspace / "models/deep").mkdir()
+    monkeypatch.chdir(workspace / "models/deep")
+    assert Classifier().sha256 == hashlib.sha256(other).hexdigest()
+
+
+@pytest.mark.parametrize("packaged", [True, False])
+def test_outside_any_workspace_it_is_that_of_the_package(
+    release: Path, monkeypatch: pytest.MonkeyPatch, packaged: bool
+) -> None:
+    outside = release.parent / "outside"
+    outside.mkdir()
+    monkeypatch.chdir(outside)
+    if packaged:
+        monkeypatch.setattr(released, "INSTALLED", release.parent)
+        assert released.released_model() == release
+    assert Classifier().sha256 == hashlib.sha256(MODEL.read_bytes()).hexdigest()
+
+
+def test_where_onnx_runtime_is_missing_what_to_install_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said = r"^ONNX Runtime is missing: install gated-mnist\[cpu\] or gated-mnist\[gpu\]$"
+    with pytest.raises(UserError, match=said):
+        importlib.reload(session)

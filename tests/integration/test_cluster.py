@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +17,13 @@ import pytest
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
-from benchmarks.servers import free_port
 from pipeline.batch import score
-from pipeline.batch.shards import SHARD, open_shards
+from pipeline.batch.readers.opening import open_shards
+from pipeline.batch.readers.shards import SHARD
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.inference.session import OnnxModel
+from pipeline.mnist import TASK
 from pipeline.pictures.batch import Batch
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
@@ -171,7 +173,7 @@ def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
 
     source = tmp_path / "in.npy"
     np.save(source, np.zeros((5, 28, 28), np.uint8))
-    shards = open_shards([source], [str(source)], tmp_path, normalise=False)
+    shards = open_shards([source], [str(source)], tmp_path, TASK.form, normalise=False)
     row = {"shard": 0, "path": str(source / "000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source], row)
     assert (
@@ -185,7 +187,7 @@ def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> N
 
     source = tmp_path / "in.npy"
     np.save(source, np.zeros((5, 28, 28), np.uint8))
-    shards = open_shards([source], [str(source)], tmp_path, normalise=False)
+    shards = open_shards([source], [str(source)], tmp_path, TASK.form, normalise=False)
     row = {"shard": 0, "path": str(tmp_path / "elsewhere/000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source, tmp_path / "elsewhere"], row)
     assert f"does not have {tmp_path}/elsewhere: it must be on storage" in found["error"]
@@ -219,7 +221,9 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
     tmp_path: Path, other_server: int, address: str, said: str
 ) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
-    address = address.format(port=free_port(), other=other_server)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free_port = listener.getsockname()[1]
+    address = address.format(port=free_port, other=other_server)
     with pytest.raises(UserError, match=f"{re.escape(address)} cannot be used: .*({said})"):
         score.run(
             [tmp_path / "in.npy"], tmp_path / "out", str(MODEL), normalise=False, cluster=address
@@ -241,4 +245,4 @@ def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "--ray needs the package ray: pip install 'ray[data]'" in result.stderr
+    assert "ray is missing: install gated-mnist[ray]" in result.stderr

@@ -13,11 +13,16 @@ from PIL import Image
 
 from pipeline.core import idx
 from pipeline.core.errors import UserError
+from pipeline.core.task import ImageForm
 from pipeline.inference.session import OnnxModel
-from pipeline.pictures.images import as_pictures, in_form, to_mnist_form
-from pipeline.pictures.sources import read_images
+from pipeline.mnist import TASK
+from pipeline.pictures.images import as_images, as_pictures, in_form
+from pipeline.pictures.normal_form import bring_into_form
+from pipeline.pictures.reading import read_images
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model
+
+MNIST, WIDE = TASK.form, ImageForm(height=20, width=36, ink=16)
 
 
 def damaged(kind: str, length: int) -> bytes:
@@ -71,7 +76,7 @@ def test_what_cannot_be_read_is_named(
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(UNREADABLE[name]())
     with pytest.raises(UserError, match=name):
-        read_images(Path(name), normalise=normalise)
+        read_images(Path(name), MNIST, normalise=normalise)
 
 
 @pytest.mark.filterwarnings("ignore::Warning:PIL")  # about damage
@@ -94,7 +99,7 @@ def test_no_damage_to_a_picture_ends_in_anything_but_a_clear_error(
         for content in (whole[:place], whole[:place] + flipped + whole[place + 1 :]):
             path.write_bytes(content)
             try:
-                images = read_images(path, normalise=True)
+                images = read_images(path, MNIST, normalise=True)
             except UserError as error:
                 assert path.name in str(error)  # noqa: PT017
             else:
@@ -109,32 +114,32 @@ def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor:
     if (divisor == 1) is (np.dtype(kind).kind == "f"):
         pytest.skip("integers are from 0 to 255, floats from 0 to 1")
     np.save(path, (images / divisor).astype(kind))
-    assert (read_images(path) == images).all()
+    assert (read_images(path, MNIST) == images).all()
     np.save(path, (images[0] / divisor).astype(kind))
-    assert (read_images(path) == images[:1]).all()
+    assert (read_images(path, MNIST) == images[:1]).all()
 
 
 def test_errors_of_rounding_are_no_errors() -> None:
     images = make_digits(3, seed=1)[0]
     floats = images / 255
-    np.testing.assert_array_equal(as_pictures(floats * (1 + 1e-7) - 1e-9), images)
+    np.testing.assert_array_equal(as_pictures(floats * (1 + 1e-7) - 1e-9, MNIST), images)
     with pytest.raises(ValueError, match="floats from 0 to 1"):
-        as_pictures(floats * 1.01)
+        as_pictures(floats * 1.01, MNIST)
 
 
 def test_specks_on_a_large_page_are_no_ink() -> None:
     page = np.zeros((4000, 4000), np.uint8)
     page[0, 0] = page[-1, -1] = 255
     with pytest.raises(ValueError, match="no ink found"):
-        to_mnist_form(page)
+        bring_into_form(page, MNIST)
 
 
 def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
     """It was made by the same steps, which therefore leave most of its images as they are."""
-    forms = np.stack([to_mnist_form(image) for image in mnist[0][:500]])
-    same = (forms == mnist[0][:500]).all((1, 2))
+    forms = np.stack([bring_into_form(image, MNIST) for image in mnist[0][:200]])
+    same = (forms == mnist[0][:200]).all((1, 2))
     assert same.mean() > 0.6
-    assert np.abs(forms.astype(int) - mnist[0][:500]).mean() < 1  # of 255
+    assert np.abs(forms.astype(int) - mnist[0][:200]).mean() < 1  # of 255
 
 
 @needs_model
@@ -142,17 +147,17 @@ def test_digits_on_larger_pictures_are_read_as_well(training: tuple[Images, Imag
     """At random places, from their own size to ten times that, dark on light and light on dark."""
     random = np.random.default_rng(1)
     forms = []
-    for image in training[0]:
+    for image in training[0][:120]:
         side = round(28 * 10 ** random.random())
         width, height = side + random.integers(0, 200, 2)
         left, top = random.integers(0, width - side + 1), random.integers(0, height - side + 1)
         picture = Image.new("L", (int(width), int(height)))
         picture.paste(Image.fromarray(image).resize((side, side)), (int(left), int(top)))
         forms.append(
-            to_mnist_form(np.asarray(picture) ^ (255 * random.integers(0, 2)).astype(np.uint8))
+            bring_into_form(np.asarray(picture) ^ np.uint8(255 * random.integers(0, 2)), MNIST)
         )
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
-    assert (digits == training[1]).mean() >= 0.99
+    assert (digits == training[1][:120]).mean() >= 0.99
 
 
 def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
         canvas = Image.new("L", (150, 110), 230)
         canvas.paste(Image.fromarray(230 - image // 2).resize((70, 84)), (60, 5))
         canvas.save(path)
-        (form,) = read_images(path, normalise=True).astype(float)
+        (form,) = read_images(path, MNIST, normalise=True).astype(float)
         rows, columns = np.nonzero(form > 64)
         assert max(np.ptp(rows), np.ptp(columns)) + 1 in (18, 19, 20)
         weights = form / form.sum()
@@ -202,7 +207,7 @@ def test_dark_ink_is_read_right_however_a_picture_is_stored(
     forms = []
     for image in training[0][:60]:
         picture(image).save(path, **options)
-        forms.append(read_images(path, normalise=True)[0])
+        forms.append(read_images(path, MNIST, normalise=True)[0])
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
     assert (digits == training[1][:60]).mean() >= 0.98
 
@@ -227,18 +232,33 @@ SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
     "channel first": ((5, 1, 28, 28), None),
     "smallest": ((5, 8, 80), None),
 }
+WIDE_SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
+    "rows": ((10, 720), r"not \[10, 720\]; images.reshape\(-1, 20, 36\)"),
+    "last axis": ((20, 36, 10), r"not \[20, 36, 10\]; np.moveaxis"),
+    "images": ((5, 20, 36), None),
+    "an image": ((20, 36), None),
+    "channel last": ((5, 20, 36, 1), None),
+    "sides exchanged": ((36, 20), None),
+}
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_the_axes_of_an_array_are_not_mistaken(name: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "shape", "said"),
+    [
+        *[pytest.param(MNIST, *case, id=name) for name, case in SHAPES.items()],
+        *[pytest.param(WIDE, *case, id=f"wide {name}") for name, case in WIDE_SHAPES.items()],
+    ],
+)
+def test_the_axes_of_an_array_are_not_mistaken(
+    form: ImageForm, shape: tuple[int, ...], said: str | None
+) -> None:
     """Each row or column of pixels would else be answered as if it were a picture."""
-    shape, said = SHAPES[name]
     if said is not None:
         with pytest.raises(ValueError, match=said):
-            as_pictures(np.zeros(shape, np.uint8))
+            as_pictures(np.zeros(shape, np.uint8), form)
     else:
         array = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-        pictures = as_pictures(array)
+        pictures = as_pictures(array, form)
         assert pictures.ndim == 3
         np.testing.assert_array_equal(pictures.ravel(), array.ravel())
         assert pictures.shape[1:] == tuple(n for n in shape if n != 1)[-2:]
@@ -246,21 +266,39 @@ def test_the_axes_of_an_array_are_not_mistaken(name: str) -> None:
 
 def test_pictures_of_different_sizes_are_brought_into_form_together(ten: Images) -> None:
     wide = np.pad(ten[7], ((3, 60), (40, 9)))
-    forms = in_form([ten[2], wide], normalise=True)
-    np.testing.assert_array_equal(forms, [to_mnist_form(ten[2]), to_mnist_form(wide)])
+    forms = in_form([ten[2], wide], MNIST, normalise=True)
+    np.testing.assert_array_equal(
+        forms, [bring_into_form(picture, MNIST) for picture in (ten[2], wide)]
+    )
     with pytest.raises(ValueError, match="77 x 91 pixels are not 28 x 28; --normalise brings"):
-        in_form([ten[2], wide], normalise=False)
+        in_form([ten[2], wide], MNIST, normalise=False)
     with pytest.raises(ValueError, match=r"^image \[1\]: no ink found"):
-        in_form([ten[2], 0 * wide], normalise=True)
+        in_form([ten[2], 0 * wide], MNIST, normalise=True)
     with pytest.raises(ValueError, match=r"^no ink found"):
-        in_form([0 * wide], normalise=True)
+        in_form([0 * wide], MNIST, normalise=True)
 
 
-def test_images_dark_on_light_are_told(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
-    in_form(ten, normalise=False)
-    in_form(255 - ten, normalise=True)
+def test_a_form_need_not_be_square() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, *WIDE.shape), np.uint8)
+    np.testing.assert_array_equal(as_images(images / 255, WIDE), images)
+    np.testing.assert_array_equal(in_form(images, WIDE, normalise=False), images)
+    turned = images.transpose(0, 2, 1)
+    with pytest.raises(ValueError, match=r"\[N, 20, 36\], not \[3, 36, 20\]; images.reshape"):
+        as_images(turned, WIDE)
+    with pytest.raises(ValueError, match="20 x 36 pixels are not 36 x 20"):
+        in_form(turned, WIDE, normalise=False)
+
+
+def test_a_form_longer_than_pictures_usually_are_is_read() -> None:
+    line = ImageForm(height=8, width=120, ink=8)
+    assert as_pictures(np.zeros((3, 8, 120), np.uint8), line).shape == (3, 8, 120)
+
+
+def test_images_dark_on_light_are_logged(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
+    in_form(ten, MNIST, normalise=False)
+    in_form(255 - ten, MNIST, normalise=True)
     assert not caplog.records
-    in_form([ten[0], 255 - ten[1], 255 - ten[2]], normalise=False, option="normalise=true")
+    in_form([ten[0], 255 - ten[1], 255 - ten[2]], MNIST, normalise=False, option="normalise=true")
     assert "2 of 3 look dark on light, which normalise=true inverts" in caplog.text
 
 
@@ -269,5 +307,5 @@ def test_grey_paper_is_light_though_ink_reaches_its_border(
 ) -> None:
     page = np.full((28, 28), 150, np.uint8)
     page[:, :9] = 0  # 46 of the 112 pixels around it
-    in_form([page], normalise=False)
+    in_form([page], MNIST, normalise=False)
     assert "1 of 1 look dark on light" in caplog.text

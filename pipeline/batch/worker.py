@@ -1,0 +1,126 @@
+"""Scoring one shard into a file, on this machine or on one of a cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pyarrow.parquet import ParquetWriter
+
+from pipeline.batch.output import as_text
+from pipeline.batch.readers.shards import Shards
+from pipeline.core.files import replacing
+from pipeline.inference.answers import class_fields
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.signature import Signature
+from pipeline.pictures.batch import Batch
+
+T = TypeVar("T")
+
+PATIENCE = 5  # seconds for a thread to end, when the process is stopped
+
+
+def schema_of(signature: Signature) -> pa.Schema:
+    """The columns of the output. Where there is an error, those from label to probabilities are
+    null.
+    """
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            *_class_columns(signature),
+            ("confidence", pa.float32()),
+            ("probabilities", pa.list_(pa.float32())),  # of all classes, in order
+            ("error", pa.string()),
+            ("model_sha256", pa.string()),
+        ]
+    )
+
+
+def score_shard(shards: Shards, shard: int, classifier: Classifier, path: Path) -> Iterator[int]:
+    """Score a shard into the file `path`, whole or not at all; yields how many images are done."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+        open_writer(file, classifier.signature) as writer,
+    ):
+        batches = _ahead(shards.batches(shard))
+        for rows in _ahead(_table(batch, classifier) for batch in batches):
+            writer.write_table(rows)
+            yield len(rows)
+
+
+def open_writer(file: IO[bytes], signature: Signature) -> ParquetWriter:
+    """A writer of such rows."""
+    repeated = [*class_fields(signature)[0], "error", "model_sha256"]  # few different values
+    return ParquetWriter(file, schema_of(signature), use_dictionary=repeated)
+
+
+def _class_columns(signature: Signature) -> list[tuple[str, pa.DataType]]:
+    fields = class_fields(signature)
+    small = all(not isinstance(v, int) or v < 128 for names in fields for v in names.values())
+    number = pa.int8() if small else pa.int64()
+    return [(k, number if isinstance(v, int) else pa.string()) for k, v in fields[0].items()]
+
+
+def _table(batch: Batch, classifier: Classifier) -> pa.Table:
+    """The rows of the output for a batch of images."""
+    found = classifier.predict(batch.images)
+    fields = class_fields(classifier.signature)
+    unread = np.array([error is not None for error in batch.errors])
+    names = [
+        pa.array([values[key] for values in fields], kind).take(
+            pa.array(found.classes, mask=unread)
+        )
+        for key, kind in _class_columns(classifier.signature)
+    ]
+    size = found.probabilities.size
+    starts = np.arange(0, size + 1, len(fields), dtype=np.int32)
+    probabilities = pa.ListArray.from_arrays(
+        starts, found.probabilities.ravel(), mask=pa.array(unread)
+    )
+    return pa.Table.from_arrays(
+        [
+            pa.array(map(as_text, batch.ids), pa.string()),
+            *names,
+            pa.array(found.confidences, mask=unread),
+            probabilities,
+            pa.array([error and as_text(error) for error in batch.errors], pa.string()),
+            pa.array([classifier.sha256] * len(batch.ids), pa.string()),
+        ],
+        schema=schema_of(classifier.signature),
+    )
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items; each next one is made while one is used.
+
+    By a thread that does not keep a stopped process, should it wait for a file for ever.
+    """
+    requests, made = SimpleQueue[bool](), SimpleQueue[tuple[T | None, BaseException | None]]()
+
+    def make() -> None:
+        while requests.get():
+            try:
+                made.put((next(items, None), None))
+            except BaseException as error:  # for who uses the items
+                made.put((None, error))
+
+    maker = Thread(target=make, daemon=True)
+    maker.start()
+    requests.put(True)
+    try:
+        while (item := _unwrapped(*made.get())) is not None:
+            requests.put(True)
+            yield item
+    finally:
+        requests.put(False)
+        maker.join(PATIENCE)
+
+
+def _unwrapped(item: T | None, error: BaseException | None) -> T | None:
+    if error is not None:
+        raise error
+    return item

@@ -1,0 +1,102 @@
+"""Pictures of one character brought into a form: the ink is found, and scaled and centred."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from pipeline.core.task import ImageForm
+from pipeline.pictures.grey import Picture
+from pipeline.pictures.marks import NEIGHBOURS, Box, box_of, character_in, fills, is_sheet, one_mark
+from pipeline.pictures.paper import Grey, ink_on_paper, reduced, without_grain
+
+EVEN = 0.025  # of the contrast: how much clean paper varies
+SHARP = 2  # times the ink of the form: a smaller box of ink is looked at again, closer
+FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
+
+
+def bring_into_form(picture: Picture, form: ImageForm) -> NDArray[np.uint8]:
+    """A picture [H, W] of one character in the form [height, width]: light ink on black, scaled to
+    fit the square of the form's ink, its centre of mass in the middle.
+
+    ValueError if there is no ink, or that of several characters.
+    """
+    grey = np.asarray(picture, np.float32)
+    return _centred(_scaled(_ink(_with_margin(grey, form), form), form), form)
+
+
+def _with_margin(grey: Grey, form: ImageForm) -> Grey:
+    """A picture with a margin of its paper, if that is clean and a character fills it.
+
+    The paper of one that is cut out close to its ink would be taken for ink, its strokes for an
+    edge.
+    """
+    small, factor = reduced(grey, form)
+    small = without_grain(small, form)
+    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
+    middle = (small.min() + small.max()) / 2
+    is_light = bool(np.median(border) > middle)
+    paper = float(np.percentile(small[(small > middle) == is_light], 75 if is_light else 25))
+    ink = np.abs(paper - small) / max(2 * abs(paper - middle), 1)
+    if np.percentile(ink[ink < 0.25], 25) > EVEN or not fills(ink > 0.5):
+        return grey
+    margin = max(1, max(small.shape) // 4) * factor
+    return np.pad(grey, margin, constant_values=paper)
+
+
+def _ink(grey: Grey, form: ImageForm) -> Grey:
+    """The ink of a character, cut out: from 0, where there is none, to 255."""
+    small, factor = reduced(grey, form)
+    strength, paper, grain = ink_on_paper(small, form)
+    parts = character_in(strength, grain)
+    box = box_of(parts)
+    if factor > 1 and max(parts[box].shape) < SHARP * form.ink:
+        return _ink(_closer(grey, box, factor, 1), form)
+    parts = one_mark(parts)
+    edge = max(2, max(parts.shape) // 100)
+    mask = ndimage.binary_dilation(parts, NEIGHBOURS, edge) & (strength > grain)
+    clear = mask & (strength > FAINT * strength[mask].max())
+    box = box_of(clear)
+    if is_sheet(clear[box]):
+        return _ink(_closer(grey, box, factor, -1 / 16), form)
+    cut: Grey = np.where(mask, strength / np.maximum(paper, 1), 0)[box]
+    cut *= 255 / cut.max()
+    return cut
+
+
+def _closer(grey: Grey, box: Box, factor: int, margin: float) -> Grey:
+    """The part of a picture that a box on its copy shows, with a margin, in sizes of the box."""
+    width = round(margin * max(part.stop - part.start for part in box))
+    rows, columns = (
+        slice(max(0, part.start - width) * factor, (part.stop + width) * factor) for part in box
+    )
+    return grey[rows, columns]
+
+
+def _scaled(ink: Grey, form: ImageForm) -> NDArray[np.uint8]:
+    """Ink scaled to fit the square of the form, as dark as before."""
+    scale = form.ink / max(ink.shape)
+    height, width = (max(1, round(length * scale)) for length in ink.shape)
+    small = np.asarray(
+        Image.fromarray(np.rint(ink).astype(np.uint8)).resize(
+            (width, height), Image.Resampling.LANCZOS
+        ),
+        np.float32,
+    )
+    if not small.any():
+        raise ValueError("no ink found")
+    stretched: NDArray[np.uint8] = np.rint(small * (255 / small.max())).astype(np.uint8)
+    return stretched
+
+
+def _centred(ink: NDArray[np.uint8], form: ImageForm) -> NDArray[np.uint8]:
+    """Ink on a black image of the form, its centre of mass in the middle as far as it has room."""
+    result = np.zeros(form.shape, np.uint8)
+    top, left = (
+        int(np.clip(round(side / 2 - middle), 0, side - length))
+        for side, middle, length in zip(
+            form.shape, ndimage.center_of_mass(ink), ink.shape, strict=True
+        )
+    )
+    result[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    return result

@@ -1,0 +1,53 @@
+"""The page, and the figures that it shows."""
+
+import json
+from html import escape
+from pathlib import Path
+from string import Template
+
+from fastapi import APIRouter
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from pipeline.inference.signature import Signature
+from pipeline.service import figures
+from pipeline.service.documentation import title
+from pipeline.service.state import ServiceState
+
+FILES = Path(__file__).parents[1] / "page"
+PAGE = Template((FILES / "index.html").read_text(encoding="utf-8"))
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def page(service: ServiceState) -> Response:
+    """The page for the default model."""
+    return HTMLResponse(_page(service.pool.default.signature))
+
+
+@router.get("/figures/{name}")
+async def figure(name: str, service: ServiceState) -> Response:
+    """A report about the model."""
+    path = figures.find(service.workspace, name, service.pool.default.classifier.sha256)
+    if path is None:
+        raise HTTPException(404, f"there is no figure {name!r} of this model here")
+    return FileResponse(path)
+
+
+router.mount("/page", StaticFiles(directory=FILES))
+
+
+def _page(signature: Signature) -> str:
+    noun = signature.noun
+    values = {
+        "title": title(signature),
+        "data_set": signature.data_set,
+        "noun": noun,
+        "a_noun": f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}",
+        "labels": json.dumps(signature.labels),
+        "height": signature.height,
+        "width": signature.width,
+        "ink": signature.ink,
+    }
+    return PAGE.substitute({key: escape(str(value)) for key, value in values.items()})

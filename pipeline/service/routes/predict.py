@@ -1,0 +1,65 @@
+"""Pictures: /predict reads the picture file in the body."""
+
+from functools import partial
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.inference.answers import class_fields
+from pipeline.pictures.images import in_form
+from pipeline.service.bodies import Body
+from pipeline.service.documentation import PICTURE_BODY, PICTURES, PROBLEMS, Answer
+from pipeline.service.state import Service, ServiceState
+from pipeline.service.uploads import read_picture
+
+router = APIRouter()
+
+
+class Options(BaseModel):
+    """The query. What it does not know is an error: it may be a misspelt option."""
+
+    model_config = ConfigDict(extra="forbid")
+    normalise: Annotated[bool, Field(description="bring it into the form of the model")] = True
+    image: Annotated[bool, Field(description="answer with what the model was given")] = True
+    preview: Annotated[bool, Field(description="leave it out of the metrics")] = False
+
+
+@router.post(
+    "/predict",
+    tags=[PICTURES],
+    summary="Read a picture",
+    response_model=Answer,
+    responses=PROBLEMS,
+    openapi_extra=PICTURE_BODY,
+)
+async def predict(
+    request: Request, options: Annotated[Options, Query()], service: ServiceState
+) -> Response:
+    """What a picture file (PNG, JPEG, BMP or TIFF) shows, which is the body:
+    `curl --data-binary @FILE`."""
+    kind = request.headers.get("content-type", "")
+    async with service.bodies.read(request) as body:
+        return await service.workers.run(request, partial(_read, service, body, kind, options))
+
+
+def _read(service: Service, body: Body, content_type: str, options: Options) -> Response:
+    model = service.pool.default
+    picture = read_picture(body.unpacked(), content_type, service.limits.pixels)
+    images = in_form(
+        [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
+    )
+    predictions = service.predict(model, images, count=not options.preview)
+    content = {
+        **class_fields(model.signature)[predictions.classes[0]],
+        "confidence": predictions.confidences[0],
+        "probabilities": predictions.probabilities[0],
+    }
+    if options.image:
+        content["image"] = images[0]
+    return Response(
+        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
+    )

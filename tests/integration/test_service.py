@@ -1,0 +1,274 @@
+"""The HTTP service as a real server: real clients, slow ones, signals, and the log."""
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import requests
+import tritonclient.http as triton
+
+from pipeline.inference import Classifier
+from pipeline.service.limits import Limits
+from tests.digits import Images
+from tests.servers import wait_until
+from tests.services import INFER, SERVE, binary_request, listening, make_app, metric, png, serving
+from tests.workspace import MODEL, PROJECT, needs_model
+
+pytestmark = needs_model
+TEN = list(range(10))
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """The port of a service that all tests share."""
+    with listening(make_app()) as port:
+        yield port
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        yield client
+
+
+def tensor_of(images: Images, *, binary: bool = True) -> triton.InferInput:
+    tensor = triton.InferInput("images", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images, binary_data=binary)
+    return tensor
+
+
+# clients
+
+
+@pytest.mark.parametrize("binary_input", [True, False])
+@pytest.mark.parametrize("binary_output", [True, False])
+def test_tritons_client_gets_what_the_library_gives(
+    client: triton.InferenceServerClient, ten: Images, binary_input: bool, binary_output: bool
+) -> None:
+    outputs = [
+        triton.InferRequestedOutput(name, binary_data=binary_output)
+        for name in ("probabilities", "logits")
+    ]
+    tensor = tensor_of(ten, binary=binary_input)
+    result = client.infer("mnist-cnn", [tensor], outputs=outputs, request_id="seven")
+    assert result.get_response()["id"] == "seven"
+    expected = Classifier(MODEL, threads=1).predict(ten)
+    np.testing.assert_allclose(result.as_numpy("probabilities"), expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(result.as_numpy("logits"), expected.logits, atol=1e-4)
+
+
+def test_tritons_client_finds_server_and_model(client: triton.InferenceServerClient) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+    metadata = client.get_model_metadata("mnist-cnn")
+    assert metadata["name"] == "mnist-cnn"
+    assert [tensor["name"] for tensor in metadata["outputs"]] == ["logits", "probabilities"]
+    (version,) = metadata["versions"]
+    assert client.is_model_ready("mnist-cnn")
+    assert client.is_model_ready("mnist-cnn", version)
+    assert not client.is_model_ready("mnist-cnn", "0")
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+def test_tritons_client_with_its_defaults(
+    client: triton.InferenceServerClient, ten: Images, compression: str | None
+) -> None:
+    """All outputs are asked for as bytes, in the request's parameters; it may compress."""
+    (version,) = client.get_model_metadata("mnist-cnn")["versions"]
+    result = client.infer(
+        "mnist-cnn", [tensor_of(ten)], version, request_compression_algorithm=compression
+    )
+    assert result.as_numpy("probabilities").argmax(1).tolist() == TEN
+    assert result.get_response()["model_version"] == version
+
+
+def test_no_request_that_its_own_description_allows_ends_in_a_defect(
+    port: int, tmp_path: Path
+) -> None:
+    """Schemathesis makes them up, and such as are not allowed. (What size the data have depends on
+    the shape, which a schema cannot say: a valid request may be refused.)"""
+    command = ["run", f"http://127.0.0.1:{port}/openapi.json", "--max-examples=25", "--seed=1"]
+    options = ["--exclude-checks=positive_data_acceptance", "--no-color"]
+    tried = subprocess.run(
+        [Path(sys.executable).with_name("schemathesis"), *command, *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert tried.returncode == 0, tried.stdout
+    assert re.search(r"Tested: \d", tried.stdout)
+
+
+# slow clients
+
+
+def test_a_client_that_does_not_read_occupies_its_place_only_for_a_time(ten: Images) -> None:
+    body, headers = binary_request(np.zeros((8192, 28, 28), np.uint8))
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    lines = [f"POST {INFER} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines]
+    limits = Limits(requests=1, seconds=1)
+    with listening(make_app(limits), limits) as port, socket.socket() as client:
+
+        def status() -> int:
+            return httpx.post(f"http://127.0.0.1:{port}/predict", content=png(ten[3])).status_code
+
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        begun = client.recv(400)
+        assert begun.startswith(b"HTTP/1.1 200")
+        assert status() == 503
+        wait_until(lambda: status() == 200)
+        rest = 0
+        with suppress(ConnectionError):
+            while part := client.recv(2**20):
+                rest += len(part)
+        whole = re.search(rb"content-length: (\d+)", begun)
+        assert whole is not None
+        assert rest < int(whole[1]) - 1000  # it was cut off
+
+
+def test_connections_that_ask_nothing_make_room_for_others() -> None:
+    limits = Limits(connections=10)
+    with listening(make_app(limits), limits) as port, ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            for _ in range(30)
+        ]
+        idle[-1].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n")
+        for _ in range(3):
+            assert httpx.get(f"http://127.0.0.1:{port}/v2/health/live").json() == {"live": True}
+        with suppress(ConnectionError):
+            assert idle[0].recv(1) == b""  # the one that was idle longest
+        idle[-1].sendall(b"\r\n")
+        assert idle[-1].recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[int]:
+    """The port of a service that waits for half a second."""
+    limits = Limits(head_seconds=0.5)
+    with listening(make_app(limits), limits) as port:
+        yield port
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HT",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
+        b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
+    ],
+    ids=["nothing", "half a head", "half a second one", "the body of a refused request"],
+)
+def test_a_client_that_sends_byte_by_byte_is_not_waited_for(impatient: int, begun: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", impatient), 0.05) as client:
+        client.sendall(begun)
+
+        def closed() -> bool:
+            try:
+                if begun:
+                    client.sendall(b"A")
+                return not client.recv(4096)
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        wait_until(closed, 60)
+
+
+def test_a_head_that_does_not_end_is_cut_off(port: int) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", port), 60) as connection,
+        suppress(ConnectionError),
+    ):
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Large: ")
+        for _ in range(1000):
+            connection.sendall(b"A" * 10_000)
+        pytest.fail("ten million bytes were taken")
+    answer = httpx.get(f"http://127.0.0.1:{port}/v2/health/live")
+    assert answer.json() == {"live": True}
+    assert "server" not in answer.headers
+
+
+def test_a_client_that_goes_away_is_no_defect(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    def refused() -> float:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        return metric(text, "http_requests_total", route="/predict", status="400")
+
+    before = refused()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+    wait_until(lambda: refused() == before + 1)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+# the process
+
+
+def test_the_process_logs_json_without_the_token_and_ends_when_it_has_answered(
+    tmp_path: Path, ten: Images
+) -> None:
+    (tmp_path / "token").write_text("s3cret-e\n")
+    log, body = tmp_path / "log", png(ten[5])
+    token = "Authorization: Bearer s3cret-e"
+    with serving(log, PIPELINE_SERVE_TOKEN_FILE=str(tmp_path / "token")) as (process, address):
+        assert requests.post(f"{address}/predict", body, timeout=60).status_code == 401
+        port = int(address.rpartition(":")[-1])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\n{token}\r\nContent-Length: {len(body)}"
+            client.sendall(f"{head}\r\n\r\n".encode() + body[:50])
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            client.sendall(body[50:])
+            answer = client.makefile("rb").read()
+        assert b'"label":"5","digit":5' in answer
+        process.wait(60)
+    *texts, last = log.read_text().splitlines()
+    assert last == "stopped by SIGTERM"
+    lines = [json.loads(text) for text in texts]
+    assert "runs on" in lines[0]["message"]
+    asked = [(line["path"], line["status"]) for line in lines if line["message"] == "request"]
+    assert asked[-2:] == [("/predict", 401), ("/predict", 200)]
+    assert "s3cret" not in log.read_text()
+
+
+def test_on_a_terminal_one_line_says_where_it_is_and_how_it_ends() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*SERVE, "--port", "0"], cwd=PROJECT, stderr=theirs)
+    os.close(theirs)
+    said = ""
+    try:
+        while "\n" not in said:
+            said += os.read(ours, 1000).decode()
+        line = re.fullmatch(r"(http://127\.0\.0\.1:\d+) - Ctrl-C stops it\r\n", said)
+        assert line is not None, said
+        assert requests.get(f"{line[1]}/v2/health/ready", timeout=60).ok
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        with suppress(OSError):  # of Linux, for a terminal that nobody has open
+            while more := os.read(ours, 1000).decode():
+                said += more
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert said.splitlines()[1:] == ["stopped by SIGINT"]

@@ -1,0 +1,150 @@
+"""The HTTP service in tests: in this process, in a thread of it, or as a process of its own."""
+
+import asyncio
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import requests
+from fastapi import FastAPI
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp
+
+from benchmarks.servers import free_port
+from pipeline.inference.classifier import Classifier
+from pipeline.service.app import create_app
+from pipeline.service.limits import Limits
+from pipeline.service.pool import ModelPool
+from pipeline.service.server import listen, make_server
+from tests.digits import Images
+from tests.servers import wait_until
+from tests.workspace import MODEL, PROJECT
+
+INFER = "/v2/models/mnist-cnn/infer"
+SERVE = [sys.executable, "-m", "pipeline", "serve"]
+
+
+def make_app(
+    limits: Limits | None = None, classifier: Classifier | None = None, **options: Any
+) -> FastAPI:
+    """The service of a model, by default the released one."""
+    return create_app(ModelPool(classifier or Classifier(MODEL, threads=1)), limits, **options)
+
+
+class Client:
+    """A client of the service without a process and a network between."""
+
+    def __init__(self, runner: asyncio.Runner, app: ASGIApp) -> None:
+        self._runner, self._client = runner, async_client(app)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; returns the answer."""
+        return self._runner.run(self._client.request(method, path, **options))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Get a path."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, content: Any = None, **options: Any) -> httpx.Response:
+        """Post a body to a path."""
+        return self.request("POST", path, content=content, **options)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        return metric(self.get("/metrics").text, name, **labels)
+
+
+@contextmanager
+def client_of(app: ASGIApp) -> Iterator[Client]:
+    """A client of the service in this process."""
+    with asyncio.Runner() as runner:
+        yield Client(runner, app)
+
+
+def async_client(app: ASGIApp) -> httpx.AsyncClient:
+    """The same for requests at a time."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60)
+
+
+def png(image: Images) -> bytes:
+    """The file of a picture."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def images_input(images: Images, **changes: Any) -> dict[str, Any]:
+    """The images as an input of the Open Inference Protocol."""
+    tensor = {"name": "images", "shape": list(images.shape), "datatype": "UINT8"}
+    return tensor | {"data": images.ravel().tolist()} | changes
+
+
+def binary_request(images: Images) -> tuple[bytes, dict[str, str]]:
+    """The images as bytes behind the JSON: body and headers."""
+    changes = {"data": None, "parameters": {"binary_data_size": images.size}}
+    content = json.dumps({"inputs": [images_input(images[:0]) | changes]})
+    content = content.replace('"shape": [0', f'"shape": [{len(images)}')
+    headers = {"Inference-Header-Content-Length": str(len(content))}
+    return content.encode() + images.tobytes(), headers
+
+
+def metric(text: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    families = text_string_to_metric_families(text)
+    samples = (sample for family in families for sample in family.samples)
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+@contextmanager
+def listening(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
+    """The service in a thread of this process, on a free port."""
+    server = make_server(app, limits or Limits())
+    listeners = listen("127.0.0.1", 0)
+    listeners[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)  # the kernel takes no more
+    thread = threading.Thread(target=server.run, args=[listeners])
+    thread.start()
+    try:
+        yield listeners[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def serving(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A process that serves the released model, and its address; its log goes to a file."""
+    port = free_port()
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*SERVE, "--port", str(port)], cwd=PROJECT, env=os.environ | variables, stderr=file
+        )
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return requests.get(f"{address}/v2/health/ready", timeout=60).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        wait_until(answers)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,59 @@
+"""A model of letters that needs no training: it compares images with drawn templates."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.core.task import ImageForm
+from pipeline.inference.signature import Signature
+from pipeline.pictures.normal_form import bring_into_form
+from tests.digits import Images
+
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+FORM = ImageForm(height=40, width=32, ink=24)
+
+
+def draw(text: str, size: int = 80, paper: int = 240, ink: int = 20) -> Images:
+    """A picture of a letter, dark on light unless it is said otherwise."""
+    picture = Image.new("L", (2 * size, 2 * size), paper)
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(picture).text((size, size), text, ink, font, "mm")
+    return np.asarray(picture)
+
+
+def write_model(
+    path: Path, labels: tuple[str, ...] = LETTERS, form: ImageForm = FORM, noun: str = "letter"
+) -> Path:
+    """Write the ONNX file of such a model, with its signature. Of a longer label its first character
+    is drawn.
+    """
+    templates = np.stack([bring_into_form(draw(label[0]), form).ravel() / 255 for label in labels])
+    templates -= templates.mean(1, keepdims=True)
+    templates /= np.linalg.norm(templates, axis=1, keepdims=True)
+    signature = Signature(
+        model="templates", data_set="letters", noun=noun, labels=labels, height=form.height,
+        width=form.width, ink=form.ink, mean_pixel_deciles=(0.0,) * 9, parameters=templates.size,
+        data_sha256="0" * 64, weights_sha256="0" * 64,
+    )  # fmt: skip
+    classes: list[str | int] = ["N", len(labels)]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["floats"], ["rows"], axis=1),
+            helper.make_node("MatMul", ["rows", "templates"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "templates",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *form.shape])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, classes)
+         for name in ("logits", "probabilities")],
+        [numpy_helper.from_array((templates.T / 50).astype(np.float32), "templates")],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=onnx.IR_VERSION - 1)
+    helper.set_model_props(model, signature.to_metadata())
+    path.write_bytes(model.SerializeToString())
+    return path

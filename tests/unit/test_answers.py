@@ -1,0 +1,153 @@
+"""An answer names the class in the terms of the model, whichever data set it has learned."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from pipeline.batch import predict, score
+from pipeline.batch.formats import Format
+from pipeline.core.errors import UserError
+from pipeline.inference import Classifier
+from pipeline.inference.answers import class_fields
+from pipeline.inference.session import OnnxModel
+from pipeline.inference.signature import Signature
+from tests.templates import FORM, LETTERS, draw, write_model
+
+WORD = "BRIDLED"
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("letters") / "letters.onnx")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A letter in each picture: any size, dark on light or light on dark."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n, letter in enumerate(WORD):
+        picture = draw(letter, size=40 + 30 * n, **({"paper": 15, "ink": 250} if n % 2 else {}))
+        Image.fromarray(picture).save(folder / f"{n}.png")
+    return folder
+
+
+def signature(noun: str, *labels: str) -> Signature:
+    return Signature(
+        model="m", data_set="d", noun=noun, labels=labels, height=28, width=28, ink=20,
+        mean_pixel_deciles=(0.0,) * 9, parameters=1, data_sha256="", weights_sha256="",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["7", "10"], [{"label": "7", "digit": 7}, {"label": "10", "digit": 10}]),
+        (["A", "7"], [{"label": "A"}, {"label": "7"}]),
+        (["²", "٣"], [{"label": "²"}, {"label": "٣"}]),
+        (["-1", "+1"], [{"label": "-1"}, {"label": "+1"}]),
+    ],
+)
+def test_the_noun_has_a_number_where_all_labels_are_numbers(
+    labels: list[str], expected: list[dict[str, Any]]
+) -> None:
+    assert class_fields(signature("digit", *labels)) == expected
+
+
+def test_letters_are_predicted_in_every_format(
+    letters: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for form in Format:
+        assert predict.run([str(pictures)], str(letters), normalise=True, form=form)
+        lines = capsys.readouterr().out.splitlines()
+        if form is Format.TABLE:
+            assert lines[0].split() == ["image", "label", "confidence", *LETTERS]
+            found = [line.split()[1] for line in lines[2:]]
+        elif form is Format.CSV:
+            rows = list(csv.DictReader(lines))
+            found = [row["label"] for row in rows]
+            assert all(row[row["label"]] == row["confidence"] for row in rows)
+        else:
+            answers = [json.loads(line) for line in lines]
+            found = [answer["label"] for answer in answers]
+            assert {*answers[0]} == {"image", "label", "confidence", "probabilities"}
+            assert {len(answer["probabilities"]) for answer in answers} == {26}
+        assert "".join(found) == WORD
+
+
+def test_letters_are_scored(letters: Path, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "9.png").write_bytes(b"no picture")
+    output = tmp_path / "out.parquet"
+    assert not score.run([pictures], output, str(letters), normalise=True)
+    found = parquet.read_table(output)
+    columns = ["id", "label", "confidence", "probabilities", "error", "model_sha256"]
+    assert found.schema.names == columns
+    assert found["label"].to_pylist() == [*WORD, None]
+    probabilities = found["probabilities"].to_pylist()[:-1]
+    assert [len(row) for row in probabilities] == [26] * len(WORD)
+    assert found["confidence"].to_pylist()[:-1] == [max(row) for row in probabilities]
+
+
+@pytest.mark.parametrize("name", ["in.npy", "flat.parquet", "bytes.parquet"])
+def test_images_of_the_form_are_scored_as_they_are(
+    letters: Path, tmp_path: Path, name: str
+) -> None:
+    import pyarrow as pa
+
+    images = np.concatenate(
+        [Classifier(letters).from_image(draw(letter)) for letter in WORD], dtype=np.uint8
+    )
+    if name == "in.npy":
+        np.save(tmp_path / name, images)
+    else:
+        rows = [image.tobytes() if "bytes" in name else image.ravel() for image in images]
+        kind = pa.binary(FORM.pixels) if "bytes" in name else pa.list_(pa.uint8())
+        parquet.write_table(pa.table({"image": pa.array(rows, kind)}), tmp_path / name)
+    output = tmp_path / "out.parquet"
+    assert score.run([tmp_path / name], output, str(letters), normalise=False)
+    assert "".join(parquet.read_table(output)["label"].to_pylist()) == WORD
+
+
+def test_a_picture_of_another_size_is_told_the_size_of_the_form(
+    letters: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not predict.run([str(pictures)], str(letters), normalise=False)
+    assert "80 x 80 pixels are not 32 x 40; --normalise brings" in capsys.readouterr().err
+
+
+def test_numbers_beyond_a_byte_have_room_in_the_output(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "years.onnx", ("7", "200"), noun="year")
+    np.save(tmp_path / "in.npy", draw("2"))
+    output = tmp_path / "out.parquet"
+    assert score.run([tmp_path / "in.npy"], output, str(model), normalise=True)
+    found = parquet.read_table(output)
+    assert found.schema.names[:3] == ["id", "label", "year"]
+    assert found["year"].to_pylist() == [200]
+
+
+def test_predictions_have_the_names_of_their_classes(letters: Path) -> None:
+    classifier = Classifier(letters)
+    found = classifier.predict(classifier.from_image(draw("Q", 33, paper=0, ink=200)))
+    assert (found.labels, found.classes.tolist()) == (["Q"], [LETTERS.index("Q")])
+    assert found.probabilities.shape == found.logits.shape == (1, 26)
+
+
+def test_a_signature_that_is_not_the_models_is_refused(letters: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    text = b'"height":40,"width":32'
+    content = letters.read_bytes()
+    assert text in content
+    other.write_bytes(content.replace(text, b'"height":32,"width":40'))
+    with pytest.raises(UserError, match=r"other\.onnx: its model signature is not that of"):
+        OnnxModel(other)
+
+
+def test_ink_that_does_not_fit_the_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="ink: 30 does not fit 28 x 28"):
+        Signature.model_validate(signature("digit", "0", "1").model_dump() | {"ink": 30})

@@ -1,0 +1,62 @@
+"""Files are read as far as memory reaches, compressed or not."""
+
+import gzip
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.core import idx
+from pipeline.core.errors import UserError
+from pipeline.mnist import TASK
+from pipeline.pictures import reading
+from tests.digits import make_digits
+
+FORM = TASK.form
+
+
+def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.npy"
+    path.touch()
+    os.truncate(path, 1 << 42)  # takes no room on disk
+    with pytest.raises(UserError, match=r"large\.npy is too large for the memory that is free"):
+        reading.read_file(path)
+    monkeypatch.setattr(reading, "_free_memory", lambda: 100 << 10)
+    with Path("/dev/zero").open("rb") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        monkeypatch.setattr(sys.stdin, "buffer", endless, raising=False)
+        with pytest.raises(UserError, match="standard input is too large"):
+            reading.read_images(Path("-"), FORM)
+
+
+def test_a_file_may_take_half_of_the_memory_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pixels need the other half."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=200))
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    assert reading.read_file(path) == bytes(100)
+    path.write_bytes(bytes(101))
+    with pytest.raises(UserError, match="file is too large for the memory that is free"):
+        reading.read_file(path)
+
+
+def test_what_comes_behind_a_packed_file_is_left_aside(tmp_path: Path) -> None:
+    images = make_digits(3, seed=1)[0]
+    content = idx.encode(images)
+    packed = gzip.compress(content[:99]) + gzip.compress(content[99:])
+    for tail in (b"", b"\r\n", bytes(512), b"\x1e\x8b"):
+        (tmp_path / "a.idx.gz").write_bytes(packed + tail)
+        assert (reading.read_images(tmp_path / "a.idx.gz", FORM) == images).all()
+    (tmp_path / "a.idx.gz").write_bytes(packed[:-9])
+    with pytest.raises(UserError, match="it ends too early"):
+        reading.read_images(tmp_path / "a.idx.gz", FORM)
+
+
+def test_the_type_of_an_idx_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "int32.idx").write_bytes(b"\0\0\x0c\x03" + bytes(12))
+    with pytest.raises(UserError, match="the data type is 0x0c"):
+        reading.read_images(tmp_path / "int32.idx", FORM)

@@ -1,0 +1,576 @@
+"""The HTTP service as its clients see it: pictures, addresses, headers, and the token."""
+
+import base64
+import gzip
+import io
+import json
+import re
+import struct
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from pipeline.core.errors import UserError
+from pipeline.core.reports import Metrics, Subject
+from pipeline.core.workspace import Workspace
+from pipeline.inference import Classifier
+from pipeline.inference.answers import class_fields
+from pipeline.inference.signature import Signature
+from pipeline.service.bodies import Body
+from pipeline.service.server import listen, read_token, run
+from tests.digits import Images, make_digits
+from tests.services import INFER, Client, client_of, images_input, make_app, png
+from tests.workspace import MODEL, needs_model
+
+pytestmark = needs_model
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with client_of(make_app()) as client:
+        yield client
+
+
+# pictures
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_a_posted_picture_is_read(client: Client, ten: Images, kind: str) -> None:
+    for digit in (3, 7):
+        large = Image.fromarray(255 - np.pad(ten[digit], 20)).resize((300, 300))
+        file = io.BytesIO()
+        large.save(file, kind)
+        response = client.post("/predict", file.getvalue())
+        assert response.status_code == 200
+        content = response.json()
+        assert (content["label"], content["digit"]) == (str(digit), digit)
+        assert content["confidence"] == max(content["probabilities"]) > 0.9
+        expected = Classifier(MODEL, threads=1).from_image(Image.open(file))
+        np.testing.assert_array_equal([content["image"]], expected)
+
+
+def test_a_picture_may_be_taken_as_it_is(client: Client, ten: Images) -> None:
+    content = client.post("/predict?normalise=false", png(ten[4])).json()
+    assert content["digit"] == 4
+    np.testing.assert_array_equal(content["image"], ten[4])
+    response = client.post("/predict?normalise=false", png(np.zeros((30, 40), np.uint8)))
+    assert response.status_code == 400
+    assert "40 x 30 pixels are not 28 x 28" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"), [("normalise=perhaps", "normalise"), ("normalize=false", "normalize")]
+)
+def test_a_wrong_or_misspelt_option_is_named(
+    client: Client, ten: Images, query: str, said: str
+) -> None:
+    response = client.post(f"/predict?{query}", png(ten[4]))
+    assert response.status_code == 400
+    assert said in response.json()["error"]
+
+
+def test_a_picture_without_ink_has_no_digit(client: Client) -> None:
+    for blank in (np.full((280, 280), 255, np.uint8), np.zeros((28, 28), np.uint8)):
+        response = client.post("/predict", png(blank))
+        assert (response.status_code, response.json()) == (400, {"error": "no ink found"})
+
+
+def test_the_answer_may_leave_the_image_out(client: Client, ten: Images) -> None:
+    content = client.post("/predict?image=false", png(ten[4])).json()
+    assert list(content) == ["label", "digit", "confidence", "probabilities"]
+
+
+def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
+    """What people post instead of a file: the Content-Type, the body, what it is."""
+    text, form = base64.b64encode(picture), "application/x-www-form-urlencoded"
+    multipart = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--x--\r\n'
+    return {
+        "multipart": ("multipart/form-data; boundary=x", multipart % picture, "a form"),
+        "multipart, not said": ("", multipart % picture, "a form"),
+        "curl -d": (form, picture.translate(None, b"\0\r\n"), "which curl's -d leaves out"),
+        "a field": (form, b"file=%89PNG", "a form"),
+        "JSON": ("application/json", json.dumps({"image": text.decode()}).encode(), "JSON"),
+        "JSON, not said": (form, json.dumps({"image": text.decode()}).encode(), "JSON"),
+        "base64": ("text/plain", text, "base64"),
+        "a name": (form, b"four.png", "the name of a file"),  # curl -d without the @
+        "a name of two words": ("", b"@scans/a four.JPG\n", "the name of a file"),
+        "a data: URL": ("", b"data:image/png;base64," + text, "a data: URL"),
+        "nothing": ("image/png", b"", "empty"),
+    }
+
+
+@pytest.mark.parametrize("way", sent_otherwise(b""))
+def test_the_error_says_how_a_picture_is_sent(client: Client, ten: Images, way: str) -> None:
+    kind, body, said = sent_otherwise(png(ten[4]))[way]
+    response = client.post("/predict", body, headers={"Content-Type": kind} if kind else {})
+    assert response.status_code == 400
+    assert re.match(f"the body is .*{said}", response.json()["error"])
+    assert "curl --data-binary @FILE" in response.json()["error"]
+
+
+def test_a_file_that_is_no_picture_was_sent_in_the_right_way(client: Client) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl --data-binary, too
+    wide = io.BytesIO()
+    Image.new("1", (4001, 4000)).save(wide, "PNG")
+    for body in (b"no\npicture", wide.getvalue()):
+        assert "curl" not in client.post("/predict", body, headers=form).json()["error"]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])
+def test_no_damaged_picture_ends_in_a_defect(client: Client, kind: str) -> None:
+    file = io.BytesIO()
+    Image.fromarray(make_digits(1, seed=1)[0][0]).save(file, kind)
+    whole, random = file.getvalue(), np.random.default_rng(1)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 3):
+            damaged[place] = random.integers(256)
+        response = client.post("/predict", bytes(damaged[: random.integers(len(whole) + 1)]))
+        assert response.status_code in (200, 400)
+        assert ("error" in response.json()) == (response.status_code == 400)
+
+
+# bodies
+
+
+def encoded(body: bytes, way: str) -> bytes:
+    """A body in one of the encodings of HTTP."""
+    if way == "raw deflate":
+        packer = zlib.compressobj(wbits=-15)
+        return packer.compress(body) + packer.flush()
+    return zlib.compress(body) if way == "deflate" else gzip.compress(body)
+
+
+@pytest.mark.parametrize("way", ["gzip", "x-gzip", "GZip", "deflate", "raw deflate"])
+def test_a_compressed_body_is_unpacked_within_the_limits(
+    client: Client, ten: Images, way: str
+) -> None:
+    headers = {"Content-Encoding": way.removeprefix("raw ")}
+    good = encoded(png(ten[4]), way)
+    assert client.post("/predict", good, headers=headers).json()["digit"] == 4
+    bomb = client.post("/predict", encoded(bytes(9 * 2**20), way), headers=headers)
+    assert bomb.status_code == 413
+    assert "8,388,608 bytes" in bomb.json()["error"]
+    for wrong in (png(ten[4]), good[:-20], encoded(b"", way) + b"more"):
+        response = client.post("/predict", wrong, headers=headers)
+        assert response.status_code == 400
+        assert re.search("of the body|the body is not valid", response.json()["error"])
+
+
+def test_of_a_bomb_no_more_than_the_limit_is_unpacked() -> None:
+    bomb = Body(gzip.compress(bytes(50 * 2**20)), "gzip", most=2**20)
+    tracemalloc.start()
+    with pytest.raises(HTTPException, match="1,048,576 bytes"):
+        bomb.unpacked()
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("path", ["/predict", INFER])
+@pytest.mark.parametrize("way", ["br", "zstd", "gzip, gzip"])
+def test_an_encoding_that_is_not_supported_is_named(client: Client, path: str, way: str) -> None:
+    response = client.post(path, b"x", headers={"Content-Encoding": way})
+    assert response.status_code == 415
+    assert response.json()["error"] == f"Content-Encoding {way} is not supported"
+    assert response.headers["accept-encoding"] == "gzip, deflate, identity"
+
+
+def test_a_body_may_not_be_too_large(client: Client) -> None:
+    async def pieces() -> AsyncIterator[bytes]:  # whose number is not told before
+        for _ in range(10):
+            yield bytes(2**20)
+
+    for body in (bytes(8 * 2**20 + 1), pieces()):
+        response = client.post("/predict", body)
+        assert response.status_code == 413
+        assert "8,388,608 bytes" in response.json()["error"]
+    assert client.metric("http_requests_total", route="/predict", status="413") >= 2
+
+
+@pytest.mark.parametrize("length", ["x", "-5", "1.5", "²", "9" * 5000])
+def test_a_length_that_is_no_number_is_no_defect(client: Client, length: str) -> None:
+    headers = [(b"Content-Length", length.encode())]
+    assert client.post("/predict", b"x", headers=headers).status_code in (400, 413)
+
+
+def tiled(side: int) -> bytes:
+    """A TIFF of 28 x 28 pixels that is one tile of a larger size."""
+    tile = zlib.compress(bytes(side * side))
+    tags = [(256, 28), (257, 28), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
+    tags += [(324, 8 + 2 + 12 * (len(tags) + 2) + 4), (325, len(tile))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
+
+
+def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(client: Client) -> None:
+    just_more, far_more = io.BytesIO(), io.BytesIO()
+    Image.new("1", (4001, 4000)).save(just_more, "PNG")
+    Image.new("1", (14_000, 14_000)).save(far_more, "PNG")
+    assert client.post("/predict?normalise=false", tiled(64)).status_code == 200  # it is blank
+    for text, bomb in (
+        ("more than 16,000,000", just_more.getvalue()),
+        ("exceeds limit", far_more.getvalue()),
+        ("8192 x 8192 pixels are more than 16,000,000", tiled(8192)),
+    ):
+        response = client.post("/predict", bomb)
+        assert response.status_code == 400
+        assert text in response.json()["error"]
+
+
+# addresses and headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", INFER, 405), ("DELETE", "/predict", 405),
+     ("GET", "/figures/../params.yaml", 404), ("GET", "/figures/..%2f..%2fparams.yaml", 404),
+     ("GET", "/page/..%2fapp.py", 404)],
+)  # fmt: skip
+def test_what_is_not_there_is_answered_in_json(
+    client: Client, method: str, path: str, status: int
+) -> None:
+    response = client.request(method, f"http://service{path}")
+    assert response.status_code == status
+    assert response.json()["error"]
+
+
+def test_an_upload_by_another_method_is_answered_with_the_right_one(client: Client) -> None:
+    response = client.request("PUT", "/predict", content=b"x")  # as curl --upload-file does
+    assert response.status_code == 405
+    assert response.json()["error"] == "PUT does not work here; use POST"
+
+
+def test_a_slash_too_many_leads_to_an_address_that_works_behind_a_proxy(
+    client: Client, ten: Images
+) -> None:
+    moved = client.post("/predict/?image=false", png(ten[4]))
+    assert (moved.status_code, moved.headers["location"]) == (307, "../predict?image=false")
+    followed = client.post("/predict/", png(ten[4]), follow_redirects=True)
+    assert followed.json()["digit"] == 4
+    assert client.get("/docs/", follow_redirects=True).url.path == "/docs"
+    elsewhere = client.get("http://service//example.com/", follow_redirects=True)
+    assert (elsewhere.url.host, elsewhere.status_code) == ("service", 404)
+
+
+def test_where_get_is_head_is_too(client: Client) -> None:
+    for path in ("/", "/docs", "/docs/swagger-ui.css", "/page/app.js", "/openapi.json", "/v2",
+                 "/v2/health/live", "/v2/health/ready", "/v2/models/mnist-cnn", "/metrics",
+                 "/v2/models/mnist-cnn/ready", "/figures/loss.svg", "/nothing"):  # fmt: skip
+        head, whole = client.request("HEAD", path), client.get(path)
+        assert (head.status_code, head.content) == (whole.status_code, b""), path
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert "content-length" in head.headers
+    refused = client.request("HEAD", "/predict")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    refused = client.post("/v2")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert client.metric("http_requests_total", route="/v2", method="HEAD", status="200") == 1
+
+
+def test_every_answer_has_the_headers_that_keep_browsers_safe(client: Client) -> None:
+    docs = client.get("/docs")
+    others = [client.get(path) for path in ("/", "/v2", "/nothing", INFER)]
+    for response in (docs, *others):
+        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["cross-origin-opener-policy"] == "same-origin"
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        policy = response.headers["content-security-policy"].split("; ")
+        assert {"default-src 'self'", "base-uri 'none'", "form-action 'none'"} < {*policy}
+        assert "frame-ancestors 'none'" in policy
+        assert any("unsafe" in rule for rule in policy) is (response is docs)
+
+
+# the token
+
+
+OPEN_TO_ALL = {
+    "/", "/docs", "/docs/swagger-ui.css", "/figures/loss.svg", "/openapi.json", "/page/app.js",
+    "/v2", "/v2/health/live", "/v2/health/ready", "/anything/",
+}  # fmt: skip
+TOKEN = "s3cret-e"
+
+
+def addresses(app: Starlette) -> set[tuple[str, str]]:
+    """An address of each route of the service, and each of its methods."""
+    model = Classifier(MODEL, threads=1)
+    known = {
+        "/page": "/page/app.js",  # mounted folders
+        "/docs": "/docs/swagger-ui.css",
+        "/figures/{name}": "/figures/loss.svg",
+        "/{path:path}/": "/anything/",
+    }
+    found = set()
+    for route in app.routes:
+        assert isinstance(route, Route | Mount)  # others would not be walked here
+        path = known[route.path] if isinstance(route, Mount) else known.get(route.path, route.path)
+        path = path.format(name="mnist-cnn", version=model.sha256[:12])
+        methods = {"GET"} if isinstance(route, Mount) else route.methods
+        found |= {(path, method) for method in methods or set()}
+    return found
+
+
+def test_a_token_protects_every_route_that_is_not_open_on_purpose(ten: Images) -> None:
+    app = make_app(token=TOKEN)
+
+    def forgotten(request: Request) -> Response:
+        """A route that somebody adds, and thinks of no token."""
+        return Response()
+
+    for path in ("/v2/health/more", "/page/more", "/docs/more", "/figures/more/of"):
+        app.add_route(path, forgotten)
+    app.mount("/more", Starlette())
+    paths = addresses(make_app(token=TOKEN))
+    assert {"/predict", INFER, "/metrics", "/page/app.js"} < {path for path, _ in paths}
+    closed = {"/nothing", "/v2/other", "/more/of", "/v2/health/more", "/figures/more/of"}
+    with client_of(app) as client:
+        for path, method in paths | {(path, "GET") for path in closed}:
+            response = client.request(method, path)
+            assert (response.status_code != 401) == (path in OPEN_TO_ALL), (method, path)
+        for sneaky in ("//predict", "/predict/", "/%70redict", "/page/../predict",
+                       "/docs/..;/metrics", "/Metrics", "/v2/models/mnist-cnn/"):  # fmt: skip
+            response = client.post(f"http://service{sneaky}", png(ten[1]), follow_redirects=True)
+            assert response.status_code in (401, 404, 405), sneaky
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Bearer", "Bearer s3cret", "Bearer s3cret-e!", "Basic s3cret-e", "s3cret-e",
+              "Bearer s3cret-é"],
+)  # fmt: skip
+def test_another_token_is_refused(ten: Images, given: str) -> None:
+    headers = [(b"Authorization", given.encode("latin-1"))]
+    with client_of(make_app(token=TOKEN)) as client:
+        response = client.post("/predict", png(ten[1]), headers=headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("given", ["Bearer s3cret-e", "bearer s3cret-e", "BEARER   s3cret-e "])
+def test_the_token_opens_the_service(ten: Images, given: str) -> None:
+    with client_of(make_app(token=TOKEN)) as client:
+        response = client.post("/predict", png(ten[1]), headers={"Authorization": given})
+    assert response.json()["digit"] == 1
+
+
+@pytest.fixture
+def no_token(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("PIPELINE_SERVE_TOKEN", "PIPELINE_SERVE_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", ["PIPELINE_SERVE_TOKEN", "PIPELINE_SERVE_TOKEN_FILE"])
+def test_blanks_around_a_token_are_none_of_it(
+    no_token: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    assert read_token() is None
+    text = " open sesame \r\n"
+    (tmp_path / "token").write_text(text)
+    no_token.setenv(name, str(tmp_path / "token") if name.endswith("FILE") else text)
+    assert read_token() == "open sesame"
+
+
+@pytest.mark.parametrize("token", ["", " ", "s3cret-é", "a\nb"])
+def test_a_token_that_protects_nothing_or_nobody_could_send_is_refused(
+    no_token: pytest.MonkeyPatch, tmp_path: Path, token: str
+) -> None:
+    no_token.setenv("PIPELINE_SERVE_TOKEN", token)
+    with pytest.raises(UserError, match="PIPELINE_SERVE_TOKEN is empty, or has"):
+        read_token()
+    no_token.delenv("PIPELINE_SERVE_TOKEN")
+    (tmp_path / "token").write_text(token)
+    no_token.setenv("PIPELINE_SERVE_TOKEN_FILE", str(tmp_path / "token"))
+    with pytest.raises(UserError, match="PIPELINE_SERVE_TOKEN_FILE is empty, or has"):
+        read_token()
+
+
+def test_a_token_file_that_cannot_be_read_is_named(
+    no_token: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    no_token.setenv("PIPELINE_SERVE_TOKEN_FILE", str(tmp_path / "missing"))
+    with pytest.raises(UserError, match="missing' cannot be read: No such file"):
+        read_token()
+    no_token.setenv("PIPELINE_SERVE_TOKEN", "a")
+    with pytest.raises(UserError, match="both"):
+        read_token()
+
+
+# starting
+
+
+def test_an_address_that_cannot_be_listened_on_is_named() -> None:
+    (taken,) = listen("127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(UserError) as error:
+        listen("127.0.0.1", port)
+    assert str(error.value) == f"port {port} of 127.0.0.1 is in use; --port 0 takes a free one"
+    for host, said in (
+        ("192.0.2.1", "is no address of this machine"),
+        ("nowhere.invalid", "is no known host"),
+        ("a..b", "is no known host"),
+    ):
+        with pytest.raises(UserError, match=f"{host}.* {said}"):
+            listen(host, 0)
+
+
+@pytest.mark.parametrize(("model", "host"), [(None, ""), (str(MODEL), " "), ("", "::1")])
+def test_an_empty_option_is_not_a_default(model: str | None, host: str) -> None:
+    """An unset variable of a script would open the service to everybody."""
+    with pytest.raises(UserError, match=r"--(host|model) is empty"):
+        run(model, host, 0, json_log=True, workspace=None)
+
+
+# the reports
+
+
+def test_figures_are_shown_only_of_the_model_that_is_served(tmp_path: Path) -> None:
+    """Also when the reports change while it is served, by an experiment or a refused candidate."""
+    workspace, digest = Workspace(tmp_path), Classifier(MODEL, threads=1).sha256
+    names = ["metrics.json", "curves.png", "confusion.png", "misclassified.png", "loss.svg"]
+    for path in (*(workspace.evaluation_reports / name for name in names[1:4]),
+                 workspace.backprop_reports / "loss.svg", tmp_path / "secret.png"):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    numbers = dict.fromkeys(Metrics.model_fields, 0.5) | {"images": 2, "misclassified": 1}
+    Metrics.model_validate(numbers).write(workspace.metrics)
+
+    def subject(sha256: str) -> None:
+        Subject(model_sha256=sha256, test_sha256="", providers=[]).write(workspace.subject)
+
+    with client_of(make_app(workspace=workspace)) as client:
+
+        def shown() -> list[str]:
+            responses = {name: client.get(f"/figures/{name}") for name in [*names, "secret.png"]}
+            assert {response.status_code for response in responses.values()} <= {200, 404}
+            return [name for name, response in responses.items() if response.status_code == 200]
+
+        assert shown() == ["loss.svg"]  # which is not of this model
+        for nobody in ("", "no JSON", "[]", "{}", '{"model_sha256": null}'):
+            workspace.subject.write_text(nobody)
+            assert shown() == ["loss.svg"]
+        subject(digest)
+        assert shown() == names
+        assert client.get("/figures/metrics.json").json()["misclassified"] == 1
+        workspace.metrics.write_text('{"mistakes": 1}')  # of another version of the code
+        assert shown() == names[1:]
+        subject("0" * 64)
+        assert shown() == ["loss.svg"]
+    with client_of(make_app()) as client:  # outside a workspace
+        assert client.get("/figures/loss.svg").status_code == 404
+
+
+# other models
+
+
+SHADES = Signature(
+    model="shades",
+    data_set="Inks",
+    noun="ink",
+    labels=tuple("<&abcdefghijklmnopqrstuvwx"),
+    height=32,
+    width=40,
+    ink=24,
+    mean_pixel_deciles=tuple(float(n) for n in range(9)),
+    parameters=0,
+    data_sha256="",
+    weights_sha256="",
+)
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """The service of another task: the class of an image is the column that is lit in row 0."""
+    height, width, classes = SHADES.height, SHADES.width, len(SHADES.labels)
+    weights = np.zeros((height * width, classes), np.float32)
+    weights[:classes] = np.eye(classes) / 16
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["pixels"], ["rows"]),
+            helper.make_node("MatMul", ["rows", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", height, width])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
+         for name in ("logits", "probabilities")],
+        [numpy_helper.from_array(weights, "weights")],
+    )  # fmt: skip
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+    helper.set_model_props(model, SHADES.to_metadata())
+    path = tmp_path_factory.mktemp("shades") / "shades.onnx"
+    onnx.save(model, path)
+    with client_of(make_app(classifier=Classifier(path, threads=1))) as client:
+        yield client
+
+
+def lit(column: int) -> Images:
+    image = np.zeros((SHADES.height, SHADES.width), np.uint8)
+    image[0, column] = 255
+    return image
+
+
+def test_another_model_is_served_as_its_signature_says(shades: Client) -> None:
+    response = shades.post("/predict?normalise=false", png(lit(4)))
+    content = response.json()
+    assert list(content) == ["label", "confidence", "probabilities", "image"]
+    assert (content["label"], len(content["probabilities"])) == ("c", 26)
+    described = shades.get("/v2/models/shades").json()
+    assert described["inputs"][0]["shape"] == [-1, 32, 40]
+    assert described["outputs"][0]["shape"] == [-1, 26]
+    request = {"inputs": [images_input(np.stack([lit(1), lit(25)]))]}
+    answered = shades.post("/v2/models/shades/infer", json=request).json()["outputs"][1]
+    assert np.reshape(answered["data"], (2, 26)).argmax(1).tolist() == [1, 25]
+    assert shades.metric("predictions_total", label="c") == 1
+    assert shades.metric("predictions_total", label="&") == 1
+    wrong = shades.post("/v2/models/shades/infer", json={"inputs": [images_input(lit(1)[:28])]})
+    assert wrong.status_code == 400
+    example = shades.get("/openapi.json").json()
+    operation = example["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]
+    example = operation["application/json"]["examples"]["one"]["value"]
+    assert shades.post("/v2/models/shades/infer", json=example).status_code == 200
+    schema = shades.get("/openapi.json").json()
+    assert schema["info"]["title"] == "Inks inks"
+    assert "digit" not in json.dumps(schema)
+    assert "MNIST" not in json.dumps(schema)
+
+
+def test_the_page_of_another_model_has_its_words(shades: Client) -> None:
+    page = shades.get("/").text
+    assert "<title>Inks inks</title>" in page
+    assert "Draw an ink by mouse" in page
+    assert 'data-labels="[&quot;&lt;&quot;, &quot;&amp;&quot;,' in page  # no HTML of theirs
+    assert 'width="40" height="32"' in page
+    for word in ("digit", "MNIST", "28", "$"):
+        assert word not in page
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (("0", "1"), {"label": "1", "digit": 1}),
+        (("10", "07"), {"label": "07", "digit": 7}),
+        (("0", "A"), {"label": "A"}),
+        (("0", "²"), {"label": "²"}),
+        (("0", "-1"), {"label": "-1"}),
+    ],
+)
+def test_a_label_that_is_a_number_is_one_in_the_answer(
+    labels: tuple[str, str], expected: dict[str, object]
+) -> None:
+    signature = SHADES.model_copy(update={"labels": labels, "noun": "digit"})
+    assert class_fields(signature)[1] == expected

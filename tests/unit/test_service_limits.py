@@ -1,0 +1,229 @@
+"""The HTTP service under load and before slow clients: what each may cost, and what it answers."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from numpy.typing import ArrayLike
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Scope
+
+from pipeline.inference import Classifier
+from pipeline.inference.classifier import Predictions
+from pipeline.inference.session import cores
+from pipeline.service.limits import Limits
+from tests.digits import Images
+from tests.services import async_client, make_app, png
+from tests.workspace import MODEL, needs_model
+
+pytestmark = needs_model
+
+
+class Broken(Classifier):
+    """A model that fails."""
+
+    def predict(self, images: ArrayLike) -> Predictions:
+        raise RuntimeError("the secret of the house")
+
+
+class Waiting(Classifier):
+    """A model that answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL, threads=1)
+        self.may, self.asked = threading.Event(), 0
+
+    def predict(self, images: ArrayLike) -> Predictions:
+        self.asked += 1
+        self.may.wait(20)  # or a service that is broken would hang the test
+        return super().predict(images)
+
+
+def scope(method: str, path: str) -> Scope:
+    """A request as a server hands it over."""
+    return {"type": "http", "method": method, "path": path, "headers": [], "query_string": b"",
+            "root_path": ""}  # fmt: skip
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others work until the condition holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def upload(body: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Event]:
+    """A body that ends when it may, an event that says that it has begun, and one to let it end."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+        begun.set()
+        await may_end.wait()
+
+    return pieces(), begun, may_end
+
+
+@pytest.mark.parametrize("limited", ["requests", "buffered bytes"])
+def test_a_service_that_is_busy_says_so(ten: Images, limited: str) -> None:
+    picture = png(ten[3])
+    by_bytes = Limits(buffered_bytes=2 * len(picture) - 1)
+    limits = Limits(requests=1) if limited == "requests" else by_bytes
+
+    async def ask() -> None:
+        body, begun, may_end = upload(picture)
+        async with async_client(make_app(limits)) as client:
+            under_way = asyncio.create_task(client.post("/predict", content=body))
+            await begun.wait()
+            refused = await client.post("/predict", content=picture)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert "busy" in refused.json()["error"]
+            assert (await client.get("/v2/health/ready")).status_code == 200
+            may_end.set()
+            assert (await under_way).json()["digit"] == 3
+            for _ in range(3):  # also after a refusal the place is given back
+                assert (await client.post("/predict", content=picture)).json()["digit"] == 3
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("model", "status"), [(Classifier, 200), (Broken, 500)])
+def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(
+    ten: Images, model: type[Classifier], status: int
+) -> None:
+    """By an answer, by a refusal and by a defect alike."""
+    statuses: list[int] = []
+    app = make_app(Limits(requests=1), model(MODEL, threads=1))
+
+    async def post(body: bytes, then: bytes | None = None) -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            elif then is not None:  # while this answer is still being sent
+                await post(then)
+
+        await app(scope("POST", "/predict"), receive, send)
+
+    async def ask() -> None:
+        await post(png(ten[3]), then=png(ten[3]))
+        await post(b"no picture")
+        await asyncio.gather(post(png(ten[3])), post(png(ten[3])))
+
+    asyncio.run(ask())
+    assert statuses == [status, 503, 400, 503, status]
+
+
+async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[asyncio.Task[Any]]:
+    """Requests that occupy every thread."""
+    tasks = [asyncio.create_task(client.post("/predict", content=body)) for _ in range(cores())]
+    await until(lambda: model.asked == cores())
+    return tasks
+
+
+def test_a_request_waits_for_a_thread_only_for_a_time(ten: Images) -> None:
+    async def ask() -> None:
+        model, body = Waiting(), png(ten[3])
+        async with async_client(make_app(Limits(queue_seconds=0.1), model)) as client:
+            under_way = await busy(client, model, body)
+            refused = await client.post("/predict", content=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            model.may.set()
+            assert {(await answer).status_code for answer in under_way} == {200}
+            assert (await client.post("/predict", content=body)).status_code == 200
+
+    asyncio.run(ask())
+
+
+def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
+    async def ask() -> None:
+        model, body = Waiting(), png(ten[3])
+        app = make_app(classifier=model)
+        async with async_client(app) as client:
+            under_way = await busy(client, model, body)
+            came: list[Message] = [{"type": "http.request", "body": body}]
+
+            async def receive() -> Message:
+                return came.pop() if came else {"type": "http.disconnect"}
+
+            async def send(message: Message) -> None:
+                pass
+
+            left = asyncio.ensure_future(app(scope("POST", "/predict"), receive, send))
+            await until(lambda: not came)
+            model.may.set()
+            await asyncio.gather(left, *under_way)
+        assert model.asked == cores()
+
+    asyncio.run(ask())
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async def ask() -> None:
+        body, _, _ = upload(b"a")
+        async with async_client(make_app(Limits(seconds=0.2))) as client:
+            answer = await client.post("/predict", content=body)
+            assert answer.status_code == 408
+            assert "0.2 seconds" in answer.json()["error"]
+
+    asyncio.run(ask())
+
+
+def test_a_defect_is_for_the_log_alone(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> None:
+        async with async_client(make_app(classifier=Broken(MODEL))) as client:
+            answer = await client.post("/predict", content=png(ten[3]))
+            assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            counted = (await client.get("/metrics")).text
+            assert 'http_requests_total{method="POST",route="/predict",status="500"} 1.0' in counted
+
+    asyncio.run(ask())
+    (logged,) = (record for record in caplog.records if record.exc_info)
+    assert str(logged.exc_info and logged.exc_info[1]) == "the secret of the house"
+
+
+def sent_by(app: ASGIApp, path: str, method: str) -> list[Message]:
+    """The messages of an answer, as a server gets them."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope(method, path), receive, send))  # type: ignore[arg-type]
+    return sent
+
+
+def test_head_has_no_body_on_any_server() -> None:
+    """Some leave it to the application to leave the body out."""
+    start, *bodies = sent_by(make_app(), "/v2", "HEAD")
+    assert start["status"] == 200
+    assert b"".join(message["body"] for message in bodies) == b""
+
+
+def test_a_large_answer_is_sent_in_pieces() -> None:
+    """Each waits for the client; the server would buffer one that is whole, whatever its size."""
+    app, large = make_app(), os.urandom(200_000)
+    app.add_route("/large", lambda request: Response(large))
+    _, *bodies = sent_by(app, "/large", "GET")
+    assert max(len(message["body"]) for message in bodies) <= 2**16
+    assert b"".join(message["body"] for message in bodies) == large
+    assert [message.get("more_body", False) for message in bodies] == [True, True, True, False]
+
+
+def test_a_service_that_nobody_configured_has_limits() -> None:
+    """A client occupies it for so long, and costs so much, at most."""
+    limits = Limits()
+    assert (limits.body_bytes, limits.buffered_bytes) == (8 << 20, 256 << 20)
+    assert (limits.pixels, limits.images) == (16_000_000, 8192)
+    assert (limits.requests, limits.connections) == (256, 4000)
+    assert (limits.head_seconds, limits.seconds, limits.queue_seconds) == (10, 30, 10)

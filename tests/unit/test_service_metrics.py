@@ -1,0 +1,150 @@
+"""What operators of the HTTP service see: metrics, drift and the lines of its log."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.inference import Classifier
+from pipeline.inference.classifier import Predictions
+from pipeline.service.metrics import Drift, Metrics
+from tests.digits import Images
+from tests.services import INFER, Client, binary_request, client_of, make_app, png
+from tests.workspace import MODEL, needs_model
+
+pytestmark = needs_model
+DECILES = tuple(10.0 * n for n in range(1, 10))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with client_of(make_app()) as client:
+        yield client
+
+
+def infer(client: Client, images: Images) -> None:
+    body, headers = binary_request(images)
+    assert client.post(INFER, body, headers=headers).status_code == 200
+
+
+def test_methods_that_clients_make_up_are_one_number(client: Client) -> None:
+    for method in ("X0", "X1"):
+        client.request(method, "/v2")
+    assert client.metric("http_requests_total", method="other") == 2
+    assert client.metric("http_requests_total", method="X0") == 0
+
+
+def test_addresses_that_clients_make_up_are_one_number(client: Client) -> None:
+    for path in ("/made-up", "/nothing"):
+        client.get(path)
+    client.get("/v2/models/made-up")
+    assert client.metric("http_requests_total", route="none") == 2
+    assert client.metric("http_requests_total", route="/v2/models/{name}", status="404") == 1
+
+
+def test_prometheus_reads_what_was_asked_and_found(client: Client, ten: Images) -> None:
+    names = ("request_images_sum", "prediction_confidence_count")
+    before = [client.metric(name) for name in names]
+    sevens = client.metric("predictions_total", label="7")
+    infer(client, ten[[7, 7, 1]])
+    assert client.metric("predictions_total", label="7") == sevens + 2
+    assert [client.metric(name) for name in names] == [count + 3 for count in before]
+    route = "/v2/models/{name}/infer"
+    assert client.metric("http_requests_total", route=route, status="200") == 1
+    assert client.metric("http_request_seconds_count", route=route) == 1
+
+
+def test_a_preview_is_not_counted_as_input(client: Client, ten: Images) -> None:
+    names = ("request_images_count", "prediction_confidence_count", "predictions_total")
+    before = [client.metric(name) for name in names]
+    assert client.post("/predict?preview=true", png(ten[1])).json()["digit"] == 1
+    assert [client.metric(name) for name in names] == before
+    assert client.post("/predict", png(ten[1])).status_code == 200
+    assert [client.metric(name) for name in names] == [count + 1 for count in before]
+
+
+def test_the_service_knows_what_its_model_was_trained_on(
+    client: Client, mnist: tuple[Images, Images]
+) -> None:
+    infer(client, mnist[0][:1000])
+    assert client.metric("input_drift") < 0.25  # and no NaN
+    infer(client, 255 - mnist[0][:1000])
+    assert client.metric("input_drift") > 0.25
+
+
+def test_the_numbers_are_those_of_requests_and_answers() -> None:
+    signature = Classifier(MODEL, threads=1).signature
+    metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}))
+    metrics.answered("/predict", "POST", 503, 0.3)
+    sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
+    none = np.zeros((100, 10), np.float32)
+    classes = np.array([3] * 99 + [5])
+    answer = Predictions(classes, [], np.array(sure + unsure), none, none)
+    metrics.predicted(np.zeros((100, 28, 28), np.uint8), answer)
+    samples = [
+        sample
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    ]
+
+    def value(name: str, **labels: str) -> float:
+        (found,) = [s.value for s in samples if (s.name, s.labels) == (name, labels)]
+        return found
+
+    assert value("http_requests_total", route="/predict", method="POST", status="503") == 1
+    assert value("http_request_seconds_sum", route="/predict") == 0.3  # not milliseconds
+    for name, up_to, labels in (
+        ("http_request_seconds", {"0.2": 0, "0.5": 1}, {"route": "/predict"}),
+        ("request_images", {"64.0": 0, "128.0": 1}, {}),
+        ("prediction_confidence", {"0.4": 0, "0.5": 1, "0.95": 1, "0.99": 100}, {}),
+    ):
+        for most, count in up_to.items():
+            assert value(f"{name}_bucket", le=most, **labels) == count
+    assert value("prediction_confidence_sum") == pytest.approx(99 * 0.97 + 0.45)
+    found = [value("predictions_total", label=str(digit)) for digit in range(10)]
+    assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
+    assert value("input_drift") > 1  # all are black, and so is a tenth of the training images
+    names = {sample.name for sample in samples}
+    assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
+    assert not [name for name in names if name.endswith("_created")]
+
+
+def test_drift_distinguishes_other_images_from_such_as_it_was_trained_on(
+    mnist: tuple[Images, Images],
+) -> None:
+    images = np.random.default_rng(1).permutation(mnist[0][:3000])
+    drift = Drift(np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10).tolist())
+    drift.add(images[:99])
+    assert math.isnan(drift.index())  # too few
+    drift.add(images[99:100])
+    assert math.isfinite(drift.index())
+    drift.add(images[100:1000])
+    assert drift.index() < 0.1
+    drift.add(255 - images[:1000])
+    assert 0.25 < drift.index() < math.inf
+    drift.add(np.concatenate([255 - images[:2000], images[:1000]]))  # the last 1,000 count
+    assert drift.index() < 0.1
+
+
+@pytest.mark.parametrize("brightness", [0, 255])
+def test_drift_is_the_population_stability_index(brightness: int) -> None:
+    """Of 100 images in one of the tenths: 100.5, and half an image in each of the others."""
+    drift = Drift(DECILES)
+    drift.add(np.full((100, 28, 28), brightness, np.uint8))
+    shares = np.array([100.5, *[0.5] * 9]) / 105
+    assert drift.index() == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum())
+
+
+def test_each_request_is_a_line_of_the_log(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pipeline.service.access")
+    client.request("HEAD", "/only-here?secret=1")
+    (line,) = [vars(record) for record in caplog.records if record.name.endswith("access")]
+    assert (line["method"], line["path"], line["status"]) == ("HEAD", "/only-here", 404)
+    assert line["client"] == "127.0.0.1"
+    seconds = client.metric("http_request_seconds_sum", route="none")
+    assert 0 < line["milliseconds"] <= 1000 * seconds + 0.001
+    assert "secret" not in str(line)
