@@ -8,12 +8,12 @@ from pipeline.config import Backprop
 from pipeline.core.figures import save_figure
 from pipeline.core.files import write_bytes, write_csv, write_json
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import Part, background
+from pipeline.tracking import Component, background
 
 
 def run(workspace: Workspace, params: Backprop) -> None:
     """Write and publish tables, workbook and figures."""
-    with background.publishing(workspace, Part.BACKPROP):
+    with background.publishing(workspace, Component.BACKPROP):
         explain(workspace, params)
 
 
