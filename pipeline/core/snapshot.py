@@ -174,17 +174,17 @@ def _training(workspace: Workspace) -> Training:
 def _export(workspace: Workspace, training: Training) -> ExportReport:
     export = ExportReport.read(workspace.export_report)
     if export.weights_sha256 != training.report.weights_sha256:
-        raise _mixture(workspace.export_report, "weights", workspace.training_report)
+        raise _mixture(workspace.export_report, "other weights", workspace.training_report)
     return export
 
 
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
     subject = Subject.read(workspace.subject)
     if subject.model_sha256 != export.model_sha256:
-        raise _mixture(workspace.subject, "model", workspace.export_report)
+        raise _mixture(workspace.subject, "another model", workspace.export_report)
     curves = read_csv(workspace.curves)
     if _losses(curves) != _losses(training.history):
-        raise _mixture(workspace.curves, "training", workspace.history)
+        raise _mixture(workspace.curves, "another training", workspace.history)
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
     return Evaluation(subject, metrics, speed, curves, _classes(workspace.per_class))
 
@@ -192,7 +192,7 @@ def _evaluation(workspace: Workspace, training: Training, export: ExportReport) 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
-        raise _mixture(workspace.gate_report, "model", workspace.export_report)
+        raise _mixture(workspace.gate_report, "another model", workspace.export_report)
     return Verdict(report, existing(workspace.gate_table).read_text(encoding="utf-8"))
 
 
@@ -205,7 +205,7 @@ def _classes(path: Path) -> Rows:
 
 
 def _mixture(path: Path, what: str, other: Path) -> UserError:
-    return UserError(f"{path} is of another {what} than {other}: run `dvc repro`")
+    return UserError(f"{path} is of {what} than {other}: run `dvc repro`")
 
 
 def _losses(rows: Rows) -> list[tuple[float | None, float | None]]:
