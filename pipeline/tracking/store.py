@@ -24,6 +24,7 @@ from pipeline.core.workspace import Workspace
 if TYPE_CHECKING:  # slow to import
     from mlflow import MlflowClient
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 LOCAL = f"{SQLITE}mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -41,7 +42,7 @@ def address(root: Path, named: str | None = None) -> str:
     A relative SQLite path is one below `root`, or in an experiment of DVC, whose folder goes,
     below the workspace that the experiment is of.
     """
-    uri = named or os.environ.get("MLFLOW_TRACKING_URI") or LOCAL
+    uri = named or os.environ.get(VARIABLE) or LOCAL
     path = uri.removeprefix(SQLITE)
     if path == uri or path.startswith("/"):
         return uri
@@ -70,7 +71,22 @@ def connect(workspace: Workspace) -> Iterator["MlflowClient"]:
     with filelock.FileLock(lock, timeout=60):
         uri = address(workspace.root)
         correct_addresses(uri)
-        yield MlflowClient(uri)
+        with _environment(uri):
+            yield MlflowClient(uri)
+
+
+@contextmanager
+def _environment(uri: str) -> Iterator[None]:
+    """Name the store in the environment too: MLflow's own SQLite store asks for it there."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def experiment_name(model: str) -> str:

@@ -1,15 +1,16 @@
 """MLflow as a projection of files: with a server that answers, hangs, dies, forgets or is wrong."""
 
-import copy
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import chdir, closing, contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,29 +20,44 @@ import onnx
 import pytest
 import requests
 import yaml
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
-from benchmarks.servers import free_port
+from pipeline.cli import app
 from pipeline.config import load_params
-from pipeline.core import paths
 from pipeline.core.errors import RefusedError, UserError
-from pipeline.core.files import read_csv, read_json, sha256, write_json
-from pipeline.inference import Classifier
-from pipeline.stages import gate, release
-from pipeline.tracking import Part, background, links
+from pipeline.core.files import read_csv, sha256, write_json
+from pipeline.core.reports import FlowRun, Metrics, TrainingReport
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
+from pipeline.registry import open_classifier
+from pipeline.stages import evaluate, export, fetch, gate, prepare, release
+from pipeline.tracking import Component, background, links
+from tests.digits import make_digits, write_mirror
+from tests.releases import make_workspace, pass_gate
+from tests.reports import write_training
 from tests.servers import wait_until
-from tests.workspace import PROJECT, Workspace
+from tests.workspace import PROJECT, SMALL, TEST, TRAINING, UNTRACKED
 
 if TYPE_CHECKING:  # slow to import, so only the tests themselves do
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for two trainings and two servers
+pytestmark = [
+    pytest.mark.timeout(600),  # the first test waits for two trainings and two servers
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # in MLflow
+]
 EPOCHS = 8
-HISTORY = "reports/train/history.csv"
-PER_EPOCH = [HISTORY, "reports/train/system.csv", "reports/evaluation/curves.csv"]
 MISSED = "run `python -m pipeline track` later"
-LINKS = "artifacts/mlflow.json"
-FLOW_RUN = {"id": "0199-4a", "url": "http://127.0.0.1:4200/runs/flow-run/0199-4a"}
+FLOW_RUN = FlowRun(id="0199-4a", url="http://127.0.0.1:4200/runs/flow-run/0199-4a")
+ANOTHER = FlowRun(id="0199-4b", url="http://prefect/4b")
+Champion = Callable[[str], str]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -151,63 +167,70 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-Copy = Callable[..., Workspace]
-
-
-@pytest.fixture(scope="module")
-def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """Copies a workspace as it is now to a folder of its own; takes changes of environment."""
-
-    def copy_of(workspace: Workspace, **environment: str) -> Workspace:
-        twin = copy.copy(workspace)
-        twin.path = tmp_path_factory.mktemp("copy") / "project"
-        twin.environment = workspace.environment | environment
-        shutil.copytree(workspace.path, twin.path)
-        return twin
-
-    return copy_of
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Workspace:
-    """Ready for a training of a few seconds, tracked by the server."""
+    """Ready for a training of a few seconds."""
     workspace = Workspace(tmp_path_factory.mktemp("prepared") / "project")
-    workspace.environment["MLFLOW_TRACKING_URI"] = server.url
-    workspace.set_params(
+    files = write_mirror(workspace.root / "mirror", TRAINING, TEST)
+    images, labels = make_digits(TEST, seed=2)
+    expected = workspace.root / "expected.safetensors"
+    save_file({"images": images, "labels": labels}, expected)
+    set_params(
+        workspace,
         {
+            **SMALL,
+            "fetch": SMALL["fetch"] | {"files": files, "mirrors": [str(workspace.root / "mirror")]},
             "backprop": {"updates": 400},  # more metrics than fit in one request
             "train": {"epochs": EPOCHS, "batch_size": 20, "validation_size": 1200},
-            "gate": {"min_accuracy": 0.5},
-        }
+            "gate": {"min_accuracy": 0.5, "test_images": TEST, "test_sha256": sha256(expected)},
+        },
     )
-    for stage in ("fetch", "prepare"):
-        workspace.pipeline(stage).check_returncode()
+    params = load_params(workspace.params)
+    fetch.run(workspace, params.fetch)
+    prepare.run(workspace, params.prepare, TASK)
     server.wait()
     return workspace
 
 
 @pytest.fixture(scope="module")
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Workspace], Workspace]:
+    """Copies a workspace as it is now to a folder of its own."""
+
+    def copy_of(workspace: Workspace) -> Workspace:
+        folder = tmp_path_factory.mktemp("copy") / "project"
+        return Workspace(Path(shutil.copytree(workspace.root, folder)))
+
+    return copy_of
+
+
+Copy = Callable[[Workspace], Workspace]
+
+
+@pytest.fixture(scope="module")
 def untracked_weights(prepared: Workspace, copy_of: Copy) -> str:
     """The digest of the weights that training ends in when nothing is tracked."""
-    workspace = copy_of(prepared, MLFLOW_TRACKING_URI="none")
-    workspace.pipeline("train").check_returncode()
-    return workspace.sha256("artifacts/weights.safetensors")
+    workspace = copy_of(prepared)
+    run(workspace, "train", MLFLOW_TRACKING_URI="none")
+    return sha256(workspace.weights)
 
 
 @pytest.fixture(scope="module")
 def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
     """The server died in mid-training; the release was made without it; now it is back."""
     workspace = copy_of(prepared)
-    with paused_training(workspace) as training:
+    with paused_training(workspace, MLFLOW_TRACKING_URI=server.url) as training:
         wait_until(lambda: server.runs("mnist-cnn"))
         server.kill()
         ends_well_but_untracked(training)
-    for stage in ("export", "evaluate", "gate"):
-        workspace.pipeline(stage).check_returncode()
-    ends_well_but_untracked(start(workspace, "release"))
+    with variables(MLFLOW_TRACKING_URI="none"):
+        params = load_params(workspace.params)
+        export.run(workspace, params.export, TASK)
+        evaluate.run(workspace, params.evaluate, TASK)
+        gate.run(workspace, params.gate)
+    ends_well_but_untracked(start(workspace, "release", MLFLOW_TRACKING_URI=server.url))
     server.start()
     server.wait()
-    track(workspace)
+    publish(workspace, server.url)
     return workspace
 
 
@@ -215,55 +238,47 @@ def test_a_run_is_complete_though_the_server_died_in_its_middle(
     released: Workspace, server: Server, untracked_weights: str
 ) -> None:
     run = server.run()
-    assert released.sha256("artifacts/weights.safetensors") == untracked_weights
+    assert sha256(released.weights) == untracked_weights
     assert run.info.status == "FINISHED"
-    recipe = yaml.safe_load((released.path / "params.yaml").read_text())["train"]
+    recipe = yaml.safe_load(released.params.read_text())["train"]
     assert run.data.params == {name: str(value) for name, value in recipe.items()}
-    for table in PER_EPOCH:
-        shows_every_epoch_once(server, run, released.path / table)
-    accuracy = read_json(released.path / "reports/evaluation/metrics.json")["accuracy"]
+    for table in (released.history, released.system_metrics, released.curves):
+        shows_every_epoch_once(server, run, table)
+    accuracy = Metrics.read(released.metrics).accuracy
     assert run.data.metrics["evaluation/accuracy"] == accuracy
 
 
 def test_a_run_says_what_it_was_made_from_and_when(released: Workspace, server: Server) -> None:
     run = server.run()
-    commit = released.run("git", "rev-parse", "HEAD").stdout.strip()
-    data_digest = released.sha256("data/train.safetensors")
+    data_digest = sha256(released.training_set)
     expected = {
         "data_sha256": data_digest,
-        "weights_sha256": released.sha256("artifacts/weights.safetensors"),
-        "code_sha256.training": released.sha256("pipeline/training/trainer.py"),
-        "mlflow.source.git.commit": f"{commit}-dirty",  # params.yaml is changed
+        "weights_sha256": sha256(released.weights),
         "hardware.cores": str(os.cpu_count()),
         "version.python": sys.version.split()[0],
         "gate": "passed",
     }
     assert {name: run.data.tags.get(name) for name in expected} == expected
+    assert sha256(PROJECT / "pipeline/training/trainer.py") in run.data.tags.values()
     assert run.inputs is not None
     (data,) = run.inputs.dataset_inputs
     assert data_digest.startswith(data.dataset.digest)
-    summary = read_json(released.path / "reports/train/summary.json")
-    started = datetime.fromisoformat(summary["started"]).timestamp()
+    report = TrainingReport.read(released.training_report)
+    started = datetime.fromisoformat(report.started).timestamp()
     assert run.info.start_time == round(1000 * started)
-    assert run.info.end_time == round(1000 * (started + summary["seconds"]))
+    assert run.info.end_time == round(1000 * (started + report.seconds))
 
 
 def test_a_run_has_the_figures_and_reports(
     released: Workspace, server: Server, tmp_path: Path
 ) -> None:
     run = server.run()
-    assert server.artifacts(run) >= {
-        "params.yaml",
-        "reports/prepare/digits.png",
-        HISTORY,
-        "reports/evaluation/curves.png",
-        "reports/evaluation/confusion.png",
-        "reports/evaluation/misclassified.png",
-        "reports/gate.md",
-    }
+    figures = {f"reports/evaluation/{name}.png" for name in ("curves", "confusion")}
+    reports = {"params.yaml", "reports/train/history.csv", "reports/gate.md"}
+    assert server.artifacts(run) >= figures | reports
     name = "reports/evaluation/confusion.png"
     copied = Path(server.client.download_artifacts(run.info.run_id, name, str(tmp_path)))
-    assert copied.read_bytes() == (released.path / name).read_bytes()
+    assert copied.read_bytes() == (released.root / name).read_bytes()
 
 
 def test_a_release_made_while_the_server_was_away_is_its_champion(
@@ -284,10 +299,7 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
     assert signature.inputs.input_names() == ["images"]
     assert signature.outputs.input_names() == ["logits", "probabilities"]
     assert model.predict(model.input_example)["probabilities"].shape == (1, 10)
-    expected = load_file(released.path / "expected.safetensors")
-    digits = model.predict(expected["images"])["logits"].argmax(1)
-    accuracy = read_json(released.path / "reports/evaluation/metrics.json")["accuracy"]
-    assert (digits == expected["labels"]).mean() == accuracy
+    assert accuracy_of(released, model.predict(test_images(released))["logits"].argmax(1))
 
 
 @pytest.mark.parametrize("which", ["@champion", "/1"])
@@ -295,66 +307,51 @@ def test_the_classifier_reads_digits_with_the_registered_model(
     released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    classifier = Classifier(f"models:/mnist-cnn{which}")
-    assert classifier.sha256 == sha256(released.path / "models/mnist-cnn.onnx")
-    expected = load_file(released.path / "expected.safetensors")
-    digits = classifier.predict(expected["images"]).digits
-    accuracy = read_json(released.path / "reports/evaluation/metrics.json")["accuracy"]
-    assert (digits == expected["labels"]).mean() == accuracy
+    classifier = open_classifier(f"models:/mnist-cnn{which}")
+    assert classifier.sha256 == sha256(released.released_model)
+    assert accuracy_of(released, classifier.predict(test_images(released)).probabilities.argmax(1))
 
 
 def test_the_classifier_refuses_another_file_than_was_registered(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     right = server.client.get_model_version("mnist-cnn", "1").tags["sha256"]
     server.client.set_model_version_tag("mnist-cnn", "1", "sha256", "0" * 64)
     try:
         with pytest.raises(UserError, match=f"{right}, not {'0' * 64}"):
-            Classifier("models:/mnist-cnn/1")
+            open_classifier("models:/mnist-cnn/1")
     finally:
         server.client.set_model_version_tag("mnist-cnn", "1", "sha256", right)
 
 
 @pytest.mark.parametrize("which", ["mnist-cnn@nobody", "mnist-cnn/99", "another@champion"])
 def test_a_model_that_is_not_registered_is_named(
-    server: Server, monkeypatch: pytest.MonkeyPatch, which: str
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    with pytest.raises(UserError, match=f"^models:/{which} cannot be had: MLflow at http"):
-        Classifier(f"models:/{which}")
+    with pytest.raises(UserError, match=f"^models:/{which} cannot be loaded: MLflow at http"):
+        open_classifier(f"models:/{which}")
 
 
 def test_tracking_again_changes_nothing(released: Workspace, server: Server) -> None:
-    before = server.content(), links_in(released)
-    track(released)
-    assert (server.content(), links_in(released)) == before
+    before = server.content(), links.addresses(released)
+    publish(released, server.url)
+    assert (server.content(), links.addresses(released)) == before
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
 def test_links_lead_to_what_the_server_shows(
     released: Workspace, server: Server, copy_of: Copy, ending: str
 ) -> None:
-    workspace = copy_of(released, MLFLOW_TRACKING_URI=server.url + ending)
-    (workspace.path / LINKS).unlink()
-    track(workspace)
+    workspace = copy_of(released)
+    workspace.tracked.unlink()
+    publish(workspace, server.url + ending)
     (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
-    assert links_in(workspace) == {
+    assert links.addresses(workspace) == {
         "training": server.page(server.run()),
         "release": f"{server.url}/#/models/mnist-cnn/versions/{version.version}",
     }
-
-
-def test_links_have_the_address_that_people_reach(
-    released: Workspace, server: Server, copy_of: Copy
-) -> None:
-    people = "https://user:secret@mlflow.example"
-    variables = {"MLFLOW_TRACKING_URI": server.url, "PIPELINE_MLFLOW_URL": people}
-    workspace = copy_of(released, **variables)
-    (workspace.path / LINKS).unlink()
-    track(workspace)
-    page = server.page(server.run()).removeprefix(server.url)
-    assert links_in(workspace)["training"] == f"https://mlflow.example{page}"
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
@@ -368,241 +365,172 @@ def test_a_browser_opens_what_the_links_lead_to(
         command = ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", address]
         return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
-    for link in links_in(released).values():
+    for link in links.addresses(released).values():
         assert name in shown(link)
     assert name not in shown(server.page(server.run()) + "0")
 
 
-def test_a_link_is_given_to_nothing_but_what_was_published(
-    released: Workspace, copy_of: Copy
-) -> None:
-    workspace = copy_of(released)
-    assert MISSED not in workspace.pipeline("backprop").stderr
-    known = links_in(workspace)
-    assert known.keys() == {"backprop", "training", "release"}
-    for part, name, old, new in (
-        ("backprop", "reports/backprop/summary.json", b'"first_loss": 0', b'"first_loss": 1'),
-        ("training", "reports/train/summary.json", b'"run_id": "', b'"run_id": "f'),
-        ("release", "models/mnist-cnn.onnx", b"logits", b"LOGITS"),
-    ):
-        path = workspace.path / name
-        content = path.read_bytes()
-        others = {other: link for other, link in known.items() if other != part}
-        path.unlink()
-        assert links_in(workspace) == others
-        path.write_bytes(content.replace(old, new))
-        assert links_in(workspace) == others
-        path.write_bytes(content)
-        assert links_in(workspace) == known
-
-
-def test_a_link_to_a_training_stays_while_it_is_the_same_training(
-    released: Workspace, copy_of: Copy
-) -> None:
-    """Its summary changes with each epoch."""
-    workspace = copy_of(released)
-    path = workspace.path / "reports/train/summary.json"
-    path.write_text(path.read_text().replace('"status": "finished"', '"status": "unfinished"'))
-    assert read_json(path)["status"] == "unfinished"
-    assert links_in(workspace)["training"] == links_in(released)["training"]
-
-
 def test_a_training_leads_to_its_flow_run_also_when_it_is_published_after_it(
-    released: Workspace, prepared: Workspace, server: Server, copy_of: Copy
+    tmp_path: Path, server: Server
 ) -> None:
-    workspace = copy_of(prepared, MLFLOW_EXPERIMENT_NAME="in a flow run", **in_flow_run(FLOW_RUN))
-    workspace.set_params({"train": {"epochs": 1}})
-    assert MISSED not in workspace.pipeline("train").stderr
-    assert flow_run(server.run("in a flow run")) == FLOW_RUN
-    later = copy_of(prepared, MLFLOW_EXPERIMENT_NAME="after it")
-    shutil.copytree(workspace.path / "reports", later.path / "reports", dirs_exist_ok=True)
-    track(later)
-    assert flow_run(server.run("after it")) == FLOW_RUN
-    another = copy_of(later, **in_flow_run({"id": "0199-4b", "url": "http://prefect/4b"}))
-    track(another)  # as its gate does
-    assert flow_run(server.run("after it")) == FLOW_RUN
-    assert flow_run(server.run()) == {}  # started by hand
-
-
-def test_a_backprop_run_leads_to_the_flow_run_that_published_it_last(
-    prepared: Workspace, server: Server, copy_of: Copy
-) -> None:
-    """One run for all with the same outcome."""
-    workspace = copy_of(prepared)
-    assert MISSED not in workspace.pipeline("backprop").stderr
-    assert flow_run(server.run("back-propagation")) == {}
-    for command, made_by in (
-        (["backprop"], FLOW_RUN),
-        (["track", "backprop"], {"id": "0199-4b", "url": "http://prefect/4b"}),
-    ):
-        variables = workspace.environment | in_flow_run(made_by)
-        assert MISSED not in workspace.pipeline(*command, env=variables).stderr
-        assert flow_run(server.run("back-propagation")) == made_by
+    """A gate, in another flow run, publishes it too."""
+    server.wait()
+    workspace = Workspace(tmp_path)
+    write_training(workspace, run_id="flow", flow_run=FLOW_RUN)
+    for variable in ({}, in_flow_run(ANOTHER)):
+        publish(workspace, server.url, MLFLOW_EXPERIMENT_NAME="in a flow run", **variable)
+        assert flow_run(server.run("in a flow run")) == FLOW_RUN.model_dump()
+    write_training(workspace, run_id="by hand")
+    publish(workspace, server.url, MLFLOW_EXPERIMENT_NAME="by hand", **in_flow_run(ANOTHER))
+    assert flow_run(server.run("by hand")) == {}
 
 
 def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
     prepared: Workspace, server: Server, copy_of: Copy
 ) -> None:
+    """One run for all with the same outcome; it leads to the flow run that published it last."""
     workspace = copy_of(prepared)
-    assert MISSED not in workspace.pipeline("backprop").stderr
-    run = server.run("back-propagation")
-    assert run.info.status == "FINISHED"
-    params = yaml.safe_load((workspace.path / "params.yaml").read_text())["backprop"]
-    assert run.data.params == {name: str(value) for name, value in params.items()}
-    rows = read_csv(workspace.path / "reports/backprop/history.csv")
+    assert MISSED not in run(workspace, "backprop", MLFLOW_TRACKING_URI=server.url)
+    found = server.run("back-propagation")
+    assert found.info.status == "FINISHED"
+    params = yaml.safe_load(workspace.params.read_text())["backprop"]
+    assert found.data.params == {name: str(value) for name, value in params.items()}
+    rows = read_csv(workspace.backprop_history)
     assert len(rows) == 401
-    assert server.points(run, "E_total") == [(row["iteration"], row["E_total"]) for row in rows]
-    outputs = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]["backprop"][
-        "outs"
-    ]
-    assert server.artifacts(run) == {path for output in outputs for path in output}
-    assert links_in(workspace) == {"backprop": server.page(run)}
+    assert server.points(found, "E_total") == [(row["iteration"], row["E_total"]) for row in rows]
+    files = workspace.backprop_reports.iterdir()
+    assert server.artifacts(found) == {workspace.name(path) for path in files}
+    assert links.addresses(workspace) == {"backprop": server.page(found)}
     before = server.content()
-    assert MISSED not in workspace.pipeline("backprop").stderr
+    publish(workspace, server.url)
     assert server.content() == before
+    for made_by in (FLOW_RUN, ANOTHER):
+        publish(workspace, server.url, **in_flow_run(made_by))
+        assert flow_run(server.run("back-propagation")) == made_by.model_dump()
 
 
-def test_the_backprop_stage_needs_no_server(prepared: Workspace, copy_of: Copy) -> None:
+def test_the_backprop_stage_requires_no_server(prepared: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(prepared)
     with wrong_server(None) as nobody:
-        workspace = copy_of(prepared, MLFLOW_TRACKING_URI=nobody)
-        ends_well_but_untracked(start(workspace, "backprop"))
-    assert (workspace.path / "reports/backprop/BackPropagation.xlsx").exists()
-    assert links_in(workspace) == {}
-    assert not (workspace.path / LINKS).exists()
+        ends_well_but_untracked(start(workspace, "backprop", MLFLOW_TRACKING_URI=nobody))
+    assert (workspace.backprop_reports / "BackPropagation.xlsx").exists()
+    assert not workspace.tracked.exists()
 
 
 def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
     prepared: Workspace, server: Server, untracked_weights: str, copy_of: Copy
 ) -> None:
-    workspace = copy_of(prepared, MLFLOW_EXPERIMENT_NAME="hang")
-    with paused_training(workspace) as training:
+    workspace = copy_of(prepared)
+    named = {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_EXPERIMENT_NAME": "hang"}
+    with paused_training(workspace, **named) as training:
         wait_until(lambda: server.runs("hang"))
         server.signal(signal.SIGSTOP)
         try:
             ends_well_but_untracked(training)
         finally:
             server.signal(signal.SIGCONT)
-    assert workspace.sha256("artifacts/weights.safetensors") == untracked_weights
-    track(workspace)
-    run = server.run("hang")
-    assert run.info.status == "FINISHED"
-    shows_every_epoch_once(server, run, workspace.path / HISTORY)
+    assert sha256(workspace.weights) == untracked_weights
+    publish(workspace, server.url, MLFLOW_EXPERIMENT_NAME="hang")
+    found = server.run("hang")
+    assert found.info.status == "FINISHED"
+    shows_every_epoch_once(server, found, workspace.history)
 
 
-def test_a_killed_training_is_shown_as_it_is_and_goes_on_as_the_same_run(
+def test_a_killed_training_is_shown_as_it_is_and_resumes_as_the_same_run(
     released: Workspace, server: Server, copy_of: Copy
 ) -> None:
-    workspace = copy_of(released, MLFLOW_EXPERIMENT_NAME="killed")
-    workspace.set_params({"train": {"seed": 2}})
+    workspace = copy_of(released)
+    set_params(workspace, {"train": {"seed": 2}})
+    named = {"MLFLOW_EXPERIMENT_NAME": "killed"}
 
     def shown() -> list[tuple[float, float]]:
         return server.points(server.run("killed"), "training_loss")
 
-    with paused_training(workspace) as training:
-        losses = [
-            (row["epoch"], row["training_loss"]) for row in read_csv(workspace.path / HISTORY)
-        ]
+    with paused_training(workspace, MLFLOW_TRACKING_URI=server.url, **named) as training:
+        losses = [(row["epoch"], row["training_loss"]) for row in read_csv(workspace.history)]
         wait_until(lambda: server.runs("killed") and shown() == losses)
-        track(workspace)
+        publish(workspace, server.url, **named)
         assert server.run("killed").info.status == "RUNNING"
-        assert links_in(workspace)["training"] == server.page(server.run("killed"))
+        assert links.addresses(workspace)["training"] == server.page(server.run("killed"))
         training.kill()
         training.communicate(timeout=120)  # waits for the follower, too, which has the same pipe
     assert server.run("killed").info.status == "KILLED"
-
-    assert "going on after epoch" in workspace.pipeline("train").stdout
-    track(workspace)
-    run = server.run("killed")
-    assert run.info.status == "FINISHED"
-    shows_every_epoch_once(server, run, workspace.path / HISTORY)
+    resumed = TrainingReport.read(workspace.training_report).run_id
+    run(workspace, "train", MLFLOW_TRACKING_URI="none")
+    assert TrainingReport.read(workspace.training_report).run_id == resumed
+    publish(workspace, server.url, **named)
+    found = server.run("killed")
+    assert found.info.status == "FINISHED"
+    shows_every_epoch_once(server, found, workspace.history)
     # and nothing of the model before it, though its reports are still there
-    assert not [name for name in run.data.metrics if name.startswith(("evaluation", "test"))]
-    assert "gate" not in run.data.tags
-    assert not [path for path in server.artifacts(run) if "evaluation" in path or "gate" in path]
+    assert not [name for name in found.data.metrics if name.startswith(("evaluation", "test"))]
+    assert "gate" not in found.data.tags
+    assert not [path for path in server.artifacts(found) if "evaluation" in path or "gate" in path]
 
 
 def test_nothing_is_there_twice_when_answers_get_lost(
-    released: Workspace, copy_of: Copy, tmp_path: Path
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_server(tmp_path) as server, forgetful(server) as url:
-        server.wait()
-        workspace = copy_of(
-            released, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_BACKOFF_JITTER="0"
-        )
-        wait_until(lambda: workspace.pipeline("track").returncode == 0)
-        run = server.run()
-        assert run.info.status == "FINISHED"
-        for table in PER_EPOCH:
-            shows_every_epoch_once(server, run, workspace.path / table)
-        (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
-        assert version.run_id == run.info.run_id
-        (model,) = server.client.search_logged_models([run.info.experiment_id])
-        assert version.source == model.model_uri
-        champion = server.client.get_model_version_by_alias("mnist-cnn", "champion")
-        assert champion.version == version.version
+    server.wait()
+    name = "forgotten-cnn"
+    workspace = release_of(tmp_path, name, monkeypatch)
+    jitter = {"MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0", "MLFLOW_EXPERIMENT_NAME": name}
 
+    def published(url: str) -> bool:
+        try:
+            publish(workspace, url, **jitter)
+        except requests.RequestException:
+            return False
+        except Exception as error:
+            assert "API request" in str(error)  # noqa: PT017
+            return False
+        return True
 
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # within MLflow
-@pytest.mark.parametrize("reports", ["with its reports", "alone"])
-def test_a_new_store_gets_the_release_and_moves_with_it(
-    released: Workspace, copy_of: Copy, monkeypatch: pytest.MonkeyPatch, reports: str
-) -> None:
-    from mlflow import MlflowClient
-
-    workspace = copy_of(released, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
-    if reports == "alone":
-        shutil.rmtree(workspace.path / "reports")
-        track(workspace)
-    else:
-        assert MISSED not in workspace.pipeline("release").stderr
-    client = MlflowClient(f"sqlite:///{workspace.path}/mlflow.db")
-    (run,) = client.search_runs([found.experiment_id for found in client.search_experiments()])
-    assert run.info.status == "FINISHED"
-    assert client.get_model_version_by_alias("mnist-cnn", "champion").run_id == run.info.run_id
-    assert list(workspace.path.glob("mlartifacts/**/model.onnx"))
-    shown = "http://127.0.0.1:5000/#/"  # by `make mlflow`
-    expected = {"release": f"{shown}models/mnist-cnn/versions/1"}
-    if reports != "alone":
-        page = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        expected["training"] = f"{shown}{page}"
-    assert links_in(workspace) == expected
-    moved = workspace.path.rename(workspace.path.with_name("moved"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved}/mlflow.db")
-    model = Classifier("models:/mnist-cnn@champion")
-    assert model.sha256 == sha256(moved / "models/mnist-cnn.onnx")
+    with forgetful(server) as url:
+        wait_until(lambda: published(url))
+    found = server.run(name)
+    assert found.info.status == "FINISHED"
+    assert server.points(found, "training_loss") == [(1, 1.0), (2, 0.5)]
+    (version,) = server.client.search_model_versions(f"name = '{name}'")
+    assert version.run_id == found.info.run_id
+    (model,) = server.client.search_logged_models([found.info.experiment_id])
+    assert version.source == model.model_uri
+    champion = server.client.get_model_version_by_alias(name, "champion")
+    assert champion.version == version.version
 
 
 def test_a_wrong_server_stops_neither_training_nor_release(
-    released: Workspace, copy_of: Copy
+    prepared: Workspace, copy_of: Copy, tmp_path: Path
 ) -> None:
+    trained, released = copy_of(prepared), make_workspace(tmp_path / "released")
+    set_params(trained, {"train": {"epochs": 1}})
+    write_json(released.tracked, {"release": {"of": "the model before it", "address": "x"}})
     with wrong_server(200) as page, wrong_server(500) as broken:
-        trained = copy_of(released, MLFLOW_TRACKING_URI=page)
-        trained.set_params({"train": {"epochs": 1}})
-        training = start(trained, "train")
-        ends_well_but_untracked(start(copy_of(released, MLFLOW_TRACKING_URI=broken), "release"))
+        training = start(trained, "train", MLFLOW_TRACKING_URI=page)
+        ends_well_but_untracked(start(released, "release", MLFLOW_TRACKING_URI=broken))
         ends_well_but_untracked(training)
-    known = links_in(released)
-    assert links_in(trained) == {"release": known["release"]}  # no longer to the old training
+    assert links.addresses(trained) == links.addresses(released) == {}
 
 
 @pytest.mark.parametrize("status", [200, 500, None], ids=["a web page", "errors", "nobody"])
 def test_track_says_in_one_line_that_a_server_cannot_be_used(
-    released: Workspace, copy_of: Copy, status: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
+    workspace = make_workspace(tmp_path)
     with wrong_server(status) as url:
-        result = copy_of(released, MLFLOW_TRACKING_URI=url).pipeline("track")
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"error: MLflow at {url}: ")
-    assert len(result.stderr.splitlines()) == 1
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        result = CliRunner().invoke(app, ["--workspace", str(workspace.root), "track"])
+    assert isinstance(result.exception, UserError)
+    said = str(result.exception)
+    assert said.startswith(f"MLflow at {url}: ")
+    assert "\n" not in said
     if status is None:
-        assert result.stderr == f"error: MLflow at {url}: no answer (Connection refused)\n"
+        assert said == f"MLflow at {url}: no answer (Connection refused)"
 
 
 def test_a_registry_that_refuses_is_told(
-    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.tracking import publisher
-
     def answer(request: BaseHTTPRequestHandler) -> None:
         status, content = passed_on(request, server)
         if request.path.endswith("/registered-models/create"):
@@ -611,113 +539,117 @@ def test_a_registry_that_refuses_is_told(
         request.end_headers()
         request.wfile.write(content)
 
-    monkeypatch.chdir(released.path)
-    with web_server(answer) as url:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-        with pytest.raises(Exception, match="PERMISSION_DENIED: not you"):
-            publisher.publish([Part.RELEASE])
+    server.wait()
+    workspace = release_of(tmp_path, "refused-cnn", monkeypatch)
+    with web_server(answer) as url, pytest.raises(Exception, match="PERMISSION_DENIED: not you"):
+        publish(workspace, url)
 
 
 @pytest.fixture
-def champion(
-    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], str]]:
-    """Tells which file is the champion; afterwards it is again the one of before.
+def champion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Champion:
+    """Tells which file is the champion of a model.
 
     Stages publish in this process, to the shared server.
     """
-    from pipeline.tracking import publisher
+    from pipeline.cli import tracking
 
-    def publish(*parts: Part) -> None:
-        if background.wanted():
-            publisher.publish(parts or tuple(Part))
+    def publish_here(workspace: Workspace, *components: Component) -> None:
+        if background.enabled():
+            tracking.publish(workspace, components or tuple(Component))
 
-    monkeypatch.setattr(background, "publish", publish)
+    monkeypatch.setattr(background, "publish", publish_here)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    client, name = server.client, "mnist-cnn"
-    yield lambda: client.get_model_version_by_alias(name, "champion").tags["sha256"]
-    client.set_registered_model_alias(name, "champion", "1")
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if str(version.version) != "1":
-            client.delete_model_version(name, version.version)
+    server.wait()
+    client = server.client
+    return lambda name: str(client.get_model_version_by_alias(name, "champion").tags["sha256"])
 
 
-def model_of(clone: Workspace) -> str:
-    return clone.sha256("models/mnist-cnn.onnx")
+def release_of(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace that has released a model of this name, untracked."""
+    workspace = make_workspace(folder / "project", replace(TASK, model=name))
+    shutil.rmtree(workspace.releases)
+    with variables(MLFLOW_TRACKING_URI="none"):
+        release_another(workspace, name, "the first")
+    workspace.pending_promotions.unlink()
+    return workspace
 
 
-def release_another(clone: Workspace, name: str) -> str:
-    """Let the stage release the model under another digest, which it gives."""
-    with chdir(clone.path):
-        model = onnx.load(paths.MODEL)
-        model.doc_string = name
-        paths.MODEL.write_bytes(model.SerializeToString())
-        for report in (paths.EXPORT_REPORT, paths.SUBJECT, paths.GATE_REPORT):
-            write_json(report, read_json(report) | {"model_sha256": sha256(paths.MODEL)})
-        release.run(load_params())
-    return model_of(clone)
-
-
-def publish_all(clone: Workspace) -> None:
-    from pipeline.tracking import publisher
-
-    with chdir(clone.path):
-        publisher.publish()
+def release_another(workspace: Workspace, name: str, description: str) -> str:
+    """Let the stage release the model under another digest, which it returns."""
+    model = onnx.load(workspace.model)
+    model.doc_string = description
+    onnx.save(model, workspace.model)
+    pass_gate(workspace)
+    release.run(workspace, load_params(workspace.params), replace(TASK, model=name))
+    return sha256(workspace.released_model)
 
 
 def test_only_a_release_moves_the_champion(
-    released: Workspace, copy_of: Copy, champion: Callable[[], str]
+    tmp_path: Path,
+    copy_of: Copy,
+    champion: Champion,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two clones with one server: the one with the older model does not bring it back."""
-    older = copy_of(released)
-    assert champion() == model_of(released)
-    assert release_another(older, "older") == champion()
+    name = "moved-cnn"
+    first = release_of(tmp_path, name, monkeypatch)
+    publish(first, server.url)
+    assert champion(name) == sha256(first.released_model)
+    older = copy_of(first)
+    assert release_another(older, name, "older") == champion(name)
     newer = copy_of(older)
-    assert release_another(newer, "newer") == champion()
-    older.set_params({"gate": {"test_images": 1}})
-    with chdir(older.path), pytest.raises(RefusedError):
-        gate.run(load_params().gate)
-    assert champion() == model_of(newer)
-    for clone in (older, released):
-        publish_all(clone)
-        assert champion() == model_of(newer) != model_of(clone)
+    newest = release_another(newer, name, "newer")
+    assert newest == champion(name)
+    with pytest.raises(RefusedError):
+        gate.run(older, load_params(older.params).gate)
+    assert champion(name) == newest
+    for clone in (older, first):
+        publish(clone, server.url)
+        assert champion(name) == newest != sha256(clone.released_model)
 
 
 def test_of_two_releases_that_replace_the_same_model_the_first_stays(
-    released: Workspace, copy_of: Copy, champion: Callable[[], str], server: Server, capsys: Any
+    tmp_path: Path,
+    copy_of: Copy,
+    champion: Champion,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = copy_of(released), copy_of(released)
-    release_another(first, "first")
-    assert champion() == model_of(first)
+    name = "contested-cnn"
+    base = release_of(tmp_path, name, monkeypatch)
+    publish(base, server.url)
+    one, two = copy_of(base), copy_of(base)
+    first = release_another(one, name, "first")
+    assert champion(name) == first
     capsys.readouterr()
-    release_another(second, "second")
-    assert champion() == model_of(first)
+    release_another(two, name, "second")
+    assert champion(name) == first
     (line,) = capsys.readouterr().err.splitlines()
-    newest, stays, *_ = server.client.search_model_versions("name = 'mnist-cnn'")
-    assert line.startswith(f"warning: mnist-cnn@champion stays at version {stays.version}, ")
-    assert f"set_registered_model_alias('mnist-cnn', 'champion', '{newest.version}')" in line
-    publish_all(second)  # nor later, and nothing is said again
-    assert champion() == model_of(first)
+    newest, stays, *_ = server.client.search_model_versions(f"name = '{name}'")
+    assert line.startswith(f"warning: {name}@champion stays at version {stays.version}, ")
+    assert f"set_registered_model_alias('{name}', 'champion', '{newest.version}')" in line
+    publish(two, server.url)  # nor later, and nothing is said again
+    assert champion(name) == first
     assert capsys.readouterr().err == ""
 
 
 def test_releases_that_no_server_saw_become_champion_later(
-    released: Workspace,
-    copy_of: Copy,
-    champion: Callable[[], str],
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, champion: Champion, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clone = copy_of(released)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
-    release_another(clone, "one")
-    release_another(clone, "two")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    publish_all(clone)
-    assert champion() == model_of(clone)
-    server.client.set_registered_model_alias("mnist-cnn", "champion", "1")  # rolled back by hand
-    publish_all(clone)
-    assert champion() == model_of(released)
+    name = "unseen-cnn"
+    workspace = release_of(tmp_path, name, monkeypatch)
+    publish(workspace, server.url)
+    first = champion(name)
+    with variables(MLFLOW_TRACKING_URI="none"):
+        release_another(workspace, name, "one")
+        last = release_another(workspace, name, "two")
+    publish(workspace, server.url)
+    assert champion(name) == last
+    server.client.set_registered_model_alias(name, "champion", "1")  # rolled back by hand
+    publish(workspace, server.url)
+    assert champion(name) == first
 
 
 def shows_every_epoch_once(server: Server, run: "Run", table: Path) -> None:
@@ -736,15 +668,28 @@ def ends_well_but_untracked(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in errors
 
 
-def links_in(workspace: Workspace) -> dict[str, str]:
-    """Where MLflow shows what is in the workspace, by part."""
-    with chdir(workspace.path):
-        return links.addresses()
+def test_images(workspace: Workspace) -> Any:
+    return load_file(workspace.test_set)["images"]
 
 
-def in_flow_run(flow_run: dict[str, str]) -> dict[str, str]:
+def accuracy_of(workspace: Workspace, predicted: Any) -> bool:
+    """Whether these predictions are as accurate as the evaluation says."""
+    labels = load_file(workspace.test_set)["labels"]
+    return bool((predicted == labels).mean() == Metrics.read(workspace.metrics).accuracy)
+
+
+def set_params(workspace: Workspace, sections: dict[str, dict[str, Any]]) -> None:
+    """Change values of params.yaml, which is the project's if there is none yet."""
+    path = workspace.params if workspace.params.exists() else PROJECT / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for section, values in sections.items():
+        params[section] |= values
+    workspace.params.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def in_flow_run(flow_run: FlowRun) -> dict[str, str]:
     """The variables with which this flow run runs its stages."""
-    return {f"PIPELINE_FLOW_RUN_{name.upper()}": value for name, value in flow_run.items()}
+    return {f"PIPELINE_FLOW_RUN_{name.upper()}": value for name, value in flow_run}
 
 
 def flow_run(run: "Run") -> dict[str, str]:
@@ -754,33 +699,53 @@ def flow_run(run: "Run") -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in tags if name.startswith(prefix)}
 
 
-def track(workspace: Workspace) -> None:
-    result = workspace.pipeline("track")
-    assert (result.returncode, result.stderr) == (0, "")
+@contextmanager
+def variables(**values: str) -> Iterator[None]:
+    """Set environment variables in the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
 
 
-def start(workspace: Workspace, command: str) -> subprocess.Popen[str]:
+def publish(workspace: Workspace, url: str, **values: str) -> None:
+    """What `track` does, in this process: MLflow is slow to import."""
+    from pipeline.cli import tracking
+
+    with variables(MLFLOW_TRACKING_URI=url, **values):
+        tracking.publish(workspace)
+
+
+def start(workspace: Workspace, command: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", command],
-        cwd=workspace.path,
-        env=workspace.environment,
+        cwd=workspace.root,
+        env=UNTRACKED | {"OMP_NUM_THREADS": "1"} | variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
+def run(workspace: Workspace, command: str, **variables: str) -> str:
+    """Run a stage; what it says on standard error."""
+    process = start(workspace, command, **variables)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
 @contextmanager
-def paused_training(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
+def paused_training(workspace: Workspace, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """A training that is stopped (SIGSTOP) in its middle, while what feeds MLflow goes on."""
 
     def in_its_middle() -> bool:
-        path = workspace.path / "reports/train/summary.json"
-        summary = read_json(path) if path.exists() else {}
-        is_on = summary.get("status") == "unfinished" and summary["final"] is not None
-        return is_on and bool(summary["final"]["epoch"] >= 2)
+        if not workspace.training_report.exists():
+            return False
+        report = TrainingReport.read(workspace.training_report)
+        return report.status == "unfinished" and (report.final or {}).get("epoch", 0) >= 2
 
-    process = start(workspace, "train")
+    process = start(workspace, "train", **variables)
     try:
         wait_until(in_its_middle)
         process.send_signal(signal.SIGSTOP)
