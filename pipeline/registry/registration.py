@@ -166,16 +166,17 @@ def _logged_model(client: MlflowClient, release: Release) -> LoggedModel:
     if model.status != LoggedModelStatus.READY:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
-            save_model(release, folder, Model(run_id=run_id, model_id=model.model_id))
+            made = Model(run_id=run_id, model_id=model.model_id)
+            save_model(release.model, release.signature, folder, made)
             client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model
 
 
-def save_model(release: Release, folder: Path, model: Model) -> None:
-    """Write the released model to `folder` in MLflow's form, with signature and example."""
-    form, classes = release.signature.form, len(release.signature.labels)
-    signature = ModelSignature(
+def save_model(content: bytes, signature: Signature, folder: Path, model: Model) -> None:
+    """Write an ONNX model to `folder` in MLflow's form, with signature and example."""
+    form, classes = signature.form, len(signature.labels)
+    tensors = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, form.height, form.width), "images")]),
         outputs=Schema(
             [
@@ -185,18 +186,18 @@ def save_model(release: Release, folder: Path, model: Model) -> None:
         ),
     )
     mlflow.onnx.save_model(
-        onnx.load_from_string(release.model),
+        onnx.load_from_string(content),
         folder,
         mlflow_model=model,
-        signature=signature,
-        input_example=_example(form),
+        signature=tensors,
+        input_example=example_image(form),
         pip_requirements=[f"onnx=={onnx.__version__}", "onnxruntime", "numpy"],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
 
 
-def _example(form: ImageForm) -> NDArray[np.uint8]:
+def example_image(form: ImageForm) -> NDArray[np.uint8]:
     """An image with a vertical stroke, uint8 [1, H, W]."""
     image = np.zeros((1, form.height, form.width), np.uint8)
     margin, middle = (form.height - form.ink) // 2, form.width // 2

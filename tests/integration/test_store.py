@@ -494,7 +494,7 @@ def test_a_release_whose_files_do_not_belong_together_is_not_registered(
         waited.append(seconds)
         project.provenance.write_text(right)
 
-    monkeypatch.setattr(registration.time, "sleep", released_meanwhile)
+    monkeypatch.setattr("pipeline.registry.registration.time.sleep", released_meanwhile)
     assert registration.read_release(project).digest == digest
     assert len(waited) == 1
 
@@ -627,7 +627,12 @@ def test_track_says_what_it_did_also_from_another_folder(
     named = ["--workspace", str(project.root)] if elsewhere else []
     said = [
         python(
-            *(folder, "-m", "pipeline", *named, "track", *components),
+            folder,
+            "-m",
+            "pipeline",
+            *named,
+            "track",
+            *components,
             MLFLOW_TRACKING_URI="sqlite:///mlflow.db",
         ).stdout.splitlines()
         for components in ([], ["training", "release"])

@@ -87,9 +87,8 @@ def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Wor
     run(workspace)
     folder = workspace.releases
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    listed = dict(
-        reversed(line.split("  ", 1)) for line in workspace.checksums.read_text().splitlines()
-    )
+    lines = [line.split("  ") for line in workspace.checksums.read_text().splitlines()]
+    listed = {name: digest for digest, name in lines}
     assert listed == {name: sha256(folder / name) for name in FILES if name != "SHA256SUMS"}
     assert workspace.released_model.read_bytes() == workspace.model.read_bytes()
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}

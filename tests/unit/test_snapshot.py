@@ -142,7 +142,8 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
 def test_files_are_not_mixed_with_an_evaluation_that_is_written_meanwhile(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verdict, done = snapshot._verdict, []
+    verdict = snapshot._verdict
+    done: list[bool] = []
 
     def late(*arguments: Any) -> Any:
         found = verdict(*arguments)
@@ -160,7 +161,7 @@ def test_a_history_of_another_training_is_waited_for_and_then_refused(
 ) -> None:
     """A stage writes the history first: for a moment the summary is older."""
     pauses: list[float] = []
-    monkeypatch.setattr(snapshot.time, "sleep", pauses.append)
+    monkeypatch.setattr("pipeline.core.snapshot.time.sleep", pauses.append)
     write_csv(workspace.history, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])
     with pytest.raises(UserError, match=r"history\.csv is not of the training in"):
         read_training_run(workspace, files=False)
