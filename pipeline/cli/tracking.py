@@ -1,22 +1,27 @@
-"""What is shown in MLflow."""
+"""What MLflow shows."""
 
-from typing import Annotated
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.app import OTHERS, app, find_workspace
 from pipeline.core.errors import UserError
-from pipeline.tracking import Part, configure
+from pipeline.core.workspace import Workspace
+from pipeline.tracking import Component
+
+if TYPE_CHECKING:  # slow to import
+    from pipeline.tracking.runs import Published
 
 
 @app.command(rich_help_panel=OTHERS)
 def track(
     context: typer.Context,
-    parts: Annotated[
-        list[Part] | None,
+    components: Annotated[
+        list[Component] | None,
         typer.Argument(
             help="What to publish: backprop, training, release; all, if nothing is named.",
-            metavar="PART",
+            metavar="COMPONENT",
             show_default=False,
         ),
     ] = None,
@@ -32,9 +37,8 @@ def track(
     from pipeline.tracking import background, links
 
     workspace = find_workspace(context)
-    if not background.wanted():
+    if not background.enabled():
         raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
-    configure(workspace.root)
     from pipeline.tracking import publisher
 
     if follow:
@@ -42,17 +46,31 @@ def track(
     try:
         if wait:
             publisher.wait(workspace)
-        done = publisher.publish(
-            workspace, parts or tuple(Part), training=publisher.training_goes_on(workspace)
-        )
+        done = publish(workspace, components or tuple(Component))
     except UserError:
         raise
     except Exception as error:
-        raise UserError(publisher.describe(error)) from error
-    for part, page, changed in done:
-        print(f"{part}: {'published' if changed else 'up to date'}, {links.shown(page)}")
-    for part in parts or ():
-        if part not in {published.part for published in done}:
-            print(f"{part}: nothing to publish here")
-    if not done and not parts:
+        raise UserError(publisher.describe(error, workspace)) from error
+    for component, page, changed in done:
+        print(f"{component}: {'published' if changed else 'up to date'}, {links.shown(page)}")
+    for component in components or ():
+        if component not in {published.component for published in done}:
+            print(f"{component}: nothing to publish here")
+    if not done and not components:
         print("nothing to publish: neither reports/ nor models/ holds anything")
+
+
+def publish(
+    workspace: Workspace, components: Collection[Component] = tuple(Component)
+) -> list["Published"]:
+    """Bring these components up to date in the workspace's store, runs first, then the release."""
+    from pipeline.registry import registration
+    from pipeline.tracking import publisher, store
+
+    with store.connect(workspace) as client:
+        training = publisher.is_training(workspace)
+        done = publisher.publish(workspace, client, components, training=training)
+        if Component.RELEASE in components:
+            release = registration.publish_release(workspace, client)
+            done += [release] if release else []
+    return done

@@ -1,14 +1,15 @@
-"""The reports that stages leave for each other, for the release and for MLflow: one class each.
+"""The reports that stages write for later stages, for the release and for MLflow: a class each.
 
-A report says of which form it is. One of another form, of older code or edited by hand, is refused
-as a whole, with what to do: it is never half understood.
+A report names the version of its schema. One of another version, or with a key too many, a key
+missing or a wrong type, is refused as a whole: it is never half understood. What belongs together
+is read by `core.snapshot`.
 """
 
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, write_json
@@ -18,31 +19,27 @@ Number = int | float
 
 
 class Report(BaseModel):
-    """A JSON file of one form: no key more, none less, no other types."""
+    """A JSON file with exactly these keys and types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     stage: ClassVar[str]  # that writes it
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The report in a file. UserError if it is missing, broken or of another form."""
+        """The report in a file. UserError if it is missing, broken or of another schema."""
         content = read_json(path)
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        expected = cls.model_fields.get("schema_version")
-        if expected is not None and version != expected.default:
-            raise UserError(
-                f"{path} is of version {version or 'none'} of its form, not {expected.default}: "
-                f"`dvc repro --force --single-item {cls.stage}` writes it anew"
-            )
+        remedy = f"`dvc repro --force --single-item {cls.stage}` writes it again"
+        version = cls.model_fields.get("schema_version")
+        found = content.get("schema_version") if isinstance(content, dict) else None
+        if version is not None and found != version.default:
+            found = "no schema version" if found is None else f"schema version {found}"
+            raise UserError(f"{path} has {found}, this code reads {version.default}: {remedy}")
         try:
-            return cls.model_validate_json(json.dumps(content))  # where a list may be a tuple
+            return cls.model_validate_json(json.dumps(content))  # as JSON: a list may be a tuple
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(
-                f"{path}: {where}: {first['msg']}; `dvc repro --force --single-item {cls.stage}` "
-                "writes it anew"
-            ) from error
+            where = [str(path), ".".join(map(str, first["loc"])), first["msg"]]
+            raise UserError(f"{': '.join(filter(None, where))}; {remedy}") from error
 
     def write(self, path: Path) -> None:
         """Write the report, whole or not at all."""
@@ -146,7 +143,7 @@ class Speed(Report):
 
 
 class Subject(Report):
-    """What metrics and speed are of; its version is that of all that `evaluate` writes."""
+    """What metrics and speed are of. Its schema version covers all that `evaluate` writes."""
 
     stage = "evaluate"
     schema_version: Literal[1] = 1
@@ -162,7 +159,7 @@ class Criterion(BaseModel):
     name: str
     measured: Number | str | None
     relation: Literal["≥", "≤", "="]
-    threshold: Number | str
+    threshold: Number | str | None
     passed: bool
 
 
@@ -174,3 +171,11 @@ class GateReport(Report):
     passed: bool
     model_sha256: Sha256 | None
     criteria: list[Criterion] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _verdict_follows_from_criteria(self) -> Self:
+        if self.passed != all(criterion.passed for criterion in self.criteria):
+            raise ValueError("`passed` does not follow from the criteria")
+        if self.passed and self.model_sha256 is None:
+            raise ValueError("a verdict that passed names no model")
+        return self

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
 
+MODEL_TAG = "sha256"  # of a model version: the digest of the file that it holds
+MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model
 LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
@@ -32,35 +35,48 @@ def download(uri: str, folder: Path) -> tuple[Path, str | None]:
 
     `uri` is `models:/NAME@ALIAS` or `models:/NAME/VERSION`. UserError if there is no such model.
     """
-    parts = URI.fullmatch(uri)
-    if parts is None:
+    match = URI.fullmatch(uri)
+    if match is None:
         raise UserError(f"{uri} is neither models:/NAME@ALIAS nor models:/NAME/VERSION")
     try:
         import mlflow
     except ModuleNotFoundError as error:
-        raise UserError(f"{uri} needs the package {error.name}, which is not installed") from error
-    from pipeline.tracking.publisher import describe
-    from pipeline.tracking.registry import MODEL_FILE, MODEL_TAG
-    from pipeline.tracking.store import correct_addresses, database
-
-    name, alias, number = parts["name"], parts["alias"], parts["version"]
-    place = database()
-    if place is not None and not place.exists():  # MLflow would make an empty one
         raise UserError(
-            f"{uri} cannot be had: {place} is missing; run from the folder that holds it, or set "
-            "MLFLOW_TRACKING_URI"
+            f"{uri} requires the package {error.name}, which is not installed"
+        ) from error
+    from pipeline.tracking import store
+    from pipeline.tracking.publisher import describe
+
+    name, alias, number = match["name"], match["alias"], match["version"]
+    workspace = _workspace()
+    address = store.address(workspace.root)
+    database = store.database(address)
+    if database is not None and not database.exists():  # MLflow would make an empty one
+        raise UserError(
+            f"{uri} cannot be loaded: {database} is missing; run from the folder that holds it, "
+            "or set MLFLOW_TRACKING_URI"
         )
     try:
-        correct_addresses()
-        client = mlflow.MlflowClient()
+        store.correct_addresses(address)
+        client = mlflow.MlflowClient(address)
         if alias:
             version = client.get_model_version_by_alias(name, alias)
         else:
             version = client.get_model_version(name, number)
-        found = f"models:/{name}/{version.version}/{MODEL_FILE}"
-        path = mlflow.artifacts.download_artifacts(found, dst_path=str(folder))
+        found = client.get_model_version_download_uri(name, version.version)
+        path = mlflow.artifacts.download_artifacts(
+            f"{found}/{MODEL_FILE}", dst_path=str(folder), tracking_uri=address
+        )
     except UserError:
         raise
     except Exception as error:  # of MLflow, of its transport or of its storage
-        raise UserError(f"{uri} cannot be had: {describe(error)}") from error
+        raise UserError(f"{uri} cannot be loaded: {describe(error, workspace)}") from error
     return Path(path), version.tags.get(MODEL_TAG)
+
+
+def _workspace() -> Workspace:
+    """The workspace around the current folder, whose store it is; else the current folder."""
+    try:
+        return Workspace.find()
+    except UserError:
+        return Workspace(Path())

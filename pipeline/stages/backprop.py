@@ -9,12 +9,12 @@ from pipeline.core.figures import save_figure
 from pipeline.core.files import write_bytes, write_csv
 from pipeline.core.reports import BackpropReport
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import Part, background
+from pipeline.tracking import Component, background
 
 
 def run(workspace: Workspace, params: Backprop) -> None:
     """Write and publish tables, workbook and figures."""
-    with background.publishing(workspace, Part.BACKPROP):
+    with background.publishing(workspace, Component.BACKPROP):
         explain(workspace, params)
 
 

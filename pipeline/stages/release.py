@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from pipeline.config import Params
 from pipeline.core import environment
-from pipeline.core.errors import RefusedError, first_line
+from pipeline.core.errors import RefusedError, UserError, first_line
 from pipeline.core.files import (
-    read_csv,
-    read_json,
     read_tensors,
     replacing_directory,
     sha256,
@@ -17,42 +15,55 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
+from pipeline.core.snapshot import Snapshot, read_snapshot
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
 from pipeline.inference.session import OnnxModel
+from pipeline.inference.signature import Signature
+from pipeline.registry import promotion
 from pipeline.registry.provenance import provenance
 from pipeline.tracking import background
 
-CARD_TEMPLATE = "MODEL_CARD.md.j2"
+CARD_TEMPLATES = [
+    "card.md.j2",
+    "MODEL_CARD.md.j2",
+]  # the task's, which extends the stage's; or that
 NOT_RELEASED = (
     "an experiment releases nothing: `dvc exp apply` and then "
     "`dvc repro --force --single-item release` do"
 )
 
 
-def run(workspace: Workspace, params: Params, task: Task) -> None:
+def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None = None) -> None:
     """Replace models/ and register it. RefusedError, with nothing changed, if it may not be.
 
-    In an experiment of DVC it only tells whether that would be so: an experiment that ends well is
-    kept, and what is released belongs to the checkout.
+    `baseline`: the ONNX file that the new model may not be significantly worse than; by default
+    the released model, if there is one. In an experiment of DVC the stage only says whether it
+    would be refused: an experiment that ends well is kept, and a release belongs to the checkout.
     """
-    require_passed_gate(workspace)
+    snapshot = read_snapshot(workspace)
+    require_passed_gate(workspace, snapshot)
+    model = OnnxModel(workspace.model, params.evaluate.provider)
+    require_trained(workspace, model.signature, snapshot, task)
+    baseline = baseline or workspace.released_model
     if environment.experiment():
         try:
-            compare_with_released(workspace, params)
+            compare(workspace, params, model, baseline)
         except RefusedError as error:
             print(f"would be refused: {error}")
         workspace.releases.mkdir(parents=True, exist_ok=True)  # DVC expects the output
         print(NOT_RELEASED)
         return
-    compare_with_released(workspace, params)
-    name = f"{task.model}.onnx"
+    compare(workspace, params, model, baseline)
+    name = f"{model.signature.model}.onnx"
+    card = model_card(snapshot, model.signature, params, task)
     with replacing_directory(workspace.releases, last=[name, workspace.checksums.name]) as new:
         write_bytes(new / name, workspace.model.read_bytes())
-        write_text(new / workspace.model_card.name, model_card(workspace, params, name))
-        write_json(new / workspace.provenance.name, provenance(workspace, params, name))
-        background.promote(workspace, workspace.model)
+        write_text(new / workspace.model_card.name, card)
+        statement = provenance(workspace, params, snapshot, name)
+        write_json(new / workspace.provenance.name, statement)
+        promotion.record(workspace, workspace.model)
         names = [name, workspace.model_card.name, workspace.provenance.name]
         checksums = "".join(f"{sha256(new / file)}  {file}\n" for file in names)
         write_text(new / workspace.checksums.name, checksums)
@@ -60,36 +71,51 @@ def run(workspace: Workspace, params: Params, task: Task) -> None:
     background.publish(workspace)
 
 
-def require_passed_gate(workspace: Workspace) -> None:
+def require_passed_gate(workspace: Workspace, snapshot: Snapshot) -> None:
     """RefusedError unless the gate passed, and passed this very file."""
-    verdict = read_json(workspace.gate_report)
-    if not isinstance(verdict, dict) or verdict.get("passed") is not True:
+    verdict = snapshot.gate.report
+    if not verdict.passed:
         raise RefusedError(
-            f"{workspace.gate_report} does not say that the gate passed: nothing is released"
+            f"{workspace.gate_report} says that the gate refused: nothing is released"
         )
-    if verdict.get("model_sha256") != sha256(workspace.model):
+    if verdict.model_sha256 != sha256(workspace.model):
         raise RefusedError(
             f"{workspace.gate_report} is about another file than {workspace.model}: run `dvc repro`"
         )
 
 
-def compare_with_released(workspace: Workspace, params: Params) -> None:
-    """RefusedError if the released model is significantly better on the test set (McNemar).
+def require_trained(
+    workspace: Workspace, signature: Signature, snapshot: Snapshot, task: Task
+) -> None:
+    """UserError unless model and test set are those of this training, evaluation and task."""
+    weights, test_set = snapshot.export.weights_sha256, snapshot.evaluation.subject.test_sha256
+    if signature.weights_sha256 != weights or signature.model != task.model:
+        raise UserError(
+            f"{workspace.model} says that it is {signature.model} with the weights "
+            f"{signature.weights_sha256}, not {task.model} with {weights}: run `dvc repro`"
+        )
+    if sha256(workspace.test_set) != test_set:
+        raise UserError(
+            f"{workspace.subject} is of another file than {workspace.test_set}: run `dvc repro`"
+        )
 
-    The same if it cannot be compared: if it does not load, or answers in another form.
+
+def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Path) -> None:
+    """RefusedError if the baseline is significantly better on the test set (McNemar).
+
+    Likewise if it cannot be compared: it does not load, or has other classes or images.
     """
-    if not workspace.released_model.exists():
+    if not baseline.exists():
         return
     test = read_tensors(workspace.test_set)
-    images, labels = test["images"], test["labels"]
-    batch_size = params.evaluate.batch_size
-    new, _ = OnnxModel(workspace.model, params.evaluate.provider).run(images, batch_size)
+    images, labels, batch_size = test["images"], test["labels"], params.evaluate.batch_size
+    new, _ = model.run(images, batch_size)
     try:
-        old, _ = OnnxModel(workspace.released_model, params.evaluate.provider).run(
-            images, batch_size
-        )
-        if old.shape != new.shape:
-            raise ValueError(f"it gives logits {list(old.shape)}, the new one {list(new.shape)}")
+        released = OnnxModel(baseline, params.evaluate.provider)
+        for what in ("labels", "form"):
+            if getattr(released.signature, what) != getattr(model.signature, what):
+                raise ValueError(f"{baseline} has another {what} than the new model")
+        old, _ = released.run(images, batch_size)
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
         comparison = f"the released model cannot be compared: {first_line(error)}"
         acceptable = False
@@ -113,22 +139,21 @@ def compare_with_released(workspace: Workspace, params: Params) -> None:
         print("that is allowed: release.allow_regression is true")
 
 
-def model_card(workspace: Workspace, params: Params, name: str) -> str:
+def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: Task) -> str:
     """The model card, in Markdown with Hugging Face metadata."""
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=ChoiceLoader([PackageLoader(task.package, ""), PackageLoader(__package__, "")]),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    return templates.get_template(CARD_TEMPLATE).render(
+    return templates.select_template(CARD_TEMPLATES).render(
         params=params,
-        model=name,
-        sha256=sha256(workspace.model),
-        training=read_json(workspace.training_report),
-        export=read_json(workspace.export_report),
-        evaluation=read_json(workspace.metrics) | read_json(workspace.subject),
-        speed=read_json(workspace.speed),
-        classes=read_csv(workspace.per_class, texts=["label"]),
-        gate=read_json(workspace.gate_report),
+        signature=signature,
+        training=snapshot.training.report,
+        export=snapshot.export,
+        subject=snapshot.evaluation.subject,
+        metrics=snapshot.evaluation.metrics,
+        speed=snapshot.evaluation.speed,
+        classes=snapshot.evaluation.classes,
     )

@@ -1,42 +1,21 @@
-"""MLflow, as a projection of files: what a server shows is read from reports/ and models/.
+"""MLflow, as a projection of files: what a server shows is read from reports/.
 
 `publisher` compares a server with the files and adds what is missing, so it may run at any time,
-any number of times, against any server, one that was away during training too. `background` runs
-it beside a stage; `links` knows where MLflow shows what is here; `promotion` knows which model a
-release replaced. Nothing outside this folder knows MLflow.
+any number of times, against any server, also one that was away during training. `background` runs
+it beside a stage; `links` knows where MLflow shows what is here; `store` is the server or database
+that a workspace uses. Releases are the registry's: this package does not know them.
 """
 
 import os
 from enum import StrEnum
-from pathlib import Path
-from urllib.parse import quote
-
-from pipeline.core.environment import lasting_folder
-
-SQLITE = "sqlite:///"
 
 
-class Part(StrEnum):
-    """What is published."""
+class Component(StrEnum):
+    """What MLflow shows of a workspace."""
 
     BACKPROP = "backprop"
     TRAINING = "training"
     RELEASE = "release"
-
-
-def lasting_address(address: str, root: Path) -> str:
-    """The address of a workspace's store; in an experiment, whose folder goes, the checkout's."""
-    folder, path = lasting_folder(root), address.removeprefix(SQLITE)
-    if path == address or path.startswith("/") or folder == Path.cwd():
-        return address
-    return f"{SQLITE}{quote(str(folder))}/{path}"
-
-
-def configure(root: Path) -> None:
-    """Have this process use the store of the workspace at `root`, unless another one is named."""
-    os.environ["MLFLOW_TRACKING_URI"] = lasting_address(
-        os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db", root
-    )
 
 
 # MLflow reads these when it is imported

@@ -10,10 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import Part, promotion
+from pipeline.tracking import Component
 
 _PIPELINE = [sys.executable, "-m", "pipeline"]
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
@@ -31,40 +30,32 @@ def following(workspace: Workspace) -> Iterator[None]:
 
 
 @contextmanager
-def publishing(workspace: Workspace, *parts: Part) -> Iterator[None]:
-    """Publish what the files say of these parts, or of all, once, when the block has ended.
+def publishing(workspace: Workspace, *components: Component) -> Iterator[None]:
+    """Publish what the files say of these components, or of all, once, when the block has ended.
 
     MLflow takes seconds to import: it does so while the block runs.
     """
-    with _beside(workspace, "--wait", *parts, seconds=AT_ONCE):
+    with _beside(workspace, "--wait", *components, seconds=AT_ONCE):
         yield
-        if wanted():
+        if enabled():
             print("publishing to MLflow ...", flush=True)
 
 
-def publish(workspace: Workspace, *parts: Part) -> None:
-    """Publish what the files say of these parts, or of all, once, now."""
-    with publishing(workspace, *parts):
+def publish(workspace: Workspace, *components: Component) -> None:
+    """Publish what the files say of these components, or of all, once, now."""
+    with publishing(workspace, *components):
         pass
 
 
-def promote(workspace: Workspace, new: Path) -> None:
-    """Note, before it happens, that the file `new` replaces the released model.
-
-    The next to publish lets MLflow's alias follow, if it still points to what is replaced.
-    """
-    promotion.note(workspace, new)
-
-
-def wanted() -> bool:
+def enabled() -> bool:
     """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
     return os.environ.get("MLFLOW_TRACKING_URI") != "none"
 
 
 @contextmanager
 def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[None]:
-    """Run `track`, which hears when the block ends, and let it take so many seconds after that."""
-    if not wanted():
+    """Run `track`, which sees the block end, and give it `seconds` to finish after that."""
+    if not enabled():
         yield
         return
     publisher = subprocess.Popen(
@@ -74,7 +65,7 @@ def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[N
         start_new_session=True,
     )
     assert publisher.stdin is not None
-    with publisher.stdin:  # however this process ends, the other side sees it, and ends by itself
+    with publisher.stdin:  # closed however this process ends: the publisher then ends by itself
         yield
     try:
         if publisher.wait(seconds) != 0:

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from pipeline.core import environment
-from pipeline.core.files import read_csv, read_json, sha256
+from pipeline.core.files import read_csv, sha256
+from pipeline.core.reports import BackpropReport, FlowRun
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import Part
+from pipeline.tracking import Component
 from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
 
 
@@ -20,7 +20,7 @@ class Backprop:
     """What is in reports/backprop at one moment; `outcome` tells it from others."""
 
     outcome: str
-    summary: Mapping[str, Any]
+    report: BackpropReport
     history: Sequence[Mapping[str, float]]
     files: Mapping[str, bytes]
 
@@ -32,7 +32,7 @@ def read_backprop(workspace: Workspace) -> Backprop:
         files = sorted(path for path in workspace.backprop_reports.glob("[!.]*") if path.is_file())
         backprop = Backprop(
             outcome,
-            read_json(workspace.backprop_summary),
+            BackpropReport.read(workspace.backprop_summary),
             read_csv(workspace.backprop_history),
             {workspace.name(path): path.read_bytes() for path in files},
         )
@@ -52,16 +52,16 @@ def publish_backprop(client: MlflowClient, experiment: str, backprop: Backprop) 
         for row in backprop.history
         for name in ("E1", "E2", "E_total")
     ]
-    summary = backprop.summary
+    report, flow_run = backprop.report, environment.flow_run()
     tags = {
         "mlflow.source.name": "python -m pipeline backprop",
         "mlflow.note.content": "A 2-2-2 sigmoid network, trained by hand-derived gradients: the "
-        f"loss goes from {summary['first_loss']:.6g} to {summary['last_loss']:.6g}.",
-        **flow_tags(environment.flow_run()),
+        f"loss goes from {report.first_loss:.6g} to {report.last_loss:.6g}.",
+        **flow_tags(FlowRun(**flow_run) if flow_run else None),
     }
-    changed = fill(client, run, summary["params"], metrics, tags)
+    changed = fill(client, run, report.params, metrics, tags)
     changed |= upload(client, run, backprop.files)
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
         changed = True
-    return Published(Part.BACKPROP, page(run), changed)
+    return Published(Component.BACKPROP, page(run), changed)

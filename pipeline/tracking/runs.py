@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from pipeline.core import environment
-from pipeline.tracking import Part
+from pipeline.core.reports import FlowRun
+from pipeline.tracking import Component
 
 T = TypeVar("T")
 
@@ -22,9 +23,9 @@ EXPERIMENT_TAG = "dvc.experiment"  # the name of the experiment that made what a
 
 
 class Published(NamedTuple):
-    """What publishing a part has come to: the path of MLflow's page, and whether it lacked any."""
+    """Where MLflow shows a component: the path of its page, and whether anything was missing."""
 
-    part: Part
+    component: Component
     page: str
     changed: bool
 
@@ -32,17 +33,17 @@ class Published(NamedTuple):
 def find_or_create(
     search: Callable[[], Sequence[T]], create: Callable[[], T], delete: Callable[[T], None]
 ) -> T:
-    """The first that is found, made if there is none.
+    """The first that is found, created if there is none.
 
-    A request whose answer was lost has been sent again, so there may be more: they are deleted.
+    A request whose answer was lost has been sent again: duplicates are deleted.
     """
     found = search()
     if not found:
         create()
         found = search()
-    first, *doubles = found
-    for double in doubles:
-        delete(double)
+    first, *duplicates = found
+    for duplicate in duplicates:
+        delete(duplicate)
     return first
 
 
@@ -87,9 +88,10 @@ def fill(
     return bool(missing or missing_tags or missing_params)
 
 
-def flow_tags(flow_run: Mapping[str, str] | None) -> dict[str, str]:
+def flow_tags(flow_run: FlowRun | None) -> dict[str, str]:
     """The tags that lead from an MLflow run to the flow run that made what it shows."""
-    return {f"prefect.flow_run.{name}": value for name, value in (flow_run or {}).items()}
+    found = flow_run.model_dump() if flow_run else {}
+    return {f"prefect.flow_run.{name}": value for name, value in found.items()}
 
 
 def upload(client: MlflowClient, run: Run, files: Mapping[str, bytes]) -> bool:

@@ -1,4 +1,4 @@
-"""`make mlflow`: MLflow's pages on the store of this folder, and where to begin.
+"""`make mlflow`: MLflow's pages on the local store of this workspace, and where to begin.
 
 PORT, 5000 if it is not set, is the port on 127.0.0.1.
 """
@@ -11,44 +11,46 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.tracking.store import ARTIFACTS, correct_addresses
-
-STORE = Path("mlflow.db")
+from pipeline.core.workspace import Workspace
+from pipeline.tracking import store
 
 
 def main() -> None:
     """Print the addresses of what there is, and become MLflow's server."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{STORE}"
     port = os.environ.get("PORT") or "5000"
     try:
-        correct_addresses()
-        for what, page in _pages():
+        uri = store.address(Workspace.find().root, store.LOCAL)
+        database = store.database(uri)
+        assert database is not None
+        store.correct_addresses(uri)
+        for what, page in _pages(database):
             print(f"{what}: http://127.0.0.1:{port}/#/{page}", flush=True)
     except (UserError, sqlite3.DatabaseError) as error:
         sys.exit(f"error: {error}")
     options = {
-        "--backend-store-uri": f"sqlite:///{STORE}",
-        "--default-artifact-root": ARTIFACTS,
+        "--backend-store-uri": uri,
+        "--default-artifact-root": database.with_name(store.ARTIFACTS).as_uri(),
         "--port": port,
         "--uvicorn-opts": "--log-level warning",
     }
-    quiet = {
+    variables = {
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_TRACKING_URI": uri,
         "PYTHONWARNINGS": "ignore",
     }
     words = [word for option in options.items() for word in option]
     server = [sys.executable, "-m", "mlflow", "server", *words]
-    os.execve(sys.executable, server, os.environ | quiet)  # noqa: S606
+    os.execve(sys.executable, server, os.environ | variables)  # noqa: S606
 
 
-def _pages() -> Iterator[tuple[str, str]]:
+def _pages(database: Path) -> Iterator[tuple[str, str]]:
     """The runs of each experiment, and the registered models; MLflow's own start shows neither."""
-    if not STORE.exists():
+    if not database.exists():
         yield "nothing is tracked here yet", ""
         return
-    with closing(sqlite3.connect(STORE)) as store:
-        for number, name in store.execute(
+    with closing(sqlite3.connect(database)) as connection:
+        for number, name in connection.execute(
             "SELECT experiment_id, name FROM experiments AS e WHERE lifecycle_stage = 'active' "
             "AND EXISTS (SELECT * FROM runs AS r WHERE r.experiment_id = e.experiment_id)"
         ):

@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import filelock
 
 from pipeline.core.environment import lasting_folder
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import SQLITE
 
 if TYPE_CHECKING:  # slow to import
     from mlflow import MlflowClient
 
+VARIABLE = "MLFLOW_TRACKING_URI"
+SQLITE = "sqlite:///"
+LOCAL = f"{SQLITE}mlflow.db"
 ARTIFACTS = "mlartifacts"
 ADDRESSES = [  # tables and columns
     ("experiments", "artifact_location"),
@@ -34,38 +36,73 @@ ADDRESSES = [  # tables and columns
 ]
 
 
-@contextmanager
-def alone(workspace: Workspace) -> Iterator[None]:
-    """Be the only one of this checkout that talks to MLflow, its store in order.
+def address(root: Path, named: str | None = None) -> str:
+    """The tracking URI of the workspace at `root`: MLFLOW_TRACKING_URI, or else the local store.
 
-    MLflow says nothing but warnings.
+    A relative SQLite path is one below `root`, or in an experiment of DVC, whose folder goes,
+    below the workspace that the experiment is of.
     """
+    uri = named or os.environ.get(VARIABLE) or LOCAL
+    path = uri.removeprefix(SQLITE)
+    if path == uri or path.startswith("/"):
+        return uri
+    return f"{SQLITE}{quote(str(lasting_folder(root)))}/{path}"
+
+
+def database(uri: str) -> Path | None:
+    """The path of the store's database; None if the store is a server."""
+    if not uri.startswith(SQLITE):
+        return None
+    return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0]))
+
+
+@contextmanager
+def connect(workspace: Workspace) -> Iterator["MlflowClient"]:
+    """A client of the workspace's store; no other process of this checkout has one meanwhile.
+
+    A store that has moved is put in order first. MLflow logs nothing but warnings.
+    """
+    from mlflow import MlflowClient
+
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     lock = lasting_folder(workspace.root) / workspace.name(workspace.tracking_lock)
     lock.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(lock, timeout=60):
-        correct_addresses()
+        uri = address(workspace.root)
+        correct_addresses(uri)
+        with _environment(uri):
+            yield MlflowClient(uri)
+
+
+@contextmanager
+def _environment(uri: str) -> Iterator[None]:
+    """Name the store in the environment too: MLflow's own SQLite store asks for it there."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = uri
+    try:
         yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
-def database() -> Path | None:
-    """The absolute path of the store's database; None if the store is a server."""
-    address = os.environ["MLFLOW_TRACKING_URI"]
-    if not address.startswith(SQLITE):
-        return None
-    return Path(unquote(address.removeprefix(SQLITE).partition("?")[0])).absolute()
+def experiment_name(model: str) -> str:
+    """The experiment of a model's trainings and releases: its name, unless another is set."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or model
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment of this name, made if there is none, restored if it is deleted."""
+    """The id of the experiment of this name, created if there is none, restored if deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        place = database()  # a server knows by itself where
+        place = database(client.tracking_uri)  # a server knows by itself where
         location = place.with_name(ARTIFACTS).as_uri() if place else None
         try:
             return str(client.create_experiment(name, location))
-        except Exception:  # another checkout may have made it just now
+        except Exception:  # another checkout may have created it just now
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
@@ -75,12 +112,12 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     return str(found.experiment_id)
 
 
-def correct_addresses() -> None:
+def correct_addresses(uri: str) -> None:
     """Let a store that was moved or copied have its artifacts beside it, and say so.
 
     UserError if it is a copy without them: what it would add would go to the original.
     """
-    place = database()
+    place = database(uri)
     if place is None or not place.exists():
         return
     here = place.with_name(ARTIFACTS)

@@ -1,15 +1,16 @@
 """The MLflow run of a training: its params, metrics, tags and files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Run
 
-from pipeline.tracking import Part
+from pipeline.core.reports import TrainingReport
+from pipeline.core.snapshot import TrainingSnapshot
+from pipeline.tracking import Component
 from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
-from pipeline.tracking.snapshot import Training
+from pipeline.tracking.snapshot import TrainingRun
 
 
 def _seconds(moment: str) -> float:
@@ -18,49 +19,52 @@ def _seconds(moment: str) -> float:
 
 
 def find_training(client: MlflowClient, experiment: str, run_id: str, started: str) -> Run:
-    """The one MLflow run of a training, begun at `started`, date and time as of ISO 8601."""
+    """The one MLflow run of a training, begun at `started`, an ISO 8601 date and time."""
     return find_run(client, experiment, run_id, "train", round(_seconds(started) * 1000))
 
 
 def publish_training(
-    client: MlflowClient, experiment: str, training: Training, *, unfinished: str
+    client: MlflowClient, experiment: str, training: TrainingRun, data_set: str, *, unfinished: str
 ) -> Published:
     """Give the run of the training all that it lacks; `unfinished`: its status if it has no end."""
-    summary = training.summary
-    run = find_training(client, experiment, summary["run_id"], summary["started"])
+    reports, report = training.reports, training.reports.training.report
+    run = find_training(client, experiment, report.run_id, report.started)
     tags = {
         "mlflow.source.name": "python -m pipeline train",
-        "mlflow.source.git.commit": summary["git_revision"],
-        "data_sha256": summary["data_sha256"],
-        **{f"code_sha256.{name}": digest for name, digest in summary["code_sha256"].items()},
-        **{f"hardware.{name}": str(value) for name, value in summary["hardware"].items()},
-        **{f"version.{name}": value for name, value in summary["versions"].items()},
-        **{name: str(summary[name]) for name in ("device", "precision", "threads")},
-        **flow_tags(summary.get("flow_run")),
+        "mlflow.source.git.commit": report.git_revision,
+        "data_sha256": report.data_sha256,
+        **{f"code_sha256.{name}": digest for name, digest in report.code_sha256.items()},
+        **{f"hardware.{name}": str(value) for name, value in report.hardware},
+        **{f"version.{name}": value for name, value in report.versions.items()},
+        "device": report.device,
+        "precision": report.precision,
+        "threads": str(report.threads),
+        **flow_tags(report.flow_run),
     }
-    if summary["weights_sha256"]:
-        tags["weights_sha256"] = summary["weights_sha256"]
-    if training.table is not None:
-        tags["gate"] = "passed" if training.passed else "refused"
-        tags["mlflow.note.content"] = training.table
-    changed = fill(client, run, summary["params"], list(_metrics(training)), tags)
+    if report.weights_sha256:
+        tags["weights_sha256"] = report.weights_sha256
+    if reports.gate:
+        tags["gate"] = "passed" if reports.gate.report.passed else "refused"
+        tags["mlflow.note.content"] = reports.gate.table
+    changed = fill(client, run, report.params, list(_metrics(reports)), tags)
     if run.inputs is None or not run.inputs.dataset_inputs:
-        digest = summary["data_sha256"][:36]
-        dataset = Dataset("mnist-train", digest, "local", "data/train.safetensors")
+        name, digest = f"{data_set.lower()}-train", report.data_sha256[:36]
+        dataset = Dataset(name, digest, "local", "data/train.safetensors")
         client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
         changed = True
     if training.files:
         changed |= upload(client, run, training.files)
-    status = "FINISHED" if summary["status"] == "finished" else unfinished
+    status = "FINISHED" if report.status == "finished" else unfinished
     if run.info.status != status:
-        _set_status(client, run, summary, status)
+        _set_status(client, run, report, status)
         changed = True
-    return Published(Part.TRAINING, page(run), changed)
+    return Published(Component.TRAINING, page(run), changed)
 
 
-def _metrics(training: Training) -> Iterator[Metric]:
+def _metrics(reports: TrainingSnapshot) -> Iterator[Metric]:
     """Every number of the run, each with a time that depends on the files alone."""
-    moment = _seconds(training.summary["started"])
+    training, evaluation = reports.training, reports.evaluation
+    moment = _seconds(training.report.started)
     moments = {}
     for row in training.history:
         moment += row["seconds"]
@@ -69,18 +73,17 @@ def _metrics(training: Training) -> Iterator[Metric]:
         {**load, "epoch": row["epoch"]}
         for row, load in zip(training.history, training.system, strict=False)
     ]
-    for row in [*training.history, *system, *training.curves]:
+    for row in [*training.history, *system, *(evaluation.curves if evaluation else [])]:
         for key, value in row.items():
             if key != "epoch":
                 yield Metric(key, value, moments[row["epoch"]], int(row["epoch"]))
-    for key, value in (training.evaluation or {}).items():
-        if isinstance(value, int | float):
-            yield Metric(f"evaluation/{key}", value, round(moment * 1000), len(training.history))
+    for key, value in (*evaluation.metrics, *evaluation.speed) if evaluation else ():
+        yield Metric(f"evaluation/{key}", value, round(moment * 1000), len(training.history))
 
 
-def _set_status(client: MlflowClient, run: Run, summary: Mapping[str, Any], status: str) -> None:
+def _set_status(client: MlflowClient, run: Run, report: TrainingReport, status: str) -> None:
     if status == "RUNNING":
         client.update_run(run.info.run_id, status)
     else:
-        ended = round((_seconds(summary["started"]) + summary["seconds"]) * 1000)
+        ended = round((_seconds(report.started) + report.seconds) * 1000)
         client.set_terminated(run.info.run_id, status, ended)

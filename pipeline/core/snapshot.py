@@ -1,0 +1,227 @@
+"""The reports in a workspace at one moment, checked to belong together.
+
+A stage may write while they are read, even one of another training. What the gate judges, what is
+released and what MLflow shows must be of one model, so each consumer reads all that it requires
+here, once, before it works.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import existing, read_csv
+from pipeline.core.reports import (
+    ExportReport,
+    GateReport,
+    Metrics,
+    Report,
+    Speed,
+    Subject,
+    TrainingReport,
+)
+from pipeline.core.workspace import Workspace
+
+ATTEMPTS, PAUSE = 50, 0.1  # seconds; writing all files of an epoch takes less
+Rows = Sequence[Mapping[str, float]]
+T = TypeVar("T")
+R = TypeVar("R", bound=Report)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training, finished or not."""
+
+    report: TrainingReport
+    history: Rows  # a row per epoch
+    system: Rows  # the machine's load, likewise
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An exported model on the test set."""
+
+    subject: Subject
+    metrics: Metrics
+    speed: Speed
+    curves: Rows  # a row per epoch
+    classes: Sequence[Mapping[str, Any]]  # label, precision, recall, f1, images: a row per class
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's verdict on an exported model."""
+
+    report: GateReport
+    table: str  # Markdown
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All reports on one model, from training to gate."""
+
+    training: Training
+    export: ExportReport
+    evaluation: Evaluation
+    gate: Verdict
+
+
+@dataclass(frozen=True)
+class TrainingSnapshot:
+    """A training, and what later stages have reported on its weights so far."""
+
+    training: Training
+    export: ExportReport | None
+    evaluation: Evaluation | None
+    gate: Verdict | None
+
+
+@dataclass(frozen=True)
+class GateInput:
+    """What the gate judges; a report that is missing or broken is None, and why is a problem."""
+
+    export: ExportReport | None
+    subject: Subject | None
+    metrics: Metrics | None
+    problems: tuple[str, ...] = ()
+
+
+class _UnfinishedWriteError(UserError):
+    """Files do not belong together, as while a stage is writing."""
+
+
+def read_snapshot(workspace: Workspace) -> Snapshot:
+    """All reports. UserError if one is missing, broken or of another model than those before it."""
+
+    def read() -> Snapshot:
+        training = _training(workspace)
+        export = _export(workspace, training)
+        evaluation = _evaluation(workspace, training, export)
+        return Snapshot(training, export, evaluation, _verdict(workspace, export))
+
+    return at_one_moment(workspace, read)
+
+
+def read_training(workspace: Workspace) -> TrainingSnapshot:
+    """The training, and of its weights what there is. UserError if the training is not readable.
+
+    Wrap it in `at_one_moment`.
+    """
+    training = _training(workspace)
+    export = _optional(lambda: _export(workspace, training))
+    if export is None:
+        return TrainingSnapshot(training, None, None, None)
+    evaluation = _optional(lambda: _evaluation(workspace, training, export))
+    return TrainingSnapshot(
+        training, export, evaluation, _optional(lambda: _verdict(workspace, export))
+    )
+
+
+def read_gate_input(workspace: Workspace) -> GateInput:
+    """What the gate judges, whether or not it belongs together: that is one of its criteria."""
+
+    def read() -> GateInput:
+        problems: list[str] = []
+
+        def attempt(kind: type[R], path: Path) -> R | None:
+            try:
+                return kind.read(path)
+            except (UserError, OSError) as error:
+                problems.append(str(error))
+                return None
+
+        return GateInput(
+            export=attempt(ExportReport, workspace.export_report),
+            subject=attempt(Subject, workspace.subject),
+            metrics=attempt(Metrics, workspace.metrics),
+            problems=tuple(problems),
+        )
+
+    return at_one_moment(workspace, read)
+
+
+def at_one_moment(workspace: Workspace, read: Callable[[], T]) -> T:
+    """What `read` returns, called again while a stage writes. UserError if that goes on."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        before = _state(workspace)
+        try:
+            found = read()
+            if _state(workspace) == before:
+                return found
+        except UserError as error:
+            writing = isinstance(error, _UnfinishedWriteError) or _state(workspace) != before
+            if not (writing and attempts_left):
+                raise
+        time.sleep(PAUSE)
+    raise UserError(f"{workspace.root / 'reports'} keeps changing: a stage is writing there")
+
+
+def _training(workspace: Workspace) -> Training:
+    report = TrainingReport.read(workspace.training_report)
+    history = read_csv(workspace.history)
+    if (history[-1] if history else None) != report.final:
+        raise _UnfinishedWriteError(
+            f"{workspace.history} is not of the training in {workspace.training_report}: "
+            "run `dvc repro`"
+        )
+    return Training(report, history, read_csv(workspace.system_metrics))
+
+
+def _export(workspace: Workspace, training: Training) -> ExportReport:
+    export = ExportReport.read(workspace.export_report)
+    if export.weights_sha256 != training.report.weights_sha256:
+        raise _mixture(workspace.export_report, "other weights", workspace.training_report)
+    return export
+
+
+def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
+    subject = Subject.read(workspace.subject)
+    if subject.model_sha256 != export.model_sha256:
+        raise _mixture(workspace.subject, "another model", workspace.export_report)
+    curves = read_csv(workspace.curves)
+    if _losses(curves) != _losses(training.history):
+        raise _mixture(workspace.curves, "another training", workspace.history)
+    metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
+    return Evaluation(subject, metrics, speed, curves, read_csv(workspace.per_class, texts=["label"]))
+
+
+def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
+    report = GateReport.read(workspace.gate_report)
+    if report.model_sha256 != export.model_sha256:
+        raise _mixture(workspace.gate_report, "another model", workspace.export_report)
+    return Verdict(report, existing(workspace.gate_table).read_text(encoding="utf-8"))
+
+
+def _mixture(path: Path, what: str, other: Path) -> UserError:
+    return UserError(f"{path} is of {what} than {other}: run `dvc repro`")
+
+
+def _losses(rows: Rows) -> list[tuple[float | None, float | None]]:
+    return [(row.get("epoch"), row.get("training_loss")) for row in rows]
+
+
+def _optional(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except UserError:
+        return None
+
+
+def _state(workspace: Workspace) -> list[tuple[int, int] | None]:
+    """What changes when a report is written: each is a new file then."""
+    paths = [
+        *(workspace.training_report, workspace.history, workspace.system_metrics),
+        *(workspace.export_report, workspace.subject, workspace.metrics, workspace.speed),
+        *(workspace.curves, workspace.per_class, workspace.gate_report, workspace.gate_table),
+    ]
+    return [_identity(path) for path in paths]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns

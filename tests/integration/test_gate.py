@@ -1,0 +1,54 @@
+"""What `python -m pipeline gate` ends with."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.core.workspace import Workspace
+from tests.reports import EXPORT, METRICS, SUBJECT
+from tests.workspace import PROJECT, python
+
+PASSED = {"min_accuracy": 0.99, "test_sha256": "a" * 64, "max_prediction_differences": 2}
+STRICT = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with params.yaml and reports that pass."""
+    workspace = Workspace(tmp_path)
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["gate"] |= PASSED
+    workspace.params.write_text(yaml.safe_dump(params))
+    for report, path in (
+        (METRICS, workspace.metrics),
+        (SUBJECT, workspace.subject),
+        (EXPORT, workspace.export_report),
+    ):
+        report.write(path)
+    return workspace
+
+
+def test_a_refusal_is_exit_status_1_and_names_what_fails(workspace: Workspace) -> None:
+    METRICS.model_copy(update={"accuracy": 0.9839}).write(workspace.metrics)
+    result = python(workspace.root, "-m", "pipeline", "gate")
+    assert result.returncode == 1
+    assert workspace.gate_table.read_text() in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "test accuracy is 0.9839" in line
+    assert "model bytes" not in line
+
+
+def test_a_passed_gate_is_exit_status_0_in_any_locale_without_torch(workspace: Workspace) -> None:
+    """An exit status of 1 would be a refusal."""
+    program = (
+        "import sys; sys.argv = ['pipeline', 'gate']\n"
+        "from pipeline.cli import main\n"
+        "try: main()\n"
+        "finally: print('loaded:', *sorted({'torch', 'onnxruntime', 'mlflow'} & {*sys.modules}))"
+    )
+    result = python(workspace.root, "-c", program, **STRICT)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"\u2265 0.99" in result.stdout
+    assert result.stdout.splitlines()[-1].split() == ["loaded:"]

@@ -1,0 +1,662 @@
+"""A store of MLflow in SQLite, on disk: it follows its folder, and what was deleted comes back."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, sha256, write_csv, write_json
+from pipeline.core.reports import BackpropReport
+from pipeline.core.workspace import Workspace
+from pipeline.registry import promotion
+from pipeline.tracking import Component, links, store
+from pipeline.tracking.store import correct_addresses
+from tests.releases import make_workspace
+from tests.reports import TRAINING, edit, write_evaluation, write_training
+from tests.workspace import python
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
+ALL = tuple(Component)
+
+
+def publish(workspace: Workspace, *components: Component) -> list[Component]:
+    """Publish these components, or all, in this process; MLflow is slow to import."""
+    from pipeline.cli import tracking
+
+    return [done.component for done in tracking.publish(workspace, components or ALL)]
+
+
+def client_of(workspace: Workspace) -> Any:
+    """MLflow's client of its store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(store.address(workspace.root))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one training in its store; making a store takes MLflow seconds."""
+    folder = tmp_path_factory.mktemp("template") / "project"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        (folder / "params.yaml").touch()
+        write_training(Workspace(folder), run_id="first")
+        publish(Workspace(folder), Component.TRAINING)
+    return folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The same in a folder of its own, as if it had been made there."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "project"
+    shutil.copytree(template, folder)
+    rewrite(folder, str(template), str(folder))
+    return Workspace(folder)
+
+
+def rewrite(folder: Path, old: str, new: str) -> None:
+    """Change all addresses in the store by hand."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
+
+
+def artifacts(folder: Path) -> set[str]:
+    """The files under its mlartifacts/, without the folder of their run."""
+    root = folder / "mlartifacts"
+    return {
+        str(Path(*path.relative_to(root).parts[2:])) for path in root.rglob("*") if path.is_file()
+    }
+
+
+def uploads(folder: Path) -> int:
+    """How many runs have their files there."""
+    return len(list(folder.glob("*/artifacts/params.yaml")))
+
+
+def runs(folder: Path) -> list[tuple[str, str]]:
+    """Name and artifacts' address of each run."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return database.execute("SELECT name, artifact_uri FROM runs ORDER BY name").fetchall()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# where it lies
+
+
+@pytest.mark.parametrize("place", ["other place", "50%25 of it"])
+def test_a_moved_project_has_its_artifacts_where_it_is(
+    project: Workspace, tmp_path: Path, capsys: Any, place: str
+) -> None:
+    moved = Workspace(project.root.rename(tmp_path / place))
+    write_training(moved, run_id="second")
+    publish(moved, Component.TRAINING)
+    assert not project.root.exists()
+    location = (moved.root / "mlartifacts").as_uri()
+    assert [(name, uri.startswith(f"{location}/")) for name, uri in runs(moved.root)] == [
+        ("train-first", True),
+        ("train-second", True),
+    ]
+    assert uploads(moved.root / "mlartifacts") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(project.root) in line
+    publish(moved, Component.TRAINING)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("uri", [True, False])
+def test_a_store_in_its_place_has_not_moved(
+    project: Workspace, tmp_path: Path, capsys: Any, uri: bool
+) -> None:
+    """Its address is as MLflow made it: a URI, or from `make mlflow` a path, as it is."""
+    place = tmp_path / "50%25 of it"
+    project.root.rename(place)
+    rewrite(place, project.root.as_uri(), place.as_uri() if uri else str(place))
+    correct_addresses(store.address(place))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_moved_store_that_cannot_be_corrected_is_told(
+    project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow would say nothing but that a database is read-only."""
+    moved = tmp_path / "moved"
+    project.root.rename(moved)
+    execute = store._replace
+
+    def protected(database: sqlite3.Connection, old: str, new: str) -> None:
+        database.execute("PRAGMA query_only = ON")
+        execute(database, old, new)
+
+    monkeypatch.setattr(store, "_replace", protected)
+    with pytest.raises(UserError, match=f"has moved from {project.root}.*readonly"):
+        correct_addresses(store.address(moved))
+
+
+def test_a_copy_writes_nothing_into_its_original(project: Workspace, tmp_path: Path) -> None:
+    twin = Workspace(shutil.copytree(project.root, tmp_path / "copy"))
+    before = content(project.root)
+    write_training(twin, run_id="second")
+    publish(twin, Component.TRAINING)
+    assert content(project.root) == before
+    assert uploads(twin.root / "mlartifacts") == 2
+
+
+def test_a_copy_of_the_database_alone_is_refused(project: Workspace, tmp_path: Path) -> None:
+    """Its artifacts are the original's, and what it adds would be among them."""
+    ignored, original = shutil.ignore_patterns("mlartifacts"), project.root
+    twin = Workspace(shutil.copytree(original, tmp_path / "copy", ignore=ignored))
+    before = content(original)
+    write_training(twin, run_id="second")
+    said = f"copy .*{original}/mlartifacts.* to {twin.root}/mlartifacts"
+    with pytest.raises(UserError, match=said):
+        publish(twin, Component.TRAINING)
+    assert content(original) == before
+
+
+def test_a_store_that_is_elsewhere_on_purpose_stays(
+    project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A database that several checkouts share, and artifacts on a disk of their own."""
+    shared = tmp_path / "shared.db"
+    (project.root / "mlflow.db").rename(shared)
+    disk = tmp_path / "disk"
+    (project.root / "mlartifacts").rename(disk)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}")
+    with closing(sqlite3.connect(shared)) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (disk.as_uri(),))
+    write_training(project, run_id="second")
+    publish(project, Component.TRAINING)
+    assert uploads(disk) == 2
+    assert not (project.root / "mlartifacts").exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_new_store_has_its_artifacts_beside_it(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}/mlflow.db")
+    shutil.copyfile(template / "mlflow.db", shared / "mlflow.db")
+    with closing(sqlite3.connect(shared / "mlflow.db")) as database, database:
+        for table in ("latest_metrics", "metrics", "params", "tags", "inputs", "runs"):
+            database.execute(f"DELETE FROM {table}")
+        database.execute("DELETE FROM experiments")
+    workspace = Workspace(tmp_path / "project")
+    write_training(workspace, run_id="first")
+    publish(workspace, Component.TRAINING)
+    assert artifacts(shared) >= {"params.yaml", "reports/train/history.csv"}
+
+
+def test_two_checkouts_may_make_an_experiment_at_once(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, looks = client_of(project), iter([True])
+    look = client.get_experiment_by_name
+    monkeypatch.setattr(
+        client, "get_experiment_by_name", lambda name: None if next(looks, False) else look(name)
+    )
+    assert store.experiment_id(client, "mnist-cnn") == "1"  # that of the other
+
+
+def test_a_deleted_experiment_is_restored(project: Workspace, capsys: Any) -> None:
+    client = client_of(project)
+    found = client.get_experiment_by_name("mnist-cnn")
+    assert found is not None
+    client.delete_experiment(found.experiment_id)
+    write_training(project, run_id="second")
+    publish(project, Component.TRAINING)
+    assert len(client.search_runs([found.experiment_id])) == 2
+    assert "mnist-cnn was deleted: it is restored" in capsys.readouterr().err
+
+
+# trainings
+
+
+def test_a_run_keeps_the_params_it_was_made_with(project: Workspace) -> None:
+    """params.yaml is for the next training."""
+    write_training(project, run_id="second", params={"epochs": 2, "batch_size": 50})
+    project.params.write_text("train: {epochs: 5}\n")
+    publish(project, Component.TRAINING)
+    (run,) = client_of(project).search_runs(["1"], "attributes.run_name = 'train-second'")
+    uploaded = project.root / "mlartifacts" / run.info.run_id / "artifacts/params.yaml"
+    assert uploaded.read_text() == "train:\n  batch_size: 50\n  epochs: 2\n"
+
+
+def test_each_number_of_a_run_has_its_epoch_and_its_time(project: Workspace) -> None:
+    write_training(project, run_id="second")
+    write_csv(project.system_metrics, [{"system/load": 1.0}, {"system/load": 2.0}])
+    write_evaluation(project)
+    publish(project, Component.TRAINING)
+    client = client_of(project)
+    begun = round(datetime.fromisoformat(TRAINING.started).timestamp())
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'train-second'")
+    points = {
+        name: sorted(
+            (point.step, point.value, point.timestamp / 1000 - begun)
+            for point in client.get_metric_history(run.info.run_id, name)
+        )
+        for name in run.data.metrics
+    }
+    evaluation = {name: value for name, value in points.items() if name.startswith("evaluation/")}
+    assert {name: value for name, value in points.items() if name not in evaluation} == {
+        "training_loss": [(1, 1.0, 1), (2, 0.5, 2)],
+        "seconds": [(1, 1.0, 1), (2, 1.0, 2)],
+        "system/load": [(1, 1.0, 1), (2, 2.0, 2)],
+        "test_loss": [(1, 10.0, 1), (2, 5.0, 2)],
+    }
+    assert evaluation["evaluation/accuracy"] == [(2, 0.994, 2)]
+    assert evaluation["evaluation/images"] == [(2, 10_000.0, 2)]
+    assert evaluation["evaluation/latency_ms_p50"] == [(2, 1.5, 2)]
+    times = [run.info.start_time / 1000 - begun, run.info.end_time / 1000 - begun]
+    assert (run.info.status, times) == ("FINISHED", [0, 2])
+    assert run.data.params == {name: str(value) for name, value in TRAINING.params.items()}
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.name == "mnist-train"
+    expected = {
+        "data_sha256": "d" * 64,
+        "code_sha256.pipeline/training/trainer.py": "c" * 64,
+        "weights_sha256": "e" * 64,
+        "hardware.cores": "2",
+        "version.python": "3.11",
+        "device": "cpu",
+        "precision": "float32",
+        "threads": "1",
+        "gate": "refused",
+        "mlflow.note.content": "refused",
+        "mlflow.source.git.commit": "unknown",
+    }
+    assert {name: run.data.tags.get(name) for name in expected} == expected
+    reports = {"export.json", "gate.json", "gate.md"}
+    reports |= {f"evaluation/{name}" for name in ("metrics.json", "speed.json", "curves.csv")}
+    assert artifacts(project.root) >= {f"reports/{name}" for name in reports}
+
+
+def test_publishing_again_adds_only_what_is_new(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    from pipeline.cli import tracking
+
+    def published() -> bool:
+        (done,) = tracking.publish(project, [Component.TRAINING])
+        return done.changed
+
+    write_training(project, run_id="second", epochs=1)
+    assert (published(), published()) == (True, False)
+    logged: list[Any] = []
+    log_batch = MlflowClient.log_batch
+
+    def watched(client: MlflowClient, *arguments: Any, **options: Any) -> None:
+        logged.extend(arguments[1] if len(arguments) > 1 else options.get("metrics", []))
+        log_batch(client, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", watched)
+    write_training(project, run_id="second", epochs=2)
+    assert (published(), published()) == (True, False)
+    assert sorted((point.key, point.step) for point in logged) == [
+        ("seconds", 2),
+        ("system/load", 2),
+        ("training_loss", 2),
+    ]
+    edit(project.training_report, git_revision="abc")
+    assert (published(), published()) == (True, False)
+    (run,) = client_of(project).search_runs(["1"], "attributes.run_name = 'train-second'")
+    assert run.data.tags["mlflow.source.git.commit"] == "abc"
+    uploaded = project.root / "mlartifacts" / run.info.run_id / "artifacts"
+    report = uploaded / project.name(project.training_report)
+    assert read_json(report)["git_revision"] == "abc"
+
+
+def test_what_is_published_was_read_before_the_server_was_asked(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds, in which the next training may begin."""
+    from pipeline.tracking import publisher
+    from pipeline.tracking.training import publish_training
+
+    write_training(project, run_id="second")
+
+    def begin_another(*arguments: Any, **options: Any) -> Any:
+        write_training(project, run_id="third", epochs=4)
+        return publish_training(*arguments, **options)
+
+    monkeypatch.setattr(publisher, "publish_training", begin_another)
+    publish(project, Component.TRAINING)
+    client = client_of(project)
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'train-second'")
+    points = client.get_metric_history(run.info.run_id, "training_loss")
+    assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 0.5)]
+    local = client.download_artifacts(run.info.run_id, "reports/train/summary.json")
+    assert json.loads(Path(local).read_text())["run_id"] == "second"
+
+
+def test_a_report_that_other_code_wrote_is_no_fault_of_the_server(project: Workspace) -> None:
+    edit(project.training_report, schema_version=None)
+    with pytest.raises(UserError, match=r"summary\.json has no schema version"):
+        publish(project, Component.TRAINING)
+
+
+def test_an_upload_that_broke_off_is_made_again(project: Workspace) -> None:
+    write_training(project, run_id="second")
+    artifacts = project.root / "mlartifacts"
+    aside = artifacts.rename(project.root / "aside")
+    artifacts.touch()  # in the way
+    with pytest.raises(OSError, match="mlartifacts"):
+        publish(project, Component.TRAINING)
+    artifacts.unlink()
+    aside.rename(artifacts)
+    publish(project, Component.TRAINING)
+    assert uploads(artifacts) == 2
+
+
+def test_more_points_than_fit_into_a_request_are_all_there(project: Workspace) -> None:
+    from pipeline.tracking.backprop import Backprop, publish_backprop
+
+    history = [{"iteration": n, "E1": n + 0.1, "E2": n + 0.2, "E_total": n} for n in range(401)]
+    report = BackpropReport(
+        params={},
+        first_loss=1.0,
+        last_loss=0.5,
+        long_run_loss=0.1,
+        learning_rates_scanned=1,
+        highest_learning_rate_without_rise=None,
+        first_gradient=[],
+        first_gradient_without_parentheses=[],
+    )
+    client = client_of(project)
+    experiment = store.experiment_id(client, "back-propagation")
+    publish_backprop(client, experiment, Backprop("b" * 64, report, history, {}))
+    (run,) = client.search_runs([experiment])
+    for name in ("E1", "E2", "E_total"):
+        points = client.get_metric_history(run.info.run_id, name)
+        expected = [(row["iteration"], row[name]) for row in history]
+        assert sorted((point.step, point.value) for point in points) == expected
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_of_two_runs_of_one_training_the_fuller_stays(project: Workspace, full: int) -> None:
+    """A registered model names it."""
+    from pipeline.tracking.runs import RUN_TAG, find_run
+
+    client = client_of(project)
+    twins = [client.create_run("1", tags={RUN_TAG: "twin"}).info.run_id for _ in range(2)]
+    client.set_tag(twins[full], "weights_sha256", "e" * 64)
+    assert find_run(client, "1", "twin", "train", 0).info.run_id == twins[full]
+    left = client.search_runs(["1"], f"tags.`{RUN_TAG}` = 'twin'")
+    assert [run.info.run_id for run in left] == [twins[full]]
+
+
+# releases
+
+
+def write_release(workspace: Workspace) -> str:
+    """Put a release of the training `new` into models/; returns the model's digest."""
+    made = make_workspace(workspace.root.parent / "made")
+    made.releases.rename(workspace.releases)
+    digest = sha256(workspace.released_model)
+    workspace.model_card.write_text(
+        "---\nlicense: mit\n---\n# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
+    )
+    metadata = {"invocationId": "new", "startedOn": TRAINING.started}
+    predicate = {"runDetails": {"metadata": metadata}}
+    subject = [{"digest": {"sha256": digest}}]
+    write_json(workspace.provenance, {"subject": subject, "predicate": predicate})
+    return digest
+
+
+def test_a_registered_model_says_what_it_is_and_what_it_takes(
+    project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.models import Model
+
+    from pipeline.cli import tracking
+    from pipeline.registry import open_classifier
+
+    digest = write_release(project)
+    assert publish(project, Component.RELEASE) == [Component.RELEASE]
+    client = client_of(project)
+    version = client.get_model_version_by_alias("mnist-cnn", "champion")
+    assert version.tags == {"sha256": digest}
+    assert version.description == "# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
+    model = client.get_registered_model("mnist-cnn")
+    assert model.description == "MNIST digits, 19,210 parameters"
+    run = client.get_run(version.run_id)
+    assert run.info.run_name == "train-new"
+    assert (run.info.status, run.info.end_time) == ("FINISHED", run.info.start_time)
+    (output,) = run.outputs.model_outputs
+    assert client.get_logged_model(output.model_id).status == "READY"
+    folder = Path(client.get_model_version_download_uri("mnist-cnn", "1").removeprefix("file://"))
+    assert sha256(folder / "model.onnx") == digest
+    requirements = {*(folder / "requirements.txt").read_text().split()}
+    assert requirements >= {f"onnx=={onnx.__version__}", "onnxruntime", "numpy"}
+    described = Model.load(str(folder)).signature
+    assert described is not None
+    (takes,), gives = described.inputs.inputs, described.outputs.inputs
+    assert (takes.type, takes.shape) == (np.uint8, (-1, 28, 28))
+    assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
+    for _ in range(2):  # as if the answers of the first requests had been lost
+        client.create_model_version(
+            "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
+        )
+    assert [done.changed for done in tracking.publish(project, [Component.RELEASE])] == [False]
+    (left,) = client.search_model_versions("name = 'mnist-cnn'")
+    assert left.version == version.version
+    (again,) = client.get_run(version.run_id).outputs.model_outputs
+    assert again.model_id == output.model_id
+    # and the library opens it from below the workspace, whose store is the default
+    below = project.root / "notebooks"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    assert open_classifier("models:/mnist-cnn@champion").sha256 == digest
+    # also when it has moved
+    moved = project.root.rename(tmp_path / "other place")
+    monkeypatch.chdir(moved)
+    assert open_classifier("models:/mnist-cnn/1").sha256 == digest
+
+
+def test_a_release_whose_files_do_not_belong_together_is_not_registered(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.registry import registration
+
+    monkeypatch.setattr(registration, "PAUSE", 0)
+    digest = write_release(project)
+    assert registration.read_release(project).digest == digest
+    right = project.provenance.read_text()
+    project.provenance.write_text(right.replace(digest, "0" * 64))
+    with pytest.raises(UserError, match=r"provenance\.json is not of .*models/mnist-cnn\.onnx"):
+        registration.read_release(project)
+    waited: list[float] = []
+
+    def released_meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        project.provenance.write_text(right)
+
+    monkeypatch.setattr("pipeline.registry.registration.time.sleep", released_meanwhile)
+    assert registration.read_release(project).digest == digest
+    assert len(waited) == 1
+
+
+@pytest.mark.parametrize("provenance", [None, [], {}, {"subject": []}])
+def test_a_provenance_that_other_code_wrote_is_no_fault_of_the_server(
+    project: Workspace, provenance: Any
+) -> None:
+    write_release(project)
+    write_json(project.provenance, provenance)
+    with pytest.raises(UserError, match=r"provenance\.json is no provenance of a release"):
+        publish(project, Component.RELEASE)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_release_without_a_signature_is_not_registered(project: Workspace, signed: bool) -> None:
+    """Such as one of before models said what they are."""
+    digest = write_release(project)
+    model = onnx.load(project.released_model)
+    if not signed:
+        del model.metadata_props[:]
+        onnx.save(model, project.released_model)
+        changed = project.provenance.read_text().replace(digest, sha256(project.released_model))
+        project.provenance.write_text(changed)
+        with pytest.raises(UserError, match=r"cannot be registered: .*no model signature"):
+            publish(project, Component.RELEASE)
+    else:
+        assert publish(project, Component.RELEASE) == [Component.RELEASE]
+
+
+class Registry:
+    """A registry with so many versions, the last of them new; digests are d1, d2, ..."""
+
+    def __init__(self, count: int, champion: int | None) -> None:
+        self.count = count
+        self.aliases = {} if champion is None else {"champion": champion}
+
+    def get_registered_model(self, name: str) -> Any:
+        """The aliases are all that is of interest."""
+        return self
+
+    def search_model_versions(self, query: str) -> Sequence[int]:
+        """All versions."""
+        return range(self.count)
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        """The digest."""
+        return SimpleNamespace(tags={"sha256": f"d{version}"})
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        """Move the champion."""
+        self.aliases[alias] = int(version)
+
+
+@pytest.mark.parametrize(
+    ("count", "champion", "replaced", "promoted", "warned"),
+    [
+        (1, None, None, True, False),  # the first of all
+        (2, None, None, False, False),  # somebody removed the alias
+        (2, None, [], True, False),
+        (2, 2, ["d1"], False, False),  # it is there already
+        (2, 1, ["d1"], True, False),
+        (3, 1, ["d2", "d1"], True, False),
+        (3, 2, ["d1"], False, True),  # another release was faster
+        (2, 1, [], False, True),
+        (2, 1, None, False, False),  # published again, by whoever has the files
+    ],
+)
+def test_the_alias_moves_only_from_what_the_release_replaced(
+    tmp_path: Path,
+    capsys: Any,
+    count: int,
+    champion: int | None,
+    replaced: list[str] | None,
+    promoted: bool,
+    warned: bool,
+) -> None:
+    from pipeline.registry.registration import promote
+
+    workspace = Workspace(tmp_path)
+    pending = {"other": ["d9"]} | ({} if replaced is None else {"new": replaced})
+    write_json(workspace.pending_promotions, pending)
+    registry: Any = Registry(count, champion)
+    assert promote(workspace, registry, "a model", str(count), "new") is promoted
+    assert registry.aliases.get("champion") == (count if promoted else champion)
+    said = capsys.readouterr().err
+    assert (f"a model@champion stays at version {champion}" in said) is warned
+    assert bool(said) is warned
+    assert promotion.replaced_by(workspace, "new") is None
+    assert promotion.replaced_by(workspace, "other") == frozenset({"d9"})
+
+
+# the command
+
+
+def test_an_experiment_is_tracked_by_name_and_registers_nothing(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    write_training(project, run_id="second")
+    write_release(project)
+    assert publish(project) == [Component.TRAINING]
+    client = client_of(project)
+    tags = {run.info.run_name: run.data.tags for run in client.search_runs(["1"])}
+    assert tags["train-second"]["dvc.experiment"] == "sour-kiln"
+    assert "dvc.experiment" not in tags["train-first"]
+    assert client.search_registered_models() == []
+
+
+def test_what_is_published_does_not_depend_on_the_locale(project: Workspace) -> None:
+    write_evaluation(project)
+    project.gate_table.write_text("accuracy ≥ 99 %\n", encoding="utf-8")
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    address = {"MLFLOW_TRACKING_URI": ""}
+    result = python(project.root, "-m", "pipeline", "track", "training", **variables, **address)
+    assert (result.returncode, result.stderr) == (0, "")
+    with closing(sqlite3.connect(project.root / "mlflow.db")) as database:
+        query = "SELECT value FROM tags WHERE key = 'mlflow.note.content'"
+        assert database.execute(query).fetchall() == [("accuracy ≥ 99 %\n",)]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_track_says_what_it_did_also_from_another_folder(
+    project: Workspace, tmp_path: Path, elsewhere: bool
+) -> None:
+    write_training(project, run_id="second")
+    folder = tmp_path / "elsewhere" if elsewhere else project.root
+    folder.mkdir(exist_ok=True)
+    named = ["--workspace", str(project.root)] if elsewhere else []
+    said = [
+        python(
+            folder,
+            "-m",
+            "pipeline",
+            *named,
+            "track",
+            *components,
+            MLFLOW_TRACKING_URI="sqlite:///mlflow.db",
+        ).stdout.splitlines()
+        for components in ([], ["training", "release"])
+    ]
+    page = links.addresses(project)["training"]
+    assert said == [
+        [f"training: published, {page}"],
+        [f"training: up to date, {page}", "release: nothing to publish here"],
+    ]
+    assert not elsewhere or list(folder.iterdir()) == []
+
+
+def test_outside_the_project_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.registry import open_classifier
+
+    result = python(tmp_path, "-m", "pipeline", "track", MLFLOW_TRACKING_URI="")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "run in a checkout" in line
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    said = f"^models:/mnist-cnn/1 cannot be loaded: {tmp_path}/mlflow.db is missing; run from"
+    with pytest.raises(UserError, match=said):
+        open_classifier("models:/mnist-cnn/1")
+    assert list(tmp_path.iterdir()) == []

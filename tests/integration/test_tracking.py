@@ -1,0 +1,817 @@
+"""MLflow as a projection of files: with a server that answers, hangs, dies, forgets or is wrong."""
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import pytest
+import requests
+import yaml
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.config import load_params
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.files import read_csv, sha256, write_json
+from pipeline.core.reports import FlowRun, Metrics, TrainingReport
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
+from pipeline.registry import open_classifier
+from pipeline.stages import evaluate, export, fetch, gate, prepare, release
+from pipeline.tracking import Component, background, links
+from tests.digits import make_digits, write_mirror
+from tests.releases import make_workspace, pass_gate
+from tests.reports import write_training
+from tests.servers import wait_until
+from tests.workspace import PROJECT, SMALL, TEST, TRAINING, UNTRACKED
+
+if TYPE_CHECKING:  # slow to import, so only the tests themselves do
+    from mlflow.entities import Run
+
+pytestmark = [
+    pytest.mark.timeout(600),  # the first test waits for two trainings and two servers
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # in MLflow
+]
+EPOCHS = 8
+MISSED = "run `python -m pipeline track` later"
+FLOW_RUN = FlowRun(id="0199-4a", url="http://127.0.0.1:4200/runs/flow-run/0199-4a")
+ANOTHER = FlowRun(id="0199-4b", url="http://prefect/4b")
+Champion = Callable[[str], str]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A real `mlflow server` with a store of its own, and what its clients see there."""
+
+    def __init__(self, folder: Path) -> None:
+        from mlflow import MlflowClient
+
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = MlflowClient(self.url)
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, on the same port and store each time; `wait` for it."""
+        options = {
+            "--workers": "1",
+            "--port": str(self.port),
+            "--backend-store-uri": f"sqlite:///{self.folder}/store.db",
+            "--artifacts-destination": f"{self.folder}/artifacts",
+        }
+        words = [word for option in options.items() for word in option]
+        lean = {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONPATH": str(PROJECT),
+        }
+        supervisor = [sys.executable, "-m", "pipeline.core.supervisor"]
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*supervisor, sys.executable, "-m", "mlflow", "server", *words],
+                cwd=self.folder,
+                env=os.environ | lean,
+                stdin=subprocess.PIPE,  # however this process ends, the other side sees it
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Return when it answers."""
+
+        def answers() -> bool:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            try:
+                return requests.get(f"{self.url}/health", timeout=5).ok
+            except requests.RequestException:
+                return False
+
+        wait_until(answers)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and its worker."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def runs(self, experiment: str) -> "list[Run]":
+        """The runs that an experiment shows."""
+        found = self.client.get_experiment_by_name(experiment)
+        return list(self.client.search_runs([found.experiment_id])) if found else []
+
+    def run(self, experiment: str = "mnist-cnn") -> "Run":
+        """The only run that an experiment shows."""
+        (run,) = self.runs(experiment)
+        return run
+
+    def points(self, run: "Run", metric: str) -> list[tuple[float, float]]:
+        """Step and value of each point of a metric."""
+        history = self.client.get_metric_history(run.info.run_id, metric)
+        return sorted((point.step, point.value) for point in history)
+
+    def page(self, run: "Run") -> str:
+        """The address at which MLflow shows a run to people."""
+        return f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+    def artifacts(self, run: "Run", folder: str | None = None) -> set[str]:
+        """The paths of a run's artifacts."""
+        entries = self.client.list_artifacts(run.info.run_id, folder)
+        inner = (self.artifacts(run, entry.path) for entry in entries if entry.is_dir)
+        return {entry.path for entry in entries if not entry.is_dir}.union(*inner)
+
+    def content(self) -> list[str]:
+        """Every row of its store, and every artifact with the time at which it was written."""
+        files = [path for path in sorted(self.folder.glob("artifacts/**/*")) if path.is_file()]
+        with closing(sqlite3.connect(self.folder / "store.db")) as store:
+            rows = list(store.iterdump())
+        return rows + [f"{path} {path.stat().st_mtime_ns}" for path in files]
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Workspace:
+    """Ready for a training of a few seconds."""
+    workspace = Workspace(tmp_path_factory.mktemp("prepared") / "project")
+    files = write_mirror(workspace.root / "mirror", TRAINING, TEST)
+    images, labels = make_digits(TEST, seed=2)
+    expected = workspace.root / "expected.safetensors"
+    save_file({"images": images, "labels": labels}, expected)
+    set_params(
+        workspace,
+        {
+            **SMALL,
+            "fetch": SMALL["fetch"] | {"files": files, "mirrors": [str(workspace.root / "mirror")]},
+            "backprop": {"updates": 400},  # more metrics than fit in one request
+            "train": {"epochs": EPOCHS, "batch_size": 20, "validation_size": 1200},
+            "gate": {"min_accuracy": 0.5, "test_images": TEST, "test_sha256": sha256(expected)},
+        },
+    )
+    params = load_params(workspace.params)
+    fetch.run(workspace, params.fetch)
+    prepare.run(workspace, params.prepare, TASK)
+    server.wait()
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Workspace], Workspace]:
+    """Copies a workspace as it is now to a folder of its own."""
+
+    def copy_of(workspace: Workspace) -> Workspace:
+        folder = tmp_path_factory.mktemp("copy") / "project"
+        return Workspace(Path(shutil.copytree(workspace.root, folder)))
+
+    return copy_of
+
+
+Copy = Callable[[Workspace], Workspace]
+
+
+@pytest.fixture(scope="module")
+def untracked_weights(prepared: Workspace, copy_of: Copy) -> str:
+    """The digest of the weights that training ends in when nothing is tracked."""
+    workspace = copy_of(prepared)
+    run(workspace, "train", MLFLOW_TRACKING_URI="none")
+    return sha256(workspace.weights)
+
+
+@pytest.fixture(scope="module")
+def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
+    """The server died in mid-training; the release was made without it; now it is back."""
+    workspace = copy_of(prepared)
+    with paused_training(workspace, MLFLOW_TRACKING_URI=server.url) as training:
+        wait_until(lambda: server.runs("mnist-cnn"))
+        server.kill()
+        ends_well_but_untracked(training)
+    with variables(MLFLOW_TRACKING_URI="none"):
+        params = load_params(workspace.params)
+        export.run(workspace, params.export, TASK)
+        evaluate.run(workspace, params.evaluate, TASK)
+        gate.run(workspace, params.gate)
+    ends_well_but_untracked(start(workspace, "release", MLFLOW_TRACKING_URI=server.url))
+    server.start()
+    server.wait()
+    publish(workspace, server.url)
+    return workspace
+
+
+def test_a_run_is_complete_though_the_server_died_in_its_middle(
+    released: Workspace, server: Server, untracked_weights: str
+) -> None:
+    run = server.run()
+    assert sha256(released.weights) == untracked_weights
+    assert run.info.status == "FINISHED"
+    recipe = yaml.safe_load(released.params.read_text())["train"]
+    assert run.data.params == {name: str(value) for name, value in recipe.items()}
+    for table in (released.history, released.system_metrics, released.curves):
+        shows_every_epoch_once(server, run, table)
+    accuracy = Metrics.read(released.metrics).accuracy
+    assert run.data.metrics["evaluation/accuracy"] == accuracy
+
+
+def test_a_run_says_what_it_was_made_from_and_when(released: Workspace, server: Server) -> None:
+    run = server.run()
+    data_digest = sha256(released.training_set)
+    expected = {
+        "data_sha256": data_digest,
+        "weights_sha256": sha256(released.weights),
+        "hardware.cores": str(os.cpu_count()),
+        "version.python": sys.version.split()[0],
+        "gate": "passed",
+    }
+    assert {name: run.data.tags.get(name) for name in expected} == expected
+    assert sha256(PROJECT / "pipeline/training/trainer.py") in run.data.tags.values()
+    assert run.inputs is not None
+    (data,) = run.inputs.dataset_inputs
+    assert data_digest.startswith(data.dataset.digest)
+    report = TrainingReport.read(released.training_report)
+    started = datetime.fromisoformat(report.started).timestamp()
+    assert run.info.start_time == round(1000 * started)
+    assert run.info.end_time == round(1000 * (started + report.seconds))
+
+
+def test_a_run_has_the_figures_and_reports(
+    released: Workspace, server: Server, tmp_path: Path
+) -> None:
+    run = server.run()
+    figures = {f"reports/evaluation/{name}.png" for name in ("curves", "confusion")}
+    reports = {"params.yaml", "reports/train/history.csv", "reports/gate.md"}
+    assert server.artifacts(run) >= figures | reports
+    name = "reports/evaluation/confusion.png"
+    copied = Path(server.client.download_artifacts(run.info.run_id, name, str(tmp_path)))
+    assert copied.read_bytes() == (released.root / name).read_bytes()
+
+
+def test_a_release_made_while_the_server_was_away_is_its_champion(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
+    run = server.run()
+    assert version.run_id == run.info.run_id
+    assert run.outputs is not None
+    (model_output,) = run.outputs.model_outputs
+    assert version.source == f"models:/{model_output.model_id}"
+    assert "# mnist-cnn" in str(version.description)
+    model = mlflow.pyfunc.load_model("models:/mnist-cnn@champion")
+    signature = model.metadata.signature
+    assert signature.inputs.input_names() == ["images"]
+    assert signature.outputs.input_names() == ["logits", "probabilities"]
+    assert model.predict(model.input_example)["probabilities"].shape == (1, 10)
+    assert accuracy_of(released, model.predict(test_images(released))["logits"].argmax(1))
+
+
+@pytest.mark.parametrize("which", ["@champion", "/1"])
+def test_the_classifier_reads_digits_with_the_registered_model(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    classifier = open_classifier(f"models:/mnist-cnn{which}")
+    assert classifier.sha256 == sha256(released.released_model)
+    assert accuracy_of(released, classifier.predict(test_images(released)).probabilities.argmax(1))
+
+
+def test_the_classifier_refuses_another_file_than_was_registered(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    right = server.client.get_model_version("mnist-cnn", "1").tags["sha256"]
+    server.client.set_model_version_tag("mnist-cnn", "1", "sha256", "0" * 64)
+    try:
+        with pytest.raises(UserError, match=f"{right}, not {'0' * 64}"):
+            open_classifier("models:/mnist-cnn/1")
+    finally:
+        server.client.set_model_version_tag("mnist-cnn", "1", "sha256", right)
+
+
+@pytest.mark.parametrize("which", ["mnist-cnn@nobody", "mnist-cnn/99", "another@champion"])
+def test_a_model_that_is_not_registered_is_named(
+    released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    with pytest.raises(UserError, match=f"^models:/{which} cannot be loaded: MLflow at http"):
+        open_classifier(f"models:/{which}")
+
+
+def test_tracking_again_changes_nothing(released: Workspace, server: Server) -> None:
+    before = server.content(), links.addresses(released)
+    publish(released, server.url)
+    assert (server.content(), links.addresses(released)) == before
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_links_lead_to_what_the_server_shows(
+    released: Workspace, server: Server, copy_of: Copy, ending: str
+) -> None:
+    workspace = copy_of(released)
+    workspace.tracked.unlink()
+    publish(workspace, server.url + ending)
+    (version,) = server.client.search_model_versions("name = 'mnist-cnn'")
+    assert links.addresses(workspace) == {
+        "training": server.page(server.run()),
+        "release": f"{server.url}/#/models/mnist-cnn/versions/{version.version}",
+    }
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_a_browser_opens_what_the_links_lead_to(
+    released: Workspace, server: Server, tmp_path: Path
+) -> None:
+    name = server.run().info.run_name  # on its own page, and on that of the model as its source
+
+    def shown(address: str) -> str:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+        command = ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", address]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+    for link in links.addresses(released).values():
+        assert name in shown(link)
+    assert name not in shown(server.page(server.run()) + "0")
+
+
+def test_a_training_leads_to_its_flow_run_also_when_it_is_published_after_it(
+    tmp_path: Path, server: Server
+) -> None:
+    """A gate, in another flow run, publishes it too."""
+    server.wait()
+    workspace = Workspace(tmp_path)
+    write_training(workspace, run_id="flow", flow_run=FLOW_RUN)
+    for variable in ({}, in_flow_run(ANOTHER)):
+        publish(workspace, server.url, MLFLOW_EXPERIMENT_NAME="in a flow run", **variable)
+        assert flow_run(server.run("in a flow run")) == FLOW_RUN.model_dump()
+    write_training(workspace, run_id="by hand")
+    publish(workspace, server.url, MLFLOW_EXPERIMENT_NAME="by hand", **in_flow_run(ANOTHER))
+    assert flow_run(server.run("by hand")) == {}
+
+
+def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
+    prepared: Workspace, server: Server, copy_of: Copy
+) -> None:
+    """One run for all with the same outcome; it leads to the flow run that published it last."""
+    workspace = copy_of(prepared)
+    assert MISSED not in run(workspace, "backprop", MLFLOW_TRACKING_URI=server.url)
+    found = server.run("back-propagation")
+    assert found.info.status == "FINISHED"
+    params = yaml.safe_load(workspace.params.read_text())["backprop"]
+    assert found.data.params == {name: str(value) for name, value in params.items()}
+    rows = read_csv(workspace.backprop_history)
+    assert len(rows) == 401
+    assert server.points(found, "E_total") == [(row["iteration"], row["E_total"]) for row in rows]
+    files = workspace.backprop_reports.iterdir()
+    assert server.artifacts(found) == {workspace.name(path) for path in files}
+    assert links.addresses(workspace) == {"backprop": server.page(found)}
+    before = server.content()
+    publish(workspace, server.url)
+    assert server.content() == before
+    for made_by in (FLOW_RUN, ANOTHER):
+        publish(workspace, server.url, **in_flow_run(made_by))
+        assert flow_run(server.run("back-propagation")) == made_by.model_dump()
+
+
+def test_the_backprop_stage_requires_no_server(prepared: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(prepared)
+    with wrong_server(None) as nobody:
+        ends_well_but_untracked(start(workspace, "backprop", MLFLOW_TRACKING_URI=nobody))
+    assert (workspace.backprop_reports / "BackPropagation.xlsx").exists()
+    assert not workspace.tracked.exists()
+
+
+def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
+    prepared: Workspace, server: Server, untracked_weights: str, copy_of: Copy
+) -> None:
+    workspace = copy_of(prepared)
+    named = {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_EXPERIMENT_NAME": "hang"}
+    with paused_training(workspace, **named) as training:
+        wait_until(lambda: server.runs("hang"))
+        server.signal(signal.SIGSTOP)
+        try:
+            ends_well_but_untracked(training)
+        finally:
+            server.signal(signal.SIGCONT)
+    assert sha256(workspace.weights) == untracked_weights
+    publish(workspace, server.url, MLFLOW_EXPERIMENT_NAME="hang")
+    found = server.run("hang")
+    assert found.info.status == "FINISHED"
+    shows_every_epoch_once(server, found, workspace.history)
+
+
+def test_a_killed_training_is_shown_as_it_is_and_resumes_as_the_same_run(
+    released: Workspace, server: Server, copy_of: Copy
+) -> None:
+    workspace = copy_of(released)
+    set_params(workspace, {"train": {"seed": 2}})
+    named = {"MLFLOW_EXPERIMENT_NAME": "killed"}
+
+    def shown() -> list[tuple[float, float]]:
+        return server.points(server.run("killed"), "training_loss")
+
+    with paused_training(workspace, MLFLOW_TRACKING_URI=server.url, **named) as training:
+        losses = [(row["epoch"], row["training_loss"]) for row in read_csv(workspace.history)]
+        wait_until(lambda: server.runs("killed") and shown() == losses)
+        publish(workspace, server.url, **named)
+        assert server.run("killed").info.status == "RUNNING"
+        assert links.addresses(workspace)["training"] == server.page(server.run("killed"))
+        training.kill()
+        training.communicate(timeout=120)  # waits for the follower, too, which has the same pipe
+    assert server.run("killed").info.status == "KILLED"
+    resumed = TrainingReport.read(workspace.training_report).run_id
+    run(workspace, "train", MLFLOW_TRACKING_URI="none")
+    assert TrainingReport.read(workspace.training_report).run_id == resumed
+    publish(workspace, server.url, **named)
+    found = server.run("killed")
+    assert found.info.status == "FINISHED"
+    shows_every_epoch_once(server, found, workspace.history)
+    # and nothing of the model before it, though its reports are still there
+    assert not [name for name in found.data.metrics if name.startswith(("evaluation", "test"))]
+    assert "gate" not in found.data.tags
+    assert not [path for path in server.artifacts(found) if "evaluation" in path or "gate" in path]
+
+
+def test_nothing_is_there_twice_when_answers_get_lost(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.wait()
+    name = "forgotten-cnn"
+    workspace = release_of(tmp_path, name, monkeypatch)
+    jitter = {"MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0", "MLFLOW_EXPERIMENT_NAME": name}
+
+    def published(url: str) -> bool:
+        try:
+            publish(workspace, url, **jitter)
+        except requests.RequestException:
+            return False
+        except Exception as error:
+            assert "API request" in str(error)  # noqa: PT017
+            return False
+        return True
+
+    with forgetful(server) as url:
+        wait_until(lambda: published(url))
+    found = server.run(name)
+    assert found.info.status == "FINISHED"
+    assert server.points(found, "training_loss") == [(1, 1.0), (2, 0.5)]
+    (version,) = server.client.search_model_versions(f"name = '{name}'")
+    assert version.run_id == found.info.run_id
+    (model,) = server.client.search_logged_models([found.info.experiment_id])
+    assert version.source == model.model_uri
+    champion = server.client.get_model_version_by_alias(name, "champion")
+    assert champion.version == version.version
+
+
+def test_a_wrong_server_stops_neither_training_nor_release(
+    prepared: Workspace, copy_of: Copy, tmp_path: Path
+) -> None:
+    trained, released = copy_of(prepared), make_workspace(tmp_path / "released")
+    set_params(trained, {"train": {"epochs": 1}})
+    write_json(released.tracked, {"release": {"of": "the model before it", "address": "x"}})
+    with wrong_server(200) as page, wrong_server(500) as broken:
+        training = start(trained, "train", MLFLOW_TRACKING_URI=page)
+        ends_well_but_untracked(start(released, "release", MLFLOW_TRACKING_URI=broken))
+        ends_well_but_untracked(training)
+    assert links.addresses(trained) == links.addresses(released) == {}
+
+
+@pytest.mark.parametrize("status", [200, 500, None], ids=["a web page", "errors", "nobody"])
+def test_track_says_in_one_line_that_a_server_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
+) -> None:
+    workspace = make_workspace(tmp_path)
+    with wrong_server(status) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        result = CliRunner().invoke(app, ["--workspace", str(workspace.root), "track"])
+    assert isinstance(result.exception, UserError)
+    said = str(result.exception)
+    assert said.startswith(f"MLflow at {url}: ")
+    assert "\n" not in said
+    if status is None:
+        assert said == f"MLflow at {url}: no answer (Connection refused)"
+
+
+def test_a_registry_that_refuses_is_told(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        status, content = passed_on(request, server)
+        if request.path.endswith("/registered-models/create"):
+            status, content = 403, b'{"error_code": "PERMISSION_DENIED", "message": "not you"}'
+        request.send_response(status)
+        request.end_headers()
+        request.wfile.write(content)
+
+    server.wait()
+    workspace = release_of(tmp_path, "refused-cnn", monkeypatch)
+    with web_server(answer) as url, pytest.raises(Exception, match="PERMISSION_DENIED: not you"):
+        publish(workspace, url)
+
+
+@pytest.fixture
+def champion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Champion:
+    """Tells which file is the champion of a model.
+
+    Stages publish in this process, to the shared server.
+    """
+    from pipeline.cli import tracking
+
+    def publish_here(workspace: Workspace, *components: Component) -> None:
+        if background.enabled():
+            tracking.publish(workspace, components or tuple(Component))
+
+    monkeypatch.setattr(background, "publish", publish_here)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    server.wait()
+    client = server.client
+    return lambda name: str(client.get_model_version_by_alias(name, "champion").tags["sha256"])
+
+
+def release_of(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace that has released a model of this name, untracked."""
+    workspace = make_workspace(folder / "project", replace(TASK, model=name))
+    shutil.rmtree(workspace.releases)
+    with variables(MLFLOW_TRACKING_URI="none"):
+        release_another(workspace, name, "the first")
+    workspace.pending_promotions.unlink()
+    return workspace
+
+
+def release_another(workspace: Workspace, name: str, description: str) -> str:
+    """Let the stage release the model under another digest, which it returns."""
+    model = onnx.load(workspace.model)
+    model.doc_string = description
+    onnx.save(model, workspace.model)
+    pass_gate(workspace)
+    release.run(workspace, load_params(workspace.params), replace(TASK, model=name))
+    return sha256(workspace.released_model)
+
+
+def test_only_a_release_moves_the_champion(
+    tmp_path: Path,
+    copy_of: Copy,
+    champion: Champion,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two clones with one server: the one with the older model does not bring it back."""
+    name = "moved-cnn"
+    first = release_of(tmp_path, name, monkeypatch)
+    publish(first, server.url)
+    assert champion(name) == sha256(first.released_model)
+    older = copy_of(first)
+    assert release_another(older, name, "older") == champion(name)
+    newer = copy_of(older)
+    newest = release_another(newer, name, "newer")
+    assert newest == champion(name)
+    with pytest.raises(RefusedError):
+        gate.run(older, load_params(older.params).gate)
+    assert champion(name) == newest
+    for clone in (older, first):
+        publish(clone, server.url)
+        assert champion(name) == newest != sha256(clone.released_model)
+
+
+def test_of_two_releases_that_replace_the_same_model_the_first_stays(
+    tmp_path: Path,
+    copy_of: Copy,
+    champion: Champion,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "contested-cnn"
+    base = release_of(tmp_path, name, monkeypatch)
+    publish(base, server.url)
+    one, two = copy_of(base), copy_of(base)
+    first = release_another(one, name, "first")
+    assert champion(name) == first
+    capsys.readouterr()
+    release_another(two, name, "second")
+    assert champion(name) == first
+    (line,) = capsys.readouterr().err.splitlines()
+    newest, stays, *_ = server.client.search_model_versions(f"name = '{name}'")
+    assert line.startswith(f"warning: {name}@champion stays at version {stays.version}, ")
+    assert f"set_registered_model_alias('{name}', 'champion', '{newest.version}')" in line
+    publish(two, server.url)  # nor later, and nothing is said again
+    assert champion(name) == first
+    assert capsys.readouterr().err == ""
+
+
+def test_releases_that_no_server_saw_become_champion_later(
+    tmp_path: Path, champion: Champion, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "unseen-cnn"
+    workspace = release_of(tmp_path, name, monkeypatch)
+    publish(workspace, server.url)
+    first = champion(name)
+    with variables(MLFLOW_TRACKING_URI="none"):
+        release_another(workspace, name, "one")
+        last = release_another(workspace, name, "two")
+    publish(workspace, server.url)
+    assert champion(name) == last
+    server.client.set_registered_model_alias(name, "champion", "1")  # rolled back by hand
+    publish(workspace, server.url)
+    assert champion(name) == first
+
+
+def shows_every_epoch_once(server: Server, run: "Run", table: Path) -> None:
+    rows = read_csv(table)
+    assert len(rows) == EPOCHS
+    for metric in rows[0].keys() - {"epoch"}:
+        expected = [(epoch, row[metric]) for epoch, row in enumerate(rows, start=1)]
+        assert server.points(run, metric) == expected, metric
+
+
+def ends_well_but_untracked(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGCONT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors.count(MISSED) == 1
+    assert "Traceback" not in errors
+
+
+def test_images(workspace: Workspace) -> Any:
+    return load_file(workspace.test_set)["images"]
+
+
+def accuracy_of(workspace: Workspace, predicted: Any) -> bool:
+    """Whether these predictions are as accurate as the evaluation says."""
+    labels = load_file(workspace.test_set)["labels"]
+    return bool((predicted == labels).mean() == Metrics.read(workspace.metrics).accuracy)
+
+
+def set_params(workspace: Workspace, sections: dict[str, dict[str, Any]]) -> None:
+    """Change values of params.yaml, which is the project's if there is none yet."""
+    path = workspace.params if workspace.params.exists() else PROJECT / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for section, values in sections.items():
+        params[section] |= values
+    workspace.params.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def in_flow_run(flow_run: FlowRun) -> dict[str, str]:
+    """The variables with which this flow run runs its stages."""
+    return {f"PIPELINE_FLOW_RUN_{name.upper()}": value for name, value in flow_run}
+
+
+def flow_run(run: "Run") -> dict[str, str]:
+    """The flow run to which a run's tags lead."""
+    prefix = "prefect.flow_run."
+    tags = run.data.tags.items()
+    return {name.removeprefix(prefix): value for name, value in tags if name.startswith(prefix)}
+
+
+@contextmanager
+def variables(**values: str) -> Iterator[None]:
+    """Set environment variables in the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
+
+
+def publish(workspace: Workspace, url: str, **values: str) -> None:
+    """What `track` does, in this process: MLflow is slow to import."""
+    from pipeline.cli import tracking
+
+    with variables(MLFLOW_TRACKING_URI=url, **values):
+        tracking.publish(workspace)
+
+
+def start(workspace: Workspace, command: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", command],
+        cwd=workspace.root,
+        env=UNTRACKED | {"OMP_NUM_THREADS": "1"} | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(workspace: Workspace, command: str, **variables: str) -> str:
+    """Run a stage; what it says on standard error."""
+    process = start(workspace, command, **variables)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
+@contextmanager
+def paused_training(workspace: Workspace, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A training that is stopped (SIGSTOP) in its middle, while what feeds MLflow goes on."""
+
+    def in_its_middle() -> bool:
+        if not workspace.training_report.exists():
+            return False
+        report = TrainingReport.read(workspace.training_report)
+        return report.status == "unfinished" and (report.final or {}).get("epoch", 0) >= 2
+
+    process = start(workspace, "train", **variables)
+    try:
+        wait_until(in_its_middle)
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """The address of a web server that answers every request so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
+def wrong_server(status: int | None) -> Iterator[str]:
+    """The address of a server that answers a web page to everything, or of none at all."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status or 0)
+        request.end_headers()
+        request.wfile.write(b"<html>Good morning</html>")
+
+    if status is None:
+        yield f"http://127.0.0.1:{free_port()}"
+    else:
+        with web_server(answer) as url:
+            yield url
+
+
+@contextmanager
+def forgetful(server: Server) -> Iterator[str]:
+    """Where the server does all that it is asked to, but each first answer gets lost."""
+    asked = set()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        status, content = passed_on(request, server)
+        path = request.path.partition("?")[0]
+        if (request.command, path) in asked:
+            request.send_response(status)
+            request.end_headers()
+            request.wfile.write(content)
+        asked.add((request.command, path))
+
+    with web_server(answer) as url:
+        yield url
+
+
+def passed_on(request: BaseHTTPRequestHandler, server: Server) -> tuple[int, bytes]:
+    """What the server answers to a request: the status and the content."""
+    body = request.rfile.read(int(request.headers["Content-Length"] or 0))
+    kind = {"Content-Type": request.headers["Content-Type"] or ""}
+    real = requests.request(
+        request.command, server.url + request.path, data=body, headers=kind, timeout=60
+    )
+    return real.status_code, real.content

@@ -1,0 +1,109 @@
+"""Workspaces that are ready for a release, made in a moment, with models that answer as told."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+from pipeline.core.files import sha256
+from pipeline.core.task import Task
+from pipeline.core.workspace import Workspace
+from pipeline.inference.signature import Signature
+from pipeline.mnist import TASK
+from tests.reports import write_evaluation, write_training, write_verdict
+from tests.workspace import PROJECT
+
+IMAGES = 100  # of the test set, all of the first class
+
+
+def make_workspace(folder: Path, task: Task = TASK) -> Workspace:
+    """One whose model has passed the gate, and with a released model before it.
+
+    The two answer alike until `answer` says otherwise.
+    """
+    workspace = Workspace(folder)
+    workspace.releases.mkdir(parents=True)
+    shutil.copy(PROJECT / "params.yaml", workspace.params)
+    write_training(workspace)
+    stub(workspace.releases / f"{task.model}.onnx", column=0, task=task)
+    stub(workspace.model, column=1, task=task)
+    answer(workspace, 0, 0, task)
+    return workspace
+
+
+def answer(workspace: Workspace, only_old: int, only_new: int, task: Task = TASK) -> None:
+    """Let only the released or only the new model be right on so many of the test images.
+
+    All reports are then on that model and that test set; the gate passed.
+    """
+    images = np.zeros((IMAGES, task.form.height, task.form.width), np.uint8)
+    images[:only_old, 0, 1] = 7
+    images[only_old : only_old + only_new, 0, 0] = 7
+    write_test_set(workspace, images)
+    pass_gate(workspace, len(task.labels))
+
+
+def write_test_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
+    workspace.test_set.parent.mkdir(exist_ok=True)
+    save_file({"images": images, "labels": np.zeros(len(images), np.uint8)}, workspace.test_set)
+
+
+def pass_gate(workspace: Workspace, classes: int = 10) -> None:
+    """Let the reports be on the model and the test set that are there now, and the gate pass."""
+    digests = {
+        "model_sha256": sha256(workspace.model),
+        "test_sha256": sha256(workspace.test_set),
+    }
+    write_evaluation(workspace, classes=classes, **digests)
+    write_verdict(workspace, passed=True, **digests)
+
+
+def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> None:
+    """A model that reads the number of its class from the first row of an image, at `column`."""
+    shape: list[str | int | None] = ["N", task.form.height, task.form.width]
+    classes = len(task.labels)
+    nodes = [
+        helper.make_node("Gather", ["images", "zero"], ["rows"], axis=1),
+        helper.make_node("Gather", ["rows", "column"], ["values"], axis=1),
+        helper.make_node("Cast", ["values"], ["classes"], to=TensorProto.INT64),
+        helper.make_node("OneHot", ["classes", "depth", "range"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    constants = {"zero": 0, "column": column, "depth": classes}
+    graph = helper.make_graph(
+        nodes,
+        "stub",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
+            for name in ("logits", "probabilities")
+        ],
+        [numpy_helper.from_array(np.array(v), name) for name, v in constants.items()]
+        + [numpy_helper.from_array(np.array([0, 1], np.float32), "range")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if signed:
+        helper.set_model_props(model, signature(task).to_metadata())
+    path.parent.mkdir(exist_ok=True)
+    onnx.save(model, path)
+
+
+def signature(task: Task = TASK) -> Signature:
+    """That of a model whose training `write_training` reports."""
+    return Signature(
+        model=task.model,
+        data_set=task.data_set,
+        noun=task.noun,
+        labels=task.labels,
+        height=task.form.height,
+        width=task.form.width,
+        ink=task.form.ink,
+        mean_pixel_deciles=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+        parameters=19_210,
+        data_sha256="d" * 64,
+        weights_sha256="e" * 64,
+    )

@@ -1,0 +1,127 @@
+"""Reports that belong together, as the stages from train to gate write them, in a moment."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.core.files import write_csv, write_json, write_text
+from pipeline.core.reports import (
+    Criterion,
+    ExportReport,
+    GateReport,
+    Hardware,
+    Metrics,
+    Speed,
+    Subject,
+    TrainingReport,
+)
+from pipeline.core.workspace import Workspace
+
+R = TypeVar("R", ExportReport, Subject, GateReport)
+
+TRAINING = TrainingReport(
+    run_id="0" * 32,
+    status="finished",
+    started="2026-01-02T03:04:05.000+00:00",
+    seconds=2.0,
+    task="pipeline/mnist",
+    git_revision="unknown",
+    flow_run=None,
+    threads=1,
+    hardware=Hardware(processor="a processor", cores=2, memory_gib=8, system="Linux"),
+    requirements_sha256=None,
+    params={
+        "epochs": 2,
+        "batch_size": 50,
+        "validation_size": 0,
+        "peak_learning_rate": 0.1,
+        "rotation": 12.0,
+        "shift": 0.08,
+        "scale": 0.12,
+    },
+    data_sha256="d" * 64,
+    code_sha256={"pipeline/training/trainer.py": "c" * 64},
+    device="cpu",
+    precision="float32",
+    versions={"python": "3.11"},
+    final=None,
+    weights_sha256="e" * 64,
+)
+EXPORT = ExportReport(
+    model_sha256="f" * 64,
+    weights_sha256="e" * 64,
+    model_bytes=200_000,
+    parameters=19_210,
+    opset=18,
+    parity_images=100,
+    max_logit_difference=0.001,
+    prediction_differences=2,
+)
+SUBJECT = Subject(model_sha256="f" * 64, test_sha256="a" * 64, providers=["CPUExecutionProvider"])
+METRICS = Metrics(
+    images=10_000,
+    accuracy=0.994,
+    accuracy_low=0.99,
+    accuracy_high=0.996,
+    misclassified=60,
+    loss=0.02,
+    expected_calibration_error=0.001,
+    macro_f1=0.993,
+)
+SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
+
+
+def write_training(workspace: Workspace, *, epochs: int = 2, **changes: Any) -> None:
+    """Write the reports of a training; `changes` are of its report."""
+    history = [
+        {"epoch": float(number), "training_loss": 1 / number, "seconds": 1.0}
+        for number in range(1, epochs + 1)
+    ]
+    write_csv(workspace.history, history)
+    write_csv(workspace.system_metrics, [{"system/load": 1.0} for _ in history])
+    report = TRAINING.model_copy(update={"final": history[-1]} | changes)
+    report.write(workspace.training_report)
+
+
+def write_evaluation(
+    workspace: Workspace, *, epochs: int = 2, classes: int = 10, **digests: str
+) -> None:
+    """Write what export, evaluate and gate say of that training; the gate refuses.
+
+    `digests`: weights_sha256, model_sha256 and test_sha256.
+    """
+    changed(EXPORT, digests).write(workspace.export_report)
+    changed(SUBJECT, digests).write(workspace.subject)
+    METRICS.write(workspace.metrics)
+    SPEED.write(workspace.speed)
+    rows = range(1, epochs + 1)
+    write_csv(
+        workspace.curves,
+        [{"epoch": n, "training_loss": 1 / n, "test_loss": 10 / n} for n in rows],
+    )
+    row = {"precision": 0.99, "recall": 0.98, "f1": 0.985, "images": 50}
+    write_csv(workspace.per_class, [{"class": number} | row for number in range(classes)])
+    write_verdict(workspace, passed=False, **digests)
+
+
+def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None:
+    """Write what the gate says."""
+    criterion = Criterion(
+        name="test accuracy", measured=0.994, relation="≥", threshold=0.9, passed=passed
+    )
+    verdict = GateReport(passed=passed, model_sha256="f" * 64, criteria=[criterion])
+    changed(verdict, digests).write(workspace.gate_report)
+    write_text(workspace.gate_table, "passed" if passed else "refused")
+
+
+def changed(report: R, digests: dict[str, str]) -> R:
+    """The report with those of the digests that it has."""
+    known = {name: digest for name, digest in digests.items() if name in type(report).model_fields}
+    return report.model_copy(update=known)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change keys of a report, whatever its class says; None removes one."""
+    content = json.loads(path.read_text(encoding="utf-8")) | changes
+    removed = {key for key, value in changes.items() if value is None}
+    write_json(path, {key: value for key, value in content.items() if key not in removed})

@@ -1,0 +1,283 @@
+"""The gate passes a model by every criterion together, and by nothing but its declared inputs."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Gate
+from pipeline.core.errors import RefusedError
+from pipeline.core.reports import GateReport
+from pipeline.core.workspace import Workspace
+from pipeline.stages import gate
+from tests.reports import EXPORT, METRICS, SUBJECT
+
+PARAMS = Gate(
+    min_accuracy=0.994,
+    test_images=10_000,
+    test_sha256="a" * 64,
+    max_logit_difference=0.001,
+    max_prediction_differences=2,
+    parameters=19_210,
+    max_model_bytes=200_000,
+)
+REPORTS = {  # every figure exactly at its threshold
+    "metrics": METRICS.model_dump(mode="json"),
+    "subject": SUBJECT.model_dump(mode="json"),
+    "export_report": EXPORT.model_dump(mode="json"),
+}
+FIGURES = {  # where a criterion finds its figure
+    "test accuracy": ("metrics", "accuracy"),
+    "test images": ("metrics", "images"),
+    "test set SHA-256": ("subject", "test_sha256"),
+    "evaluated file SHA-256": ("subject", "model_sha256"),
+    "logit difference to torch": ("export_report", "max_logit_difference"),
+    "other predictions than torch": ("export_report", "prediction_differences"),
+    "parameters": ("export_report", "parameters"),
+    "model bytes": ("export_report", "model_bytes"),
+}
+Changes = Mapping[str, Any]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """An empty one, without MLflow."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    return Workspace(tmp_path)
+
+
+def write(workspace: Workspace, changes: Changes | None = None) -> None:
+    """Write the reports; text goes in as it is, None leaves one out."""
+    for name, report in {**REPORTS, **(changes or {})}.items():
+        path = getattr(workspace, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if report is not None:
+            path.write_text(report if isinstance(report, str) else json.dumps(report))
+
+
+def changed(figures: Changes) -> dict[str, Any]:
+    """The reports with other values for the figures of these criteria."""
+    reports = {name: dict(report) for name, report in REPORTS.items()}
+    for criterion, value in figures.items():
+        name, key = FIGURES[criterion]
+        reports[name][key] = value
+    return reports
+
+
+def criteria_of(report: str) -> set[str]:
+    """The criteria that fail without this report."""
+    digest = {"evaluated file SHA-256"} if report == "export_report" else set()
+    return digest | {name for name, (place, _) in FIGURES.items() if place == report}
+
+
+def verdict(workspace: Workspace, params: Gate = PARAMS) -> GateReport:
+    """What gate.json says of the reports; it is strict JSON."""
+    try:
+        gate.run(workspace, params)
+        refused = False
+    except RefusedError:
+        refused = True
+    json.loads(workspace.gate_report.read_text(), parse_constant=pytest.fail)
+    judged = GateReport.read(workspace.gate_report)
+    assert judged.passed is not refused
+    return judged
+
+
+def failing(judged: GateReport) -> list[str]:
+    return [criterion.name for criterion in judged.criteria if not criterion.passed]
+
+
+def table(workspace: Workspace) -> dict[str, tuple[str, str, str]]:
+    """The rows of gate.md by criterion: measured, required, verdict."""
+    lines = workspace.gate_table.read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    return {name: (measured, required, mark) for name, measured, required, mark in rows[2:]}
+
+
+def test_every_figure_exactly_at_its_threshold_passes(workspace: Workspace) -> None:
+    write(workspace)
+    judged = verdict(workspace)
+    assert judged.passed is True
+    assert [criterion.name for criterion in judged.criteria] == list(FIGURES)
+    assert judged.model_sha256 == EXPORT.model_sha256
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value"),
+    [
+        ("test accuracy", math.nextafter(0.994, 0)),
+        ("test accuracy", 0.0),
+        ("test accuracy", 99.0),  # a percentage, and one that is too low
+        ("test images", 9_999),
+        ("test images", 10_001),
+        ("test set SHA-256", "a" * 63 + "b"),
+        ("test set SHA-256", ""),
+        ("evaluated file SHA-256", "f" * 63 + "a"),
+        ("logit difference to torch", math.nextafter(0.001, 1)),
+        ("other predictions than torch", 3),
+        ("parameters", 19_209),
+        ("parameters", 19_211),
+        ("model bytes", 200_001),
+    ],
+)
+def test_one_figure_beyond_its_threshold_refuses(
+    workspace: Workspace, criterion: str, value: Any
+) -> None:
+    write(workspace, changed({criterion: value}))
+    judged = verdict(workspace)
+    assert failing(judged) == [criterion]
+    assert [c.measured for c in judged.criteria if c.name == criterion] == [value]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "key", "threshold"),
+    [
+        ("test accuracy", "min_accuracy", 0.9941),
+        ("test images", "test_images", 500),
+        ("test set SHA-256", "test_sha256", "c" * 64),
+        ("logit difference to torch", "max_logit_difference", 0.0),
+        ("other predictions than torch", "max_prediction_differences", 1),
+        ("parameters", "parameters", 1),
+        ("model bytes", "max_model_bytes", 199_999),
+    ],
+)
+def test_the_threshold_is_the_one_in_params(
+    workspace: Workspace, criterion: str, key: str, threshold: Any
+) -> None:
+    write(workspace)
+    assert failing(verdict(workspace, PARAMS.model_copy(update={key: threshold}))) == [criterion]
+
+
+@pytest.mark.parametrize("criterion", FIGURES)
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, True, [0.999], {}], ids=repr)
+def test_a_report_with_a_figure_that_is_none_fails_all_its_criteria(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], criterion: str, value: Any
+) -> None:
+    """They are shown as missing, and the figure is named."""
+    write(workspace, changed({criterion: value}))
+    report, key = FIGURES[criterion]
+    assert set(failing(verdict(workspace))) == criteria_of(report)
+    assert table(workspace)[criterion][0] == "missing"
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"gate: {getattr(workspace, report)}: {key}: ")
+
+
+@pytest.mark.parametrize("broken", [None, "", "{", "[]", "null", "7", "\x00", "[" * 100_000])
+@pytest.mark.parametrize("report", REPORTS)
+def test_an_absent_or_unreadable_report_fails_all_its_criteria(
+    workspace: Workspace, report: str, broken: Any
+) -> None:
+    write(workspace, {report: broken})
+    assert set(failing(verdict(workspace))) == criteria_of(report)
+
+
+def test_no_report_stands_in_for_another(workspace: Workspace) -> None:
+    """A metrics.json of an older version, which held the digests too, is no subject.json."""
+    write(workspace, {"metrics": REPORTS["metrics"] | REPORTS["subject"], "subject": None})
+    assert set(failing(verdict(workspace))) == criteria_of("metrics") | criteria_of("subject")
+
+
+def test_without_any_report_everything_fails(workspace: Workspace) -> None:
+    judged = verdict(workspace)
+    assert failing(judged) == list(FIGURES)
+    assert judged.model_sha256 is None
+
+
+def shows(cell: str, value: Any) -> bool:
+    """Whether a cell of the table stands for a value of gate.json."""
+    if value is None:
+        return cell == "missing"
+    if isinstance(value, int | float):
+        return float(cell.replace(",", "")) == pytest.approx(value, rel=1e-3)
+    return str(value).startswith(cell.removesuffix("…"))
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        {},
+        changed({"test accuracy": 0.5}),
+        changed({"test accuracy": math.nan}),
+        {"export_report": None},
+        changed({"test set SHA-256": "c" * 64, "parameters": 7}),
+    ],
+    ids=["passed", "too low", "NaN", "no export report", "two fail"],
+)
+def test_table_and_json_say_the_same(workspace: Workspace, reports: Changes) -> None:
+    write(workspace, reports)
+    judged = verdict(workspace)
+    rows = table(workspace)
+    assert list(rows) == [criterion.name for criterion in judged.criteria]
+    for criterion in judged.criteria:
+        measured, required, mark = rows[criterion.name]
+        relation, threshold = required.split(" ", 1)
+        assert mark == ("passed" if criterion.passed else "**FAILED**")
+        assert relation == criterion.relation
+        assert shows(measured, criterion.measured)
+        assert shows(threshold, criterion.threshold)
+    heading = "## Gate passed" if judged.passed else "## Gate refused"
+    assert workspace.gate_table.read_text().startswith(heading + "\n")
+
+
+@pytest.mark.parametrize("accuracy", [0.999, 0.9])
+def test_nothing_but_reports_and_params_decides(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, accuracy: float
+) -> None:
+    """Same inputs, same bytes: in an empty folder, and amid an older verdict and other models."""
+    answers = []
+    for others in ([], ["models/mnist-cnn.onnx", "artifacts/model.onnx", "reports/gate.json"]):
+        place = Workspace(tmp_path / f"with {len(others)} other files")
+        write(place, changed({"test accuracy": accuracy}))
+        for name in others:
+            (place.root / name).parent.mkdir(exist_ok=True)
+            (place.root / name).write_text(json.dumps({"passed": accuracy < 0.99}))
+            monkeypatch.setenv("TZ", "Asia/Tokyo")
+        verdict(place)
+        answers.append([path.read_bytes() for path in (place.gate_report, place.gate_table)])
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"test accuracy": 0.98}, "test accuracy is 0.98, required ≥ 0.994 (0.014 too low)"),
+        ({"test accuracy": 0.0}, "test accuracy is 0, required ≥ 0.994 (0.994 too low)"),
+        (  # and not by 0
+            {"test accuracy": 0.99399},
+            "test accuracy is 0.994, required ≥ 0.994 (1e-05 too low)",
+        ),
+        ({"test accuracy": 99.4}, "test accuracy is 99.4, required ≥ 0.994 (98.41 too high)"),
+        (
+            {"logit difference to torch": 0.0015},
+            "logit difference to torch is 0.0015, required ≤ 0.001 (0.0005 too high)",
+        ),
+        (
+            {"model bytes": 285_463},
+            "model bytes is 285,463, required ≤ 200,000 (85,463 too high)",
+        ),
+        ({"parameters": 20_000}, "parameters is 20,000, required = 19,210"),
+        (
+            {"test set SHA-256": "c" * 64},
+            "test set SHA-256 is cccccccccccc…, required = aaaaaaaaaaaa…",
+        ),
+        (
+            {"test accuracy": 0.98, "parameters": 20_000, "other predictions than torch": 3},
+            "test accuracy is 0.98, required ≥ 0.994 (0.014 too low); other predictions than "
+            "torch is 3, required ≤ 2 (1 too high); parameters is 20,000, required = 19,210",
+        ),
+        (
+            {"test accuracy": None},
+            "test accuracy is missing, required ≥ 0.994; test images is missing, required = 10,000",
+        ),
+    ],
+)
+def test_a_refusal_says_of_each_criterion_by_how_much(
+    workspace: Workspace, figures: Changes, said: str
+) -> None:
+    write(workspace, changed(figures))
+    with pytest.raises(RefusedError) as refusal:
+        gate.run(workspace, PARAMS)
+    assert str(refusal.value) == f"the gate refuses the model: {said}"

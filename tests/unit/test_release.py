@@ -1,0 +1,407 @@
+"""models/ holds a whole release that passed the gate and is no worse than the one before it."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+
+from pipeline.config import Params, load_params
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.files import sha256
+from pipeline.core.snapshot import read_snapshot
+from pipeline.core.task import ImageForm
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
+from pipeline.registry import promotion, provenance
+from pipeline.stages import release
+from tests import releases
+from tests.releases import answer, make_workspace, pass_gate, signature, stub
+from tests.reports import METRICS, TRAINING, edit, write_verdict
+from tests.workspace import PROJECT
+
+FILES = ["MODEL_CARD.md", "SHA256SUMS", "mnist-cnn.onnx", "provenance.json"]
+LETTERS = replace(
+    TASK,
+    package="tests.unit",
+    data_set="Alphabet",
+    model="letters-cnn",
+    noun="letter",
+    labels=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+    form=ImageForm(height=32, width=30, ink=24),
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """One whose model has passed the gate; without MLflow and git."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.setattr(provenance, "repository", lambda root: None)
+    return make_workspace(tmp_path / "project")
+
+
+def run(workspace: Workspace, baseline: Path | None = None, **settings: Any) -> None:
+    """Release, with these values of the section release in params.yaml."""
+    release.run(workspace, params(**settings), TASK, baseline)
+
+
+@cache
+def default_params() -> Params:
+    """Those of the project; reading YAML is slow."""
+    return load_params(PROJECT / "params.yaml")
+
+
+def params(**settings: Any) -> Params:
+    params = default_params()
+    return params.model_copy(update={"release": params.release.model_copy(update=settings)})
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files below a folder and what they hold."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"(folder)"
+        for path in folder.rglob("*")
+    }
+
+
+@contextmanager
+def nothing_changes(workspace: Workspace) -> Iterator[None]:
+    before = everything(workspace.root)
+    yield
+    assert everything(workspace.root) == before
+
+
+def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Workspace) -> None:
+    before = {path.name for path in workspace.root.iterdir()}
+    run(workspace)
+    folder = workspace.releases
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    lines = [line.split("  ") for line in workspace.checksums.read_text().splitlines()]
+    listed = {name: digest for digest, name in lines}
+    assert listed == {name: sha256(folder / name) for name in FILES if name != "SHA256SUMS"}
+    assert workspace.released_model.read_bytes() == workspace.model.read_bytes()
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.name for path in workspace.root.iterdir()} == before  # no temporary folder
+
+
+def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
+    """MLflow's alias follows from there."""
+    old = sha256(workspace.released_model)
+    run(workspace)
+    new = sha256(workspace.released_model)
+    assert promotion.replaced_by(workspace, new) == frozenset({old})
+
+
+# McNemar's test
+
+
+@pytest.mark.parametrize(
+    ("only_old", "only_new", "significance", "refused"),
+    [
+        (20, 8, 0.05, True),  # p = 0.036
+        (14, 8, 0.05, False),  # p = 0.29: fewer right, but that may be chance
+        (8, 20, 0.05, False),
+        (6, 0, 0.05, True),  # p = 2 / 2^6
+        (5, 0, 0.05, False),  # p = 2 / 2^5
+        (5, 0, 0.07, True),
+        (20, 8, 0.03, False),
+        (1, 0, 1.0, False),  # p = 1 is not below any level
+        (0, 0, 1.0, False),
+    ],
+)
+def test_only_a_significantly_worse_model_is_refused(
+    workspace: Workspace, only_old: int, only_new: int, significance: float, refused: bool
+) -> None:
+    """One that may be as good is released, one that a user would notice is not."""
+    answer(workspace, only_old, only_new)
+    if refused:
+        said = f"significantly better: .* right on {only_old} .*new one on {only_new},"
+        with nothing_changes(workspace), pytest.raises(RefusedError, match=said):
+            run(workspace, significance=significance)
+        run(workspace, significance=significance, allow_regression=True)
+    else:
+        run(workspace, significance=significance)
+    assert sha256(workspace.released_model) == sha256(workspace.model)
+
+
+def test_the_baseline_may_be_another_than_the_released_model(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    answer(workspace, 20, 0)
+    worse, better = tmp_path / "worse.onnx", tmp_path / "better.onnx"
+    stub(better, column=0)
+    stub(worse, column=1)
+    with pytest.raises(RefusedError, match="significantly better"):
+        run(workspace, baseline=better)
+    run(workspace, baseline=worse)
+
+
+def test_a_first_release_has_nothing_to_be_compared_with(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.releases)
+    run(workspace)
+    assert sorted(path.name for path in workspace.releases.iterdir()) == FILES
+
+
+@pytest.mark.parametrize("fault", ["broken", "unsigned", "other outputs", "larger", "more classes"])
+def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
+    workspace: Workspace, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released = workspace.released_model
+    match fault:
+        case "broken":
+            released.write_bytes(b"noise")
+        case "unsigned":  # of before models had signatures
+            stub(released, column=0, signed=False)
+        case "other outputs":
+            model = onnx.load(released)
+            model.graph.output.pop()
+            onnx.save(model, released)
+        case "larger":
+            stub(released, 0, replace(TASK, form=ImageForm(height=32, width=32, ink=20)))
+        case "more classes":
+            stub(released, 0, replace(TASK, labels=tuple("0123456789A")))
+    said = r"cannot be compared: .*mnist-cnn\.onnx.*allow_regression"
+    with nothing_changes(workspace), pytest.raises(RefusedError, match=said) as error:
+        run(workspace)
+    assert "\n" not in str(error.value)
+    run(workspace, allow_regression=True)
+    assert "allow_regression is true" in capsys.readouterr().out
+
+
+def test_both_models_run_where_the_evaluation_did(workspace: Workspace) -> None:
+    """What decides is measured as the metrics were: on a GPU, if that is the provider."""
+    settings = default_params()
+    evaluate = settings.evaluate.model_copy(update={"provider": "MissingExecutionProvider"})
+    with pytest.raises(UserError, match="MissingExecutionProvider"):
+        release.run(workspace, settings.model_copy(update={"evaluate": evaluate}), TASK)
+
+
+# what belongs together
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"passed": False}, UserError, "does not follow"),  # by hand
+        ({"passed": "true"}, UserError, "passed"),
+        ({"passed": 1}, UserError, "passed"),
+        ({"passed": None}, UserError, "passed"),
+        ({"schema_version": None}, UserError, "no schema version"),
+        ({"model_sha256": "0" * 64}, UserError, "of another model than"),
+        ({"model_sha256": None}, UserError, "model_sha256"),
+    ],
+    ids=str,
+)
+def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
+    workspace: Workspace, change: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    edit(workspace.gate_report, **change)
+    with nothing_changes(workspace), pytest.raises(error, match=rf"gate\.json.*{said}"):
+        run(workspace)
+
+
+def test_nothing_is_released_that_the_gate_refused(workspace: Workspace) -> None:
+    write_verdict(workspace, passed=False, model_sha256=sha256(workspace.model))
+    with nothing_changes(workspace), pytest.raises(RefusedError, match="nothing is released"):
+        run(workspace)
+
+
+def test_a_changed_model_is_not_the_one_that_passed(workspace: Workspace) -> None:
+    workspace.model.write_bytes(b"noise")
+    with nothing_changes(workspace), pytest.raises(RefusedError, match="about another file"):
+        run(workspace)
+
+
+def test_a_model_that_does_not_run_is_an_error(workspace: Workspace) -> None:
+    workspace.model.write_bytes(b"noise")
+    pass_gate(workspace)
+    with pytest.raises(UserError, match=r"artifacts/model\.onnx cannot be loaded"):
+        run(workspace, allow_regression=True)
+
+
+def test_another_test_set_than_was_evaluated_decides_nothing(workspace: Workspace) -> None:
+    releases.write_test_set(workspace, np.zeros((1, 28, 28), np.uint8))
+    with nothing_changes(workspace), pytest.raises(UserError, match=r"subject\.json is of another"):
+        run(workspace)
+
+
+@pytest.mark.parametrize("changes", [{"weights_sha256": "0" * 64}, {"model": "another"}], ids=str)
+def test_a_model_of_other_weights_or_another_task_is_not_released(
+    workspace: Workspace, changes: dict[str, str]
+) -> None:
+    model = onnx.load(workspace.model)
+    other = signature().model_copy(update=changes).to_metadata()
+    onnx.helper.set_model_props(model, other)
+    onnx.save(model, workspace.model)
+    pass_gate(workspace)
+    with nothing_changes(workspace), pytest.raises(UserError, match="says that it is"):
+        run(workspace)
+
+
+@pytest.mark.parametrize("name", ["speed", "per_class", "training_report", "gate_report"])
+def test_a_first_release_that_fails_leaves_no_half_of_one(workspace: Workspace, name: str) -> None:
+    shutil.rmtree(workspace.releases)
+    path = getattr(workspace, name)
+    path.unlink()
+    with nothing_changes(workspace), pytest.raises(UserError, match=f"{path.name} is missing"):
+        run(workspace)
+
+
+def test_an_experiment_says_whether_it_could_be_released_and_releases_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither models/ of the checkout nor MLflow's champion, which others use."""
+    monkeypatch.setenv("DVC_EXP_NAME", "test")
+    with nothing_changes(workspace):
+        run(workspace)
+    said = capsys.readouterr().out
+    assert "McNemar p = 1" in said
+    assert "an experiment releases nothing" in said
+    assert "refused" not in said
+    answer(workspace, 20, 0)
+    with nothing_changes(workspace):
+        run(workspace)
+    assert "would be refused: the released model is significantly better" in capsys.readouterr().out
+    shutil.rmtree(workspace.releases)
+    run(workspace)
+    assert list(workspace.releases.iterdir()) == []  # which DVC expects to be there
+
+
+# the card
+
+
+def test_the_card_has_the_metadata_and_figures_of_the_reports(workspace: Workspace) -> None:
+    run(workspace)
+    _, front, text = workspace.model_card.read_text().split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    assert metadata["pipeline_tag"] == "image-classification"
+    assert metadata["datasets"] == ["ylecun/mnist"]
+    (model,) = metadata["model-index"]
+    (result,) = model["results"]
+    figures = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert figures == {"accuracy": METRICS.accuracy, "loss": METRICS.loss}
+    assert model["name"] == "mnist-cnn"
+    assert "**99.40%**, 95 % Clopper-Pearson interval 99.00% to 99.60%" in text
+    assert "| misclassified | 60 images |" in text
+    assert "| 7 | 0.9900 | 0.9800 | 0.9850 | 50 |" in text
+    assert "\n2 epochs over the 60,000\n" in text
+    assert "{" not in text.replace("{np", "").replace('{"images": images}', "")
+
+
+def test_the_card_of_another_task_says_nothing_of_mnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, shapes, classes and the file are those of its signature."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.setattr(provenance, "repository", lambda root: None)
+    workspace = make_workspace(tmp_path / "letters", LETTERS)
+    release.run(workspace, params(), LETTERS)
+    assert workspace.released_model.name == "letters-cnn.onnx"
+    text = workspace.model_card.read_text()
+    metadata = yaml.safe_load(text.split("---\n", 2)[1])
+    assert metadata["tags"] == ["onnx"]
+    assert metadata["model-index"][0]["name"] == "letters-cnn"
+    assert not re.search("mnist|digit|28|census|handwriting", text, re.IGNORECASE)
+    for said in (
+        "# letters-cnn",
+        "| uint8 | N × 32 × 30 |",
+        "| float32 | N × 26 | scores of the letters A to Z |",
+        "np.zeros((1, 32, 30), np.uint8)",
+        "| letter | precision |",
+        "| Q | 0.9900 |",
+        "24 × 24 pixels",
+    ):
+        assert said in text
+
+
+# provenance
+
+
+def is_digest(digest: dict[str, str]) -> bool:
+    lengths = {"sha256": 64, "gitCommit": 40}
+    return bool(digest) and all(
+        re.fullmatch(f"[0-9a-f]{{{lengths[kind]}}}", value) for kind, value in digest.items()
+    )
+
+
+def assert_is_slsa_provenance(statement: Any) -> None:
+    """What in-toto's Statement v1 and SLSA's provenance v1 require."""
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert statement["subject"]
+    definition, details = (
+        statement["predicate"][part] for part in ("buildDefinition", "runDetails")
+    )
+    assert urlsplit(definition["buildType"]).scheme
+    assert definition["externalParameters"]
+    assert urlsplit(details["builder"]["id"]).scheme
+    moment = details["metadata"]["startedOn"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", moment)
+    resources = definition["resolvedDependencies"] + details["byproducts"]
+    for resource in statement["subject"] + resources:
+        assert "name" in resource
+        assert resource.keys() <= {"name", "uri", "digest", "annotations"}
+        if "digest" in resource:
+            assert is_digest(resource["digest"])
+
+
+@pytest.mark.parametrize("revision", ["a" * 40, f"{'a' * 40}-dirty", "unknown"])
+def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
+    workspace: Workspace, revision: str
+) -> None:
+    """Of a tree with changes, or without git, it claims no digest that is none."""
+    edit(workspace.training_report, git_revision=revision)
+    run(workspace)
+    statement = json.loads(workspace.provenance.read_text())
+    assert_is_slsa_provenance(statement)
+    digest = {"sha256": hashlib.sha256(workspace.released_model.read_bytes()).hexdigest()}
+    assert statement["subject"] == [{"name": "mnist-cnn.onnx", "digest": digest}]
+    (source,) = [
+        item
+        for item in statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        if item["name"] == "source"
+    ]
+    assert source["annotations"] == {"revision": revision}
+    origin = provenance.Origin.read(workspace.provenance)
+    assert origin == (digest["sha256"], TRAINING.run_id, TRAINING.started)
+
+
+def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(
+    workspace: Workspace,
+) -> None:
+    """A new lock, other data and other params after the training did not make this model."""
+    edit(workspace.training_report, requirements_sha256="b" * 64)
+    workspace.requirements.write_text("another lock")
+    workspace.training_set.write_text("another training set")
+    settings = params()
+    later = settings.model_copy(update={"train": replace(settings.train, epochs=7)})
+    snapshot = read_snapshot(workspace)
+    definition = provenance.provenance(workspace, later, snapshot, "model.onnx")["predicate"][
+        "buildDefinition"
+    ]
+    digests = {item["name"]: item.get("digest") for item in definition["resolvedDependencies"]}
+    assert digests["requirements.txt"] == {"sha256": "b" * 64}
+    assert digests["data/train.safetensors"] == {"sha256": TRAINING.data_sha256}
+    assert digests["weights"] == {"sha256": TRAINING.weights_sha256}
+    assert definition["externalParameters"]["params"]["train"] == TRAINING.params
+    assert "\n2 epochs over" in release.model_card(snapshot, signature(), later, TASK)
+
+
+def test_on_github_provenance_names_the_workflow_that_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+    monkeypatch.setenv("GITHUB_WORKFLOW_REF", "us/digits/.github/workflows/release.yml@v1")
+    assert provenance.builder() == "https://github.com/us/digits/.github/workflows/release.yml@v1"

@@ -1,0 +1,96 @@
+"""A report of another version, or with other keys or types, is refused as a whole."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.core.reports import GateReport, Metrics, Report, TrainingReport
+from pipeline.core.workspace import Workspace
+from tests.reports import METRICS, TRAINING, edit, write_training, write_verdict
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with the reports of a training and of the gate."""
+    workspace = Workspace(tmp_path)
+    write_training(workspace)
+    write_verdict(workspace, passed=True)
+    METRICS.write(workspace.metrics)
+    return workspace
+
+
+def test_a_report_is_read_as_it_was_written(workspace: Workspace) -> None:
+    assert Metrics.read(workspace.metrics) == METRICS
+    read = TrainingReport.read(workspace.training_report)
+    assert read.model_copy(update={"final": None}) == TRAINING
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1", [1]])
+def test_another_version_is_named_with_what_to_do(workspace: Workspace, version: Any) -> None:
+    """Such as a summary.json of before the schema had versions."""
+    edit(workspace.training_report, schema_version=version)
+    with pytest.raises(UserError) as refused:
+        TrainingReport.read(workspace.training_report)
+    found = "no schema version" if version is None else f"schema version {version}"
+    assert str(refused.value) == (
+        f"{workspace.training_report} has {found}, this code reads 1: "
+        "`dvc repro --force --single-item train` writes it again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"run_id": None}, "run_id"),
+        ({"mistakes": 7}, "mistakes"),
+        ({"threads": "1"}, "threads"),
+        ({"threads": True}, "threads"),
+        ({"seconds": "1.0"}, "seconds"),
+        ({"status": "almost"}, "status"),
+        ({"hardware": {"cores": 2}}, "hardware.processor"),
+        ({"hardware": []}, "hardware"),
+    ],
+    ids=str,
+)
+def test_a_key_too_few_or_too_many_or_a_wrong_type_is_named(
+    workspace: Workspace, changes: dict[str, Any], where: str
+) -> None:
+    edit(workspace.training_report, **changes)
+    with pytest.raises(UserError, match=rf"summary\.json: {where}: .*single-item train`") as error:
+        TrainingReport.read(workspace.training_report)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [TrainingReport, Metrics])
+@pytest.mark.parametrize("text", ["[]", "null", "7", "{}", '"x"', "{", "", "\x00", "[" * 100_000])
+def test_what_is_no_report_is_refused_in_one_line(
+    tmp_path: Path, kind: type[Report], text: str
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"report\.json") as error:
+        kind.read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400])
+def test_a_number_that_is_none_is_refused(workspace: Workspace, value: float) -> None:
+    content = json.loads(workspace.metrics.read_text()) | {"accuracy": value}
+    workspace.metrics.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="accuracy"):
+        Metrics.read(workspace.metrics)
+
+
+@pytest.mark.parametrize("changes", [{"passed": False}, {"model_sha256": None}, {"criteria": []}])
+def test_a_verdict_that_was_edited_by_hand_is_refused(
+    workspace: Workspace, changes: dict[str, Any]
+) -> None:
+    assert GateReport.read(workspace.gate_report).passed
+    content = json.loads(workspace.gate_report.read_text()) | changes
+    workspace.gate_report.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"gate\.json"):
+        GateReport.read(workspace.gate_report)

@@ -1,0 +1,183 @@
+"""What is judged, released or shown is of one model, though stages write meanwhile."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.core import snapshot
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_csv, write_csv
+from pipeline.core.snapshot import read_snapshot
+from pipeline.core.workspace import Workspace
+from pipeline.tracking.snapshot import read_training_run
+from tests.reports import edit, write_evaluation, write_training
+
+Change = Callable[[Workspace], object]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """One with all reports on one model; nobody is waited for."""
+    monkeypatch.setattr(snapshot, "PAUSE", 0)
+    workspace = Workspace(tmp_path)
+    write_training(workspace)
+    write_evaluation(workspace)
+    return workspace
+
+
+def of_other_weights(workspace: Workspace) -> None:
+    edit(workspace.export_report, weights_sha256="0" * 64)
+
+
+def without_export(workspace: Workspace) -> None:
+    workspace.export_report.unlink()
+
+
+def of_another_model(workspace: Workspace) -> None:
+    edit(workspace.subject, model_sha256="0" * 64)
+
+
+def of_an_earlier_history(workspace: Workspace) -> None:
+    rows = read_csv(workspace.curves)
+    write_csv(workspace.curves, [row | {"training_loss": 9.0} for row in rows])
+
+
+def of_an_older_version(workspace: Workspace) -> None:
+    edit(workspace.subject, schema_version=None)
+
+
+def without_speed(workspace: Workspace) -> None:
+    workspace.speed.unlink()
+
+
+def with_broken_classes(workspace: Workspace) -> None:
+    workspace.per_class.write_text("class,precision\n0,1\n")
+
+
+def a_verdict_on_another(workspace: Workspace) -> None:
+    edit(workspace.gate_report, model_sha256="0" * 64)
+
+
+def without_table(workspace: Workspace) -> None:
+    workspace.gate_table.unlink()
+
+
+MIXTURES = [  # what is wrong, with what it says, and what is left of evaluation and verdict
+    (of_other_weights, "export.json is of other weights than .*summary.json", False, False),
+    (without_export, "export.json is missing", False, False),
+    (of_another_model, "subject.json is of another model than .*export.json", False, True),
+    (of_an_earlier_history, "curves.csv is of another training than", False, True),
+    (of_an_older_version, "subject.json has no schema version", False, True),
+    (without_speed, "speed.json is missing", False, True),
+    (with_broken_classes, "classes.csv is corrupt", False, True),
+    (a_verdict_on_another, "gate.json is of another model than .*export.json", True, False),
+    (without_table, "gate.md is missing", True, False),
+]
+
+
+def test_all_reports_on_one_model_are_read(workspace: Workspace) -> None:
+    found = read_snapshot(workspace)
+    assert found.evaluation.subject.model_sha256 == found.export.model_sha256
+    assert len(found.evaluation.classes) == 10
+    assert found.gate.report.passed is False
+
+
+@pytest.mark.parametrize(("change", "said", "evaluated", "judged"), MIXTURES)
+def test_a_mixture_is_refused_in_one_line_and_not_shown(
+    workspace: Workspace, change: Change, said: str, evaluated: bool, judged: bool
+) -> None:
+    """A release requires all reports; MLflow shows of a training what is of its weights."""
+    change(workspace)
+    with pytest.raises(UserError, match=said) as error:
+        read_snapshot(workspace)
+    assert "\n" not in str(error.value)
+    shown = read_training_run(workspace, files=True)
+    assert (shown.reports.evaluation is not None) is evaluated
+    assert (shown.reports.gate is not None) is judged
+    assert ("reports/evaluation/metrics.json" in shown.files) is evaluated
+    assert ("reports/export.json" in shown.files) is evaluated
+    assert ("reports/gate.md" in shown.files) is judged
+
+
+def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
+    """The reports of the model before it are still there."""
+    write_training(workspace, run_id="second", status="unfinished", weights_sha256=None)
+    shown = read_training_run(workspace, files=True).reports
+    assert (shown.export, shown.evaluation, shown.gate) == (None, None, None)
+    with pytest.raises(UserError, match=r"export\.json is of other weights"):
+        read_snapshot(workspace)
+
+
+@pytest.mark.parametrize("written", ["before", "after"])
+def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """Whether its history is written just before that is read, or just after."""
+    begun: list[Path] = []
+
+    def read_while_written(path: Path) -> list[dict[str, float]]:
+        def begin() -> None:
+            if not begun:
+                begun.append(path)
+                write_training(workspace, epochs=3, run_id="second", weights_sha256="9" * 64)
+
+        if written == "before":
+            begin()
+        rows = read_csv(path)
+        begin()
+        return rows
+
+    monkeypatch.setattr(snapshot, "read_csv", read_while_written)
+    found = read_training_run(workspace, files=True)
+    training = found.reports.training
+    assert training.report.run_id == "second"
+    assert [len(training.history), len(training.system)] == [3, 3]
+    assert json.loads(found.files["reports/train/summary.json"])["run_id"] == "second"
+    assert found.reports.evaluation is None
+
+
+def test_files_are_not_mixed_with_an_evaluation_that_is_written_meanwhile(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = snapshot._verdict
+    done: list[bool] = []
+
+    def late(*arguments: Any) -> Any:
+        found = verdict(*arguments)
+        if not done:
+            done.append(True)
+            write_evaluation(workspace, model_sha256="9" * 64)
+        return found
+
+    monkeypatch.setattr(snapshot, "_verdict", late)
+    assert read_snapshot(workspace).evaluation.subject.model_sha256 == "9" * 64
+
+
+def test_a_history_of_another_training_is_waited_for_and_then_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage writes the history first: for a moment the summary is older."""
+    pauses: list[float] = []
+    monkeypatch.setattr("pipeline.core.snapshot.time.sleep", pauses.append)
+    write_csv(workspace.history, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])
+    with pytest.raises(UserError, match=r"history\.csv is not of the training in"):
+        read_training_run(workspace, files=False)
+    assert len(pauses) == snapshot.ATTEMPTS - 1
+
+
+def test_reports_that_never_rest_are_given_up(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = snapshot._verdict
+    monkeypatch.setattr(snapshot, "ATTEMPTS", 3)
+
+    def rewritten(*arguments: Any) -> Any:
+        write_evaluation(workspace)
+        return verdict(*arguments)
+
+    monkeypatch.setattr(snapshot, "_verdict", rewritten)
+    with pytest.raises(UserError, match="a stage is writing there"):
+        read_snapshot(workspace)

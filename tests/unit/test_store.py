@@ -1,0 +1,47 @@
+"""Where a workspace's MLflow store is."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from pipeline.tracking.store import address, database
+
+NAME = "MLFLOW_TRACKING_URI"
+
+
+@pytest.mark.parametrize("named", [None, "", "sqlite:///mlflow.db", "sqlite:///runs/all.db"])
+@pytest.mark.parametrize("folder", ["project", "50%25 of a ?"])
+def test_a_relative_store_is_the_workspaces_from_whatever_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, folder: str
+) -> None:
+    root = tmp_path / folder
+    monkeypatch.delenv(NAME, raising=False)
+    if named is not None:
+        monkeypatch.setenv(NAME, named)
+    uri = address(root)
+    expected = root / (named or "sqlite:///mlflow.db").removeprefix("sqlite:///")
+    assert database(uri) == expected
+    assert make_url(uri).database == str(expected)  # as MLflow opens it
+
+
+@pytest.mark.parametrize("named", ["sqlite:////srv/mlflow.db", "http://127.0.0.1:5000"])
+def test_any_other_store_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv(NAME, named)
+    assert address(tmp_path) == named
+    assert database(named) == (Path("/srv/mlflow.db") if "sqlite" in named else None)
+
+
+def test_the_store_of_an_experiment_is_the_one_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own folder is removed at its end."""
+    project = tmp_path / "50%25 of a ?"
+    copy = project / ".dvc/tmp/exps/standalone/tmp1"
+    (copy / ".dvc").mkdir(parents=True)
+    monkeypatch.setenv(NAME, "sqlite:///mlflow.db")
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
+    assert database(address(copy)) == project / "mlflow.db"
