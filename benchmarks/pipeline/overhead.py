@@ -1,8 +1,8 @@
-"""python -m benchmarks.pipeline: what process starts, DVC and MLflow cost on top of the work.
+"""python -m benchmarks overhead: what processes, DVC, MLflow and Prefect cost beside the stages.
 
 Runs the whole DAG on MNIST, in copies of this checkout, in ways that differ by one thing each:
 
-  work       every stage's work, one after the other in one process, imports not counted
+  stages     every stage, one after the other in one process, imports not counted
   imports    all of that process
   processes  `python -m pipeline STAGE`, a process for each stage
   DVC        `dvc repro` with MLFLOW_TRACKING_URI=none
@@ -11,14 +11,13 @@ Runs the whole DAG on MNIST, in copies of this checkout, in ways that differ by 
 
 and then, there, with every stage up to date, `dvc repro` and the Prefect flow. The ways take turns.
 Epochs of training differ more from run to run than all of the rest takes, so the ways are compared
-without them. Writes reports/benchmarks/pipeline.json and .md.
+without them. Writes reports/benchmarks/overhead.json and .md.
 
 Takes 10 to 20 minutes on two cores, on which nothing else should run. A quick look:
 `--rounds 1 --flow-rounds 0`.
 """
 
 import argparse
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,11 +27,22 @@ from statistics import median
 
 from tqdm import tqdm
 
-from benchmarks.checkout import Checkout
-from benchmarks.report import table, write_report
-from benchmarks.runs import DVC, FLOW, UNTRACKED, Run, cached, process, processes, repro, work
+from benchmarks.pipeline.checkout import Checkout
+from benchmarks.pipeline.runs import (
+    DVC,
+    FLOW,
+    UNTRACKED,
+    Run,
+    cached,
+    process,
+    processes,
+    repro,
+    stages_alone,
+)
+from benchmarks.report import write_report
 from benchmarks.servers import prefect_server
-from pipeline.core.errors import UserError
+from benchmarks.tables import median_and_range, table
+from pipeline.core.workspace import Workspace
 
 WITHOUT_BYTECODE = "MLflow, no bytecode"
 LIBRARIES = ["dvc", "mlflow", "prefect"]
@@ -41,10 +51,43 @@ Runs = dict[str, list[Run]]
 Seconds = dict[str, list[float]]
 
 
-def main(rounds: int, flow_rounds: int, overrides: Sequence[str], *, bytecode: bool) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each way (2)")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of each training (1)")
+    parser.add_argument(
+        "--set-param",
+        "-S",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value for params.yaml, as train.batch_size=512; may be repeated",
+    )
+    parser.add_argument(
+        "--flow-rounds", type=int, default=3, help="runs of each way with nothing to do (3), or 0"
+    )
+    parser.add_argument(
+        "--bytecode",
+        action="store_true",
+        help="time a cold run, too, for which no package is compiled to bytecode, as after `pip "
+        "install --no-compile`; a minute more",
+    )
+
+
+def main(
+    workspace: Workspace,
+    rounds: int,
+    epochs: int,
+    set_param: Sequence[str],
+    flow_rounds: int,
+    *,
+    bytecode: bool,
+) -> None:
     """Measure all, write the report and show it."""
+    # a model of one epoch is no good, but here it is to be released
+    overrides = [f"train.epochs={epochs}", "gate.min_accuracy=0.0", *set_param]
     with tempfile.TemporaryDirectory() as scratch:
-        clean = Checkout(Path(scratch) / "clean", overrides)  # later edits change nothing
+        clean = Checkout(workspace, Path(scratch) / "clean", overrides)  # later edits change nothing
         runs, up_to_date, checkout = run_in_turn(clean, rounds, Path(scratch))
         if flow_rounds:
             up_to_date = run_with_nothing_to_do(checkout, flow_rounds, Path(scratch))
@@ -53,30 +96,31 @@ def main(rounds: int, flow_rounds: int, overrides: Sequence[str], *, bytecode: b
             runs[WITHOUT_BYTECODE] = [repro(clean.copy(Path(scratch) / "new"), variables=elsewhere)]
     result = {
         "rounds": rounds,
-        "overrides": list(overrides),
+        "overrides": overrides,
         "runs": {way: [asdict(run) for run in those] for way, those in runs.items()},
         "up_to_date_seconds": up_to_date,
     }
-    write_report("pipeline", result, text(rounds, overrides, runs, up_to_date), LIBRARIES)
+    shown = text(rounds, overrides, runs, up_to_date)
+    write_report(workspace, "overhead", result, shown, LIBRARIES)
 
 
 def run_in_turn(clean: Checkout, rounds: int, scratch: Path) -> tuple[Runs, Seconds, Checkout]:
     """The runs of each way, those with nothing to do, and the folder of the last of them."""
     runs: Runs = defaultdict(list)
     up_to_date: Seconds = defaultdict(list)
-    bar = tqdm(total=rounds * 7, unit=" runs", disable=None)
+    progress = tqdm(total=rounds * 7, unit=" runs", disable=None)
 
     def add(way: str, run: Run) -> None:
         runs[way].append(run)
-        bar.update()
+        progress.update()
 
     for number in range(rounds):
         in_one, in_many, untracked, tracked = (
             clean.copy(scratch / f"{number}-{way}")
-            for way in ("work", "processes", "DVC", "MLflow")
+            for way in ("stages", "processes", "DVC", "MLflow")
         )
-        alone, whole = work(in_one)
-        add("work", alone)
+        alone, whole = stages_alone(in_one)
+        add("stages", alone)
         add("imports", whole)
         add("processes", processes(in_many, list(alone.stages)))
         add("DVC", repro(untracked, variables=UNTRACKED))
@@ -106,11 +150,11 @@ def run_with_nothing_to_do(checkout: Checkout, rounds: int, scratch: Path) -> Se
 
 def text(rounds: int, overrides: Sequence[str], runs: Runs, up_to_date: Seconds) -> str:
     """The report in Markdown."""
-    base = median(run.rest for run in runs["work"])
+    base = median(run.rest for run in runs["stages"])
     cold, warm = (median(run.rest for run in runs[way]) - base for way in ("MLflow", "again"))
     nothing = up_to_date["`dvc repro`"]
     return f"""
-A cold run takes {cold:.1f} s more than the work alone, a warm one {warm:.1f} s; one with nothing to
+A cold run takes {cold:.1f} s more than the stages alone, a warm one {warm:.1f} s; one with nothing to
 do takes {median(nothing):.1f} s. Medians of {rounds}, the last of {len(nothing)}, the ways in turn,
 with {", ".join(f"`{text}`" for text in overrides)}.
 
@@ -118,7 +162,7 @@ with {", ".join(f"`{text}`" for text in overrides)}.
 
 | way | what it is |
 |---|---|
-| work | every stage's work in one process, imports not counted |
+| stages | every stage in one process, imports not counted |
 | imports | all of that process |
 | processes | `python -m pipeline STAGE`, a process for each stage |
 | DVC | `dvc repro`, MLflow turned off |
@@ -131,30 +175,30 @@ Where it goes, by process (medians), with the packages whose modules take most o
 
 Nothing to do, all stages up to date:
 
-{table(["seconds", "median", "min", "max"], ([way, *spread(t)] for way, t in up_to_date.items()))}
+{table(["", "seconds (from, to)"], ([way, spread(t)] for way, t in up_to_date.items()))}
 """
 
 
 def ways_table(runs: Runs) -> str:
-    """A row per way: its seconds, and how many more they are than the work."""
-    base = median(run.rest for run in runs["work"])
+    """A row per way: its seconds, and how many more they are than those of the stages alone."""
+    base = median(run.rest for run in runs["stages"])
     rows = [
         [
             way,
             f"{median(run.total for run in those):.1f}",
             f"{median(run.epochs for run in those):.1f}",
-            *spread([run.rest for run in those]),
+            spread([run.rest for run in those]),
             f"{median(run.rest for run in those) - base:+.1f}",
         ]
         for way, those in runs.items()
         if way != "track"
     ]
-    headers = ["seconds", "in all", "epochs", "without them", "min", "max", "more than work"]
+    headers = ["seconds", "in all", "epochs", "without them (from, to)", "more than stages"]
     return table(headers, rows)
 
 
 def processes_table(runs: Runs) -> str:
-    """A row per process: work, all of it, in `dvc repro`, and what it imports."""
+    """A row per process: its stage alone, all of it, in `dvc repro`, and what it imports."""
 
     def seconds(way: str, name: str) -> str:
         found = [run.stages[name] for run in runs[way] if name in run.stages]
@@ -162,7 +206,7 @@ def processes_table(runs: Runs) -> str:
 
     rows = []
     for way, name in [
-        *(("processes", name) for name in runs["work"][0].stages),
+        *(("processes", name) for name in runs["stages"][0].stages),
         ("track", "track"),
     ]:
         packages = [run.imports[name] for run in runs[way]]
@@ -174,51 +218,14 @@ def processes_table(runs: Runs) -> str:
         rows.append(
             [
                 f"`{name}`",
-                *(seconds(column, name) for column in ("work", way, "MLflow")),
+                *(seconds(column, name) for column in ("stages", way, "MLflow")),
                 f"{sum(average.values()):.1f}",
                 ", ".join(f"{package} {average[package]:.2f}" for package in largest),
             ]
         )
-    return table(["seconds", "work", "process", "`dvc repro`", "imports", "of these"], rows)
+    return table(["seconds", "stage", "process", "`dvc repro`", "imports", "of these"], rows)
 
 
-def spread(values: Sequence[float]) -> list[str]:
-    """Median, minimum and maximum, as cells of a table."""
-    return [f"{value:.1f}" for value in (median(values), min(values), max(values))]
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each way (2)")
-    parser.add_argument("--epochs", type=int, default=1, help="epochs of each training (1)")
-    parser.add_argument(
-        "--set-param",
-        "-S",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="another value for params.yaml, as train.batch_size=512; may be repeated",
-    )
-    parser.add_argument(
-        "--flow-rounds", type=int, default=3, help="runs of each way with nothing to do (3), or 0"
-    )
-    parser.add_argument(
-        "--bytecode",
-        action="store_true",
-        help="time a cold run, too, for which no package is compiled to bytecode, as after `pip "
-        "install --no-compile`; a minute more",
-    )
-    arguments = parser.parse_args()
-    # a model of one epoch is no good, but here it is to be released
-    fixed = [f"train.epochs={arguments.epochs}", "gate.min_accuracy=0.0"]
-    try:
-        main(
-            arguments.rounds,
-            arguments.flow_rounds,
-            [*fixed, *arguments.set_param],
-            bytecode=arguments.bytecode,
-        )
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def spread(seconds: Sequence[float]) -> str:
+    """Median, minimum and maximum, as a cell."""
+    return median_and_range(seconds, ".1f")

@@ -1,19 +1,16 @@
-"""python -m benchmarks.growth: how time and memory grow with the number of images and epochs.
+"""python -m benchmarks scaling: how time and memory scale with the number of images and epochs.
 
 Trains on the first images of MNIST, more and more of them, for one epoch, and then for more epochs;
 and measures how much memory `prepare`, training and inference take at most on MNIST, and on MNIST
 repeated. Each measurement is a process of its own. A straight line is fitted to each kind (least
 squares): its slope is what an image or an epoch costs, its start what is paid once.
 
-Writes reports/benchmarks/growth.json, .md and .png. Takes about three minutes on two cores, on
+Writes reports/benchmarks/scaling.json, .md and .png. Takes about three minutes on two cores, on
 which nothing else should run. A quick look: `--rounds 1 --images 3750 7500 --repeats 1 2`.
 """
 
 import argparse
 import gzip
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,15 +22,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from tqdm import tqdm
 
-from benchmarks.report import REPORTS, table, write_report
-from pipeline.config import PARAMS
+from benchmarks.memory import Cost, measure
+from benchmarks.report import reports, write_report
+from benchmarks.tables import table
 from pipeline.core import idx
 from pipeline.core.errors import UserError
 from pipeline.core.figures import Figure, save_figure
 from pipeline.core.files import existing, read_tensors, write_bytes
-from pipeline.core.paths import RAW, RELEASED_MODEL, TEST, TRAIN
+from pipeline.core.workspace import Workspace
 
-PROJECT = Path(__file__).parents[1]
 MEASURED = ["prepare", "train", "infer"]  # in this order: `prepare` makes what the others read
 BATCHES = 30  # of training, after which its memory no longer grows
 MIB = 2**20
@@ -48,11 +45,29 @@ class Line(NamedTuple):
     start: float
 
 
-def main(images: Sequence[int], epochs: Sequence[int], repeats: Sequence[int], rounds: int) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    for option, default, meaning in (
+        ("--images", [3750, 7500, 15_000, 30_000, 60_000], "how many to train on for one epoch"),
+        ("--epochs", [1, 2, 4], "how many to train for, on the middle one of these numbers"),
+        ("--repeats", [1, 2, 4], "how often MNIST is repeated when memory is measured"),
+    ):
+        shown = f"{meaning} ({' '.join(map(str, default))})"
+        parser.add_argument(option, type=int, nargs="+", default=default, metavar="N", help=shown)
+    parser.add_argument("--rounds", type=int, default=2, help="of the trainings timed (2)")
+
+
+def main(
+    workspace: Workspace,
+    images: Sequence[int],
+    epochs: Sequence[int],
+    repeats: Sequence[int],
+    rounds: int,
+) -> None:
     """Measure all, write the report and show it."""
-    full = len(read_tensors(TRAIN)["images"])
+    full = len(read_tensors(workspace.training_set)["images"])
     if max(images) > full:
-        raise UserError(f"--images: there are {full:,} in {TRAIN}")
+        raise UserError(f"--images: there are {full:,} in {workspace.training_set}")
     some = sorted(images)[len(images) // 2]
     trainings = dict.fromkeys([*((n, 1) for n in images), *((some, n) for n in epochs)])
     by_images: Points = []
@@ -60,29 +75,31 @@ def main(images: Sequence[int], epochs: Sequence[int], repeats: Sequence[int], r
     memory: dict[str, Points] = {kind: [] for kind in MEASURED}
     total = len(repeats) * len(MEASURED) + rounds * len(trainings)
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        tqdm(total=total, unit=" runs", disable=None) as bar,
+        tempfile.TemporaryDirectory() as folder,
+        tqdm(total=total, unit=" runs", disable=None) as progress,
     ):
-        for path in (PARAMS, RELEASED_MODEL):
-            write_bytes(Path(scratch) / path, existing(path).read_bytes())
+        scratch = Workspace(Path(folder))
+        for path in (workspace.params, workspace.released_model):
+            target = scratch.root / workspace.name(path)
+            write_bytes(target, existing(path).read_bytes())
         for repeat in sorted(repeats, reverse=True):  # MNIST itself comes last, and stays
-            write_raw(Path(scratch), repeat)
+            write_raw(workspace, scratch, repeat)
             for kind in MEASURED:
-                bar.set_description(f"memory, {kind}")
+                progress.set_description(f"memory, {kind}")
                 options = ["--batches", str(BATCHES)] if kind == "train" else []
-                peak = footprint(Path(scratch), kind, repeat * full, *options)["peak_bytes"]
-                memory[kind].append((repeat * full, peak))
-                bar.update()
+                cost = cost_of(scratch, kind, repeat * full, *options)
+                memory[kind].append((repeat * full, cost.peak_bytes))
+                progress.update()
         for _ in range(rounds):
             for count, number in trainings:
-                bar.set_description("time")
-                options = ["--epochs", str(number)]
-                seconds = footprint(Path(scratch), "train", count, *options)["seconds"]
+                progress.set_description("time")
+                cost = cost_of(scratch, "train", count, "--epochs", str(number))
+                seconds = float(cost.output.splitlines()[-1])
                 if number == 1:
                     by_images.append((count, seconds))
                 if count == some and number in epochs:
                     by_epochs.append((number, seconds))
-                bar.update()
+                progress.update()
 
     lines = {
         "seconds_by_images": fit(by_images),
@@ -97,29 +114,27 @@ def main(images: Sequence[int], epochs: Sequence[int], repeats: Sequence[int], r
         "peak_bytes_by_images": memory,
         "lines": {name: line._asdict() for name, line in lines.items()},
     }
-    save_figure(draw(by_images, by_epochs, some, memory), REPORTS / "growth.png")
-    write_report("growth", result, text(result, lines), [])
+    save_figure(draw(by_images, by_epochs, some, memory), reports(workspace) / "scaling.png")
+    write_report(workspace, "scaling", result, text(result, lines), [])
 
 
-def write_raw(folder: Path, repeat: int) -> None:
-    """Write data/raw: the training set so many times over, and the test set."""
-    for prefix, path, times in (("train", TRAIN, repeat), ("t10k", TEST, 1)):
+def write_raw(workspace: Workspace, scratch: Workspace, repeat: int) -> None:
+    """Write data/raw of `scratch`: the training set so many times over, and the test set."""
+    for prefix, path, times in (
+        ("train", workspace.training_set, repeat),
+        ("t10k", workspace.test_set, 1),
+    ):
         tensors = read_tensors(path)
         for name, array in (("images-idx3", tensors["images"]), ("labels-idx1", tensors["labels"])):
             content = idx.encode(np.concatenate([array] * times))
-            file = folder / RAW / f"{prefix}-{name}-ubyte.gz"
+            file = scratch.raw / f"{prefix}-{name}-ubyte.gz"
             write_bytes(file, gzip.compress(content, compresslevel=1))
 
 
-def footprint(folder: Path, kind: str, images: int, *options: str) -> dict[str, float]:
-    """What `benchmarks.footprint` measures, in this folder. UserError if it fails."""
-    command = [sys.executable, "-m", "benchmarks.footprint", kind, str(images), *options]
-    variables = os.environ | {"PYTHONPATH": str(PROJECT)}
-    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
-    if result.returncode != 0:
-        raise UserError(f"`{' '.join(command)}` failed:\n{result.stderr}")
-    measured: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
-    return measured
+def cost_of(workspace: Workspace, kind: str, images: int, *options: str) -> Cost:
+    """The cost of a piece of work of `benchmarks.pipeline.cost`; its output is its seconds."""
+    command = [sys.executable, "-m", "benchmarks.pipeline.cost", kind, str(images)]
+    return measure([*command, "--workspace", str(workspace.root), *options])
 
 
 def fit(points: Points) -> Line:
@@ -137,7 +152,7 @@ def text(result: dict[str, object], lines: dict[str, Line]) -> str:
         for line in [lines[f"{kind}_bytes_by_images"]]
     ]
     return f"""
-![Growth](growth.png)
+![Scaling](scaling.png)
 
 Training takes {1000 * time.slope:.2f} s for every 1,000 images of an epoch, and {time.start:.1f} s
 once; with {result["images_for_epochs"]:,} images {epochs.slope:.2f} s for every epoch, and
@@ -176,21 +191,3 @@ def plot(axes: Axes, points: Points, label: str, color: str) -> None:
     line, ends = fit(points), np.array([0, max(counts)])
     axes.plot(counts, values, "o", color=color, markersize=4, label=label)
     axes.plot(ends, line.start + line.slope * ends, color=color, alpha=0.6)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option, default, meaning in (
-        ("--images", [3750, 7500, 15_000, 30_000, 60_000], "how many to train on for one epoch"),
-        ("--epochs", [1, 2, 4], "how many to train for, on the middle one of these numbers"),
-        ("--repeats", [1, 2, 4], "how often MNIST is repeated when memory is measured"),
-    ):
-        shown = f"{meaning} ({' '.join(map(str, default))})"
-        parser.add_argument(option, type=int, nargs="+", default=default, metavar="N", help=shown)
-    parser.add_argument("--rounds", type=int, default=2, help="of the trainings timed (2)")
-    try:
-        main(**vars(parser.parse_args()))
-    except UserError as error:
-        sys.exit(f"error: {error}")

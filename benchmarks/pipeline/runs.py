@@ -1,15 +1,15 @@
 """The DAG run in several ways, each in a copy of this checkout, with what it took by stage."""
 
-import json
 import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.checkout import Checkout
+from benchmarks.pipeline.checkout import Checkout
 from pipeline.core.errors import UserError
-from pipeline.core.paths import SUMMARY
+from pipeline.core.reports import TrainingReport
+from pipeline.core.workspace import Workspace
 
 Lines = list[tuple[float, str]]  # as `Checkout.run` gives them
 
@@ -35,9 +35,10 @@ class Run:
         return self.total - self.epochs
 
 
-def work(checkout: Checkout) -> tuple[Run, Run]:
-    """Every stage in one process: their work alone, and all of that process."""
-    lines = checkout.python("-X", "importtime", "-m", "benchmarks.work", variables=UNTRACKED)
+def stages_alone(checkout: Checkout) -> tuple[Run, Run]:
+    """Every stage in one process: the stages alone, and all of that process."""
+    command = ["-X", "importtime", "-m", "benchmarks.pipeline.stages"]
+    lines = checkout.python(*command, variables=UNTRACKED)
     stages = {
         name: _seconds(part) - sum(_imports(part).values())
         for name, part in _by_stage(lines).items()
@@ -88,7 +89,7 @@ def _by_stage(lines: Lines) -> dict[str, Lines]:
         if match := STAGE.match(line):
             name = match[1] or match[2] or ""
             parts[name].append((moment, line))
-    del parts[""]  # before the first and, in `work`, after the last
+    del parts[""]  # before the first and, in `stages_alone`, after the last
     return parts
 
 
@@ -107,9 +108,5 @@ def _imports(lines: Lines) -> dict[str, float]:
 
 def _epochs(checkout: Checkout) -> float:
     """Seconds of the epochs of the last training there, if there was one."""
-    summary = checkout.folder / SUMMARY
-    return (
-        float(json.loads(summary.read_text(encoding="utf-8"))["seconds"])
-        if summary.exists()
-        else 0.0
-    )
+    path = Workspace(checkout.folder).training_report
+    return TrainingReport.read(path).seconds if path.exists() else 0.0

@@ -1,4 +1,4 @@
-"""A copy of this checkout in a scratch folder, uncommitted changes included, to run the DAG in."""
+"""A copy of a checkout in a scratch folder, uncommitted changes included, to run the DAG in."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_text
+from pipeline.core.workspace import Workspace
 from pipeline.orchestration.overrides import overridden
 
 NEEDED = [
@@ -25,7 +26,9 @@ LEFT_OUT = ("MLFLOW_", "PREFECT_", "PIPELINE_", "DVC_", "PYTHON", "GIT_")  # of 
 class Checkout:
     """The copy: code, DAG and params, but no data, no results, no bytecode; and what runs in it."""
 
-    def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self, workspace: Workspace, folder: Path, overrides: Sequence[str] = ()
+    ) -> None:
         """Copy what git does not ignore into a new folder, with other params as in `--set-param`.
 
         UserError where git knows no checkout, or for a wrong override.
@@ -34,21 +37,24 @@ class Checkout:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONUNBUFFERED": "1",  # each line is heard when it is said
+            "PYTHONUNBUFFERED": "1",  # each line arrives when it is written
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
-        listed = subprocess.run([*command, *NEEDED], capture_output=True, text=True)
+        root = workspace.root
+        listed = subprocess.run([*command, *NEEDED], cwd=root, capture_output=True, text=True)
         if listed.returncode != 0:
-            raise UserError(f"a copy needs the git checkout: {listed.stderr.strip()}")
-        for name in filter(os.path.exists, listed.stdout.split("\0")[:-1]):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(name, folder / name)
+            raise UserError(f"a copy requires the git checkout: {listed.stderr.strip()}")
+        for name in listed.stdout.split("\0")[:-1]:
+            if (root / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / name, folder / name)
         mirrors = [
-            m if "://" in m else str(Path(m).absolute()) for m in load_params().fetch.mirrors
+            mirror if "://" in mirror else str((root / mirror).absolute())
+            for mirror in load_params(workspace.params).fetch.mirrors
         ]
         changed = [f"fetch.mirrors={json.dumps(mirrors)}", *overrides]
-        write_text(folder / "params.yaml", overridden(changed))
+        write_text(folder / "params.yaml", overridden(changed, workspace.params))
         author = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
         for words in (["init"], ["add", "."], [*author, "commit", "--message", "a copy"]):
             self.run(["git", *words])
@@ -80,8 +86,8 @@ class Checkout:
         with process.stdout:
             lines = [(time.perf_counter() - started, line.rstrip()) for line in process.stdout]
         if process.wait() != 0:
-            said = "\n".join(line for _, line in lines if not line.startswith("import time:"))
-            raise UserError(f"`{' '.join(command)}` failed in a copy of this checkout:\n{said}")
+            output = "\n".join(line for _, line in lines if not line.startswith("import time:"))
+            raise UserError(f"`{' '.join(command)}` failed in a copy of the checkout:\n{output}")
         return [*lines, (time.perf_counter() - started, "")]
 
     def python(

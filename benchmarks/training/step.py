@@ -1,4 +1,4 @@
-"""python -m benchmarks.step: where the time of a training step goes, and what each choice saves.
+"""python -m benchmarks step: where the time of a training step goes, and what each choice saves.
 
 Times steps of our training as it is and with one thing changed, each in a process of its own, in
 turn. Profiles the step as it is, and compares it with a floor: its arithmetic at the rate at which
@@ -7,10 +7,8 @@ on two cores with bfloat16, three times that without. It uses no GPU.
 """
 
 import argparse
-import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -20,10 +18,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from benchmarks.recipes import load_recipe
-from benchmarks.report import table, write_report
-from pipeline.core.files import read_tensors
-from pipeline.core.paths import TRAIN
+from benchmarks.report import write_report
+from benchmarks.tables import median_and_range, table
+from benchmarks.training.models import read_set, task_of
+from benchmarks.training.processes import process_for_each
+from benchmarks.training.recipes import load_recipe
+from pipeline.core.workspace import Workspace
 from pipeline.training.device import reuse_memory
 from pipeline.training.trainer import Trainer
 
@@ -60,9 +60,9 @@ def _one_thread(trainer: Trainer) -> None:
 
 
 Change = Callable[[Trainer], None]
-AS_IT_IS, WITHOUT_REUSE = "as it is", "memory given back to the system"
+UNCHANGED, WITHOUT_REUSE = "unchanged", "memory returned to the system"
 VARIANTS: dict[str, tuple[dict[str, Any], Change | None]] = {
-    AS_IT_IS: ({}, None),
+    UNCHANGED: ({}, None),
     WITHOUT_REUSE: ({}, None),
     "new tensors filled with NaN": ({}, _filled_memory),
     "ReLU not in place": ({}, _fresh_relu),
@@ -86,17 +86,13 @@ class Runner:
     generator: torch.Generator
 
     @classmethod
-    def start(cls, variant: str) -> None:
+    def start(cls, variant: str, workspace: Workspace) -> None:
         """Set the training up and take the first steps, which are slower."""
         changes, change = VARIANTS[variant]
         if variant != WITHOUT_REUSE:
             reuse_memory()
-        data = read_tensors(TRAIN)
-        cls.trainer = Trainer(
-            torch.from_numpy(data["images"]),
-            torch.from_numpy(data["labels"]),
-            load_recipe("release", device="cpu", **changes),
-        )
+        recipe = load_recipe(workspace, "release", device="cpu", **changes)
+        cls.trainer = Trainer(task_of(workspace), *read_set(workspace.training_set), recipe)
         cls.generator = torch.Generator().manual_seed(1)
         if change:
             change(cls.trainer)
@@ -151,34 +147,33 @@ class Runner:
         return 2 * side**3 / best
 
 
-def main(rounds: int) -> None:
-    """Time the variants in turn and write the report."""
-    context = multiprocessing.get_context("spawn")
-    pools = {
-        name: ProcessPoolExecutor(1, context, initializer=Runner.start, initargs=(name,))
-        for name in VARIANTS
-    }
-    for pool in pools.values():  # one after the other, or they would slow each other down
-        pool.submit(Runner.steps, 1).result()
-    seconds: dict[str, list[float]] = {name: [] for name in pools}
-    for _ in tqdm(range(rounds), unit=" rounds"):
-        for name, pool in pools.items():
-            seconds[name].append(pool.submit(Runner.steps).result())
-    as_it_is = pools[AS_IT_IS]
-    rate = as_it_is.submit(Runner.matrix_rate).result()
-    precision = as_it_is.submit(Runner.precision).result()
-    arithmetic = as_it_is.submit(Runner.arithmetic).result()
-    operators = as_it_is.submit(Runner.operators).result()
-    for pool in pools.values():
-        pool.shutdown()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--rounds", type=int, default=7)
 
-    base = median(seconds[AS_IT_IS])
+
+def main(workspace: Workspace, rounds: int) -> None:
+    """Time the variants in turn and write the report."""
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    with process_for_each(VARIANTS, Runner.start, workspace) as processes:
+        for process in processes.values():  # one by one, or they would slow each other down
+            process.submit(Runner.steps, 1).result()
+        for _ in tqdm(range(rounds), unit=" rounds"):
+            for name, process in processes.items():
+                seconds[name].append(process.submit(Runner.steps).result())
+        unchanged = processes[UNCHANGED]
+        rate = unchanged.submit(Runner.matrix_rate).result()
+        precision = unchanged.submit(Runner.precision).result()
+        arithmetic = unchanged.submit(Runner.arithmetic).result()
+        operators = unchanged.submit(Runner.operators).result()
+
+    base = median(seconds[UNCHANGED])
     floor = arithmetic / rate
     variants = table(
         ["recipe `release`", "s an epoch (from, to)", "times as long"],
         [
-            [name, f"{median(t):.1f} ({min(t):.1f} to {max(t):.1f})", f"{median(t) / base:.2f}"]
-            for name, t in seconds.items()
+            [name, median_and_range(times, ".1f"), f"{median(times) / base:.2f}"]
+            for name, times in seconds.items()
         ],
     )
     profiled = table(
@@ -203,12 +198,4 @@ would be {floor:.1f} s an epoch: training takes {base / floor:.1f} times that.
         "times_the_floor": base / floor,
         "operators": dict(operators[:20]),
     }
-    write_report("step", result, text, [])
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=7)
-    main(parser.parse_args().rounds)
+    write_report(workspace, "step", result, text, [])

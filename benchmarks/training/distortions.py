@@ -1,4 +1,4 @@
-"""Images as a model may meet them: moved, turned, scaled, noisy, with thin or thick strokes."""
+"""Images as a model may meet them: shifted, rotated, scaled, noisy, with other strokes."""
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from torchvision.transforms.v2 import functional
 Images = NDArray[np.uint8]
 
 
-def moved(images: Images, draw: np.random.Generator) -> Images:
+def shifted(images: Images, draw: np.random.Generator) -> Images:
     """Up to 2 pixels each way."""
-    moves = draw.integers(-2, 3, (len(images), 2))
-    return _affine(images, moves=moves.tolist())
+    shifts = draw.integers(-2, 3, (len(images), 2))
+    return _affine(images, shifts=shifts.tolist())
 
 
-def turned(images: Images, draw: np.random.Generator) -> Images:
+def rotated(images: Images, draw: np.random.Generator) -> Images:
     """Up to 15 degrees either way."""
     return _affine(images, angles=draw.uniform(-15, 15, len(images)).tolist())
 
@@ -43,9 +43,9 @@ def thicker(images: Images, draw: np.random.Generator) -> Images:
 
 
 DISTORTIONS = {
-    "as they are": lambda images, draw: images,
-    "moved by up to 2 pixels": moved,
-    "turned by up to 15°": turned,
+    "undistorted": lambda images, draw: images,
+    "shifted by up to 2 pixels": shifted,
+    "rotated by up to 15°": rotated,
     "0.9 to 1.1 times as large": scaled,
     "Gaussian noise, σ = 0.2": noisy,
     "thinner strokes": thinner,
@@ -55,20 +55,20 @@ DISTORTIONS = {
 
 def _affine(
     images: Images,
-    moves: list[list[int]] | None = None,
+    shifts: list[list[int]] | None = None,
     angles: list[float] | None = None,
     scales: list[float] | None = None,
 ) -> Images:
     count = len(images)
     amounts = zip(
         torch.from_numpy(images)[:, None],
-        moves or [[0, 0]] * count,
+        shifts or [[0, 0]] * count,
         angles or [0.0] * count,
         scales or [1.0] * count,
         strict=True,
     )
     changed = [
-        functional.affine(image, angle, move, scale, [0.0, 0.0], InterpolationMode.BILINEAR)
-        for image, move, angle, scale in amounts
+        functional.affine(image, angle, shift, scale, [0.0, 0.0], InterpolationMode.BILINEAR)
+        for image, shift, angle, scale in amounts
     ]
     return torch.stack(changed)[:, 0].numpy()

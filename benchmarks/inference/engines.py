@@ -1,6 +1,6 @@
-"""The ways to run an exported network that benchmarks.inference compares, each at its best.
+"""The engines that run an exported network, each at its best.
 
-An engine takes images, uint8 [N, 28, 28], and a batch size, and gives logits, float32 [N, 10].
+An engine takes images, uint8 [N, H, W], and a batch size, and gives logits, float32 [N, classes].
 """
 
 import logging
@@ -42,12 +42,12 @@ def onnx_runtime(path: Path, threads: int) -> Engine:
 def eager(classifier: Classifier, threads: int) -> Engine:
     """The module called as it is."""
 
-    def answer(images: Images) -> Logits:
+    def classify(images: Images) -> Logits:
         with torch.inference_mode():
             logits: Logits = classifier(torch.from_numpy(images))[0].numpy()
             return logits
 
-    run = _in_batches(answer)
+    run = _in_batches(classify)
 
     def with_threads(images: Images, batch_size: int) -> Logits:
         torch.set_num_threads(threads)
@@ -69,23 +69,24 @@ def openvino_latency(path: Path, threads: int, precision: str | None) -> Engine:
     def request(batch_size: int) -> Any:
         return compile_for(batch_size).create_infer_request()
 
-    def answer(images: Images) -> Logits:
+    def classify(images: Images) -> Logits:
         # a list or a name instead of the array and the number would cost 40 µs
         results = request(len(images)).infer(images, share_inputs=True, share_outputs=True)
         logits: Logits = results[0].copy()
         return logits
 
-    return _in_batches(answer)
+    return _in_batches(classify)
 
 
 def openvino_throughput(path: Path, threads: int, precision: str | None) -> Engine:
     """As many requests at a time as OpenVINO asks for; compiled for each batch size."""
     compile_for = _openvino(path, threads, precision, "THROUGHPUT")
+    classes = openvino.Core().read_model(path).output(0).get_partial_shape()[1].get_length()
 
     def keep(request: Any, place: tuple[Logits, int]) -> None:
         logits, start = place
-        answer = request.get_output_tensor(0).data
-        logits[start : start + len(answer)] = answer
+        batch = request.get_output_tensor(0).data
+        logits[start : start + len(batch)] = batch
 
     @cache
     def queue(batch_size: int) -> Any:
@@ -94,7 +95,7 @@ def openvino_throughput(path: Path, threads: int, precision: str | None) -> Engi
         return requests
 
     def run(images: Images, batch_size: int) -> Logits:
-        logits = np.empty((len(images), 10), np.float32)
+        logits = np.empty((len(images), classes), np.float32)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             queue(len(batch)).start_async(batch, (logits, start), share_inputs=True)
@@ -109,7 +110,7 @@ def quantise(path: Path, target: Path, images: Images) -> None:
     """Write the model with its inner convolutions in 8-bit integers (static, QDQ).
 
     Ranges are the extremes seen on `images`, weights have a scale per output channel. The first
-    convolution, of one channel, and the last map, of 10 outputs, gain nothing and stay float.
+    convolution, of one channel, and the last map, to the logits, gain nothing and stay float.
     """
 
     class Calibration(CalibrationDataReader):  # type: ignore[misc]
@@ -136,12 +137,12 @@ def quantise(path: Path, target: Path, images: Images) -> None:
     logging.disable(logging.NOTSET)
 
 
-def _in_batches(answer: Callable[[Images], Logits]) -> Engine:
-    """An engine that gives the batches to `answer` one after the other."""
+def _in_batches(classify: Callable[[Images], Logits]) -> Engine:
+    """An engine that calls `classify` with one batch after the other."""
 
     def run(images: Images, batch_size: int) -> Logits:
         starts = range(0, len(images), batch_size)
-        return np.concatenate([answer(images[start : start + batch_size]) for start in starts])
+        return np.concatenate([classify(images[start : start + batch_size]) for start in starts])
 
     return run
 
@@ -152,7 +153,8 @@ def _openvino(path: Path, threads: int, precision: str | None, hint: str) -> Cal
 
     def compile_for(batch_size: int) -> Any:
         model = core.read_model(path)
-        model.reshape([batch_size, 28, 28])
+        _, height, width = model.input(0).get_partial_shape()
+        model.reshape([batch_size, height.get_length(), width.get_length()])
         settings = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}
         if precision:
             settings["INFERENCE_PRECISION_HINT"] = precision

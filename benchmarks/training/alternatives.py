@@ -1,6 +1,6 @@
-"""What `python -m benchmarks.recipe` compares: our recipe, and one thing in it changed.
+"""What `python -m benchmarks ablations` compares: our recipe, and one choice of it changed.
 
-A candidate is a set of changed parameters, and where the recipe has no parameter for an idea, a
+An ablation is a set of changed parameters, and where the recipe has no parameter for an idea, a
 `Trainer` of its own.
 """
 
@@ -12,14 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.core.task import Task
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A change to the recipe: parameters that differ, and the trainer that carries it out."""
+class Ablation:
+    """A change to the recipe: other parameters, or another trainer."""
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     trainer: type[Trainer] = Trainer
@@ -71,23 +72,23 @@ class AdamW(Trainer):
 
 @dataclass(frozen=True)
 class LinearRecipe(Recipe):
-    """The usual recipe, but the learning rate falls in a line."""
+    """The usual recipe with a linear decay of the learning rate."""
 
     def learning_rate(self, progress: float) -> float:
-        """Up and down in a line."""
+        """Up and down linearly."""
         rise = progress / self.warmup if self.warmup else 1.0
         return self.peak_learning_rate * min(rise, (1 - progress) / (1 - self.warmup))
 
 
 class Linear(Trainer):
-    """The learning rate falls in a line, not in a half cosine."""
+    """Linear instead of cosine decay of the learning rate."""
 
-    def __init__(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
-        super().__init__(images, labels, LinearRecipe(**vars(recipe)))
+    def __init__(self, task: Task, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        super().__init__(task, images, labels, LinearRecipe(**vars(recipe)))
 
 
 class Elastic(Trainer):
-    """Elastic distortion (Simard and others, 2003): a smooth random field of moves."""
+    """Elastic distortion (Simard and others, 2003): a smooth random displacement field."""
 
     deviation = 0.02  # of the side, at the nodes of the field
     nodes = 5
@@ -97,10 +98,10 @@ class Elastic(Trainer):
         pixels = images.unsqueeze(1).float()
         size = (len(pixels), 2, self.nodes, self.nodes)
         nodes = torch.randn(size, generator=generator, device=pixels.device) * self.deviation * 2
-        moves = F.interpolate(nodes, pixels.shape[-2:], mode="bicubic", align_corners=True)
-        still = torch.eye(2, 3, device=pixels.device).expand(len(pixels), 2, 3)
-        grid = F.affine_grid(still, list(pixels.shape), align_corners=False)
-        grid = grid + moves.permute(0, 2, 3, 1)
+        displacement = F.interpolate(nodes, pixels.shape[-2:], mode="bicubic", align_corners=True)
+        identity = torch.eye(2, 3, device=pixels.device).expand(len(pixels), 2, 3)
+        grid = F.affine_grid(identity, list(pixels.shape), align_corners=False)
+        grid = grid + displacement.permute(0, 2, 3, 1)
         moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
         return super().augment(moved.squeeze(1), generator)
 
@@ -119,7 +120,7 @@ class Shear(Trainer):
         return super().augment(moved.squeeze(1), generator)
 
 
-class Growing(Trainer):
+class Ramped(Trainer):
     """Over the first half of training, more and more of the images are distorted, then all."""
 
     seen = 0
@@ -134,7 +135,7 @@ class Growing(Trainer):
 
 
 class Orthogonal(Trainer):
-    """Kernels that start orthogonal (Saxe and others, 2014)."""
+    """Orthogonal initialisation of kernels (Saxe and others, 2014)."""
 
     def build_optimizer(self) -> Optimizer:
         """The usual one, on the new kernels."""
@@ -147,9 +148,9 @@ class Orthogonal(Trainer):
 
 CHOSEN = "as chosen"
 OF_256 = {"batch_size": 256, "weight_average": 0.998}  # averaged over as many images
-CANDIDATES = {
-    CHOSEN: Candidate(),
-    "SGD": Candidate(
+ABLATIONS = {
+    CHOSEN: Ablation(),
+    "SGD": Ablation(
         {
             "batch_size": 256,
             "peak_learning_rate": 0.2,
@@ -159,29 +160,29 @@ CANDIDATES = {
         },
         SGD,
     ),
-    "AdamW": Candidate({"peak_learning_rate": 0.01}, AdamW),
-    "peak learning rate 0.005": Candidate({"peak_learning_rate": 0.005}),
-    "peak learning rate 0.02": Candidate({"peak_learning_rate": 0.02}),
-    "decline in a line": Candidate({}, Linear),
-    "warm-up 0.1": Candidate({"warmup": 0.1}),
-    "batches of 256": Candidate(OF_256),
-    "batches of 1024": Candidate({"batch_size": 1024, "weight_average": 0.992}),
-    "no weight decay": Candidate({"weight_decay": 0.0}),
-    "weight decay 0.1": Candidate({"weight_decay": 0.1}),
-    "weights not averaged": Candidate({"weight_average": 0.0}),
-    "label smoothing 0.05": Candidate({"label_smoothing": 0.05}),
-    "the original's dropout": Candidate({"dropout": (0.02, 0.02, 0.02, 0.01)}),
-    "no rotation, shift, scale": Candidate({"rotation": 0.0, "shift": 0.0, "scale": 0.0}),
-    "less rotation, shift, scale": Candidate({"rotation": 8.0, "shift": 0.056, "scale": 0.084}),
-    "more rotation, shift, scale": Candidate({"rotation": 17.0, "shift": 0.11, "scale": 0.17}),
-    "strokes as they are": Candidate({"thicken": 0.0, "thin": 0.0}),
-    "no noise": Candidate({"noise": 0.0}),
-    "shear too": Candidate({}, Shear),
-    "elastic distortion too": Candidate({}, Elastic),
-    "more and more distorted": Candidate({}, Growing),
-    "orthogonal start": Candidate({}, Orthogonal),
-    "batches of 256, warm-up 0.1": Candidate({**OF_256, "warmup": 0.1}),
-    "batches of 256, warm-up 0.1, label smoothing 0.05": Candidate(
+    "AdamW": Ablation({"peak_learning_rate": 0.01}, AdamW),
+    "peak learning rate 0.005": Ablation({"peak_learning_rate": 0.005}),
+    "peak learning rate 0.02": Ablation({"peak_learning_rate": 0.02}),
+    "linear decay": Ablation({}, Linear),
+    "warm-up 0.1": Ablation({"warmup": 0.1}),
+    "batches of 256": Ablation(OF_256),
+    "batches of 1024": Ablation({"batch_size": 1024, "weight_average": 0.992}),
+    "no weight decay": Ablation({"weight_decay": 0.0}),
+    "weight decay 0.1": Ablation({"weight_decay": 0.1}),
+    "no weight averaging": Ablation({"weight_average": 0.0}),
+    "label smoothing 0.05": Ablation({"label_smoothing": 0.05}),
+    "the original's dropout": Ablation({"dropout": (0.02, 0.02, 0.02, 0.01)}),
+    "no rotation, shift, scale": Ablation({"rotation": 0.0, "shift": 0.0, "scale": 0.0}),
+    "less rotation, shift, scale": Ablation({"rotation": 8.0, "shift": 0.056, "scale": 0.084}),
+    "more rotation, shift, scale": Ablation({"rotation": 17.0, "shift": 0.11, "scale": 0.17}),
+    "strokes unchanged": Ablation({"thicken": 0.0, "thin": 0.0}),
+    "no noise": Ablation({"noise": 0.0}),
+    "with shear": Ablation({}, Shear),
+    "with elastic distortion": Ablation({}, Elastic),
+    "augmentation ramped up": Ablation({}, Ramped),
+    "orthogonal initialisation": Ablation({}, Orthogonal),
+    "batches of 256, warm-up 0.1": Ablation({**OF_256, "warmup": 0.1}),
+    "batches of 256, warm-up 0.1, label smoothing 0.05": Ablation(
         {**OF_256, "warmup": 0.1, "label_smoothing": 0.05}
     ),
 }

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from pipeline.mnist.network import MEAN, STD, build_network, logits
+from pipeline.mnist import TASK
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
@@ -47,11 +47,11 @@ def train_original(
             transforms.Resize((28, 28)),
             transforms.RandomRotation((-15.0, 15.0), fill=0),
             transforms.ToTensor(),
-            transforms.Normalize((MEAN,), (STD,)),
+            transforms.Normalize((TASK.mean,), (TASK.std,)),
         ]
     )
     loader = DataLoader(Digits(images, labels, transform), 128, shuffle=True, num_workers=workers)
-    network = build_network((0.02, 0.02, 0.02, 0.01))
+    network = TASK.build_network((0.02, 0.02, 0.02, 0.01))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     return _train(network, loader, optimizer, StepLR(optimizer, 12, 0.1), epochs)
 
@@ -64,7 +64,7 @@ def train_example(
     Adadelta at 1.0, 0.7 times that after each epoch, batches of 64, no augmentation.
     """
     torch.manual_seed(seed)
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((TASK.mean,), (TASK.std,))])
     loader = DataLoader(Digits(images, labels, transform), 64, shuffle=True, num_workers=workers)
     network = nn.Sequential(
         nn.Conv2d(1, 32, 3), nn.ReLU(),
@@ -87,7 +87,7 @@ def _train(
         network.train()
         for inputs, labels in loader:
             optimizer.zero_grad()
-            F.cross_entropy(logits(network, inputs), labels).backward()
+            F.cross_entropy(network(inputs).flatten(1), labels).backward()
             optimizer.step()
         schedule.step()
         yield network

@@ -1,0 +1,50 @@
+"""Data sets as tensors, and trained networks as ONNX files, with what those answer."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.config import load_params
+from pipeline.core.files import read_tensors, write_bytes
+from pipeline.core.task import Task, load_task
+from pipeline.core.workspace import Workspace
+from pipeline.inference.session import OnnxModel
+from pipeline.stages.export import to_onnx
+from pipeline.training.fusion import FusedClassifier
+from pipeline.training.network import Classifier, count_parameters
+
+
+def task_of(workspace: Workspace) -> Task:
+    """The task that params.yaml names."""
+    return load_task(load_params(workspace.params).task, workspace.root)
+
+
+def read_set(path: Path) -> tuple[Tensor, Tensor]:
+    """Images, uint8 [N, H, W], and labels, uint8 [N], of a set that `prepare` wrote."""
+    data = read_tensors(path)
+    return torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
+
+
+def model_path(workspace: Workspace, name: str) -> Path:
+    """Where the exported file of that name lies; not in git."""
+    return workspace.root / "artifacts/benchmarks" / f"{name}.onnx"
+
+
+def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
+    """The network as artifacts/benchmarks/NAME.onnx; ours is fused, as a release is."""
+    path = model_path(workspace, name)
+    task, opset = task_of(workspace), load_params(workspace.params).export.opset
+    ours = count_parameters(network) == count_parameters(task.build_network())
+    build = FusedClassifier if ours else Classifier
+    model = to_onnx(build(network, task).eval(), task.form, opset)
+    write_bytes(path, model.SerializeToString(deterministic=True))
+    return path
+
+
+def accuracy(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
+    """The file's accuracy, 0..1, in ONNX Runtime on images, uint8 [N, H, W]."""
+    logits, _ = OnnxModel(path).run(images)
+    return 1 - int((logits.argmax(1) != labels).sum()) / len(labels)
