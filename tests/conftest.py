@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+from collections.abc import Callable
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch or copies the environment
 
@@ -14,7 +15,7 @@ from filelock import FileLock
 
 from pipeline.core import idx
 from tests.digits import Images
-from tests.workspace import PROJECT, Workspace
+from tests.workspace import PROJECT, Workspace, use_letters
 
 # minutes each; begun last, one of them would keep one core waiting for it
 SLOW = ["flow", "tracking", "training", "cluster", "dag", "service", "release", "page"]
@@ -73,17 +74,33 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     All processes of a test run have the same one, which the first that needs it makes. What DVC
     said meanwhile is in .dvc/tmp/repro.log.
     """
+    return _released(tmp_path_factory, "finished", "dvc", "repro")
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace like `finished`, but of another task: 26 letters, learned and released."""
+    return _released(tmp_path_factory, "letters", "dvc", "repro", "release", prepare=use_letters)
+
+
+def _released(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    *command: str,
+    prepare: Callable[[Workspace], None] = lambda workspace: None,
+) -> Workspace:
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    with FileLock(shared / "finished.lock"):
-        path = shared / "finished" / "project"
+    with FileLock(shared / f"{name}.lock"):
+        path = shared / name / "project"
         if (path / ".dvc/tmp/repro.log").exists():
             return Workspace.at(path)
         shutil.rmtree(path.parent, ignore_errors=True)  # of one that failed
         workspace = Workspace(path)
+        prepare(workspace)
         result = workspace.run(
-            "dvc", "repro", env=workspace.environment | {"MLFLOW_TRACKING_URI": "none"}
+            *command, env=workspace.environment | {"MLFLOW_TRACKING_URI": "none"}
         )
         assert result.returncode == 0, result.stdout + result.stderr
         (path / ".dvc/tmp/repro.log").write_text(result.stdout)

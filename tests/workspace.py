@@ -14,6 +14,7 @@ import yaml
 from safetensors.numpy import save
 
 from tests.digits import make_digits, write_mirror
+from tests.letters import drawing
 
 PROJECT = Path(__file__).parents[1]
 MODEL = PROJECT / "models/mnist-cnn.onnx"
@@ -145,3 +146,28 @@ class Workspace:
 
 
 _AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+
+
+def use_letters(workspace: Workspace) -> None:
+    """Have a workspace learn letters: another task, data and thresholds in params.yaml, no more."""
+    folder = workspace.path / "letters"
+    shutil.copytree(PROJECT / "tests/letters", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    training, test = 2600, 520
+    files = drawing.write_mirror(workspace.path / "mirror-of-letters", training, test)
+    expected = save(drawing.draw(test, seed=drawing.TEST_SEED)._asdict())
+    workspace.set_params(
+        {
+            "fetch": {"mirrors": ["mirror-of-letters"]},
+            "prepare": {"training_images": training, "test_images": test},
+            "train": {"epochs": 4, "noise": 0.05},
+            "gate": {
+                "test_images": test,
+                "test_sha256": hashlib.sha256(expected).hexdigest(),
+                "parameters": 17_266,
+            },
+        }
+    )
+    path = workspace.path / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["task"], params["fetch"]["files"] = "letters", files
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
