@@ -22,37 +22,20 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
-    "step": Benchmark(
-        "training.step", "a training step: profile, floor, what each choice saves", "data", "3 min"
-    ),
-    "training": Benchmark(
-        "training.speed", "our recipes and two published ones: time to accuracy", "data", "40 min"
-    ),
-    "accuracy": Benchmark(
-        "training.accuracy", "ten seeds; distorted test images", "data, models of `training`", "1 h"
-    ),
-    "inference": Benchmark(
-        "inference.comparison", "ONNX Runtime, PyTorch, OpenVINO, int8", "data, weights", "3 min"
-    ),
-    "scoring": Benchmark(
-        "batch.scoring", "a million images through `score`", "data, a release, 1 GB", "6 min"
-    ),
-    "serving": Benchmark(
-        "service.load", "the HTTP service and MLflow's under load", "a release, wrk", "12 min"
-    ),
-    "overhead": Benchmark(
-        "pipeline.overhead", "what processes, DVC, MLflow and Prefect cost", "git", "10 min"
-    ),
-    "scaling": Benchmark(
-        "pipeline.scaling", "time and memory by images and epochs", "data, a release", "3 min"
-    ),
-    "ablations": Benchmark(
-        "training.ablations", "the recipe with one choice changed", "data", "a day"
-    ),
-    "gpu": Benchmark(
-        "gpu.check", "training on a GPU: same bits, speed, accuracy", "`make gpu-pack`, torch", "5 min"
-    ),
-}  # fmt: skip
+    name: Benchmark(*rest)
+    for name, *rest in (
+        ("step", "training.step", "a training step: profile, floor, each choice", "data", "3 min"),
+        ("training", "training.speed", "our recipes and two baselines", "data", "40 to 80 min"),
+        ("accuracy", "training.accuracy", "ten seeds; distorted images", "`training`", "1 to 3 h"),
+        ("inference", "inference.comparison", "engines on the same weights", "weights", "3 min"),
+        ("scoring", "batch.scoring", "a million images by `score`", "data, 1 GB", "6 to 12 min"),
+        ("serving", "service.load", "our service and MLflow's under load", "wrk", "12 min"),
+        ("overhead", "pipeline.overhead", "processes, DVC, MLflow, Prefect", "git", "10 to 20 min"),
+        ("scaling", "pipeline.scaling", "time and memory by images, epochs", "data", "3 min"),
+        ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
+        ("gpu", "gpu.check", "training on a GPU: bits, speed", "torch, `make gpu-pack`", "5 min"),
+    )
+}
 LEFT_OUT = ("ablations", "gpu")  # of `all`
 ALL = "all"
 
@@ -93,7 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
-        epilog=f"{listing()}\n\n{ALL} runs them in this order, without {' and '.join(LEFT_OUT)}.",
+        epilog=f"{listing()}\n\nData, weights and a released model are those of `make repro`. "
+        f"`{ALL}` runs all in this order, without {' and '.join(LEFT_OUT)}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", choices=[*BENCHMARKS, ALL], metavar="NAME")

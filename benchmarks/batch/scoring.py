@@ -80,9 +80,7 @@ def main(workspace: Workspace, images: int, files: int, rounds: int) -> None:
         for name, of in costs.items()
     }
     result = {"images": counts, "same_answers": same, "runs": runs}
-    write_report(
-        workspace, "scoring", result, show(costs, counts, same), ["pyarrow", "pillow"]
-    )
+    write_report(workspace, "scoring", result, show(costs, counts, same), ["pyarrow", "pillow"])
 
 
 def make_inputs(test: Images, folder: Path, images: int, files: int) -> tuple[Path, Path]:

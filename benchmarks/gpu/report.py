@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-Result = dict[str, Any]
+from benchmarks.gpu.jobs import Result
+from benchmarks.tables import table
 
 
 def text(report: Result) -> str:
@@ -117,11 +118,3 @@ def made_on(report: Result) -> str:
         f"{machine['python']}, torch {machine['torch']}, numpy {machine['numpy']}; revision "
         f"{report['git_revision']}{f', with another {changed}' if changed else ''}."
     )
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, all others to the right."""
-    if not rows:
-        return ""
-    sides = [":--", *["--:"] * (len(headers) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, sides, *rows))

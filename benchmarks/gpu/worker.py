@@ -1,11 +1,10 @@
-"""One training of `python -m benchmarks.gpu`, in a process of its own; it tells lines of JSON.
+"""One training of `python -m benchmarks.gpu`, in a process of its own; it reports lines of JSON.
 
-    python -m benchmarks.gpu_worker '{"folder": "artifacts/gpu", "recipe": "fast"}'
+    python -m benchmarks.gpu.worker '{"folder": "artifacts/gpu", "recipe": "fast"}'
 
 It imports torch, NumPy, safetensors and the standard library alone, and so does all that it uses.
 """
 
-import gzip
 import hashlib
 import json
 import os
@@ -24,9 +23,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmarks.gpu import Job
-from pipeline.core import idx
-from pipeline.mnist.network import build_network
+from benchmarks.gpu.jobs import Job
+from benchmarks.gpu.pack import read_packed
+from pipeline.core.files import sha256
+from pipeline.core.task import Task, load_task
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import describe_gpu, reuse_memory
 from pipeline.training.recipe import Recipe
@@ -34,13 +34,14 @@ from pipeline.training.trainer import Trainer, measure
 
 
 def run(job: Job) -> None:
-    """Train, tell of each epoch, then measure on the test set."""
+    """Train, report each epoch, then measure on the test set."""
     started = time.perf_counter()
-    packed = json.loads((Path(job.folder) / "recipes.json").read_text(encoding="utf-8"))
+    packed = read_packed(Path(job.folder))
     recipe = Recipe(**{**packed["recipes"][job.recipe], **job.changes})
-    images, labels = read_set(job, packed["files"], "train")
+    task = load_task(packed["task"], Path())
+    training_set, test_set = read_sets(job, packed["files"], task)
     reuse_memory()
-    trainer = Trainer(images, labels, recipe)
+    trainer = Trainer(task, *training_set, recipe)
     if job.only_warn:
         torch.use_deterministic_algorithms(True, warn_only=True)
     machine = describe_machine(trainer.device)
@@ -51,7 +52,7 @@ def run(job: Job) -> None:
         assert checkpoint.state
         trainer.restore(checkpoint.state)
     finished = len(checkpoint.history)
-    tell(
+    report(
         "start",
         machine=machine,
         precision=str(trainer.precision).removeprefix("torch."),
@@ -66,15 +67,13 @@ def run(job: Job) -> None:
         if path:
             checkpoint.add(epoch, {})
             checkpoint.save(path)
-        tell("epoch", **epoch.figures, weights_sha256=digest(epoch.weights))
-    network = build_network().to(trainer.device)
+        report("epoch", **epoch.figures, weights_sha256=digest_of(epoch.weights))
+    network = task.build_network().to(trainer.device)
     network.load_state_dict(epoch.weights)
-    test_images, test_labels = (
-        part.to(trainer.device) for part in read_set(job, packed["files"], "t10k")
-    )
-    loss, accuracy = measure(network, test_images, test_labels.long())
+    test_images, test_labels = (tensor.to(trainer.device) for tensor in test_set)
+    loss, accuracy = measure(task, network, test_images, test_labels.long())
     on_gpu = trainer.device.type == "cuda"
-    tell(
+    report(
         "end",
         test_loss=loss,
         test_accuracy=accuracy,
@@ -98,17 +97,22 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def read_set(job: Job, digests: dict[str, str], prefix: str) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [N, 28, 28], and labels, uint8 [N], of a set. ValueError if a file changed."""
-    tensors = []
-    for name, dimensions in (("images-idx3", 3), ("labels-idx1", 1)):
-        path = Path(job.folder) / f"{prefix}-{name}-ubyte.gz"
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digests[path.name]:
-            raise ValueError(f"{path} is not the file that was packed; pack it again")
-        array = idx.decode(gzip.decompress(content), dimensions)[: job.images]
-        tensors.append(torch.from_numpy(np.array(array)))
-    return tensors[0], tensors[1]
+def read_sets(job: Job, digests: dict[str, str], task: Task) -> list[tuple[Tensor, Tensor]]:
+    """The training set and the test set, images, uint8 [N, H, W], and labels, uint8 [N], of each.
+
+    ValueError if a file is not the packed one.
+    """
+    folder = Path(job.folder)
+    for name, digest in digests.items():
+        if sha256(folder / name) != digest:
+            raise ValueError(f"{folder / name} is not the file that was packed; pack it again")
+    return [
+        (
+            torch.from_numpy(np.array(data.images[: job.images])),
+            torch.from_numpy(np.array(data.labels[: job.images])),
+        )
+        for data in task.read(folder)
+    ]
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -145,25 +149,25 @@ def float32_error(device: torch.device) -> float:
     return max(errors)
 
 
-def digest(weights: dict[str, Tensor]) -> str:
+def digest_of(weights: dict[str, Tensor]) -> str:
     """The SHA-256 of the weights as a file."""
     return hashlib.sha256(save(weights)).hexdigest()
 
 
-def tell(event: str, **values: Any) -> None:
-    """A line for who started this process."""
+def report(event: str, **values: Any) -> None:
+    """Write a line for the process that started this one."""
     print(json.dumps({"event": event, **values}), flush=True)
 
 
 def main(text: str) -> None:
     """Do the job; an error is an event too."""
     content = json.loads(text)
-    warnings.showwarning = lambda message, *_: tell("warning", message=str(message))
+    warnings.showwarning = lambda message, *_: report("warning", message=str(message))
     try:
         run(Job(**content))
     except Exception as error:
         traceback.print_exc()
-        tell("error", message=f"{type(error).__name__}: {error}")
+        report("error", message=f"{type(error).__name__}: {error}")
         sys.exit(1)
 
 

@@ -79,7 +79,9 @@ def draw(result: dict[str, Any]) -> Figure:
         left.plot(sizes, [row["median"] for row in rows], "o-", color=color, label=name)
         least, greatest = ([of(row["samples"]) for row in rows] for of in (min, max))
         left.fill_between(sizes, least, greatest, color=color, alpha=0.12, linewidth=0)
-        for row in (row for row in times if row["engine"] == name and row["threads"] in (few, most)):
+        for row in (
+            row for row in times if row["engine"] == name and row["threads"] in (few, most)
+        ):
             hollow = row["threads"] == few
             place = len(names) - number + (0.15 if hollow else -0.15)
             right.plot([row["p50"], row["p99"]], [place, place], color=color)
@@ -127,7 +129,9 @@ def _cases(rows: Rows) -> str:
 def _batches(rows: Rows, threads: int) -> str:
     """A line per engine, a column per batch size."""
     cells = {
-        (row["engine"], row["batch_size"]): _spread(row) for row in rows if row["threads"] == threads
+        (row["engine"], row["batch_size"]): _spread(row)
+        for row in rows
+        if row["threads"] == threads
     }
     names, sizes = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
     return table(

@@ -26,9 +26,7 @@ LEFT_OUT = ("MLFLOW_", "PREFECT_", "PIPELINE_", "DVC_", "PYTHON", "GIT_")  # of 
 class Checkout:
     """The copy: code, DAG and params, but no data, no results, no bytecode; and what runs in it."""
 
-    def __init__(
-        self, workspace: Workspace, folder: Path, overrides: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, workspace: Workspace, folder: Path, overrides: Sequence[str] = ()) -> None:
         """Copy what git does not ignore into a new folder, with other params as in `--set-param`.
 
         UserError where git knows no checkout, or for a wrong override.

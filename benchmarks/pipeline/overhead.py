@@ -87,7 +87,9 @@ def main(
     # a model of one epoch is no good, but here it is to be released
     overrides = [f"train.epochs={epochs}", "gate.min_accuracy=0.0", *set_param]
     with tempfile.TemporaryDirectory() as scratch:
-        clean = Checkout(workspace, Path(scratch) / "clean", overrides)  # later edits change nothing
+        clean = Checkout(
+            workspace, Path(scratch) / "clean", overrides
+        )  # later edits change nothing
         runs, up_to_date, checkout = run_in_turn(clean, rounds, Path(scratch))
         if flow_rounds:
             up_to_date = run_with_nothing_to_do(checkout, flow_rounds, Path(scratch))
@@ -154,9 +156,9 @@ def text(rounds: int, overrides: Sequence[str], runs: Runs, up_to_date: Seconds)
     cold, warm = (median(run.rest for run in runs[way]) - base for way in ("MLflow", "again"))
     nothing = up_to_date["`dvc repro`"]
     return f"""
-A cold run takes {cold:.1f} s more than the stages alone, a warm one {warm:.1f} s; one with nothing to
-do takes {median(nothing):.1f} s. Medians of {rounds}, the last of {len(nothing)}, the ways in turn,
-with {", ".join(f"`{text}`" for text in overrides)}.
+A cold run takes {cold:.1f} s more than the stages alone, a warm one {warm:.1f} s; one with nothing
+to do takes {median(nothing):.1f} s. Medians of {rounds}, the last of {len(nothing)}, in turn, with
+{", ".join(f"`{text}`" for text in overrides)}.
 
 {ways_table(runs)}
 
@@ -175,8 +177,13 @@ Where it goes, by process (medians), with the packages whose modules take most o
 
 Nothing to do, all stages up to date:
 
-{table(["", "seconds (from, to)"], ([way, spread(t)] for way, t in up_to_date.items()))}
+{table(["", "seconds (from, to)"], cells(up_to_date))}
 """
+
+
+def cells(seconds: Seconds) -> list[list[str]]:
+    """A row per way."""
+    return [[way, median_and_range(times, ".1f")] for way, times in seconds.items()]
 
 
 def ways_table(runs: Runs) -> str:
@@ -187,7 +194,7 @@ def ways_table(runs: Runs) -> str:
             way,
             f"{median(run.total for run in those):.1f}",
             f"{median(run.epochs for run in those):.1f}",
-            spread([run.rest for run in those]),
+            median_and_range([run.rest for run in those], ".1f"),
             f"{median(run.rest for run in those) - base:+.1f}",
         ]
         for way, those in runs.items()
@@ -224,8 +231,3 @@ def processes_table(runs: Runs) -> str:
             ]
         )
     return table(["seconds", "stage", "process", "`dvc repro`", "imports", "of these"], rows)
-
-
-def spread(seconds: Sequence[float]) -> str:
-    """Median, minimum and maximum, as a cell."""
-    return median_and_range(seconds, ".1f")

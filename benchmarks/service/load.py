@@ -1,9 +1,10 @@
 """python -m benchmarks serving: the HTTP service under load, and `mlflow models serve`.
 
-wrk posts one image repeatedly on 1, 16, 64 and 256 connections, each of which sends its next request
-when it has its answer: to our service as bytes and as JSON by the Open Inference Protocol and as a
-PNG file, and to MLflow's server of the same model as JSON. They take turns. Then 64 connections
-post for five minutes while the service's memory is watched. wrk shares the cores with the server.
+wrk posts one image repeatedly on 1, 16, 64 and 256 connections, each of which sends its next
+request when it has its answer: to our service as bytes and as JSON by the Open Inference Protocol
+and as a PNG file, and to MLflow's server of the same model as JSON. They take turns. Then 64
+connections post for five minutes while the service's memory is watched. wrk shares the cores with
+the server.
 
 Writes reports/benchmarks/serving.json, .md and .png. Needs wrk (`apt-get install wrk`) and an idle
 machine; takes twelve minutes.

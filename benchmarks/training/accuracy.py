@@ -66,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(workspace: Workspace, seeds: int) -> None:
     """Train what is missing, measure, and write the report if it is about ten seeds."""
-    decided_by = {
-        method: deciding(workspace, method) for method in (*BASELINES, FAST, RELEASE)
-    }
+    decided_by = {method: deciding(workspace, method) for method in (*BASELINES, FAST, RELEASE)}
     baseline_runs = [Run(method, 1, decided_by[method]) for method in BASELINES]
     done = finished(workspace)
     for run in [run for run in baseline_runs if run not in done]:

@@ -64,7 +64,9 @@ def train_example(
     Adadelta at 1.0, 0.7 times that after each epoch, batches of 64, no augmentation.
     """
     torch.manual_seed(seed)
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((TASK.mean,), (TASK.std,))])
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((TASK.mean,), (TASK.std,))]
+    )
     loader = DataLoader(Digits(images, labels, transform), 64, shuffle=True, num_workers=workers)
     network = nn.Sequential(
         nn.Conv2d(1, 32, 3), nn.ReLU(),
