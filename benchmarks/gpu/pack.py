@@ -22,7 +22,7 @@ def pack(workspace: Workspace, target: Path) -> None:
     from pipeline.config import load_params
     from pipeline.core import environment
     from pipeline.core.task import load_task
-    from pipeline.stages.train import deciding_code
+    from pipeline.stages.train import code_digests
 
     params = load_params(workspace.params)
     for name, digest in params.fetch.files.items():
@@ -32,15 +32,13 @@ def pack(workspace: Workspace, target: Path) -> None:
         if sha256(path) != digest:
             raise UserError(f"{path} is not that of params.yaml; fetch it again")
         write_bytes(target / name, existing(path).read_bytes())
-    code = deciding_code(load_task(params.task, workspace.root))
-    paths = [Path(module.__file__) for module in code if module.__file__]
     content = {
         "task": params.task,
         "recipes": {name: vars(load_recipe(workspace, name)) for name in ("fast", "release")},
         "files": params.fetch.files,
         "gate": params.gate.min_accuracy,
         "git_revision": environment.git_revision(workspace.root),
-        "code_sha256": {str(path.relative_to(PROJECT)): sha256(path) for path in paths},
+        "code_sha256": code_digests(load_task(params.task, workspace.root)),
     }
     write_json(target / CONTENT, content)
     size = sum(path.stat().st_size for path in target.iterdir())

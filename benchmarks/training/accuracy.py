@@ -23,24 +23,29 @@ import numpy as np
 
 from benchmarks.report import reports, write_report
 from benchmarks.tables import table
-from benchmarks.training import baselines, distortions, models
+from benchmarks.training import models
 from benchmarks.training.distortions import DISTORTIONS
 from benchmarks.training.models import export, model_path, read_set, task_of
 from benchmarks.training.recipes import load_recipe
 from benchmarks.training.runs import add_row, add_rows, code_digest, digest, read_rows
 from benchmarks.training.speed import EXAMPLE, FAST, ORIGINAL, RECIPES, RELEASE, file_name
-from pipeline import mnist
 from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_tensors, sha256
 from pipeline.core.workspace import Workspace
-from pipeline.mnist import network as mnist_network
-from pipeline.stages.train import deciding_code
-from pipeline.training import fusion, network, trainer
+from pipeline.stages.train import code_digests
+from pipeline.training import trainer
 from pipeline.training.device import choose_device, choose_precision
 
 SEEDS = 10
-BASELINE_CODE = [baselines, mnist, mnist_network, network]
+PROJECT = Path(__file__).parents[2]
+BASELINE_CODE = [
+    "benchmarks/training/baselines.py",
+    "pipeline/mnist/__init__.py",
+    "pipeline/mnist/network.py",
+    "pipeline/training/network.py",
+]
+MEASURING_CODE = ["benchmarks/training/distortions.py", "pipeline/training/fusion.py"]
 BASELINES = [ORIGINAL, EXAMPLE]
 SAME_KINDS = (
     "Our recipes train with distortions of these kinds, the original with rotation and enlargement "
@@ -113,11 +118,12 @@ def finished(workspace: Workspace) -> dict[Run, dict[str, str]]:
 
 def deciding(workspace: Workspace, method: str) -> str:
     """A digest of all that decides what is measured but the seed: recipe, code and data."""
-    recipe, modules = {}, BASELINE_CODE
+    recipe: dict[str, Any] = {}
+    names = BASELINE_CODE
     if method in RECIPES:
         recipe = asdict(load_recipe(workspace, RECIPES[method], seed=0))
-        modules = deciding_code(task_of(workspace))
-    code = sorted(map(code_digest, [*modules, fusion, distortions]))
+        names = [*code_digests(task_of(workspace))]
+    code = sorted(code_digest(PROJECT / name) for name in [*names, *MEASURING_CODE])
     return digest(recipe, code, sha256(workspace.training_set), sha256(workspace.test_set))
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from benchmarks.training.processes import on_all_cores
@@ -19,13 +18,12 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]
 
 
-def code_digest(module: ModuleType) -> str:
+def code_digest(path: Path) -> str:
     """The SHA-256 of what a module does, without comments, docstrings and layout.
 
     Of an import from the project only the imported names count, so that modules may move.
     """
-    assert module.__file__ is not None
-    tree = ast.parse(Path(module.__file__).read_bytes())
+    tree = ast.parse(path.read_bytes())
     imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
