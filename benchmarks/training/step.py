@@ -28,6 +28,7 @@ from pipeline.training.device import reuse_memory
 from pipeline.training.trainer import Trainer
 
 STEPS = 20  # timed at once
+WARM_UP = 5  # steps before, which are slower
 DROPOUT = (0.02, 0.02, 0.02, 0.01)  # of the original
 
 
@@ -87,7 +88,7 @@ class Runner:
 
     @classmethod
     def start(cls, variant: str, workspace: Workspace) -> None:
-        """Set the training up and take the first steps, which are slower."""
+        """Set the training up and take the first steps."""
         changes, change = VARIANTS[variant]
         if variant != WITHOUT_REUSE:
             reuse_memory()
@@ -97,7 +98,7 @@ class Runner:
         if change:
             change(cls.trainer)
         cls.trainer.network.train()
-        cls.steps(5)
+        cls.steps(WARM_UP)
 
     @classmethod
     def steps(cls, count: int = STEPS) -> float:
