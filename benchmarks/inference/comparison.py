@@ -56,13 +56,12 @@ from benchmarks.inference.sampling import (
     summarise,
     throughput,
 )
+from benchmarks.models import task_of, write_onnx
 from benchmarks.report import reports, write_report
 from pipeline.config import load_params
 from pipeline.core.figures import save_figure
-from pipeline.core.files import existing, read_tensors, write_bytes
-from pipeline.core.task import load_task
+from pipeline.core.files import existing, read_tensors
 from pipeline.core.workspace import Workspace
-from pipeline.stages.export import to_onnx
 from pipeline.training.fusion import FusedClassifier
 from pipeline.training.network import Classifier
 
@@ -94,15 +93,13 @@ def main(workspace: Workspace, rounds: int) -> None:
 
 def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
     """All that are compared. Their ONNX files are written to the folder."""
-    params = load_params(workspace.params)
-    task = load_task(params.task, workspace.root)
+    task, opset = task_of(workspace), load_params(workspace.params).export.opset
     network = task.build_network()
     network.load_state_dict(load_file(existing(workspace.weights)))
     classifier = Classifier(network, task).eval()
     plain, fused, int8 = (folder / f"{name}.onnx" for name in ("plain", "fused", "int8"))
     for path, module in ((plain, classifier), (fused, FusedClassifier(network, task))):
-        model = to_onnx(module, task.form, params.export.opset)
-        write_bytes(path, model.SerializeToString())
+        write_onnx(path, module, task, opset)
     calibration = read_tensors(workspace.training_set)["images"][:CALIBRATION]
     engines.quantise(fused, int8, calibration)
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.models import read_set, task_of
 from benchmarks.tables import table
 from benchmarks.training.alternatives import ABLATIONS, CHOSEN, Ablation
 from benchmarks.training.distortions import DISTORTIONS
-from benchmarks.training.models import read_set, task_of
 from benchmarks.training.runs import add_rows, digest, read_rows
 from pipeline.config import load_params
 from pipeline.core.files import write_text

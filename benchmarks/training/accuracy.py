@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import models
+from benchmarks.models import export, model_path, read_set, task_of
 from benchmarks.report import reports, write_report
 from benchmarks.tables import table
-from benchmarks.training import models
 from benchmarks.training.distortions import DISTORTIONS
-from benchmarks.training.models import export, model_path, read_set, task_of
 from benchmarks.training.recipes import load_recipe
 from benchmarks.training.runs import add_row, add_rows, code_digest, digest, read_rows
 from benchmarks.training.speed import EXAMPLE, FAST, ORIGINAL, RECIPES, RELEASE, file_name

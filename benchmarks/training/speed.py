@@ -21,11 +21,11 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks import models
+from benchmarks.models import export, read_set, task_of
 from benchmarks.report import reports, write_report
 from benchmarks.tables import median_and_range, table
-from benchmarks.training import models
 from benchmarks.training.baselines import train_example, train_original
-from benchmarks.training.models import export, read_set, task_of
 from benchmarks.training.processes import process_for_each
 from benchmarks.training.recipes import load_recipe
 from pipeline.config import load_params

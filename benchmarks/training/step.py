@@ -18,9 +18,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from benchmarks.models import read_set, task_of
 from benchmarks.report import write_report
 from benchmarks.tables import median_and_range, table
-from benchmarks.training.models import read_set, task_of
 from benchmarks.training.processes import process_for_each
 from benchmarks.training.recipes import load_recipe
 from pipeline.core.workspace import Workspace

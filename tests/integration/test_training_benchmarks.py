@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.models import export, model_path
 from benchmarks.training import accuracy, speed, step
-from benchmarks.training.models import export, model_path
 from benchmarks.training.runs import add_rows
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
