@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.models import export, model_path
+from benchmarks.models import model_path
 from benchmarks.training import accuracy, speed, step
 from benchmarks.training.runs import add_rows
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.mnist import TASK
 from tests.training_sets import TRAINING, small_workspace
 
 
@@ -20,24 +19,33 @@ def workspace(tmp_path: Path) -> Workspace:
     return small_workspace(tmp_path)
 
 
-def test_every_method_trains_and_leaves_a_model_that_is_measured(workspace: Workspace) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, speed.Results]:
+    """A workspace after `python -m benchmarks training` of one epoch, and what that measured."""
+    workspace = small_workspace(tmp_path_factory.mktemp("trained"))
     results = {}
     for method in speed.methods(workspace):
         speed.Runner.start(method, workspace, seed=1)
         results[method] = [speed.Runner.epoch(speed.file_name(method))]
-        assert model_path(workspace, speed.file_name(method)).exists()
+    return workspace, results
+
+
+def test_every_method_trains_and_leaves_a_model_that_is_measured(
+    trained: tuple[Workspace, speed.Results],
+) -> None:
+    workspace, results = trained
     text = speed.show(results, TRAINING, gate=0.994)
     for method, (epoch,) in results.items():
+        assert model_path(workspace, speed.file_name(method)).exists()
         assert f"{epoch.exported_accuracy:.2%}" in text
         assert epoch.exported_accuracy == pytest.approx(epoch.test_accuracy, abs=0.011), method
     speed.draw(results, gate=0.994)
 
 
 def test_a_quick_look_at_accuracy_trains_what_is_missing(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Workspace, speed.Results], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for baseline in accuracy.BASELINES:
-        export(workspace, TASK.build_network(), speed.file_name(baseline))
+    workspace, _ = trained
     accuracy.main(workspace, seeds=1)
     kept = accuracy.runs_file(workspace).read_text()
     rows = {row["method"]: row for row in csv.DictReader(kept.splitlines())}
