@@ -12,4 +12,5 @@ def augment(images: Tensor, generator: torch.Generator, recipe: Any) -> Tensor:
     down, right = torch.randint(-most, most + 1, (2,), generator=generator).tolist()
     pixels = images.roll((down, right), (1, 2)).float()
     field = torch.empty_like(pixels).normal_(generator=generator)
-    return (pixels + field * recipe.noise * 255).clamp(0, 255)
+    deviation: float = recipe.noise * 255
+    return (pixels + field * deviation).clamp(0, 255)
