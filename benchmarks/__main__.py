@@ -1,24 +1,98 @@
-"""python -m benchmarks: what is measured here, and the commands that measure it."""
+"""The benchmarks. `python -m benchmarks NAME` runs one, `... NAME --help` explains it."""
 
-import ast
-import re
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
-COMMAND = re.compile(r"(python -m benchmarks\.\w+): (.+)")
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
 
 
-def listed() -> list[tuple[str, str]]:
-    """Each benchmark's command and what it measures, as its module says in its first line."""
-    found = []
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        match = COMMAND.match(text)
-        if match and "Run by `benchmarks." not in text:
-            found.append((match[1], match[2]))
-    return found
+class Benchmark(NamedTuple):
+    """A line of the list."""
+
+    module: str  # below benchmarks/
+    measures: str
+    requires: str
+    takes: str  # on two idle cores with bfloat16
+
+
+BENCHMARKS = {
+    name: Benchmark(*rest)
+    for name, *rest in (
+        ("step", "training.step", "a training step: profile, floor, each choice", "data", "3 min"),
+        ("training", "training.speed", "our recipes and two baselines", "data", "40 to 80 min"),
+        ("accuracy", "training.accuracy", "ten seeds; distorted images", "`training`", "1 to 3 h"),
+        ("inference", "inference.comparison", "engines on the same weights", "weights", "3 min"),
+        ("scoring", "batch.scoring", "a million images by `score`", "data, 1 GB", "6 to 12 min"),
+        ("serving", "service.load", "our service and MLflow's under load", "wrk", "12 min"),
+        ("overhead", "pipeline.overhead", "processes, DVC, MLflow, Prefect", "git", "10 to 20 min"),
+        ("scaling", "pipeline.scaling", "time and memory by images, epochs", "data", "3 min"),
+        ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
+        ("gpu", "gpu.check", "training on a GPU: bits, speed", "torch, `make gpu-pack`", "5 min"),
+    )
+}
+LEFT_OUT = ("ablations", "gpu")  # of `all`
+ALL = "all"
+
+
+def listing() -> str:
+    """The table of benchmarks."""
+    rows = [("NAME", "measures", "requires", "takes")]
+    rows += [(name, *benchmark[1:]) for name, benchmark in BENCHMARKS.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Run a benchmark with the arguments of its command line; an error is one line, status 2."""
+    module = import_module(f"benchmarks.{BENCHMARKS[name].module}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--workspace", type=Path, help="folder of params.yaml (the current one or one above it)"
+    )
+    module.add_arguments(parser)
+    options = vars(parser.parse_args(arguments))
+    try:
+        module.main(Workspace.find(options.pop("workspace")), **options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """List the benchmarks, run one, or run all but the two that take another machine or a day."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"{listing()}\n\nData, weights and a released model are those of `make repro`. "
+        f"`{ALL}` runs all in this order, without {' and '.join(LEFT_OUT)}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", choices=[*BENCHMARKS, ALL], metavar="NAME")
+    chosen = parser.parse_args(arguments[:1]).name
+    if chosen is None:
+        parser.print_help()
+    elif chosen == ALL:
+        for name in [name for name in BENCHMARKS if name not in LEFT_OUT]:
+            print(f"{name}:", flush=True)
+            command = [sys.executable, "-m", "benchmarks", name, *arguments[1:]]
+            if status := subprocess.run(command).returncode:
+                sys.exit(status)
+    else:
+        run(chosen, arguments[1:])
 
 
 if __name__ == "__main__":
-    for command, measured in listed():
-        print(f"{command:32}  {measured}")
-    print("\n`make bench` runs all but the recipe's, for hours; each has a --help.")
+    main(sys.argv[1:])

@@ -1,39 +1,72 @@
-"""Trained networks as ONNX files, and what those files answer."""
+"""Data sets as tensors, and trained networks as ONNX files, with what those answer."""
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from onnx import helper
+from torch import Tensor, nn
 
 from pipeline.config import load_params
 from pipeline.core.files import read_tensors, write_bytes
-from pipeline.core.paths import TEST
+from pipeline.core.task import Task, load_task
+from pipeline.core.workspace import Workspace
 from pipeline.inference.session import OnnxModel
-from pipeline.mnist.network import Classifier, build_network, count_parameters
+from pipeline.inference.signature import Signature
 from pipeline.stages.export import to_onnx
 from pipeline.training.fusion import FusedClassifier
+from pipeline.training.network import Classifier, count_parameters
 
-MODELS = Path("artifacts/benchmarks")  # not in git
+
+def task_of(workspace: Workspace) -> Task:
+    """The task that params.yaml names."""
+    return load_task(load_params(workspace.params).task, workspace.root)
 
 
-def export(network: nn.Sequential, name: str) -> Path:
+def read_set(path: Path) -> tuple[Tensor, Tensor]:
+    """Images, uint8 [N, H, W], and labels, uint8 [N], of a set that `prepare` wrote."""
+    data = read_tensors(path)
+    return torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
+
+
+def model_path(workspace: Workspace, name: str) -> Path:
+    """Where the exported file of that name lies; not in git."""
+    return workspace.root / "artifacts/benchmarks" / f"{name}.onnx"
+
+
+def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
     """The network as artifacts/benchmarks/NAME.onnx; ours is fused, as a release is."""
-    path = MODELS / f"{name}.onnx"
-    ours = count_parameters(network) == count_parameters(build_network())
-    classifier = FusedClassifier(network) if ours else Classifier(network).eval()
-    model = to_onnx(classifier, load_params().export.opset)
-    write_bytes(path, model.SerializeToString(deterministic=True))
+    path = model_path(workspace, name)
+    task = task_of(workspace)
+    ours = count_parameters(network) == count_parameters(task.build_network())
+    build = FusedClassifier if ours else Classifier
+    opset = load_params(workspace.params).export.opset
+    write_onnx(path, build(network, task).eval(), task, opset)
     return path
 
 
-def mistakes(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> int:
-    """How many of the images, uint8 [N, 28, 28], ONNX Runtime gives another digit than theirs."""
+def write_onnx(path: Path, classifier: nn.Module, task: Task, opset: int) -> None:
+    """Write a classifier as a file that ours can run, with nothing in its signature to verify."""
+    model = to_onnx(classifier, task.form, opset)
+    signature = Signature(
+        model=task.model,
+        data_set=task.data_set,
+        noun=task.noun,
+        labels=task.labels,
+        height=task.form.height,
+        width=task.form.width,
+        ink=task.form.ink,
+        mean_pixel_deciles=(0.0,) * 9,
+        parameters=count_parameters(classifier),
+        data_sha256="",
+        weights_sha256="",
+    )
+    helper.set_model_props(model, signature.to_metadata())
+    write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def accuracy(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
+    """The file's accuracy, 0..1, in ONNX Runtime on images, uint8 [N, H, W]."""
     logits, _ = OnnxModel(path).run(images)
-    return int((logits.argmax(1) != labels).sum())
-
-
-def test_accuracy(path: Path) -> float:
-    """The exported file's accuracy on the test set, 0..1."""
-    test = read_tensors(TEST)
-    return 1 - mistakes(path, test["images"], test["labels"]) / len(test["labels"])
+    return 1 - int((logits.argmax(1) != labels).sum()) / len(labels)

@@ -1,26 +1,24 @@
 """What every benchmark writes: reports/benchmarks/NAME.json for programs, NAME.md for people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from pipeline.core import environment
 from pipeline.core.files import write_json, write_text
-
-REPORTS = Path("reports/benchmarks")
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table: the first column to the left, all others to the right."""
-    sides = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(list(rows), headers, "github", disable_numparse=True, colalign=sides)
+from pipeline.core.workspace import Workspace
 
 
-def write_report(name: str, result: dict[str, Any], text: str, libraries: Sequence[str]) -> None:
+def reports(workspace: Workspace) -> Path:
+    """The folder of the benchmarks' reports."""
+    return workspace.root / "reports/benchmarks"
+
+
+def write_report(
+    workspace: Workspace, name: str, result: dict[str, Any], text: str, libraries: Sequence[str]
+) -> None:
     """Write the result, and the text that shows it, each with hardware, versions and the date.
 
     `libraries` are the packages that were measured, beside those that every report names.
@@ -28,11 +26,11 @@ def write_report(name: str, result: dict[str, Any], text: str, libraries: Sequen
     hardware = environment.hardware()
     versions = environment.versions() | {library: version(library) for library in libraries}
     about = {"date": datetime.now(UTC).date().isoformat(), "hardware": hardware}
-    write_json(REPORTS / f"{name}.json", about | {"versions": versions} | result)
+    write_json(reports(workspace) / f"{name}.json", about | {"versions": versions} | result)
     used = ", ".join(f"{library} {number}" for library, number in versions.items())
     made_on = (
-        f"Made by `python -m benchmarks.{name}` on {about['date']}: {hardware['cores']} cores "
+        f"Made by `python -m benchmarks {name}` on {about['date']}: {hardware['cores']} cores "
         f"({hardware['processor']}), {hardware['memory_gib']} GiB; {used}."
     )
-    write_text(REPORTS / f"{name}.md", f"{text.strip()}\n\n{made_on}\n")
+    write_text(reports(workspace) / f"{name}.md", f"{text.strip()}\n\n{made_on}\n")
     print(text)

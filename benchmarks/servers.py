@@ -1,4 +1,4 @@
-"""Servers to measure with, each a process of its own that ends with the block."""
+"""Servers to measure, each a process of its own that ends with the block."""
 
 import os
 import socket
@@ -12,12 +12,14 @@ from pathlib import Path
 import psutil
 import requests
 
+from pipeline.core.errors import UserError
+
 LONGEST_START = 180  # seconds
 
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server with a store of its own; gives the variables that lead to it."""
+    """A Prefect server with a store of its own; yields the environment variables of its clients."""
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": str(port)}
@@ -31,7 +33,7 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
 def server(
     command: Sequence[str], health: str, variables: Mapping[str, str] | None = None
 ) -> Iterator[psutil.Process]:
-    """A server that is ready when it answers at the URL `health`."""
+    """A server that is ready when it answers at the URL `health`. UserError if it does not."""
     process = psutil.Popen(
         command,
         env=os.environ | dict(variables or {}),
@@ -42,7 +44,7 @@ def server(
         begun = time.monotonic()
         while not _answers(health):
             if process.poll() is not None or time.monotonic() - begun > LONGEST_START:
-                sys.exit(f"{' '.join(command[1:4])} did not start")
+                raise UserError(f"`{' '.join(command[1:4])}` did not start")
             time.sleep(0.2)
         yield process
     finally:
@@ -51,7 +53,7 @@ def server(
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

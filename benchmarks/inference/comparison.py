@@ -1,0 +1,187 @@
+"""python -m benchmarks inference: how fast the released network answers, and other engines.
+
+The same weights run on the test images by
+
+- ours: the fused export, as `python -m pipeline predict` and the stage evaluate run it
+- plain export: of the unfused network, one `session.run` of ONNX Runtime after the other
+- PyTorch, eager and compiled
+- OpenVINO with our file: as it is by default (in bfloat16 where the processor can), in float32
+- int8: our file with 8-bit integers in its inner convolutions, calibrated on training images
+
+in batches of 1, 8, 32 and 256, on 1 and 2 threads. The baseline is the plain export on all test
+images in one `session.run`. A round measures every engine once, in random order, so that a slow
+moment of the machine hits all alike. Some are measured again while a program keeps one core busy.
+
+Writes reports/benchmarks/inference.json, .md and .png. Needs `dvc repro` before, for weights and
+images, and a machine on which nothing else runs. Takes three minutes with 10 rounds, longer the
+first time, when PyTorch compiles.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from benchmarks.inference import engines
+from benchmarks.inference.engines import Engine, Images
+from benchmarks.inference.report import (
+    COMPILED,
+    EAGER,
+    INT8,
+    INT8_ALL,
+    OPENVINO,
+    OPENVINO_FLOAT32,
+    OURS,
+    OURS_ALL,
+    PLAIN,
+    WHOLE,
+    draw,
+    headline,
+    show,
+)
+from benchmarks.inference.sampling import (
+    Case,
+    OtherPrograms,
+    Sampler,
+    busy_core,
+    collect,
+    images_per_second,
+    latency,
+    summarise,
+    throughput,
+)
+from benchmarks.models import task_of, write_onnx
+from benchmarks.report import reports, write_report
+from pipeline.config import load_params
+from pipeline.core.figures import save_figure
+from pipeline.core.files import existing, read_tensors
+from pipeline.core.workspace import Workspace
+from pipeline.training.fusion import FusedClassifier
+from pipeline.training.network import Classifier
+
+BATCHES = [1, 8, 32, 256]  # images
+THREADS = [1, 2]
+CALIBRATION = 1000  # training images
+ON_BUSY_CORES = [OURS, PLAIN, OPENVINO]
+
+
+class Builders(NamedTuple):
+    """How to build an engine on so many threads: one for many images, one for single ones."""
+
+    throughput: Callable[[int], Engine]
+    latency: Callable[[int], Engine]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--rounds", type=int, default=10, help="samples of each engine (10)")
+
+
+def main(workspace: Workspace, rounds: int) -> None:
+    """Measure, and write the report."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(workspace, rounds, Path(folder))
+    save_figure(draw(result), reports(workspace) / "inference.png")
+    write_report(workspace, "inference", result, show(result), ["openvino"])
+
+
+def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
+    """All that are compared. Their ONNX files are written to the folder."""
+    task, opset = task_of(workspace), load_params(workspace.params).export.opset
+    network = task.build_network()
+    network.load_state_dict(load_file(existing(workspace.weights)))
+    classifier = Classifier(network, task).eval()
+    plain, fused, int8 = (folder / f"{name}.onnx" for name in ("plain", "fused", "int8"))
+    for path, module in ((plain, classifier), (fused, FusedClassifier(network, task))):
+        write_onnx(path, module, task, opset)
+    calibration = read_tensors(workspace.training_set)["images"][:CALIBRATION]
+    engines.quantise(fused, int8, calibration)
+
+    def same(build: Callable[[Any, int], Engine], subject: Any) -> Builders:
+        def builder(threads: int) -> Engine:
+            return build(subject, threads)
+
+        return Builders(builder, builder)
+
+    def openvino(precision: str | None) -> Builders:
+        return Builders(
+            lambda threads: engines.openvino_throughput(fused, threads, precision),
+            lambda threads: engines.openvino_latency(fused, threads, precision),
+        )
+
+    return {
+        OURS: same(engines.ours, fused),
+        PLAIN: same(engines.onnx_runtime, plain),
+        EAGER: same(engines.eager, classifier),
+        COMPILED: same(engines.compiled, classifier),
+        OPENVINO: openvino(None),
+        OPENVINO_FLOAT32: openvino("f32"),
+        INT8: same(engines.ours, int8),
+    }
+
+
+def run(workspace: Workspace, rounds: int, folder: Path) -> dict[str, Any]:
+    """Build and measure all: the content of the report."""
+    test = read_tensors(workspace.test_set)
+    images, labels = test["images"], test["labels"]
+    builders = build_engines(workspace, folder)
+    pairs = list(product(builders, THREADS))
+    engine = {(name, threads): builders[name].throughput(threads) for name, threads in pairs}
+    answers = {name: engine[name, THREADS[-1]](images, 8) for name in builders}
+    on_all = whole_set(builders, images)
+    rates = dict(on_all)
+    for pair, size in tqdm(list(product(pairs, BATCHES)), desc="warm up", unit=" engines"):
+        rates[Case(*pair, size)] = throughput(engine[pair], images, size, THREADS[-1])
+    times = {
+        Case(name, threads, 1): latency(builders[name].latency(threads), images)
+        for name, threads in pairs
+    }
+    for sampler in on_all.values():
+        sampler()  # the first call on all images allocates the memory
+    others = OtherPrograms()
+    idle = summarise(collect(rates, rounds, "images/s"), collect(times, rounds, "latency"))
+    disturbed = others.share()
+    some = [*on_all, *(Case(name, THREADS[-1], BATCHES[-2]) for name in ON_BUSY_CORES)]
+    few = [Case(name, threads, 1) for name in ON_BUSY_CORES for threads in THREADS]
+    with busy_core():
+        busy = summarise(
+            collect({case: rates[case] for case in some}, rounds, "images/s, busy core"),
+            collect({case: times[case] for case in few}, rounds, "latency, busy core"),
+        )
+    agreement = [
+        {
+            "engine": name,
+            "other_predictions": int((logits.argmax(1) != answers[PLAIN].argmax(1)).sum()),
+            "max_logit_difference": float(np.abs(logits - answers[PLAIN]).max()),
+            "test_accuracy": float((logits.argmax(1) == labels).mean()),
+        }
+        for name, logits in answers.items()
+    ]
+    return {
+        "headline": headline(idle),
+        "rounds": rounds,
+        "disturbed": disturbed,
+        "threads": THREADS,
+        "batch_sizes": BATCHES,
+        "idle": idle,
+        "busy_core": busy,
+        "agreement": agreement,
+        "min_accuracy": load_params(workspace.params).gate.min_accuracy,
+    }
+
+
+def whole_set(builders: dict[str, Builders], images: Images) -> dict[Case, Sampler]:
+    """Samplers of images/s on all images at once, on all cores."""
+    ours, int8, plain = (builders[name].throughput(0) for name in (OURS, INT8, PLAIN))
+    count = len(images)
+    return {
+        Case(OURS_ALL, 0, 32): lambda: [images_per_second(ours, images, 32)],
+        Case(INT8_ALL, 0, 32): lambda: [images_per_second(int8, images, 32)],
+        Case(WHOLE, 0, count): lambda: [images_per_second(plain, images, count)],
+    }

@@ -1,0 +1,168 @@
+"""The report of `python -m benchmarks inference`: what counts, tables and figure.
+
+Throughout, `idle` and `busy` are what was measured on an idle machine and on one with a busy core:
+{"images_per_second": rows, "latency_us": rows}, a row for each case.
+"""
+
+from typing import Any
+
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+from benchmarks.tables import median_and_range, table
+from pipeline.core.figures import Figure
+
+OURS, PLAIN, INT8 = "ours", "plain export", "int8"
+EAGER, COMPILED = "PyTorch, eager", "PyTorch, compiled"
+OPENVINO, OPENVINO_FLOAT32 = "OpenVINO, default", "OpenVINO, float32"
+OURS_ALL, INT8_ALL = "ours, all images", "int8, all images"
+WHOLE = "plain export, all images in one call"
+
+Rows = list[dict[str, Any]]
+
+
+def headline(idle: dict[str, Rows]) -> dict[str, float]:
+    """The two comparisons that count: throughput on all images, and p50 of single ones."""
+    rates = {row["engine"]: row["median"] for row in idle["images_per_second"]}
+    p50 = {row["engine"]: float("inf") for row in idle["latency_us"]}
+    for row in idle["latency_us"]:
+        p50[row["engine"]] = min(p50[row["engine"]], row["p50"])
+    return {
+        "images_per_second": rates[OURS_ALL],
+        "int8_images_per_second": rates[INT8_ALL],
+        "plain_images_per_second": rates[WHOLE],
+        "speed_up": round(rates[OURS_ALL] / rates[WHOLE], 2),
+        "int8_speed_up": round(rates[INT8_ALL] / rates[WHOLE], 2),
+        "latency_us_p50": p50[OURS],
+        "openvino_latency_us_p50": min(p50[OPENVINO], p50[OPENVINO_FLOAT32]),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The report for people."""
+    found, idle, busy = (result[key] for key in ("headline", "idle", "busy_core"))
+    (int8,) = (row["test_accuracy"] for row in result["agreement"] if row["engine"] == INT8)
+    passes = "would pass" if int8 >= result["min_accuracy"] else "would not pass"
+    return "\n\n".join(
+        [
+            f"All test images: ours answers **{found['images_per_second']:,} images/s**, "
+            f"**{found['speed_up']:.2f} times** those of the plain export in one call "
+            f"({found['plain_images_per_second']:,}); in int8 it would be "
+            f"{found['int8_speed_up']:.2f} times. One image: **{found['latency_us_p50']:.0f} "
+            f"µs** (p50), OpenVINO at its best {found['openvino_latency_us_p50']:.0f} µs.",
+            f"{result['rounds']} rounds in turn; images/s: median (from, to). Other programs "
+            f"took {result['disturbed']:.0%} of the cores meanwhile.",
+            _cases([row for row in idle["images_per_second"] if row["threads"] == 0]),
+            *(_batches(idle["images_per_second"], number) for number in result["threads"]),
+            _latency(idle["latency_us"]),
+            "![Images per second and latency](inference.png)",
+            "The same answers?",
+            _agreement(result["agreement"]),
+            f"int8 {passes} the gate's {result['min_accuracy']:.1%}.",
+            "While another program keeps one core busy:",
+            _cases(busy["images_per_second"]),
+            _latency(busy["latency_us"]),
+        ]
+    )
+
+
+def draw(result: dict[str, Any]) -> Figure:
+    """Images/s by batch size on the most threads; the latency of single images on few and most."""
+    rates, times = result["idle"]["images_per_second"], result["idle"]["latency_us"]
+    few, most = result["threads"][0], result["threads"][-1]
+    names = _names(times)
+    figure = Figure(figsize=(11, 4.5))
+    left, right = figure.subplots(1, 2)
+    for number, name in enumerate(names):
+        color = f"C{number}"
+        rows = [row for row in rates if (row["engine"], row["threads"]) == (name, most)]
+        sizes = [row["batch_size"] for row in rows]
+        left.plot(sizes, [row["median"] for row in rows], "o-", color=color, label=name)
+        least, greatest = ([of(row["samples"]) for row in rows] for of in (min, max))
+        left.fill_between(sizes, least, greatest, color=color, alpha=0.12, linewidth=0)
+        for row in (
+            row for row in times if row["engine"] == name and row["threads"] in (few, most)
+        ):
+            hollow = row["threads"] == few
+            place = len(names) - number + (0.15 if hollow else -0.15)
+            right.plot([row["p50"], row["p99"]], [place, place], color=color)
+            inside = "white" if hollow else color
+            right.plot(row["p50"], place, "o", color=color, markerfacecolor=inside)
+    base = result["headline"]["plain_images_per_second"]
+    left.axhline(base, color="black", linestyle=":", label=WHOLE)
+    left.set(xscale="log", xlabel="images a call", ylabel=f"images/s, {_threads(most)}")
+    left.set_xticks(result["batch_sizes"], map(str, result["batch_sizes"]))
+    left.set_ylim(bottom=0)
+    right.set_yticks(range(len(names), 0, -1), names)
+    right.set(xscale="log", xlabel=f"µs for one image, p50 to p99 (hollow: {_threads(few)})")
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (left.xaxis, right.xaxis):
+        axis.set_minor_locator(NullLocator())
+    for axis in (left.yaxis, right.xaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' * (number != 1)}"
+
+
+def _names(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["engine"] for row in rows))
+
+
+def _spread(row: dict[str, Any]) -> str:
+    return median_and_range(row["samples"], ",.0f")
+
+
+def _cases(rows: Rows) -> str:
+    """A line per case."""
+    return table(
+        ["", "threads", "images a call", "images/s"],
+        [
+            [row["engine"], row["threads"] or "all", f"{row['batch_size']:,}", _spread(row)]
+            for row in rows
+        ],
+    )
+
+
+def _batches(rows: Rows, threads: int) -> str:
+    """A line per engine, a column per batch size."""
+    cells = {
+        (row["engine"], row["batch_size"]): _spread(row)
+        for row in rows
+        if row["threads"] == threads
+    }
+    names, sizes = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
+    return table(
+        [f"images/s, {_threads(threads)}", *(f"batches of {size}" for size in sizes)],
+        [[name, *(cells[name, size] for size in sizes)] for name in names],
+    )
+
+
+def _latency(rows: Rows) -> str:
+    """A line per engine, columns of p50 and p99 by threads."""
+    numbers = sorted({row["threads"] for row in rows})
+    cells = {(row["engine"], row["threads"]): row for row in rows}
+    headers = [f"{q}, {_threads(number)}" for number in numbers for q in ("p50", "p99")]
+    lines = [
+        [name, *(f"{cells[name, number][q]:.0f}" for number in numbers for q in ("p50", "p99"))]
+        for name in _names(rows)
+    ]
+    return table(["one image, µs", *headers], lines)
+
+
+def _agreement(rows: Rows) -> str:
+    """A line per engine: how its answers differ from the plain export's."""
+    return table(
+        ["", "other digits than the plain export", "logits differ by", "test accuracy"],
+        [
+            [
+                row["engine"],
+                row["other_predictions"],
+                f"{row['max_logit_difference']:.1g}",
+                f"{row['test_accuracy']:.2%}",
+            ]
+            for row in rows
+        ],
+    )

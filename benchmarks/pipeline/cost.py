@@ -1,0 +1,102 @@
+"""One piece of work in a process of its own, for `python -m benchmarks scaling` to measure.
+
+    python -m benchmarks.pipeline.cost train 15000 --workspace FOLDER
+
+The folder holds params.yaml, data/ and models/. Writes the seconds that the work takes, without
+imports.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.config import load_params
+from pipeline.core.files import read_tensors
+from pipeline.core.task import load_task
+from pipeline.core.workspace import Workspace
+
+
+class EnoughError(Exception):
+    """All batches that were asked for are done."""
+
+
+def train(
+    workspace: Workspace, images: int, epochs: int, batches: int | None
+) -> Callable[[], None]:
+    """Training on the first images as the stage does it, all of it or only so many batches."""
+    import torch
+
+    from pipeline.training import trainer
+
+    params = load_params(workspace.params)
+    recipe = replace(params.train, epochs=epochs, validation_size=0)
+    task = load_task(params.task, workspace.root)
+    done = 0
+
+    def on_batch(loss: float, accuracy: float, count: int) -> None:
+        nonlocal done
+        done += 1
+        if done == batches:
+            raise EnoughError
+
+    def work() -> None:
+        data = read_tensors(workspace.training_set)
+        pixels, labels = (torch.from_numpy(data[n][:images]) for n in ("images", "labels"))
+        try:
+            for _ in trainer.train(task, pixels, labels, recipe, on_batch=on_batch):
+                pass
+        except EnoughError:
+            pass
+
+    return work
+
+
+def prepare(workspace: Workspace, images: int) -> Callable[[], None]:
+    """The stage `prepare`, on a data/raw with so many training images."""
+    from pipeline.stages import prepare
+
+    params = load_params(workspace.params)
+    sizes = params.prepare.model_copy(update={"training_images": images})
+    task = load_task(params.task, workspace.root)
+    return lambda: prepare.run(workspace, sizes, task)
+
+
+def infer(workspace: Workspace, images: int) -> Callable[[], None]:
+    """The released model's answers to the first images, as the stage `evaluate` asks for them."""
+    from pipeline.inference.session import OnnxModel
+
+    params = load_params(workspace.params).evaluate
+
+    def work() -> None:
+        model = OnnxModel(workspace.released_model, params.provider)
+        model.run(read_tensors(workspace.training_set)["images"][:images], params.batch_size)
+
+    return work
+
+
+def main() -> None:
+    """Do the work that the arguments name, and write the seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["train", "prepare", "infer"])
+    parser.add_argument("images", type=int)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=1, help="of train")
+    parser.add_argument("--batches", type=int, help="of train: end after so many")
+    arguments = parser.parse_args()
+    workspace, images = Workspace(arguments.workspace), arguments.images
+    match arguments.kind:
+        case "train":
+            work = train(workspace, images, arguments.epochs, arguments.batches)
+        case "prepare":
+            work = prepare(workspace, images)
+        case _:
+            work = infer(workspace, images)
+    started = time.perf_counter()
+    work()
+    print(time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

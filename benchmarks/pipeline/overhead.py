@@ -1,0 +1,233 @@
+"""python -m benchmarks overhead: what processes, DVC, MLflow and Prefect cost beside the stages.
+
+Runs the whole DAG on MNIST, in copies of this checkout, in ways that differ by one thing each:
+
+  stages     every stage, one after the other in one process, imports not counted
+  imports    all of that process
+  processes  `python -m pipeline STAGE`, a process for each stage
+  DVC        `dvc repro` with MLFLOW_TRACKING_URI=none
+  MLflow     `dvc repro` as it comes: a cold run, without data, results and cache
+  again      `dvc repro --force` in the same folder: a warm run
+
+and then, there, with every stage up to date, `dvc repro` and the Prefect flow. The ways take turns.
+Epochs of training differ more from run to run than all of the rest takes, so the ways are compared
+without them. Writes reports/benchmarks/overhead.json and .md.
+
+Takes 10 to 20 minutes on two cores, on which nothing else should run. A quick look:
+`--rounds 1 --flow-rounds 0`.
+"""
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+from tqdm import tqdm
+
+from benchmarks.pipeline.checkout import Checkout
+from benchmarks.pipeline.runs import (
+    DVC,
+    FLOW,
+    UNTRACKED,
+    Run,
+    cached,
+    process,
+    processes,
+    repro,
+    stages_alone,
+)
+from benchmarks.report import write_report
+from benchmarks.servers import prefect_server
+from benchmarks.tables import median_and_range, table
+from pipeline.core.workspace import Workspace
+
+WITHOUT_BYTECODE = "MLflow, no bytecode"
+LIBRARIES = ["dvc", "mlflow", "prefect"]
+
+Runs = dict[str, list[Run]]
+Seconds = dict[str, list[float]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each way (2)")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of each training (1)")
+    parser.add_argument(
+        "--set-param",
+        "-S",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value for params.yaml, as train.batch_size=512; may be repeated",
+    )
+    parser.add_argument(
+        "--flow-rounds", type=int, default=3, help="runs of each way with nothing to do (3), or 0"
+    )
+    parser.add_argument(
+        "--bytecode",
+        action="store_true",
+        help="time a cold run, too, for which no package is compiled to bytecode, as after `pip "
+        "install --no-compile`; a minute more",
+    )
+
+
+def main(
+    workspace: Workspace,
+    rounds: int,
+    epochs: int,
+    set_param: Sequence[str],
+    flow_rounds: int,
+    *,
+    bytecode: bool,
+) -> None:
+    """Measure all, write the report and show it."""
+    # a model of one epoch is no good, but here it is to be released
+    overrides = [f"train.epochs={epochs}", "gate.min_accuracy=0.0", *set_param]
+    with tempfile.TemporaryDirectory() as scratch:
+        clean = Checkout(
+            workspace, Path(scratch) / "clean", overrides
+        )  # later edits change nothing
+        runs, up_to_date, checkout = run_in_turn(clean, rounds, Path(scratch))
+        if flow_rounds:
+            up_to_date = run_with_nothing_to_do(checkout, flow_rounds, Path(scratch))
+        if bytecode:
+            elsewhere = {"PYTHONPYCACHEPREFIX": f"{scratch}/bytecode"}
+            runs[WITHOUT_BYTECODE] = [repro(clean.copy(Path(scratch) / "new"), variables=elsewhere)]
+    result = {
+        "rounds": rounds,
+        "overrides": overrides,
+        "runs": {way: [asdict(run) for run in those] for way, those in runs.items()},
+        "up_to_date_seconds": up_to_date,
+    }
+    shown = text(rounds, overrides, runs, up_to_date)
+    write_report(workspace, "overhead", result, shown, LIBRARIES)
+
+
+def run_in_turn(clean: Checkout, rounds: int, scratch: Path) -> tuple[Runs, Seconds, Checkout]:
+    """The runs of each way, those with nothing to do, and the folder of the last of them."""
+    runs: Runs = defaultdict(list)
+    up_to_date: Seconds = defaultdict(list)
+    progress = tqdm(total=rounds * 7, unit=" runs", disable=None)
+
+    def add(way: str, run: Run) -> None:
+        runs[way].append(run)
+        progress.update()
+
+    for number in range(rounds):
+        in_one, in_many, untracked, tracked = (
+            clean.copy(scratch / f"{number}-{way}")
+            for way in ("stages", "processes", "DVC", "MLflow")
+        )
+        alone, whole = stages_alone(in_one)
+        add("stages", alone)
+        add("imports", whole)
+        add("processes", processes(in_many, list(alone.stages)))
+        add("DVC", repro(untracked, variables=UNTRACKED))
+        add("MLflow", repro(tracked))
+        add("again", repro(tracked, "--force"))
+        add("track", process(tracked, "track", {}))
+        up_to_date["`dvc repro`"].append(cached(tracked, DVC, {}))
+    return runs, up_to_date, tracked
+
+
+def run_with_nothing_to_do(checkout: Checkout, rounds: int, scratch: Path) -> Seconds:
+    """Seconds of `dvc repro` and of flow runs on a server that is up and on one of their own."""
+    seconds: Seconds = defaultdict(list)
+    with prefect_server(scratch / "server") as server:
+        ways: dict[str, tuple[Sequence[str], dict[str, str]]] = {
+            "`dvc repro`": (DVC, {}),
+            "flow, server up": (FLOW, server),
+            "flow, own server": (FLOW, {"PREFECT_HOME": str(scratch / "alone")}),
+        }
+        for command, variables in ways.values():  # the first of each also makes its database
+            cached(checkout, command, variables)
+        for _ in tqdm(range(rounds), desc="nothing to do", unit=" rounds", disable=None):
+            for way, (command, variables) in ways.items():
+                seconds[way].append(cached(checkout, command, variables))
+    return seconds
+
+
+def text(rounds: int, overrides: Sequence[str], runs: Runs, up_to_date: Seconds) -> str:
+    """The report in Markdown."""
+    base = median(run.rest for run in runs["stages"])
+    cold, warm = (median(run.rest for run in runs[way]) - base for way in ("MLflow", "again"))
+    nothing = up_to_date["`dvc repro`"]
+    return f"""
+A cold run takes {cold:.1f} s more than the stages alone, a warm one {warm:.1f} s; one with nothing
+to do takes {median(nothing):.1f} s. Medians of {rounds}, the last of {len(nothing)}, in turn, with
+{", ".join(f"`{text}`" for text in overrides)}.
+
+{ways_table(runs)}
+
+| way | what it is |
+|---|---|
+| stages | every stage in one process, imports not counted |
+| imports | all of that process |
+| processes | `python -m pipeline STAGE`, a process for each stage |
+| DVC | `dvc repro`, MLflow turned off |
+| MLflow | `dvc repro`: a cold run, without data, results and cache |
+| again | `dvc repro --force` in the same folder: a warm run |
+
+Where it goes, by process (medians), with the packages whose modules take most of the imports:
+
+{processes_table(runs)}
+
+Nothing to do, all stages up to date:
+
+{table(["", "seconds (from, to)"], cells(up_to_date))}
+"""
+
+
+def cells(seconds: Seconds) -> list[list[str]]:
+    """A row per way."""
+    return [[way, median_and_range(times, ".1f")] for way, times in seconds.items()]
+
+
+def ways_table(runs: Runs) -> str:
+    """A row per way: its seconds, and how many more they are than those of the stages alone."""
+    base = median(run.rest for run in runs["stages"])
+    rows = [
+        [
+            way,
+            f"{median(run.total for run in those):.1f}",
+            f"{median(run.epochs for run in those):.1f}",
+            median_and_range([run.rest for run in those], ".1f"),
+            f"{median(run.rest for run in those) - base:+.1f}",
+        ]
+        for way, those in runs.items()
+        if way != "track"
+    ]
+    headers = ["seconds", "in all", "epochs", "without them (from, to)", "more than stages"]
+    return table(headers, rows)
+
+
+def processes_table(runs: Runs) -> str:
+    """A row per process: its stage alone, all of it, in `dvc repro`, and what it imports."""
+
+    def seconds(way: str, name: str) -> str:
+        found = [run.stages[name] for run in runs[way] if name in run.stages]
+        return f"{median(found):.1f}" if found else ""
+
+    rows = []
+    for way, name in [
+        *(("processes", name) for name in runs["stages"][0].stages),
+        ("track", "track"),
+    ]:
+        packages = [run.imports[name] for run in runs[way]]
+        average = {
+            package: median(found.get(package, 0.0) for found in packages)
+            for package in packages[0]
+        }
+        largest = sorted(average, key=lambda package: -average[package])[:4]
+        rows.append(
+            [
+                f"`{name}`",
+                *(seconds(column, name) for column in ("stages", way, "MLflow")),
+                f"{sum(average.values()):.1f}",
+                ", ".join(f"{package} {average[package]:.2f}" for package in largest),
+            ]
+        )
+    return table(["seconds", "stage", "process", "`dvc repro`", "imports", "of these"], rows)

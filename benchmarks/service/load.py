@@ -1,0 +1,236 @@
+"""python -m benchmarks serving: the HTTP service under load, and `mlflow models serve`.
+
+wrk posts one image repeatedly on 1, 16, 64 and 256 connections, each of which sends its next
+request when it has its answer: to our service as bytes and as JSON by the Open Inference Protocol
+and as a PNG file, and to MLflow's server of the same model as JSON. They take turns. Then 64
+connections post for five minutes while the service's memory is watched. wrk shares the cores with
+the server.
+
+Writes reports/benchmarks/serving.json, .md and .png. Needs wrk (`apt-get install wrk`) and an idle
+machine; takes twelve minutes.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import mean, median
+from timeit import Timer
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import requests
+from matplotlib.ticker import FuncFormatter, NullLocator
+from mlflow.models import Model
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.report import reports, write_report
+from benchmarks.servers import free_port, server
+from benchmarks.tables import median_and_range, table
+from pipeline.core.errors import UserError
+from pipeline.core.figures import Figure, save_figure
+from pipeline.core.workspace import Workspace
+from pipeline.inference import Classifier
+from pipeline.tracking.registry import save_model
+
+CONNECTIONS = (1, 16, 64, 256)
+SECONDS, ROUNDS = 5, 3
+SOAK_SECONDS, SOAK_CONNECTIONS = 300, 64
+OURS, JSON, PNG, MLFLOW = "ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"
+WRK = ["wrk", "--threads=1", "--timeout=30", "--script", str(Path(__file__).with_suffix(".lua"))]
+
+Load = dict[str, float]  # requests, seconds, p50, p99 and failed
+Loads = dict[str, dict[int, list[Load]]]  # by request and number of connections
+
+
+class Request(NamedTuple):
+    """How an image is posted."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--soak", type=float, default=SOAK_SECONDS, help="seconds")
+
+
+def main(workspace: Workspace, seconds: float, rounds: int, soak: float) -> None:
+    """Measure, and write the report."""
+    if shutil.which("wrk") is None:
+        raise UserError("wrk is missing: apt-get install wrk")
+    classifier = Classifier(workspace.released_model, threads=1)
+    with ExitStack() as stack:
+        service, addresses = start_servers(stack, workspace.released_model)
+        compared = requests_of(*addresses, classifier)
+        for request in compared.values():  # so that an error is reported, not counted
+            answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
+            answer.raise_for_status()
+        loads: Loads = {name: {number: [] for number in CONNECTIONS} for name in compared}
+        with tqdm(total=rounds * len(compared) * len(CONNECTIONS), unit=" loads") as progress:
+            for _ in range(rounds):
+                for name, request in compared.items():
+                    for connections in CONNECTIONS:
+                        loads[name][connections].append(load(request, connections, seconds))
+                        progress.update()
+        soaked = soak_service(service, compared[OURS], soak)
+    model = model_seconds(classifier)
+    save_figure(draw(loads, soaked), reports(workspace) / "serving.png")
+    result = {"loads": loads, "soak": soaked, "model_seconds": model}
+    libraries = ["fastapi", "h11", "uvicorn", "uvloop"]
+    write_report(workspace, "serving", result, show(loads, soaked, model), libraries)
+
+
+def start_servers(stack: ExitStack, model: Path) -> tuple[psutil.Process, tuple[str, str]]:
+    """Our service and MLflow's server of the model; our process and the addresses of both."""
+    python = [sys.executable, "-m"]
+    saved = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
+    save_model(model.read_bytes(), saved, Model())
+    ports = free_port(), free_port()
+    ours, theirs = (f"http://127.0.0.1:{port}" for port in ports)
+    serve = [*python, "pipeline", "serve", "--model", str(model), "--port", str(ports[0])]
+    service = stack.enter_context(server(serve, f"{ours}/v2/health/live"))
+    mlflow = [*python, "mlflow", "models", "serve", "--env-manager", "local"]
+    mlflow += ["--model-uri", str(saved), "--port", str(ports[1])]
+    stack.enter_context(server(mlflow, f"{theirs}/ping"))
+    return service, (ours, theirs)
+
+
+def requests_of(ours: str, mlflow: str, classifier: Classifier) -> dict[str, Request]:
+    """A plain stroke in the four forms; `ours` and `mlflow` are the servers' addresses."""
+    form, name = classifier.signature.form, classifier.signature.model
+    image = np.zeros((form.height, form.width), np.uint8)
+    image[form.height // 6 : -form.height // 6, form.width // 2 - 1 : form.width // 2 + 2] = 255
+    tensor = {"name": "images", "shape": [1, *image.shape], "datatype": "UINT8"}
+    binary = {"parameters": {"binary_data_size": image.size}}
+    binary_output = {"parameters": {"binary_data_output": True}}
+    header = json.dumps({"inputs": [tensor | binary], **binary_output}).encode()
+    picture = io.BytesIO()
+    Image.fromarray(image).save(picture, "PNG")
+    data = {"data": image.ravel().tolist()}
+    infer, kind = f"{ours}/v2/models/{name}/infer", {"Content-Type": "application/json"}
+    length = {"Inference-Header-Content-Length": str(len(header))}
+    return {
+        OURS: Request(infer, length, header + image.tobytes()),
+        JSON: Request(infer, kind, json.dumps({"inputs": [tensor | data]}).encode()),
+        PNG: Request(f"{ours}/predict", {"Content-Type": "image/png"}, picture.getvalue()),
+        MLFLOW: Request(
+            f"{mlflow}/invocations",
+            kind,
+            json.dumps({"inputs": {"images": [image.tolist()]}}).encode(),
+        ),
+    }
+
+
+def load(request: Request, connections: int, seconds: float) -> Load:
+    """Post for so long. UserError if wrk cannot."""
+    time.sleep(2)  # what wrk left unanswered when it ended last time is still being worked on
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(request.body)
+        body.flush()
+        headers = [part for pair in request.headers.items() for part in ("-H", ": ".join(pair))]
+        options = ["--connections", str(connections), "--duration", f"{seconds:g}s"]
+        result = subprocess.run(
+            [*WRK, *options, *headers, request.url, "--", body.name], capture_output=True, text=True
+        )
+    if result.returncode != 0:
+        raise UserError(f"wrk failed: {result.stdout}{result.stderr}")
+    found: Load = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+def soak_service(process: psutil.Process, request: Request, seconds: float) -> dict[str, Any]:
+    """Post for long: the load, and the service's resident bytes about once a second."""
+    memory = []
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(load, request, SOAK_CONNECTIONS, seconds)
+        with tqdm(total=seconds, desc="soak", unit="s") as progress:
+            while not running.done():
+                memory.append(process.memory_info().rss)
+                time.sleep(1)
+                progress.update(min(1, seconds - progress.n))
+    return {"load": running.result(), "resident_bytes": memory}
+
+
+def memory_growth(memory: Sequence[int]) -> float:
+    """Bytes from the second fifth to the last; the first is for warming up."""
+    fifth = max(1, len(memory) // 5)
+    return mean(memory[-fifth:]) - mean(memory[fifth : 2 * fifth])
+
+
+def model_seconds(classifier: Classifier) -> dict[int, float]:
+    """What the model alone takes for an image on one core, by the size of the batch."""
+    form = classifier.signature.form
+    found = {}
+    for size in (1, 32):
+        images = np.zeros((size, form.height, form.width), np.uint8)
+        timer = Timer(lambda images=images: classifier.predict(images))  # type: ignore[misc]
+        found[size] = min(timer.repeat(5, 2000 // size)) / (2000 // size) / size
+    return found
+
+
+def rates_of(runs: Sequence[Load]) -> list[float]:
+    """Requests a second."""
+    return [run["requests"] / run["seconds"] for run in runs]
+
+
+def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:
+    """The report."""
+    rows = []
+    for name, by_connections in loads.items():
+        for connections, runs in by_connections.items():
+            p50, p99 = (1000 * median(run[key] for run in runs) for key in ("p50", "p99"))
+            failed = sum(run["failed"] for run in runs)
+            rates = median_and_range(rates_of(runs), ",.0f")
+            rows.append([name, connections, rates, f"{p50:.1f}", f"{p99:.1f}", f"{failed:.0f}"])
+    headers = ["", "connections", "requests/s (from, to)", "p50, ms", "p99, ms", "failed"]
+    load, memory = soaked["load"], soaked["resident_bytes"]
+    busy = median(rates_of(loads[OURS][SOAK_CONNECTIONS]))
+    saved = (model[1] - model[32]) * busy
+    return (
+        f"{table(headers, rows)}\n\nSoak: {SOAK_CONNECTIONS} connections for "
+        f"{load['seconds']:.0f} s, {load['requests']:,.0f} requests of bytes, {load['failed']:.0f} "
+        f"failed; the service's memory was {max(memory) / 1e6:.0f} MB at most and "
+        f"{memory_growth(memory) / 1e6:+.1f} MB from the second fifth of the time to the last.\n\n"
+        f"Would it pay to answer requests that come together as one batch? The model takes "
+        f"{model[1] * 1e6:.0f} µs for an image alone and {model[32] * 1e6:.0f} µs for one of 32. "
+        f"With {busy:,.0f} requests a second that would save {saved:.0%} of one core's time at "
+        "most, and each request would wait for others: the service does not.\n\n"
+        "![Requests a second and latency by connections; memory in the soak](serving.png)"
+    )
+
+
+def draw(loads: Loads, soaked: dict[str, Any]) -> Figure:
+    """Rate and latency by connections, and memory in the soak."""
+    figure = Figure(figsize=(11, 3.6))
+    rates, latencies, soak = figure.subplots(1, 3)
+    for name, by_connections in loads.items():
+        found = [median(rates_of(runs)) for runs in by_connections.values()]
+        rates.plot(CONNECTIONS, found, ".-", label=name)
+        p99 = [1000 * median(run["p99"] for run in runs) for runs in by_connections.values()]
+        latencies.plot(CONNECTIONS, p99, ".-")
+    rates.set(xscale="log", xlabel="connections", title="requests a second")
+    rates.set_ylim(bottom=0)
+    latencies.set(xscale="log", yscale="log", xlabel="connections", title="p99 latency, ms")
+    for axes in (rates, latencies):
+        axes.set_xticks(CONNECTIONS, [str(number) for number in CONNECTIONS], minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+    figure.legend(loc="outside lower center", ncols=len(loads))
+    memory = soaked["resident_bytes"]
+    soak.plot([number / 1e6 for number in memory])
+    soak.set(xlabel="seconds of soak", title="memory, MB", ylim=(0, 1.2 * max(memory) / 1e6))
+    return figure

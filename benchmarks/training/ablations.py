@@ -1,0 +1,174 @@
+"""python -m benchmarks ablations: how the recipe was chosen, by held-out training images.
+
+Trains the recipe and each ablation of benchmarks/training/alternatives.py with each seed on the
+first 50,000 training images, as many at once as there are cores, one thread each, and measures the
+averaged weights of the last epoch on the other 10,000. The test set is not read.
+
+Every finished training is a row of reports/recipe/runs.csv; what is there is not trained again, so
+that an interrupted command resumes, unless params.yaml has another recipe now. The tables are
+written to reports/recipe/ablations.md.
+"""
+
+import argparse
+from dataclasses import asdict, replace
+from itertools import chain
+from math import nan, sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.models import read_set, task_of
+from benchmarks.tables import table
+from benchmarks.training.alternatives import ABLATIONS, CHOSEN, Ablation
+from benchmarks.training.distortions import DISTORTIONS
+from benchmarks.training.runs import add_rows, digest, read_rows
+from pipeline.config import load_params
+from pipeline.core.files import write_text
+from pipeline.core.workspace import Workspace
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import measure
+
+HELD_OUT = 10_000
+DISTORTED = 5_000  # of them, each distorted in six ways
+DISTORTED_COLUMNS = list(DISTORTIONS)[1:]
+
+Rows = list[dict[str, str]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("names", nargs="*", metavar="ABLATION", help="all if none is given")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+
+
+def main(workspace: Workspace, names: list[str], epochs: int, seeds: list[int]) -> None:
+    """Train what is missing, then write the tables."""
+    rows = current_rows(workspace)
+    done = {(row["ablation"], int(row["seed"]), int(row["epochs"])) for row in rows}
+    asked = [(name, seed, epochs) for seed in seeds for name in names or ABLATIONS]
+    missing = [(workspace, *training) for training in asked if training not in done]
+    add_rows(runs_file(workspace), train_once, missing)
+    text = (
+        f"Errors among {HELD_OUT:,} training images that were held out, and among {HELD_OUT:,} of "
+        f"them distorted (as in reports/benchmarks/accuracy.md; measured on {DISTORTED:,}); means "
+        "over seeds, ± the standard error of the difference to the same seed as chosen. Every "
+        "training: [runs.csv](runs.csv). What the ablations are: "
+        "[alternatives.py](../../benchmarks/training/alternatives.py)."
+    )
+    tables = summarise(current_rows(workspace))
+    write_text(runs_file(workspace).with_name("ablations.md"), f"{text}\n\n{tables}\n")
+
+
+def runs_file(workspace: Workspace) -> Path:
+    """The table of trainings."""
+    return workspace.root / "reports/recipe/runs.csv"
+
+
+def recipe_of(
+    chosen: Recipe, ablation: Ablation, seed: int, epochs: int, validation_size: int
+) -> Recipe:
+    """The recipe of an ablation's training."""
+    fixed = {"seed": seed, "epochs": epochs, "validation_size": validation_size}
+    return replace(chosen, **{**ablation.changes, **fixed})
+
+
+def base(chosen: Recipe) -> str:
+    """A digest of the recipe that is changed, less what differs between its trainings."""
+    return digest(asdict(recipe_of(chosen, Ablation(), seed=0, epochs=1, validation_size=0)))
+
+
+def current_rows(workspace: Workspace) -> Rows:
+    """The finished trainings around the recipe that params.yaml has now."""
+    current = base(load_params(workspace.params).train)
+    return [row for row in read_rows(runs_file(workspace)) if row["base"] == current]
+
+
+def train_once(workspace: Workspace, name: str, seed: int, epochs: int) -> dict[str, Any]:
+    """One training of an ablation; its row of the table."""
+    chosen, ablation = load_params(workspace.params).train, ABLATIONS[name]
+    images, labels = read_set(workspace.training_set)
+    task, recipe = task_of(workspace), recipe_of(chosen, ablation, seed, epochs, HELD_OUT)
+    trainer = ablation.trainer(task, images, labels, recipe)
+    for number in range(1, epochs + 1):
+        figures = trainer.epoch(number, lambda *batch: None).figures
+    distorted = {}  # errors among HELD_OUT images
+    for distortion in DISTORTED_COLUMNS:
+        changed = DISTORTIONS[distortion](images[-DISTORTED:].numpy(), np.random.default_rng(1))
+        _, accuracy = measure(
+            task, trainer.average.module, torch.from_numpy(changed), labels[-DISTORTED:].long()
+        )
+        distorted[distortion] = round((1 - accuracy) * HELD_OUT)
+    return {
+        "base": base(chosen),
+        "ablation": name,
+        "epochs": epochs,
+        "seed": seed,
+        "validation_errors": round((1 - figures["validation_accuracy"]) * HELD_OUT),
+        "validation_loss": round(figures["validation_loss"], 6),
+        "training_accuracy": round(figures["training_accuracy"], 6),
+        **distorted,
+    }
+
+
+class Effect(NamedTuple):
+    """What an ablation does, over the seeds that have been trained."""
+
+    seeds: int
+    errors: float  # among the held-out images
+    differences: list[int]  # in errors to the recipe as chosen, seed by seed
+    distorted_difference: float  # likewise on distorted images, mean over seeds and distortions
+
+
+def effects(rows: Rows, epochs: int) -> dict[str, Effect]:
+    """The effect of each ablation in trainings of so many epochs, the fewest errors first."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows:
+        if int(row["epochs"]) == epochs:
+            found.setdefault(row["ablation"], {})[row["seed"]] = row
+    chosen = found.get(CHOSEN, {})
+    result = {}
+    for name, by_seed in found.items():
+        pairs = [(row, chosen[seed]) for seed, row in by_seed.items() if seed in chosen]
+        differences = [
+            [int(row[column]) - int(base[column]) for row, base in pairs]
+            for column in ("validation_errors", *DISTORTED_COLUMNS)
+        ]
+        result[name] = Effect(
+            len(by_seed),
+            mean(int(row["validation_errors"]) for row in by_seed.values()),
+            differences[0],
+            mean(chain(*differences[1:])) if pairs else nan,
+        )
+    return dict(sorted(result.items(), key=lambda pair: pair[1].errors))
+
+
+def summarise(rows: Rows) -> str:
+    """A table for each number of epochs: errors on the held-out images, and the differences."""
+    tables = []
+    for epochs in sorted({int(row["epochs"]) for row in rows}):
+        lines = []
+        for name, effect in effects(rows, epochs).items():
+            those = [r for r in rows if (r["ablation"], int(r["epochs"])) == (name, epochs)]
+            more = effect.differences
+            error = f" ± {stdev(more) / sqrt(len(more)):.1f}" if len(more) > 1 else ""
+            lines.append(
+                [
+                    name,
+                    effect.seeds,
+                    f"{effect.errors:.1f}",
+                    f"{mean(more):+.1f}{error}" if more else "",
+                    f"{mean(float(row['validation_loss']) for row in those):.4f}",
+                    f"{mean(float(row['training_accuracy']) for row in those):.2%}",
+                    *(f"{mean(float(row[c]) for row in those):.0f}" for c in DISTORTED_COLUMNS),
+                ]
+            )
+        headers = [
+            f"{epochs} epochs", "seeds", "errors", "difference to as chosen",
+            "loss", "training accuracy", *DISTORTED_COLUMNS,
+        ]  # fmt: skip
+        tables.append(table(headers, lines))
+    return "\n\n".join(tables)

@@ -1,0 +1,185 @@
+"""python -m benchmarks accuracy: what our recipes reach over many seeds, and on distorted digits.
+
+Trains `release` and `fast` with ten seeds each, as many trainings at once as there are cores with
+one thread each, exports the last epoch of each and measures it by ONNX Runtime on the test set:
+undistorted, and shifted, rotated, scaled, noisy, with thinner and with thicker strokes, each by the
+same random numbers for all. The two baselines, one training each, are the files that `python -m
+benchmarks training` left in artifacts/benchmarks/; run that first.
+
+Takes about an hour on two cores with bfloat16, three without. Every network that was measured is a
+row of reports/benchmarks/accuracy.csv; what is there is not trained again, so that an interrupted
+command resumes, unless recipe, code or data differ. The report is written when all are there.
+`--seeds 2` is a quick look.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import models
+from benchmarks.models import export, model_path, read_set, task_of
+from benchmarks.report import reports, write_report
+from benchmarks.tables import table
+from benchmarks.training.distortions import DISTORTIONS
+from benchmarks.training.recipes import load_recipe
+from benchmarks.training.runs import add_row, add_rows, code_digest, digest, read_rows
+from benchmarks.training.speed import EXAMPLE, FAST, ORIGINAL, RECIPES, RELEASE, file_name
+from pipeline.config import load_params
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_tensors, sha256
+from pipeline.core.workspace import Workspace
+from pipeline.stages.train import code_digests
+from pipeline.training import trainer
+from pipeline.training.device import choose_device, choose_precision
+
+SEEDS = 10
+PROJECT = Path(__file__).parents[2]
+BASELINE_CODE = [
+    "benchmarks/training/baselines.py",
+    "pipeline/mnist/__init__.py",
+    "pipeline/mnist/network.py",
+    "pipeline/training/network.py",
+]
+MEASURING_CODE = ["benchmarks/training/distortions.py", "pipeline/training/fusion.py"]
+BASELINES = [ORIGINAL, EXAMPLE]
+SAME_KINDS = (
+    "Our recipes train with distortions of these kinds, the original with rotation and enlargement "
+    "alone, the example with none: the table tells what such training is worth, not how the "
+    "networks do on distortions that none of them was trained with."
+)
+
+Accuracies = dict[str, list[float]]  # 0..1, by distortion, a number for each training
+
+
+class Run(NamedTuple):
+    """What names a row of the table."""
+
+    method: str
+    seed: int
+    decided_by: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 1 (default: 10)")
+
+
+def main(workspace: Workspace, seeds: int) -> None:
+    """Train what is missing, measure, and write the report if it is about ten seeds."""
+    decided_by = {method: deciding(workspace, method) for method in (*BASELINES, FAST, RELEASE)}
+    baseline_runs = [Run(method, 1, decided_by[method]) for method in BASELINES]
+    done = finished(workspace)
+    for run in [run for run in baseline_runs if run not in done]:
+        path = model_path(workspace, file_name(run.method))
+        if not path.exists():
+            raise UserError(f"{path} is missing: `python -m benchmarks training` makes it")
+        add_row(runs_file(workspace), row_of(workspace, run, "float32", path))
+    numbers = range(1, seeds + 1)
+    ours = [Run(method, seed, decided_by[method]) for method in (FAST, RELEASE) for seed in numbers]
+    missing = [(workspace, run) for run in ours if run not in done]
+    add_rows(runs_file(workspace), train_once, missing)
+    done = finished(workspace)
+    found: dict[str, Accuracies] = {
+        method: {
+            distortion: [
+                float(done[run][distortion])
+                for run in (*baseline_runs, *ours)
+                if run.method == method
+            ]
+            for distortion in DISTORTIONS
+        }
+        for method in (RELEASE, FAST, *BASELINES)
+    }
+    precisions = Counter(done[run]["precision"] for run in ours)
+    gate = load_params(workspace.params).gate.min_accuracy
+    text = show(found, precisions, gate)
+    if seeds < SEEDS:
+        print(text)
+        return
+    result = {"gate": gate, "precisions": precisions, "accuracy": found}
+    write_report(workspace, "accuracy", result, text, ["torchvision", "scipy"])
+
+
+def runs_file(workspace: Workspace) -> Path:
+    """The table of trainings."""
+    return reports(workspace) / "accuracy.csv"
+
+
+def finished(workspace: Workspace) -> dict[Run, dict[str, str]]:
+    """The rows of the table so far."""
+    rows = read_rows(runs_file(workspace))
+    return {Run(row["method"], int(row["seed"]), row["decided_by"]): row for row in rows}
+
+
+def deciding(workspace: Workspace, method: str) -> str:
+    """A digest of all that decides what is measured but the seed: recipe, code and data."""
+    recipe: dict[str, Any] = {}
+    names = BASELINE_CODE
+    if method in RECIPES:
+        recipe = asdict(load_recipe(workspace, RECIPES[method], seed=0))
+        names = [*code_digests(task_of(workspace))]
+    code = sorted(code_digest(PROJECT / name) for name in [*names, *MEASURING_CODE])
+    return digest(recipe, code, sha256(workspace.training_set), sha256(workspace.test_set))
+
+
+def train_once(workspace: Workspace, run: Run) -> dict[str, Any]:
+    """Train on all training images and measure the last epoch's file; the row of the table."""
+    recipe = load_recipe(workspace, RECIPES[run.method], seed=run.seed)
+    images, labels = read_set(workspace.training_set)
+    task = task_of(workspace)
+    for epoch in trainer.train(task, images, labels, recipe):
+        weights = epoch.weights
+    trained = task.build_network()
+    trained.load_state_dict(weights)
+    precision = choose_precision(recipe.precision, choose_device(recipe.device))
+    path = export(workspace, trained, f"{file_name(run.method)}-{run.seed}")
+    return row_of(workspace, run, str(precision).removeprefix("torch."), path)
+
+
+def row_of(workspace: Workspace, run: Run, precision: str, path: Path) -> dict[str, Any]:
+    """The row of a network that was trained in this precision and exported to `path`.
+
+    It has the accuracy, 0..1, on the test set under each distortion.
+    """
+    test = read_tensors(workspace.test_set)
+    accuracies = {
+        distortion: models.accuracy(
+            path, distort(test["images"], np.random.default_rng(1)), test["labels"]
+        )
+        for distortion, distort in DISTORTIONS.items()
+    }
+    return {**run._asdict(), "precision": precision, **accuracies}
+
+
+def show(found: dict[str, Accuracies], precisions: dict[str, int], gate: float) -> str:
+    """The report: spread over seeds, and accuracy by distortion."""
+    undistorted = next(iter(DISTORTIONS))
+    rows = []
+    for name, accuracies in found.items():
+        plain = accuracies[undistorted]
+        passed = sum(accuracy >= gate for accuracy in plain)
+        deviation = f"{stdev(plain):.3%}" if len(plain) > 1 else ""
+        rows.append([name, len(plain), f"{mean(plain):.3%}", deviation, f"{min(plain):.2%}",
+                     f"{max(plain):.2%}", f"{passed} of {len(plain)}"])  # fmt: skip
+    over_seeds = table(
+        ["test set", "seeds", "mean", "standard deviation", "lowest", "highest",
+         f"at least {gate:.1%}"], rows,
+    )  # fmt: skip
+    distorted = table(
+        ["test accuracy, mean over seeds", *found],
+        [
+            [distortion, *(f"{mean(found[name][distortion]):.2%}" for name in found)]
+            for distortion in DISTORTIONS
+        ],
+    )
+    trained = " and ".join(f"{count} in {name}" for name, count in precisions.items())
+    return (
+        f"{over_seeds}\n\n{distorted}\n\nThe exported files of the last epoch in ONNX Runtime; of "
+        f"our trainings {trained} ([accuracy.csv](accuracy.csv)). Every column sees the same "
+        f"distorted images. {SAME_KINDS}"
+    )

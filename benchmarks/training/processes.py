@@ -1,0 +1,55 @@
+"""Trainings in processes of their own: one for each variant, in turn, or one for each core."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from pipeline.training.device import reuse_memory
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def process_for_each(
+    names: Iterable[str], start: Callable[..., None], *arguments: Any
+) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A process for each name, in which `start(name, *arguments)` is called first."""
+    context = multiprocessing.get_context("spawn")
+    pools = {
+        name: ProcessPoolExecutor(1, context, initializer=start, initargs=(name, *arguments))
+        for name in names
+    }
+    try:
+        yield pools
+    finally:
+        for pool in pools.values():
+            pool.shutdown()
+
+
+def on_all_cores(
+    train: Callable[..., Result], trainings: Sequence[Sequence[Any]]
+) -> Iterator[Result]:
+    """What `train` returns for each of the arguments, in order of finishing.
+
+    As many run at once as there are cores, one thread each. If one fails, the rest is cancelled.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=_prepare) as pool:
+        futures = [pool.submit(train, *arguments) for arguments in trainings]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), unit=" trainings"):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    reuse_memory()

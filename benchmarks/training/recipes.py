@@ -1,0 +1,25 @@
+"""The recipes of the project, as params.yaml and params.fast.yaml say."""
+
+import dataclasses
+from typing import Any
+
+from pipeline.config import load_params, parse_params
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
+from pipeline.orchestration.overrides import merged
+from pipeline.training.recipe import Recipe
+
+FAST = "params.fast.yaml"
+
+
+def load_recipe(workspace: Workspace, name: str, **changes: Any) -> Recipe:
+    """The recipe `release` or `fast`, with these parameters changed.
+
+    UserError if params.yaml has the values of params.fast.yaml, so that there is no `release`.
+    """
+    path = workspace.params
+    release = load_params(path).train
+    fast = parse_params(merged(workspace.root / FAST, path), path).train
+    if release == fast:
+        raise UserError(f"{path} has the values of {FAST}: `git checkout {path}`")
+    return dataclasses.replace({"release": release, "fast": fast}[name], **changes)

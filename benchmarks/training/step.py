@@ -1,0 +1,202 @@
+"""python -m benchmarks step: where the time of a training step goes, and what each choice saves.
+
+Times steps of our training as it is and with one thing changed, each in a process of its own, in
+turn. Profiles the step as it is, and compares it with a floor: its arithmetic at the rate at which
+this machine multiplies large matrices, in the precision in which it trains. Takes about 3 minutes
+on two cores with bfloat16, three times that without. It uses no GPU.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from benchmarks.models import read_set, task_of
+from benchmarks.report import write_report
+from benchmarks.tables import median_and_range, table
+from benchmarks.training.processes import process_for_each
+from benchmarks.training.recipes import load_recipe
+from pipeline.core.workspace import Workspace
+from pipeline.training.device import reuse_memory
+from pipeline.training.trainer import Trainer
+
+STEPS = 20  # timed at once
+WARM_UP = 5  # steps before, which are slower
+DROPOUT = (0.02, 0.02, 0.02, 0.01)  # of the original
+
+
+def _filled_memory(trainer: Trainer) -> None:
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+
+
+def _fresh_relu(trainer: Trainer) -> None:
+    for layer in trainer.network:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+
+
+def _channels_first(trainer: Trainer) -> None:
+    # kernels get new memory, which Muon does not know: it takes its time, but they stay as they are
+    trainer.memory_format = torch.contiguous_format
+    trainer.network.to(memory_format=trainer.memory_format)
+
+
+def _compiled(trainer: Trainer) -> None:
+    trainer.network.compile()
+
+
+def _not_distorted(trainer: Trainer) -> None:
+    trainer.augment = lambda images, generator: images.float()  # type: ignore[method-assign]
+
+
+def _one_thread(trainer: Trainer) -> None:
+    torch.set_num_threads(1)
+
+
+Change = Callable[[Trainer], None]
+UNCHANGED, WITHOUT_REUSE = "unchanged", "memory returned to the system"
+VARIANTS: dict[str, tuple[dict[str, Any], Change | None]] = {
+    UNCHANGED: ({}, None),
+    WITHOUT_REUSE: ({}, None),
+    "new tensors filled with NaN": ({}, _filled_memory),
+    "ReLU not in place": ({}, _fresh_relu),
+    "channels first": ({}, _channels_first),
+    "float32": ({"precision": "float32"}, None),
+    "float32, channels first": ({"precision": "float32"}, _channels_first),
+    "with the original's dropout": ({"dropout": DROPOUT}, None),
+    "without augmentation": ({}, _not_distorted),
+    "compiled (torch.compile)": ({}, _compiled),
+    "batches of 64": ({"batch_size": 64}, None),
+    "batches of 128": ({"batch_size": 128}, None),
+    "batches of 256": ({"batch_size": 256}, None),
+    "one thread": ({}, _one_thread),
+}
+
+
+class Runner:
+    """Runs in the process of one variant."""
+
+    trainer: Trainer
+    generator: torch.Generator
+
+    @classmethod
+    def start(cls, variant: str, workspace: Workspace) -> None:
+        """Set the training up and take the first steps."""
+        changes, change = VARIANTS[variant]
+        if variant != WITHOUT_REUSE:
+            reuse_memory()
+        recipe = load_recipe(workspace, "release", device="cpu", **changes)
+        cls.trainer = Trainer(task_of(workspace), *read_set(workspace.training_set), recipe)
+        cls.generator = torch.Generator().manual_seed(1)
+        if change:
+            change(cls.trainer)
+        cls.trainer.network.train()
+        cls.steps(WARM_UP)
+
+    @classmethod
+    def steps(cls, count: int = STEPS) -> float:
+        """Seconds for `count` steps, as seconds for all images once."""
+        trainer = cls.trainer
+        size = trainer.recipe.batch_size
+        batches = [
+            torch.randint(trainer.size, (size,), generator=cls.generator) for _ in range(count)
+        ]
+        started = time.perf_counter()
+        for batch in batches:
+            trainer.step(batch, cls.generator, trainer.recipe.peak_learning_rate / 100)
+        return (time.perf_counter() - started) / (count * size) * trainer.size
+
+    @classmethod
+    def operators(cls) -> list[tuple[str, float]]:
+        """The operators and the fraction of a step that each takes itself, the largest first."""
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            cls.steps()
+        times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+        whole = sum(times.values())
+        shares = [(name, taken / whole) for name, taken in times.items()]
+        return sorted(shares, key=lambda pair: -pair[1])
+
+    @classmethod
+    def arithmetic(cls) -> float:
+        """Floating-point operations of an epoch's convolutions, forward and backward."""
+        with FlopCounterMode(display=False) as counter:
+            cls.steps(1)
+        trainer = cls.trainer
+        return float(counter.get_total_flops()) / trainer.recipe.batch_size * trainer.size
+
+    @classmethod
+    def precision(cls) -> str:
+        """That in which it trains."""
+        return str(cls.trainer.precision).removeprefix("torch.")
+
+    @classmethod
+    def matrix_rate(cls, side: int = 4096) -> float:
+        """Operations per second when matrices are multiplied as in training; the best of five."""
+        left, right = torch.randn(2, side, side).to(cls.trainer.precision)
+        best = float("inf")
+        for _ in range(5):
+            started = time.perf_counter()
+            left @ right
+            best = min(best, time.perf_counter() - started)
+        return 2 * side**3 / best
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--rounds", type=int, default=7)
+
+
+def main(workspace: Workspace, rounds: int) -> None:
+    """Time the variants in turn and write the report."""
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    with process_for_each(VARIANTS, Runner.start, workspace) as processes:
+        for process in processes.values():  # one by one, or they would slow each other down
+            process.submit(Runner.steps, 1).result()
+        for _ in tqdm(range(rounds), unit=" rounds"):
+            for name, process in processes.items():
+                seconds[name].append(process.submit(Runner.steps).result())
+        unchanged = processes[UNCHANGED]
+        rate = unchanged.submit(Runner.matrix_rate).result()
+        precision = unchanged.submit(Runner.precision).result()
+        arithmetic = unchanged.submit(Runner.arithmetic).result()
+        operators = unchanged.submit(Runner.operators).result()
+
+    base = median(seconds[UNCHANGED])
+    floor = arithmetic / rate
+    variants = table(
+        ["recipe `release`", "s an epoch (from, to)", "times as long"],
+        [
+            [name, median_and_range(times, ".1f"), f"{median(times) / base:.2f}"]
+            for name, times in seconds.items()
+        ],
+    )
+    profiled = table(
+        ["operator", "of the time"],
+        [[f"`{name}`", f"{share:.0%}"] for name, share in operators[:8]],
+    )
+    text = f"""{variants}
+
+Medians of {rounds} times {STEPS} steps, in turn.
+
+**The floor.** An epoch of convolutions, forward and backward, is {arithmetic / 1e12:.2f} · 10¹²
+operations. This machine multiplies {precision} matrices at {rate / 1e9:.0f} · 10⁹ a second, which
+would be {floor:.1f} s an epoch: training takes {base / floor:.1f} times that.
+
+{profiled}"""
+    result = {
+        "seconds_an_epoch": seconds,
+        "operations_an_epoch": arithmetic,
+        "precision": precision,
+        "matrix_operations_per_second": rate,
+        "floor_seconds": floor,
+        "times_the_floor": base / floor,
+        "operators": dict(operators[:20]),
+    }
+    write_report(workspace, "step", result, text, [])

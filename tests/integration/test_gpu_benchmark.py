@@ -1,0 +1,105 @@
+"""The check of GPUs runs where there is little but torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.gpu import check
+from benchmarks.gpu.pack import changed_code, pack, read_packed
+from pipeline.core.files import read_json
+from pipeline.core.workspace import Workspace
+from tests.digits import write_mirror
+from tests.workspace import PROJECT
+
+# imported by every Python process with this folder on its path: only torch and what it needs is
+# there, NumPy and safetensors
+BARE = """
+import importlib.metadata, re, sys
+from importlib.machinery import PathFinder
+needed = [re.match(r"[\\w-]+", line)[0] for line in importlib.metadata.requires("torch")]
+known = {"torch", "torchgen", "functorch", "numpy", "safetensors", "pipeline", "benchmarks"}
+known |= {name.lower().replace("-", "_") for name in needed} | {"mpmath", "markupsafe"}
+known |= sys.stdlib_module_names
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in known or name.startswith("_"):
+            return PathFinder.find_spec(name, path, target)
+sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder] + [Bare()]
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace of 200 digits, packed in the environment of the project."""
+    workspace = Workspace(tmp_path_factory.mktemp("gpu"))
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["fetch"]["files"] = write_mirror(workspace.raw, 150, 50)
+    params["train"] |= {"batch_size": 50}
+    workspace.params.write_text(yaml.safe_dump(params))
+    (workspace.root / "params.fast.yaml").write_text("train: {epochs: 9}\n")
+    pack(workspace, workspace.root / check.PACKED)
+    return workspace
+
+
+def test_it_trains_and_reports_where_there_is_little_but_torch(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BARE)
+    command = ["-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--output", "out"]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
+    run = subprocess.run(
+        [sys.executable, *command],
+        cwd=workspace.root,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    with pytest.raises(subprocess.CalledProcessError):  # as bare as it is meant to be
+        subprocess.run(
+            [sys.executable, "-c", "import tqdm"],
+            env=variables,
+            check=True,
+            capture_output=True,
+        )
+    report = read_json(workspace.root / "out/gpu.json")
+    first, killed, resumed, release = report["trainings"]
+    assert [row["epoch"] for row in first["epochs"]] == [1, 2]
+    assert [row["epoch"] for row in killed["epochs"]] == [1]
+    assert "test_accuracy" not in killed
+    assert resumed["after_epoch"] == 1
+    assert resumed["epochs"][0]["weights_sha256"] == first["epochs"][1]["weights_sha256"]
+    assert report["same_bits"]["fast"]["resumed"]["same"] is True
+    assert report["same_bits"]["fast"]["again"]["same"] is None
+    assert (release["recipe"], release["precision"]) == ("release", "float32")
+    assert 0 <= release["test_accuracy"] <= 1
+    assert release["test_images"] == 50
+    assert 0 < release["float32_error"] < 1e-5
+    assert report["code_changed"] == []
+    assert report["machine"]["gpu"] is None
+    text = (workspace.root / "out/gpu.md").read_text()
+    assert "yes, in 1 epochs" in text
+    assert "killed (SIGKILL) after batch 2 of epoch 2 and resumed after epoch 1." in text
+    assert f" {release['test_accuracy']:.2%} |" in text
+    assert text.strip() in run.stdout
+
+
+def test_a_failure_is_reported_and_the_others_go_on(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = workspace.root / check.PACKED
+    assert changed_code(read_packed(packed)["code_sha256"]) == []
+    broken = check.Training("fast", "first", {"device": "cuda:77"})
+    whole = check.Training("fast", "again", {"epochs": 1})
+    monkeypatch.setattr(check, "QUICK_PLAN", [broken, whole])
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    assert not check.check("cpu", packed, tmp_path, 200, quick=True)
+    first, again = read_json(tmp_path / "gpu.json")["trainings"]
+    assert "cuda:77" in first["error"]
+    assert again["error"] is None
+    assert len(again["epochs"]) == 1
+    assert "fast, first: ValueError: device 'cuda:77'" in (tmp_path / "gpu.md").read_text()

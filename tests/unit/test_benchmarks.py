@@ -1,0 +1,129 @@
+"""The benchmarks are listed and start, and their reports say what was measured."""
+
+import re
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks import __main__ as command
+from benchmarks.memory import Cost
+from benchmarks.pipeline import scaling
+from benchmarks.service import load
+from benchmarks.tables import median_and_range, table
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
+from pipeline.core.workspace import Workspace
+from tests.training_sets import TRAINING, small_workspace
+from tests.workspace import MODEL, PROJECT, needs_model
+
+MIB = 2**20
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with small sets and a released model."""
+    workspace = small_workspace(tmp_path)
+    workspace.releases.mkdir()
+    shutil.copy(MODEL, workspace.releases)
+    return workspace
+
+
+def test_every_benchmark_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    command.main([])
+    listed = {benchmark.module for benchmark in command.BENCHMARKS.values()}
+    modules = {
+        f"{path.parent.name}.{path.stem}"
+        for path in (PROJECT / "benchmarks").glob("*/*.py")
+        if "def add_arguments(" in path.read_text()
+    }
+    assert modules == listed
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"(?m)^{name} +\w", shown) for name in command.BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", command.BENCHMARKS)
+def test_a_benchmark_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.run(name, ["--help"])
+    assert ended.value.code == 0
+    module = import_module(f"benchmarks.{command.BENCHMARKS[name].module}")
+    assert re.match(rf"python -m benchmarks[ .]{name}: ", module.__doc__ or "")
+    assert "--workspace" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scaling", "--rounds", "1"], "train.safetensors is missing"),
+        (["serving", "--rounds", "1"], "wrk is missing: apt-get install wrk"),
+        (["gpu", "--quick"], "holds nothing to train on"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit) as ended:
+        command.main([*arguments, "--workspace", str(tmp_path)])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+@needs_model
+def test_scaling_fits_the_lines_that_the_measurements_lie_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cost_of(scratch: Workspace, kind: str, images: int, *options: str) -> Cost:
+        epochs = int(options[-1]) if "--epochs" in options else 1
+        per_image = {"train": 784, "prepare": 1568, "infer": 864}[kind]
+        seconds = 2 + images * epochs / 5000
+        return Cost(seconds + 9, 100 * MIB + images * per_image, f"{seconds}\n")
+
+    monkeypatch.setattr(scaling, "cost_of", cost_of)
+    scaling.main(workspace, [150, 300, 600], [1, 2], [1, 2], rounds=1)
+    reports = workspace.root / "reports/benchmarks"
+    report = read_json(reports / "scaling.json")
+    lines = {name: (line["slope"], line["start"]) for name, line in report["lines"].items()}
+    assert lines == {
+        "seconds_by_images": pytest.approx((1 / 5000, 2)),
+        "seconds_by_epochs": pytest.approx((300 / 5000, 2)),
+        "prepare_bytes_by_images": pytest.approx((1568, 100 * MIB)),
+        "train_bytes_by_images": pytest.approx((784, 100 * MIB)),
+        "infer_bytes_by_images": pytest.approx((864, 100 * MIB)),
+    }
+    assert report["peak_bytes_by_images"]["train"] == [
+        [n, 100 * MIB + 784 * n] for n in (2 * TRAINING, TRAINING)
+    ]
+    text = (reports / "scaling.md").read_text()
+    assert "0.20 s for every 1,000 images" in text
+    assert re.search(r"\| prepare +\| +1,568 \| +100 \|", text)
+    with Image.open(reports / "scaling.png") as figure:
+        assert min(figure.size) > 300
+
+
+def test_scaling_has_no_more_images_than_the_set(workspace: Workspace) -> None:
+    with pytest.raises(UserError, match=f"there are {TRAINING}"):
+        scaling.main(workspace, [500, 5000], [1], [1], rounds=1)
+
+
+def test_growing_memory_is_measured_without_the_warm_up() -> None:
+    assert load.memory_growth([50, 90, *[100] * 8]) == pytest.approx(0)
+    growing = [100 + 3 * second for second in range(300)]
+    assert load.memory_growth(growing) == pytest.approx(3 * 180)
+
+
+def test_a_table_is_markdown() -> None:
+    assert table(["", "images/s"], [["ours", median_and_range([7, 1200, 8], ",.0f")]]) == (
+        "|      |       images/s |\n| ---- | -------------: |\n| ours | 8 (7 to 1,200) |"
+    )
+    assert table(["", "images/s"], []) == ""

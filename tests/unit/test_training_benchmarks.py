@@ -1,0 +1,193 @@
+"""The benchmarks of training compare what they say, and their reports say what was measured."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from benchmarks.training import ablations, accuracy, speed, step
+from benchmarks.training.alternatives import ABLATIONS, CHOSEN, Ablation
+from benchmarks.training.baselines import train_example, train_original
+from benchmarks.training.distortions import DISTORTIONS
+from benchmarks.training.recipes import load_recipe
+from benchmarks.training.runs import add_row, code_digest
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
+from pipeline.training.network import count_parameters
+from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import Trainer
+from tests.digits import make_digits
+from tests.training_sets import small_workspace
+from tests.workspace import PROJECT
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return small_workspace(tmp_path)
+
+
+def recipe(**changes: Any) -> Recipe:
+    return Recipe(**yaml.safe_load((PROJECT / "params.yaml").read_text())["train"] | changes)
+
+
+def test_the_original_has_our_network_and_the_example_its_own() -> None:
+    images, labels = map(torch.from_numpy, make_digits(128, seed=1))
+    (original,) = train_original(images, labels, seed=1, epochs=1, workers=0)
+    (example,) = train_example(images, labels, seed=1, epochs=1)
+    assert count_parameters(original) == count_parameters(TASK.build_network())
+    assert count_parameters(example) == 1_199_882
+
+
+def test_the_time_to_the_gate_is_that_of_the_first_epoch_to_pass() -> None:
+    epochs = [speed.Epoch(2.0, accuracy, None, 1) for accuracy in (0.9, 0.994, 0.99)]
+    assert speed.seconds_to_gate(epochs, 0.994) == 4.0
+    assert speed.seconds_to_gate(epochs[:1], 0.994) is None
+
+
+def test_what_decides_a_training_is_its_recipe(workspace: Workspace) -> None:
+    methods = [*speed.RECIPES, *accuracy.BASELINES]
+    before = {method: accuracy.deciding(workspace, method) for method in methods}
+    assert before[speed.FAST] != before[speed.RELEASE]
+    (workspace.root / "params.fast.yaml").write_text("train: {epochs: 3}\n")
+    changed = {
+        method for method in methods if accuracy.deciding(workspace, method) != before[method]
+    }
+    assert changed == {speed.FAST}
+
+
+def test_only_what_the_code_does_trains_again(tmp_path: Path) -> None:
+    """An hour of training is not repeated for how code is explained, or for where it lies."""
+
+    def of(text: str) -> str:
+        (tmp_path / "code.py").write_text(text)
+        return code_digest(tmp_path / "code.py")
+
+    code = "from pipeline.mnist.network import a, b\n\n\ndef rate(x):\n    return 2 * a(x)\n"
+    explained = f'"""A module."""\n{code.replace(":", ":  # why")}'
+    moved = code.replace("from pipeline.mnist.network import a, b", "from pipeline.net import b, a")
+    assert of(code) == of(explained) == of(moved)
+    assert of(code) != of(code.replace("2 *", "3 *"))
+    assert of(code) != of(code.replace("import a, b", "import c as a, b"))
+    assert of(code) != of(code.replace("pipeline.mnist", "torch"))
+
+
+def test_after_make_fast_there_is_no_release_to_measure(workspace: Workspace) -> None:
+    (workspace.root / "params.fast.yaml").write_text("train: {epochs: 2}\n")
+    with pytest.raises(UserError, match=r"git checkout .*params\.yaml"):
+        load_recipe(workspace, "release")
+
+
+def test_the_report_has_mean_and_spread_over_seeds() -> None:
+    ours = {distortion: [0.993, 0.995] for distortion in DISTORTIONS}
+    one = {distortion: [0.99] for distortion in DISTORTIONS}
+    text = accuracy.show({"ours": ours, "other": one}, {"bfloat16": 1, "float32": 1}, gate=0.994)
+    assert re.search(r"ours +\| +2 \| +99.400% \| +0.141% \| +99.30% \| +99.50% \| +1 of 2", text)
+    assert re.search(r"shifted by up to 2 pixels +\| +99.40% \| +99.00% \|", text)
+    assert "1 in bfloat16 and 1 in float32" in text
+
+
+def test_without_the_baselines_models_it_says_what_to_run(workspace: Workspace) -> None:
+    with pytest.raises(UserError, match=r"python -m benchmarks training"):
+        accuracy.main(workspace, seeds=1)
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_a_distortion_keeps_the_form_and_is_the_same_each_time(name: str) -> None:
+    images, _ = make_digits(20, seed=1)
+    before = images.copy()
+    first, again = (DISTORTIONS[name](images, np.random.default_rng(1)) for _ in range(2))
+    assert first.shape == images.shape
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(images, before)
+    assert (first != images).any() == (name != "undistorted")
+
+
+def test_strokes_become_thinner_and_thicker() -> None:
+    images, _ = make_digits(20, seed=1)
+    random = np.random.default_rng(1)
+    thin, thick = (DISTORTIONS[f"{how} strokes"](images, random) for how in ("thinner", "thicker"))
+    assert (thin <= images).all()
+    assert (thick >= images).all()
+
+
+def test_no_two_ablations_are_the_same() -> None:
+    chosen = recipe()
+    seen = [(ablations.recipe_of(chosen, a, 1, 8, 100), a.trainer) for a in ABLATIONS.values()]
+    assert all(seen.count(each) == 1 for each in seen)
+
+
+def loss_after_an_epoch(trainer: type[Trainer]) -> float:
+    images, labels = map(torch.from_numpy, make_digits(150, seed=1))
+    chosen = ablations.recipe_of(recipe(batch_size=25), Ablation(), 1, 1, validation_size=50)
+    epoch = trainer(TASK, images, labels, chosen).epoch(1, lambda *batch: None)
+    return epoch.figures["validation_loss"]
+
+
+def test_every_trainer_learns_in_its_own_way() -> None:
+    """An idea that is not wired up would show as the same loss."""
+    losses = [loss_after_an_epoch(trainer) for trainer in {a.trainer for a in ABLATIONS.values()}]
+    assert np.isfinite(losses).all()
+    assert len(set(losses)) == len(losses)
+
+
+def test_finished_trainings_are_not_repeated(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablations, "HELD_OUT", 100)
+    monkeypatch.setattr(ablations, "DISTORTED", 50)
+    names, runs = list(ABLATIONS)[:2], ablations.runs_file(workspace)
+    for name in names:
+        add_row(runs, ablations.train_once(workspace, name, seed=1, epochs=1))
+    kept = runs.read_text()
+    monkeypatch.setattr(ablations, "train_once", None)
+    ablations.main(workspace, names, epochs=1, seeds=[1])
+    assert runs.read_text() == kept
+    assert [row["ablation"] for row in csv.DictReader(kept.splitlines())] == names
+    table = runs.with_name("ablations.md").read_text()
+    assert all(f"| {name}" in table for name in names)
+    params = workspace.params.read_text()
+    workspace.params.write_text(params.replace("batch_size: 50", "batch_size: 60"))
+    assert ablations.current_rows(workspace) == []
+
+
+def test_effects_are_differences_to_the_same_seed() -> None:
+    errors = {("chosen", 1): (40, 50), ("chosen", 2): (50, 70), ("SGD", 1): (46, 90)}
+    errors |= {("SGD", 2): (58, 70), ("SGD", 3): (99, 99)}
+    rows = [
+        {"ablation": name.replace("chosen", CHOSEN), "epochs": "6", "seed": str(seed)}
+        | {"validation_errors": str(plain), "validation_loss": "0", "training_accuracy": "0"}
+        | dict.fromkeys(ablations.DISTORTED_COLUMNS, str(distorted))
+        for (name, seed), (plain, distorted) in errors.items()
+    ]
+    effects = ablations.effects(rows, epochs=6)
+    assert list(effects) == [CHOSEN, "SGD"]
+    assert effects["SGD"].seeds == 3
+    assert effects["SGD"].errors == pytest.approx((46 + 58 + 99) / 3)
+    assert effects["SGD"].differences == [6, 8]
+    assert effects["SGD"].distorted_difference == 20
+    assert "+7.0 ± 1.0" in ablations.summarise(rows)
+    assert ablations.effects(rows, epochs=7) == {}
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps, and nothing that would change this process for good."""
+    monkeypatch.setattr(step, "WARM_UP", 1)
+    monkeypatch.setattr(step, "STEPS", 1)
+    monkeypatch.setattr(step, "reuse_memory", lambda: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # put back
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("variant", [v for v in step.VARIANTS if "compiled" not in v])
+def test_every_variant_of_a_step_runs(variant: str, workspace: Workspace) -> None:
+    step.Runner.start(variant, workspace)
+    assert step.Runner.steps(1) > 0
