@@ -32,6 +32,7 @@ import requests
 from matplotlib.ticker import FuncFormatter, NullLocator
 from mlflow.models import Model
 from PIL import Image
+from pipeline.tracking.registry import save_model
 from tqdm import tqdm
 
 from benchmarks.report import reports, write_report
@@ -41,7 +42,6 @@ from pipeline.core.errors import UserError
 from pipeline.core.figures import Figure, save_figure
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
-from pipeline.tracking.registry import save_model
 
 CONNECTIONS = (1, 16, 64, 256)
 SECONDS, ROUNDS = 5, 3

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing, read_csv
@@ -184,7 +184,9 @@ def _evaluation(workspace: Workspace, training: Training, export: ExportReport) 
     if _losses(curves) != _losses(training.history):
         raise _mixture(workspace.curves, "another training", workspace.history)
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
-    return Evaluation(subject, metrics, speed, curves, read_csv(workspace.per_class, texts=["label"]))
+    return Evaluation(
+        subject, metrics, speed, curves, read_csv(workspace.per_class, texts=["label"])
+    )
 
 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:

@@ -112,9 +112,7 @@ def test_a_bad_parameter_is_named_and_nothing_runs(workspace: Workspace) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 @pytest.mark.parametrize("targets", [[], ["gate", "backprop"]])
-def test_a_flow_plans_what_dvc_repro_goes_through(
-    targets: list[str], workspace: Workspace
-) -> None:
+def test_a_flow_plans_what_dvc_repro_goes_through(targets: list[str], workspace: Workspace) -> None:
     shown = workspace.run("dvc", "repro", "--dry", "--force", *targets)
     assert shown.returncode == 0, shown.stderr
     plan = dag.plan(dag.read_dag(workspace.path), targets)
