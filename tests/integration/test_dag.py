@@ -21,7 +21,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder under DVC, without a stage."""
     folder = tmp_path_factory.mktemp("empty")
     subprocess.run([*DVC, "init", "--no-scm", "--quiet"], cwd=folder, check=True)
-    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
+    config = (PROJECT / ".dvc/config").read_text()
+    (folder / ".dvc/config").write_text(f"{config}    no_scm = true\n")
     return folder
 
 
