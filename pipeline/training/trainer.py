@@ -170,7 +170,7 @@ class Trainer:
         }
 
     def restore(self, state: Tensors) -> int:
-        """Restore what `state` returned; returns the number of the epoch that it was taken after."""
+        """Restore what `state` returned; returns the number of the epoch before it."""
         self.network.load_state_dict(_with_prefix(state, "network."))
         self.average.load_state_dict(_with_prefix(state, "average."))
         self.optimizer.restore(_with_prefix(state, "momentum."))
