@@ -99,14 +99,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Workspace) -> W
 
 @pytest.fixture(scope="session")
 def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Workspace:
-    """A workspace like `finished`, but of another task: 26 letters. To be copied."""
-
-    def release(path: Path) -> Workspace:
-        workspace = fresh.copy(path)
-        use_letters(workspace)
-        return repro(workspace, "release")
-
-    return build_once(tmp_path_factory, "letters", release)
+    """A workspace like `finished`, but of another task: 26 letters, learned and released."""
+    return build_once(
+        tmp_path_factory, "letters", lambda path: repro(use_letters(fresh.copy(path)), "release")
+    )
 
 
 @pytest.fixture

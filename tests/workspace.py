@@ -191,8 +191,8 @@ def _boundary(folder: Path) -> dict[str, str]:
 _AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
-def use_letters(workspace: Workspace) -> None:
-    """Have a workspace learn letters: another task, data and thresholds in params.yaml, no more."""
+def use_letters(workspace: Workspace) -> Workspace:
+    """The workspace, in whose params.yaml task, data and thresholds are now those of letters."""
     folder = workspace.path / "letters"
     shutil.copytree(PROJECT / "tests/letters", folder, ignore=shutil.ignore_patterns("__pycache__"))
     training, test = 2600, 520
@@ -214,3 +214,4 @@ def use_letters(workspace: Workspace) -> None:
     params = yaml.safe_load(path.read_text())
     params["task"], params["fetch"]["files"] = "letters", files
     path.write_text(yaml.safe_dump(params, sort_keys=False))
+    return workspace
