@@ -645,6 +645,28 @@ def test_track_says_what_it_did_also_from_another_folder(
     assert not elsewhere or list(folder.iterdir()) == []
 
 
+def test_make_mlflow_serves_the_local_store_from_below_the_workspace(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.tracking import show
+
+    served: list[list[str]] = []
+    monkeypatch.setattr("os.execve", lambda program, words, environment: served.append(words))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
+    below = project.root / "notebooks"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    show.main()
+    assert capsys.readouterr().out.splitlines() == [
+        "runs of mnist-cnn: http://127.0.0.1:5000/#/experiments/1/runs",
+        "models: http://127.0.0.1:5000/#/models",
+    ]
+    (words,) = served
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert options["--backend-store-uri"] == f"sqlite:///{project.root}/mlflow.db"
+    assert options["--default-artifact-root"] == (project.root / "mlartifacts").as_uri()
+
+
 def test_outside_the_project_nothing_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
