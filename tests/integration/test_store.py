@@ -456,10 +456,11 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(
     (takes,), gives = described.inputs.inputs, described.outputs.inputs
     assert (takes.type, takes.shape) == (np.uint8, (-1, 28, 28))
     assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
-    for _ in range(2):  # as if the answers of the first requests had been lost
-        client.create_model_version(
-            "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
-        )
+    with store.connect(project) as within:
+        for _ in range(2):  # as if the answers of the first requests had been lost
+            within.create_model_version(
+                "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
+            )
     assert [done.changed for done in tracking.publish(project, [Component.RELEASE])] == [False]
     (left,) = client.search_model_versions("name = 'mnist-cnn'")
     assert left.version == version.version
