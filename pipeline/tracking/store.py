@@ -46,7 +46,8 @@ def address(root: Path, named: str | None = None) -> str:
     path = uri.removeprefix(SQLITE)
     if path == uri or path.startswith("/"):
         return uri
-    return f"{SQLITE}{quote(str(lasting_folder(root)))}/{path}"
+    folder = os.path.normpath(lasting_folder(root))  # without the ".." of a root above
+    return f"{SQLITE}{quote(folder)}/{path}"
 
 
 def database(uri: str) -> Path | None:

@@ -456,10 +456,11 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(
     (takes,), gives = described.inputs.inputs, described.outputs.inputs
     assert (takes.type, takes.shape) == (np.uint8, (-1, 28, 28))
     assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
-    for _ in range(2):  # as if the answers of the first requests had been lost
-        client.create_model_version(
-            "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
-        )
+    with store.connect(project) as within:
+        for _ in range(2):  # as if the answers of the first requests had been lost
+            within.create_model_version(
+                "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
+            )
     assert [done.changed for done in tracking.publish(project, [Component.RELEASE])] == [False]
     (left,) = client.search_model_versions("name = 'mnist-cnn'")
     assert left.version == version.version
@@ -643,6 +644,28 @@ def test_track_says_what_it_did_also_from_another_folder(
         [f"training: up to date, {page}", "release: nothing to publish here"],
     ]
     assert not elsewhere or list(folder.iterdir()) == []
+
+
+def test_make_mlflow_serves_the_local_store_from_below_the_workspace(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.tracking import show
+
+    served: list[list[str]] = []
+    monkeypatch.setattr("os.execve", lambda program, words, environment: served.append(words))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
+    below = project.root / "notebooks"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    show.main()
+    assert capsys.readouterr().out.splitlines() == [
+        "runs of mnist-cnn: http://127.0.0.1:5000/#/experiments/1/runs",
+        "models: http://127.0.0.1:5000/#/models",
+    ]
+    (words,) = served
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert options["--backend-store-uri"] == f"sqlite:///{project.root}/mlflow.db"
+    assert options["--default-artifact-root"] == (project.root / "mlartifacts").as_uri()
 
 
 def test_outside_the_project_nothing_is_made(

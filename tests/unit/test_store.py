@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from pipeline.core.workspace import Workspace
 from pipeline.tracking.store import address, database
 
 NAME = "MLFLOW_TRACKING_URI"
@@ -23,6 +24,17 @@ def test_a_relative_store_is_the_workspaces_from_whatever_folder(
     expected = root / (named or "sqlite:///mlflow.db").removeprefix("sqlite:///")
     assert database(uri) == expected
     assert make_url(uri).database == str(expected)  # as MLflow opens it
+
+
+def test_below_a_workspace_its_store_has_no_trace_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Artifacts would get addresses through a folder that may go."""
+    monkeypatch.delenv(NAME, raising=False)
+    (tmp_path / "params.yaml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert address(Workspace.find().root) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.mark.parametrize("named", ["sqlite:////srv/mlflow.db", "http://127.0.0.1:5000"])
