@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import requests
 from fastapi import FastAPI
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
-from benchmarks.servers import free_port
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
@@ -128,23 +127,20 @@ def listening(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
 @contextmanager
 def serving(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A process that serves the released model, and its address; its log goes to a file."""
-    port = free_port()
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*SERVE, "--port", str(port)], cwd=PROJECT, env=os.environ | variables, stderr=file
+            [*SERVE, "--port", "0"], cwd=PROJECT, env=os.environ | variables, stderr=file
         )
-    address = f"http://127.0.0.1:{port}"
 
-    def answers() -> bool:
+    def address() -> re.Match[str] | None:
         assert process.poll() is None, log.read_text()
-        try:
-            return requests.get(f"{address}/v2/health/ready", timeout=60).ok
-        except requests.ConnectionError:
-            return False
+        return re.search(r"listening on (http://[\d.:]+)", log.read_text())
 
     try:
-        wait_until(answers)
-        yield process, address
+        wait_until(address)
+        found = address()
+        assert found is not None
+        yield process, found[1]
     finally:
         process.kill()
         process.wait()

@@ -12,9 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,12 +24,11 @@ from pipeline.core.errors import UserError
 from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
-from pipeline.inference.answers import class_fields
-from pipeline.inference.signature import Signature
 from pipeline.service.bodies import Body
 from pipeline.service.server import listen, read_token, run
 from tests.digits import Images, make_digits
 from tests.services import INFER, Client, client_of, images_input, make_app, png
+from tests.templates import LETTERS, draw, write_model
 from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
@@ -476,101 +473,45 @@ def test_figures_are_shown_only_of_the_model_that_is_served(tmp_path: Path) -> N
 # other models
 
 
-SHADES = Signature(
-    model="shades",
-    data_set="Inks",
-    noun="ink",
-    labels=tuple("<&abcdefghijklmnopqrstuvwx"),
-    height=32,
-    width=40,
-    ink=24,
-    mean_pixel_deciles=tuple(float(n) for n in range(9)),
-    parameters=0,
-    data_sha256="",
-    weights_sha256="",
-)
-
-
 @pytest.fixture(scope="module")
-def shades(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """The service of another task: the class of an image is the column that is lit in row 0."""
-    height, width, classes = SHADES.height, SHADES.width, len(SHADES.labels)
-    weights = np.zeros((height * width, classes), np.float32)
-    weights[:classes] = np.eye(classes) / 16
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("Flatten", ["pixels"], ["rows"]),
-            helper.make_node("MatMul", ["rows", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"]),
-        ],
-        "linear",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", height, width])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
-         for name in ("logits", "probabilities")],
-        [numpy_helper.from_array(weights, "weights")],
-    )  # fmt: skip
-    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
-    helper.set_model_props(model, SHADES.to_metadata())
-    path = tmp_path_factory.mktemp("shades") / "shades.onnx"
-    onnx.save(model, path)
+def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """The service of another task: other labels, one of them HTML, in images of 32 x 40 pixels."""
+    labels = ("<b>", *LETTERS[1:])
+    path = write_model(tmp_path_factory.mktemp("initials") / "m.onnx", labels, noun="initial")
     with client_of(make_app(classifier=Classifier(path, threads=1))) as client:
         yield client
 
 
-def lit(column: int) -> Images:
-    image = np.zeros((SHADES.height, SHADES.width), np.uint8)
-    image[0, column] = 255
-    return image
-
-
-def test_another_model_is_served_as_its_signature_says(shades: Client) -> None:
-    response = shades.post("/predict?normalise=false", png(lit(4)))
-    content = response.json()
+def test_another_model_is_served_as_its_signature_says(initials: Client) -> None:
+    content = initials.post("/predict", png(draw("Q"))).json()
     assert list(content) == ["label", "confidence", "probabilities", "image"]
-    assert (content["label"], len(content["probabilities"])) == ("c", 26)
-    described = shades.get("/v2/models/shades").json()
-    assert described["inputs"][0]["shape"] == [-1, 32, 40]
+    assert (content["label"], len(content["probabilities"])) == ("Q", 26)
+    assert np.shape(content["image"]) == (40, 32)
+    described = initials.get("/v2/models/templates").json()
+    assert described["inputs"][0]["shape"] == [-1, 40, 32]
     assert described["outputs"][0]["shape"] == [-1, 26]
-    request = {"inputs": [images_input(np.stack([lit(1), lit(25)]))]}
-    answered = shades.post("/v2/models/shades/infer", json=request).json()["outputs"][1]
-    assert np.reshape(answered["data"], (2, 26)).argmax(1).tolist() == [1, 25]
-    assert shades.metric("predictions_total", label="c") == 1
-    assert shades.metric("predictions_total", label="&") == 1
-    wrong = shades.post("/v2/models/shades/infer", json={"inputs": [images_input(lit(1)[:28])]})
-    assert wrong.status_code == 400
-    example = shades.get("/openapi.json").json()
-    operation = example["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]
+    image = np.array([content["image"]], np.uint8)
+    request = {"inputs": [images_input(np.concatenate([image, image]))]}
+    answered = initials.post("/v2/models/templates/infer", json=request).json()["outputs"][1]
+    assert np.reshape(answered["data"], (2, 26)).argmax(1).tolist() == [LETTERS.index("Q")] * 2
+    assert initials.metric("predictions_total", label="Q") == 3
+    wrong = {"inputs": [images_input(image[:, :28, :28])]}
+    assert initials.post("/v2/models/templates/infer", json=wrong).status_code == 400
+
+
+def test_the_documentation_is_of_the_model(initials: Client) -> None:
+    schema = initials.get("/openapi.json").json()
+    assert schema["info"]["title"] == "letters initials"
+    assert not re.search("digit|MNIST", json.dumps(schema), re.IGNORECASE)
+    operation = schema["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]
     example = operation["application/json"]["examples"]["one"]["value"]
-    assert shades.post("/v2/models/shades/infer", json=example).status_code == 200
-    schema = shades.get("/openapi.json").json()
-    assert schema["info"]["title"] == "Inks inks"
-    assert "digit" not in json.dumps(schema)
-    assert "MNIST" not in json.dumps(schema)
+    assert initials.post("/v2/models/templates/infer", json=example).status_code == 200
 
 
-def test_the_page_of_another_model_has_its_words(shades: Client) -> None:
-    page = shades.get("/").text
-    assert "<title>Inks inks</title>" in page
-    assert "Draw an ink by mouse" in page
-    assert 'data-labels="[&quot;&lt;&quot;, &quot;&amp;&quot;,' in page  # no HTML of theirs
-    assert 'width="40" height="32"' in page
-    for word in ("digit", "MNIST", "28", "$"):
-        assert word not in page
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (("0", "1"), {"label": "1", "digit": 1}),
-        (("10", "07"), {"label": "07", "digit": 7}),
-        (("0", "A"), {"label": "A"}),
-        (("0", "²"), {"label": "²"}),
-        (("0", "-1"), {"label": "-1"}),
-    ],
-)
-def test_a_label_that_is_a_number_is_one_in_the_answer(
-    labels: tuple[str, str], expected: dict[str, object]
-) -> None:
-    signature = SHADES.model_copy(update={"labels": labels, "noun": "digit"})
-    assert class_fields(signature)[1] == expected
+def test_the_page_has_the_words_of_the_model(initials: Client) -> None:
+    page = initials.get("/").text
+    assert "<title>letters initials</title>" in page
+    assert "Draw an initial by mouse" in page
+    assert 'data-labels="[&quot;&lt;b&gt;&quot;, &quot;B&quot;,' in page  # no HTML of theirs
+    assert 'width="32" height="40"' in page
+    assert not re.search(r"digit|MNIST|28|\$", page)
