@@ -19,7 +19,12 @@ TESTS = Path(__file__).parent
 
 # Where two processes share the files, the slow ones go first: begun last, one would keep a single
 # core busy. The first two build the workspaces that others copy, on a core each.
-ORDER = ["e2e/test_dag", "e2e/test_letters", "e2e", "integration", "unit"]
+SLOW = ["flow", "tracking", "training", "cluster", "store", "service", "release"]  # minutes each
+ORDER = [
+    *("e2e/test_dag", "e2e/test_letters"),
+    *(f"integration/test_{name}.py" for name in SLOW),
+    *("e2e", "integration", "unit"),
+]
 UNIT_SECONDS = 30  # the most for one unit test, on slow cores
 
 
@@ -33,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(path: Path) -> int:
-    name = path.relative_to(TESTS).with_suffix("").as_posix()
+    name = path.relative_to(TESTS).as_posix()
     return next((n for n, start in enumerate(ORDER) if name.startswith(start)), len(ORDER))
 
 

@@ -38,6 +38,15 @@ def no_process_and_no_server() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Undo what a command that runs in this process does to the environment."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def fresh() -> None:
     """No workspace under git and DVC, which takes processes."""

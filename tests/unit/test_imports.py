@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import grimp
 import pytest
-from importlinter.cli import lint_imports
+from importlinter import configuration
+from importlinter.application.use_cases import lint_imports
 
 from tests.workspace import PROJECT
 
@@ -21,8 +22,9 @@ ALLOWED = re.compile(r"gated-mnist|mnist[-_]release|such as pipeline/mnist|isdig
 
 def test_imports_point_one_way(capsys: pytest.CaptureFixture[str]) -> None:
     """The contracts are in pyproject.toml."""
-    status = lint_imports(config_filename=str(PROJECT / "pyproject.toml"), no_cache=True)
-    assert status == 0, capsys.readouterr().out.partition("Broken contracts")[2]
+    configuration.configure()  # its command line would switch the loggers of other tests off
+    kept = lint_imports(str(PROJECT / "pyproject.toml"), cache_dir=None, no_logo=True)
+    assert kept, capsys.readouterr().out.partition("Broken contracts")[2]
 
 
 @pytest.mark.parametrize("package", ["training", "mnist"])
