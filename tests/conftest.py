@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.core import idx
 from tests.digits import Images
-from tests.workspace import PROJECT, Workspace, build_once, repro
+from tests.workspace import PROJECT, Workspace, build_once, repro, use_letters
 
 TESTS = Path(__file__).parent
 
@@ -95,6 +95,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Workspace) -> W
     What DVC said meanwhile is in .dvc/tmp/repro.log.
     """
     return build_once(tmp_path_factory, "finished", lambda path: repro(prepared.copy(path)))
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Workspace:
+    """A workspace like `finished`, but of another task: 26 letters, learned and released."""
+    return build_once(
+        tmp_path_factory, "letters", lambda path: repro(use_letters(fresh.copy(path)), "release")
+    )
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ def test_a_run_has_the_figures_and_reports(
     run = server.run()
     assert server.artifacts(run) >= {
         "params.yaml",
-        "reports/prepare/digits.png",
+        "reports/prepare/samples.png",
         HISTORY,
         "reports/evaluation/curves.png",
         "reports/evaluation/confusion.png",
@@ -510,7 +510,7 @@ def test_a_killed_training_is_shown_as_it_is_and_goes_on_as_the_same_run(
         training.communicate(timeout=120)  # waits for the follower, too, which has the same pipe
     assert server.run("killed").info.status == "KILLED"
 
-    assert "going on after epoch" in workspace.pipeline("train").stdout
+    assert "resuming after epoch" in workspace.pipeline("train").stdout
     track(workspace)
     run = server.run("killed")
     assert run.info.status == "FINISHED"

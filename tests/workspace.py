@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from pipeline.core import workspace
 from tests.digits import make_digits, write_mirror
+from tests.letters import drawing
 
 PROJECT = Path(__file__).parents[1]
 MODEL = PROJECT / "models/mnist-cnn.onnx"
@@ -32,6 +33,7 @@ COPIED = [
 ]
 TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
+    "backprop": {"long_run": 400},
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
     "prepare": {"training_images": TRAINING, "test_images": TEST},
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
@@ -187,3 +189,29 @@ def _boundary(folder: Path) -> dict[str, str]:
 
 
 _AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+
+
+def use_letters(workspace: Workspace) -> Workspace:
+    """The workspace, in whose params.yaml task, data and thresholds are now those of letters."""
+    folder = workspace.path / "letters"
+    shutil.copytree(PROJECT / "tests/letters", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    training, test = 2600, 520
+    files = drawing.write_mirror(workspace.path / "mirror-of-letters", training, test)
+    expected = save(drawing.draw(test, seed=drawing.TEST_SEED)._asdict())
+    workspace.set_params(
+        {
+            "fetch": {"mirrors": ["mirror-of-letters"]},
+            "prepare": {"training_images": training, "test_images": test},
+            "train": {"epochs": 4, "noise": 0.05},
+            "gate": {
+                "test_images": test,
+                "test_sha256": hashlib.sha256(expected).hexdigest(),
+                "parameters": 17_266,
+            },
+        }
+    )
+    path = workspace.path / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["task"], params["fetch"]["files"] = "letters", files
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    return workspace

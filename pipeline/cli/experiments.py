@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.app import OTHERS, app, find_workspace, named_path
+from pipeline.config import load_params
+from pipeline.core.task import load_task
 
 
 @app.command(rich_help_panel=OTHERS)
@@ -13,11 +15,15 @@ def summary(context: typer.Context) -> None:
     """Print the network's layer table."""
     from tabulate import tabulate
 
-    from pipeline.mnist.network import build_network, count_parameters, layer_table
+    from pipeline.training.network import count_parameters, layer_table
 
-    network = build_network()
+    workspace = find_workspace(context)
+    task = load_task(load_params(workspace.params).task, workspace.root)
+    network = task.build_network()
     headers = ("Layer (type)", "Output Shape", "Param #")
-    rows = [(name, str(shape), f"{count:,}") for name, shape, count in layer_table(network)]
+    rows = [
+        (name, str(shape), f"{count:,}") for name, shape, count in layer_table(network, task.form)
+    ]
     print(tabulate(rows, headers, "github", disable_numparse=True, colalign=["right"] * 3))
     print(f"\nTotal params: {count_parameters(network):,}")
 

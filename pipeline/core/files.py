@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,11 +130,17 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, table.getvalue())
 
 
-def read_csv(path: Path) -> list[dict[str, float]]:
-    """The rows of a CSV file of numbers; UserError if it is missing or holds anything else."""
+def read_csv(path: Path, texts: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a CSV file of numbers, as floats, but for columns of text.
+
+    UserError if it is missing or holds anything else.
+    """
     with existing(path, REPRO).open(newline="", encoding="utf-8") as file:
         try:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [
+                {name: value if name in texts else float(value) for name, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
         except (TypeError, ValueError) as error:
             raise UserError(f"{path} is corrupt ({error}){REPRO} anew") from error
 

@@ -1,4 +1,4 @@
-"""The figures of the image classifier."""
+"""The figures of a classifier of images; `names` are those of its classes, in order."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,22 @@ from pipeline.core.figures import Figure
 TRAINING, TEST = "tab:blue", "tab:orange"
 
 
-def sample_sheet(images: NDArray[np.uint8], labels: NDArray[np.uint8], columns: int = 20) -> Figure:
-    """A row of examples per class, the first of each in images, uint8 [N, 28, 28]."""
-    rows = [images[labels == digit][:columns] for digit in range(10)]
-    blank = np.zeros((columns, 28, 28), np.uint8)
-    padded = np.concatenate([np.concatenate([row, blank])[:columns] for row in rows])
-    sheet = padded.reshape(10, columns, 28, 28).swapaxes(1, 2).reshape(10 * 28, columns * 28)
-    figure = Figure(figsize=(10, 5.2))
+def sample_sheet(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    names: Sequence[str],
+    columns: int = 20,
+) -> Figure:
+    """A row of examples per class, the first of each in images, uint8 [N, H, W]."""
+    classes, (height, width) = len(names), images.shape[1:]
+    rows = [images[labels == number][:columns] for number in range(classes)]
+    blank = np.zeros((columns, height, width), np.uint8)
+    padded = np.stack([np.concatenate([row, blank])[:columns] for row in rows])
+    sheet = padded.swapaxes(1, 2).reshape(classes * height, columns * width)
+    figure = Figure(figsize=(10, 0.52 * classes))
     axes = figure.subplots()
     axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
-    axes.set_yticks([14 + 28 * digit for digit in range(10)], [str(digit) for digit in range(10)])
+    axes.set_yticks([height // 2 + height * number for number in range(classes)], names)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.grid(False)
@@ -64,22 +70,26 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
     return figure
 
 
-def confusion_matrix(matrix: NDArray[np.int64]) -> Figure:
-    """Counts [10, 10], true digit by row, predicted digit by column; mistakes are coloured."""
-    mistakes = matrix.astype(float)
-    np.fill_diagonal(mistakes, np.nan)
-    figure = Figure(figsize=(6.4, 6))
+def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], noun: str) -> Figure:
+    """Counts, true class by row, predicted class by column; the errors are coloured.
+
+    `noun`: what an image shows.
+    """
+    errors = matrix.astype(float)
+    np.fill_diagonal(errors, np.nan)
+    enlarged = max(1, len(names) / 10)
+    figure = Figure(figsize=(6.4 * enlarged, 6 * enlarged))
     axes = figure.subplots()
-    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=2 * max(1, np.nanmax(mistakes)))
+    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=2 * max(1, np.nanmax(errors)))
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             weight = "bold" if row == column else "normal"
             axes.text(column, row, f"{count:,}", ha="center", va="center", weight=weight)
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
     axes.grid(False)
-    axes.set_xlabel("predicted digit")
-    axes.set_ylabel("true digit")
+    axes.set_xlabel(f"predicted {noun}")
+    axes.set_ylabel(f"true {noun}")
     total, right = int(matrix.sum()), int(np.trace(matrix))
     axes.set_title(f"{total - right} of {total:,} test images are misclassified")
     return figure
@@ -90,18 +100,18 @@ def misclassified_sheet(
     labels: NDArray[np.uint8],
     predictions: NDArray[np.int64],
     confidences: NDArray[np.float32],
+    names: Sequence[str],
     most: int = 100,
 ) -> Figure:
-    """The given images [N, 28, 28], at most so many, each with truth, prediction and confidence."""
+    """The given images [N, H, W], at most so many, each with truth, prediction and confidence."""
     shown, columns = min(len(images), most), 10
     rows = max(1, -(-shown // columns))
     figure = Figure(figsize=(10, 1.2 * rows + 0.6))
     for index in range(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(
-            f"{labels[index]} → {predictions[index]}  {confidences[index]:.0%}", fontsize=9
-        )
+        truth, prediction = names[labels[index]], names[predictions[index]]
+        axes.set_title(f"{truth} → {prediction}  {confidences[index]:.0%}", fontsize=9)
         axes.axis("off")
     some = f"{shown} of the {len(images)}" if shown < len(images) else f"The {shown}"
     figure.suptitle(f"{some} misclassified test images: truth → prediction, confidence")

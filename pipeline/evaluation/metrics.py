@@ -1,11 +1,14 @@
 """What is said of a classifier's answers on a labelled set."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+from pipeline.core.reports import Metrics
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]
@@ -29,42 +32,46 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def summarise(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
-    """Accuracy with its 95 % interval, mistakes, cross-entropy, calibration error, macro F1."""
+def summarise(probabilities: Probabilities, labels: Labels) -> Metrics:
+    """The metrics of probabilities [N, classes], of images whose true classes are `labels`."""
+    classes = range(probabilities.shape[1])
     predictions = probabilities.argmax(1)
     exact = probabilities / probabilities.sum(1, keepdims=True, dtype=float)  # not float32's 1
     correct = int((predictions == labels).sum())
     low, high = accuracy_interval(correct, len(labels))
     f1 = precision_recall_fscore_support(
-        labels, predictions, labels=range(10), average="macro", zero_division=0
+        labels, predictions, labels=classes, average="macro", zero_division=0
     )[2]
-    return {
-        "accuracy": correct / len(labels),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "mistakes": len(labels) - correct,
-        "loss": float(log_loss(labels, exact, labels=range(10))),
-        "expected_calibration_error": expected_calibration_error(probabilities, labels),
-        "macro_f1": float(f1),
-    }
-
-
-def per_class(predictions: Labels, labels: Labels) -> list[dict[str, float]]:
-    """Precision, recall, F1 and number of images of each digit, a row per digit."""
-    columns = precision_recall_fscore_support(
-        labels, predictions, labels=range(10), zero_division=0
+    return Metrics(
+        images=len(labels),
+        accuracy=correct / len(labels),
+        accuracy_low=low,
+        accuracy_high=high,
+        misclassified=len(labels) - correct,
+        loss=float(log_loss(labels, exact, labels=classes)),
+        expected_calibration_error=expected_calibration_error(probabilities, labels),
+        macro_f1=float(f1),
     )
-    names = ["precision", "recall", "f1", "images"]
+
+
+def per_class(
+    predictions: Labels, labels: Labels, names: Sequence[str]
+) -> list[dict[str, str | float]]:
+    """Precision, recall, F1 and number of images of each class, a row per class."""
+    columns = precision_recall_fscore_support(
+        labels, predictions, labels=range(len(names)), zero_division=0
+    )
+    measures = ["precision", "recall", "f1", "images"]
     return [
         {
-            "digit": digit,
-            **{name: column[digit].item() for name, column in zip(names, columns, strict=True)},
+            "label": name,
+            **{of: column[number].item() for of, column in zip(measures, columns, strict=True)},
         }
-        for digit in range(10)
+        for number, name in enumerate(names)
     ]
 
 
-def confusion(predictions: Labels, labels: Labels) -> NDArray[np.int64]:
-    """Counts [10, 10]: true digit by row, predicted digit by column."""
-    matrix: NDArray[np.int64] = confusion_matrix(labels, predictions, labels=range(10))
+def confusion(predictions: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:
+    """Counts [classes, classes]: the true class by row, the predicted one by column."""
+    matrix: NDArray[np.int64] = confusion_matrix(labels, predictions, labels=range(classes))
     return matrix

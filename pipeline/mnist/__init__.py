@@ -1,4 +1,4 @@
-"""The task: reading the handwritten digits of MNIST."""
+"""The task: handwritten digits. Whatever is special to MNIST is in this package."""
 
 from pipeline.core.task import ImageForm, Task
 

@@ -1,22 +1,35 @@
 """Random distortions of a whole batch at once, each image by its own amounts, on the device.
 
-All take and give pixels 0..255, float [N, C, H, W].
+The primitives take and give pixels 0..255, float [N, C, H, W].
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
+def augment(images: Tensor, generator: torch.Generator, recipe: Any) -> Tensor:
+    """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W].
+
+    `recipe` has how far each may go: rotation, shift, scale, thicken, thin, noise.
+    """
+    r = recipe
+    pixels = images.unsqueeze(1).float()
+    pixels = random_affine(pixels, generator, rotation=r.rotation, shift=r.shift, scale=r.scale)
+    pixels = random_strokes(pixels, generator, thicken=r.thicken, thin=r.thin)
+    return random_noise(pixels, generator, noise=r.noise).squeeze(1)
+
+
 def random_affine(
     inputs: Tensor, generator: torch.Generator, *, rotation: float, shift: float, scale: float
 ) -> Tensor:
-    """Each image turned, moved and stretched.
+    """Each image rotated, shifted and scaled.
 
-    rotation: largest angle in degrees; shift: largest move as a fraction of the side;
+    rotation: largest angle in degrees; shift: largest shift as a fraction of the side;
     scale: largest relative change of size. All are drawn uniformly from -x..x. Bilinear;
     what comes in from outside repeats the border, which in MNIST is background.
     """

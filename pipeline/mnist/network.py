@@ -1,17 +1,13 @@
 """The network: 27 layers, 19,210 parameters, no fully connected layer.
 
-It takes normalised images, float [N, 1, 28, 28], and gives [N, 10, 1, 1]; `logits` flattens that.
+It takes normalised images, float [N, 1, 28, 28], and gives logits, float [N, 10, 1, 1].
 BatchNorm stands *after* ReLU (and Dropout), and the three last convolutions have none.
 """
 
 from collections.abc import Sequence
 from functools import partial
 
-import torch
-from torch import Tensor, nn
-
-MEAN, STD = 0.1307, 0.3081  # of the 60,000 training images, pixels scaled to 0..1
-CLASSES = [str(digit) for digit in range(10)]
+from torch import nn
 
 ReLU = partial(nn.ReLU, inplace=True)  # a twentieth of a training step is saved by it
 
@@ -33,43 +29,3 @@ def build_network(dropout: Sequence[float] = (0.0, 0.0, 0.0, 0.0)) -> nn.Sequent
         nn.AvgPool2d(4),  # 1 x 1
     )
     # fmt: on
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Pixels 0..255, any dtype, [N, 28, 28], as the network's input: float [N, 1, 28, 28]."""
-    return ((images.float() / 255 - MEAN) / STD).unsqueeze(1)
-
-
-def logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    """The network's answer to normalised inputs, float [N, 10]."""
-    return network(inputs).flatten(1)  # type: ignore[no-any-return]
-
-
-class Classifier(nn.Module):
-    """What is exported: raw images in, logits and probabilities out, normalisation inside."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images, uint8 [N, 28, 28], 0 = background, to logits and probabilities [N, 10]."""
-        scores = logits(self.network, normalise(images))
-        return scores, scores.softmax(dim=1)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """The number of trainable numbers."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-
-
-def layer_table(network: nn.Sequential) -> list[tuple[str, list[int], int]]:
-    """A row per layer: name (`Conv2d-1`), output shape with -1 for the batch, parameters."""
-    rows = []
-    activations = torch.zeros(2, 1, 28, 28)
-    with torch.inference_mode():
-        for number, layer in enumerate(network, start=1):
-            activations = layer(activations)
-            name = f"{type(layer).__name__}-{number}"
-            rows.append((name, [-1, *activations.shape[1:]], count_parameters(layer)))
-    return rows

@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from pipeline.config import Evaluate
 from pipeline.core.figures import save_figure
-from pipeline.core.files import read_csv, read_tensors, sha256, write_csv, write_json
+from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
+from pipeline.core.reports import Speed, Subject
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
 from pipeline.inference.session import OnnxModel
-from pipeline.mnist.network import build_network
 from pipeline.training.trainer import measure
 
 
@@ -29,19 +29,22 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     _, probabilities = model.run(images, params.batch_size)
     predictions = probabilities.argmax(1)
 
-    summary = {"images": len(images), **metrics.summarise(probabilities, labels)}
-    write_json(workspace.metrics, summary)
-    subject = {
-        "model_sha256": sha256(workspace.model),
-        "test_sha256": sha256(workspace.test_set),
-        "providers": model.providers,
-    }
-    write_json(workspace.subject, subject)
-    write_json(workspace.speed, measure_speed(model, images, params))
-    write_csv(workspace.evaluation_reports / "classes.csv", metrics.per_class(predictions, labels))
-    pairs = [{"truth": t, "prediction": p} for t, p in zip(labels, predictions, strict=True)]
+    summary = metrics.summarise(probabilities, labels)
+    summary.write(workspace.metrics)
+    Subject(
+        model_sha256=model.sha256,
+        test_sha256=sha256(workspace.test_set),
+        providers=model.providers,
+    ).write(workspace.subject)
+    measure_speed(model, images, params).write(workspace.speed)
+    names = task.labels
+    write_csv(workspace.per_class, metrics.per_class(predictions, labels, names))
+    pairs = [
+        {"truth": names[truth], "prediction": names[prediction]}
+        for truth, prediction in zip(labels, predictions, strict=True)
+    ]
     write_csv(workspace.evaluation_reports / "predictions.csv", pairs)
-    curves = test_curves(workspace, images, labels)
+    curves = test_curves(workspace, images, labels, task)
     write_csv(workspace.curves, curves)
 
     wrong = np.flatnonzero(predictions != labels)
@@ -49,21 +52,21 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
     for name, figure in {
         "curves": figures.learning_curves(curves),
-        "confusion": figures.confusion_matrix(metrics.confusion(predictions, labels)),
+        "confusion": figures.confusion_matrix(
+            metrics.confusion(predictions, labels, len(names)), names, task.noun
+        ),
         "misclassified": figures.misclassified_sheet(
-            images[wrong], labels[wrong], predictions[wrong], confidences[wrong]
+            images[wrong], labels[wrong], predictions[wrong], confidences[wrong], names
         ),
     }.items():
         save_figure(figure, workspace.evaluation_reports / f"{name}.png")
     print(
-        f"{summary['accuracy']:.2%} of {len(images):,} test images, 95 % interval "
-        f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"
+        f"{summary.accuracy:.2%} of {len(images):,} test images, 95 % interval "
+        f"{summary.accuracy_low:.2%} to {summary.accuracy_high:.2%}"
     )
 
 
-def measure_speed(
-    model: OnnxModel, images: NDArray[np.uint8], params: Evaluate
-) -> dict[str, float | str]:
+def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:
     """Latency of single images in ms, p50 and p99, and images/s in batches, on this machine."""
     model.run(images[:100], 1)  # warm up
     latencies = []
@@ -75,24 +78,24 @@ def measure_speed(
     started = time.perf_counter()
     model.run(images, params.batch_size)
     seconds = time.perf_counter() - started
-    return {
-        "latency_ms_p50": round(float(np.percentile(latencies, 50)), 4),
-        "latency_ms_p99": round(float(np.percentile(latencies, 99)), 4),
-        "images_per_second": round(len(images) / seconds),
-    }
+    return Speed(
+        latency_ms_p50=round(float(np.percentile(latencies, 50)), 4),
+        latency_ms_p99=round(float(np.percentile(latencies, 99)), 4),
+        images_per_second=round(len(images) / seconds),
+    )
 
 
 def test_curves(
-    workspace: Workspace, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+    workspace: Workspace, images: NDArray[np.uint8], labels: NDArray[np.uint8], task: Task
 ) -> list[dict[str, float]]:
     """A row per epoch: loss and accuracy in training, and on the test set with averaged weights."""
-    network = build_network().to(memory_format=torch.channels_last)
+    network = task.build_network().to(memory_format=torch.channels_last)
     pixels, targets = torch.from_numpy(images), torch.from_numpy(labels).long()
     rows = []
     for row in tqdm(read_csv(workspace.history), desc="test curve", unit=" epochs", disable=None):
         weights = read_tensors(workspace.epochs / f"{int(row['epoch']):02}.safetensors")
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-        loss, accuracy = measure(network, pixels, targets)
+        loss, accuracy = measure(task, network, pixels, targets)
         rows.append(
             {
                 "epoch": int(row["epoch"]),

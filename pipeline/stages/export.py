@@ -11,19 +11,20 @@ from safetensors.torch import load_file
 
 from pipeline.config import Export
 from pipeline.core.errors import UserError, first_line
-from pipeline.core.files import existing, read_tensors, sha256, write_bytes, write_json
-from pipeline.core.task import Task
+from pipeline.core.files import REPRO, existing, read_tensors, sha256, write_bytes
+from pipeline.core.reports import ExportReport
+from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
-from pipeline.mnist.network import Classifier, build_network, count_parameters
 from pipeline.training.fusion import FusedClassifier
+from pipeline.training.network import Classifier, count_parameters
 
 
 def run(workspace: Workspace, params: Export, task: Task) -> None:
     """Write artifacts/model.onnx and the report of its parity with torch."""
-    network = build_network()
-    existing(workspace.weights)
+    network = task.build_network()
+    existing(workspace.weights, REPRO)
     try:
         network.load_state_dict(load_file(workspace.weights))
     except Exception as error:
@@ -31,11 +32,11 @@ def run(workspace: Workspace, params: Export, task: Task) -> None:
         raise UserError(
             f"{workspace.weights} does not hold this network's weights: {reason}"
         ) from error
-    classifier = Classifier(network).eval()
+    classifier = Classifier(network, task).eval()
     parameters = count_parameters(network)
     images = read_tensors(workspace.training_set)["images"]
     deciles = np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10)
-    model = to_onnx(FusedClassifier(network), params.opset)
+    model = to_onnx(FusedClassifier(network, task), task.form, params.opset)
     helper.set_model_props(
         model,
         Signature(
@@ -59,29 +60,29 @@ def run(workspace: Workspace, params: Export, task: Task) -> None:
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(images))[0].numpy()
     logits, _ = OnnxModel(workspace.model).run(images)
-    report = {
-        "model_sha256": sha256(workspace.model),
-        "weights_sha256": sha256(workspace.weights),
-        "model_bytes": workspace.model.stat().st_size,
-        "parameters": parameters,
-        "opset": params.opset,
-        "parity_images": len(images),
-        "max_logit_difference": float(np.abs(logits - expected).max()),
-        "prediction_differences": int((logits.argmax(1) != expected.argmax(1)).sum()),
-    }
-    write_json(workspace.export_report, report)
+    report = ExportReport(
+        model_sha256=sha256(workspace.model),
+        weights_sha256=sha256(workspace.weights),
+        model_bytes=workspace.model.stat().st_size,
+        parameters=parameters,
+        opset=params.opset,
+        parity_images=len(images),
+        max_logit_difference=float(np.abs(logits - expected).max()),
+        prediction_differences=int((logits.argmax(1) != expected.argmax(1)).sum()),
+    )
+    report.write(workspace.export_report)
     print(
-        f"{workspace.model}: {report['model_bytes']:,} bytes, {parameters:,} parameters; on "
+        f"{workspace.model}: {report.model_bytes:,} bytes, {parameters:,} parameters; on "
         f"{len(images):,} images logits differ from torch by at most "
-        f"{report['max_logit_difference']:.2g}"
+        f"{report.max_logit_difference:.2g}"
     )
 
 
-def to_onnx(classifier: torch.nn.Module, opset: int) -> onnx.ModelProto:
+def to_onnx(classifier: torch.nn.Module, form: ImageForm, opset: int) -> onnx.ModelProto:
     """The module as an ONNX model with a dynamic batch axis and no trace of this machine."""
     program = torch.onnx.export(
         classifier,
-        (torch.zeros(2, 28, 28, dtype=torch.uint8),),
+        (torch.zeros(2, form.height, form.width, dtype=torch.uint8),),
         input_names=["images"],
         output_names=["logits", "probabilities"],
         dynamic_shapes={"images": {0: torch.export.Dim("N")}},
@@ -92,7 +93,7 @@ def to_onnx(classifier: torch.nn.Module, opset: int) -> onnx.ModelProto:
     )
     assert program is not None
     model = program.model_proto
-    # the exporter notes stack traces, with paths of this machine
+    # the exporter records stack traces, with paths of this machine
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
     for value in (*model.graph.value_info, *model.graph.initializer):

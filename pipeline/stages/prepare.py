@@ -1,63 +1,53 @@
-"""prepare: the IDX files, checked field by field, as one safetensors file per set."""
-
-import gzip
-import zlib
-from pathlib import Path
+"""prepare: the published files, decoded and checked, as one safetensors file per set."""
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from pipeline.config import Prepare
-from pipeline.core import idx
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
-from pipeline.core.files import existing, write_bytes, write_csv
-from pipeline.core.task import Task
+from pipeline.core.files import write_bytes, write_csv
+from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 
 
 def run(workspace: Workspace, params: Prepare, task: Task) -> None:
-    """Write both sets, a sheet of sample digits and the class counts."""
-    train_images, train_labels = read_set(workspace, "train", params.training_images)
-    test_images, test_labels = read_set(workspace, "t10k", params.test_images)
-    write_bytes(workspace.training_set, save({"images": train_images, "labels": train_labels}))
-    write_bytes(workspace.test_set, save({"images": test_images, "labels": test_labels}))
+    """Write both sets, a sheet of sample images and the class counts."""
+    training, test = task.read(workspace.raw)
+    check(training, params.training_images, "training", task)
+    check(test, params.test_images, "test", task)
+    write_bytes(workspace.training_set, save(training._asdict()))
+    write_bytes(workspace.test_set, save(test._asdict()))
 
-    sheet = figures.sample_sheet(train_images, train_labels)
-    save_figure(sheet, workspace.prepare_reports / "digits.png")
+    sheet = figures.sample_sheet(*training, task.labels)
+    save_figure(sheet, workspace.prepare_reports / "samples.png")
     counts = [
         {
-            "digit": digit,
-            "training_images": int((train_labels == digit).sum()),
-            "test_images": int((test_labels == digit).sum()),
+            "label": label,
+            "training_images": int((training.labels == number).sum()),
+            "test_images": int((test.labels == number).sum()),
         }
-        for digit in range(10)
+        for number, label in enumerate(task.labels)
     ]
     write_csv(workspace.prepare_reports / "classes.csv", counts)
-    print(f"{len(train_images):,} training and {len(test_images):,} test images, checked")
+    print(f"{len(training.images):,} training and {len(test.images):,} test images, checked")
 
 
-def read_set(
-    workspace: Workspace, prefix: str, count: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images, uint8 [count, 28, 28], and labels, uint8 [count], of a set. UserError if not so."""
-    images = read_idx(workspace.raw / f"{prefix}-images-idx3-ubyte.gz", (count, 28, 28))
-    labels = read_idx(workspace.raw / f"{prefix}-labels-idx1-ubyte.gz", (count,))
-    if labels.max() > 9:
-        raise UserError(f"{prefix}-labels hold the label {labels.max()}; digits are 0 to 9")
-    return images, labels
-
-
-def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The array in a gzip-compressed IDX file; UserError unless it is whole and of this shape."""
-    try:
-        array = idx.decode(gzip.decompress(existing(path).read_bytes()), len(shape))
-        if array.shape != shape:
-            raise ValueError(f"the shape is {array.shape}, not {shape}")
-    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+def check(data: LabelledImages, count: int, name: str, task: Task) -> None:
+    """UserError unless the set has so many images of the task's form, each with a known label."""
+    images, labels = data
+    expected = (count, task.form.height, task.form.width)
+    if images.shape != expected or labels.shape != expected[:1]:
+        shapes = " and ".join(str(list(array.shape)) for array in data)
         raise UserError(
-            f"{path} is corrupt: {error}; fetch it anew with `dvc repro -f fetch`"
-        ) from error
-    return array
+            f"the {name} set has images and labels {shapes}, not {list(expected)} and [{count}]; "
+            f"see prepare.{name}_images in params.yaml"
+        )
+    if images.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise UserError(f"the {name} set is of {images.dtype} and {labels.dtype}, not uint8")
+    if labels.max() >= len(task.labels):
+        raise UserError(
+            f"the {name} set has the class {labels.max()}, but the {len(task.labels)} classes of "
+            f"{task.data_set} have the numbers 0 to {len(task.labels) - 1}"
+        )

@@ -129,6 +129,6 @@ def model_card(workspace: Workspace, params: Params, name: str) -> str:
         export=read_json(workspace.export_report),
         evaluation=read_json(workspace.metrics) | read_json(workspace.subject),
         speed=read_json(workspace.speed),
-        classes=read_csv(workspace.evaluation_reports / "classes.csv"),
+        classes=read_csv(workspace.per_class, texts=["label"]),
         gate=read_json(workspace.gate_report),
     )

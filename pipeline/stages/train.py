@@ -1,4 +1,4 @@
-"""train: the weights, from data/train.safetensors alone; what was killed goes on where it was.
+"""train: the weights, from data/train.safetensors alone; an interrupted training resumes.
 
 After each epoch all that is known is written: first the resume file, which alone decides where a
 next run starts, then history, system load, summary and averaged weights, for people, later stages
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from tqdm import tqdm
 
 from pipeline.core import environment
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_tensors, sha256, write_bytes, write_csv, write_json
+from pipeline.core.files import read_tensors, sha256, write_bytes, write_csv
+from pipeline.core.reports import FlowRun, TrainingReport
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import background
@@ -31,34 +33,31 @@ from pipeline.training.checkpoint import Checkpoint, CheckpointError, Row
 from pipeline.training.device import be_deterministic, choose_device, choose_precision, describe_gpu
 from pipeline.training.recipe import Recipe
 
-CODE = [  # what decides the bits
-    "pipeline/mnist/augmentation.py",
-    "pipeline/mnist/network.py",
-    "pipeline/training/device.py",
-    "pipeline/training/optimizer.py",
-    "pipeline/training/recipe.py",
-    "pipeline/training/trainer.py",
-]
+# the modules that decide the bits of the weights, with the task's package itself
+TASK_MODULES = ["augmentation", "network"]
+TRAINING_MODULES = ["device", "network", "optimizer", "recipe", "trainer"]
 
 
 def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
     """Train to the last epoch and write its averaged weights. UserError for what goes wrong."""
-    with only_training_here(workspace):
+    with training_lock(workspace):
         data = read_tensors(workspace.training_set)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
             device = choose_device(recipe.device)
-            be_deterministic(device)  # before the identity, which tells of it
-            checkpoint = resume_or_start(workspace, identify(workspace, recipe, device))
+            be_deterministic(device)  # before the identity, which records it
+            checkpoint = resume_or_start(workspace, identify(workspace, recipe, task, device))
             made_with = describe_machine(workspace)
             write_reports(workspace, checkpoint, made_with)
-            bar = Bar(recipe.epochs, len(images) - recipe.validation_size)
+            progress = ProgressBar(recipe.epochs, len(images) - recipe.validation_size)
             with background.following(workspace):
-                for epoch in trainer.train(images, labels, recipe, checkpoint.state, bar.on_batch):
+                for epoch in trainer.train(
+                    task, images, labels, recipe, checkpoint.state, progress.on_batch
+                ):
                     checkpoint.add(epoch, system_load(device))
                     checkpoint.save(workspace.checkpoint)
                     write_reports(workspace, checkpoint, made_with)
-                    bar.on_epoch(epoch.figures)
+                    progress.on_epoch(epoch.figures)
                 write_bytes(workspace.weights, save(checkpoint.weights[-1]))
                 write_reports(workspace, checkpoint, made_with, finished=True)
         except trainer.NonFiniteLossError as error:
@@ -72,13 +71,12 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
 
 
 @contextmanager
-def only_training_here(workspace: Workspace) -> Iterator[None]:
-    """Hold the lock of this folder's training; the system frees it however the process ends."""
+def training_lock(workspace: Workspace) -> Iterator[None]:
+    """Lock this folder's training; however the process ends, the system unlocks it."""
     workspace.training_lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(
-            workspace.training_lock, timeout=1
-        ):  # `track` may hold it for a moment
+        # `track` may hold it for a moment
+        with filelock.FileLock(workspace.training_lock, timeout=1):
             yield
     except filelock.Timeout as error:
         raise UserError(
@@ -86,27 +84,45 @@ def only_training_here(workspace: Workspace) -> Iterator[None]:
         ) from error
 
 
-def identify(workspace: Workspace, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def identify(
+    workspace: Workspace, recipe: Recipe, task: Task, device: torch.device
+) -> dict[str, Any]:
     """All that the bits of the weights depend on: on a GPU, what it is; else, the machine."""
     precision = choose_precision(recipe.precision, device)
-    checkout = Path(trainer.__file__).parents[2]
     if device.type == "cuda":
         gpu = describe_gpu(device)
         computed_on = {"device": gpu["name"], "gpu": gpu}
     else:
         computed_on = {"device": device.type, **_processor()}
     return {
+        "task": task.package,
         "params": asdict(recipe),
         "data_sha256": sha256(workspace.training_set),
-        "code_sha256": {path: sha256(checkout / path) for path in CODE},
+        "code_sha256": code_digests(task),
         **computed_on,
         "precision": str(precision).removeprefix("torch."),
         "versions": environment.versions(),
     }
 
 
+def code_digests(task: Task) -> dict[str, str]:
+    """The SHA-256 of the code that decides the bits, by its path from the root of a checkout."""
+    names = [
+        task.package,
+        *(f"{task.package}.{name}" for name in TASK_MODULES),
+        *(f"pipeline.training.{name}" for name in TRAINING_MODULES),
+    ]
+    digests = {}
+    for name in names:
+        module = import_module(name)
+        assert module.__file__ is not None
+        suffix = "/__init__.py" if hasattr(module, "__path__") else ".py"
+        digests[name.replace(".", "/") + suffix] = sha256(Path(module.__file__))
+    return digests
+
+
 def describe_machine(workspace: Workspace) -> dict[str, Any]:
-    """What the summary tells of machine and environment beside the identity."""
+    """What the report records of machine and environment besides the identity."""
     lock = workspace.requirements
     return {**_processor(), "requirements_sha256": sha256(lock) if lock.is_file() else None}
 
@@ -116,17 +132,16 @@ def _processor() -> dict[str, Any]:
 
 
 def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> Checkpoint:
-    """The unfinished training of this identity, or a new one, with a word on which it is."""
-    shutil.rmtree(
-        workspace.epochs, ignore_errors=True
-    )  # of whatever run; they are in the resume file too
+    """The unfinished training of this identity, or a new one; prints which it is."""
+    # of whatever run; the resume file has them too
+    shutil.rmtree(workspace.epochs, ignore_errors=True)
     if workspace.checkpoint.exists():
         try:
             checkpoint = Checkpoint.load(workspace.checkpoint, identity)
-            print(f"going on after epoch {len(checkpoint.history)}, from {workspace.checkpoint}")
+            print(f"resuming after epoch {len(checkpoint.history)}, from {workspace.checkpoint}")
             return checkpoint
         except CheckpointError as error:
-            print(f"starting anew: {workspace.checkpoint} is ignored, for {error}")
+            print(f"starting over: {workspace.checkpoint} is ignored: {error}")
             workspace.checkpoint.unlink()
     return Checkpoint(
         identity,
@@ -149,19 +164,18 @@ def write_reports(
             write_bytes(path, save(weights))
     write_csv(workspace.history, checkpoint.history)
     write_csv(workspace.system_metrics, checkpoint.system)
-    summary = {
-        "run_id": checkpoint.run_id,
-        "status": "finished" if finished else "unfinished",
-        "started": checkpoint.started,
-        "seconds": round(sum(row["seconds"] for row in checkpoint.history), 1),
-        "git_revision": environment.git_revision(workspace.root),
-        "flow_run": environment.flow_run(),
-        **made_with,
-        **checkpoint.identity,
-        "final": checkpoint.history[-1] if checkpoint.history else None,
-        "weights_sha256": sha256(workspace.weights) if finished else None,
-    }
-    write_json(workspace.training_report, summary)
+    flow_run = environment.flow_run()
+    TrainingReport(
+        run_id=checkpoint.run_id,
+        status="finished" if finished else "unfinished",
+        started=checkpoint.started,
+        seconds=round(sum(row["seconds"] for row in checkpoint.history), 1),
+        git_revision=environment.git_revision(workspace.root),
+        flow_run=FlowRun.model_validate(flow_run) if flow_run else None,
+        final=checkpoint.history[-1] if checkpoint.history else None,
+        weights_sha256=sha256(workspace.weights) if finished else None,
+        **made_with | checkpoint.identity,
+    ).write(workspace.training_report)
 
 
 def system_load(device: torch.device) -> Row:
@@ -185,8 +199,8 @@ def system_load(device: torch.device) -> Row:
     return load
 
 
-class Bar:
-    """What a person sees of the training: a bar for the epoch, a line for each finished one."""
+class ProgressBar:
+    """Progress on the terminal: a bar for the current epoch, a line for each finished one."""
 
     def __init__(self, epochs: int, size: int) -> None:
         self.epochs = epochs
@@ -199,7 +213,7 @@ class Bar:
         self.bar = tqdm(total=self.size, unit=" images", leave=False, disable=None)
 
     def on_batch(self, loss: float, accuracy: float, count: int) -> None:
-        """Move on by one batch."""
+        """Advance by one batch."""
         self.images += count
         self.loss_sum += loss * count
         self.accuracy_sum += accuracy * count
@@ -208,7 +222,7 @@ class Bar:
         self.bar.update(count)
 
     def on_epoch(self, figures: Row) -> None:
-        """Put the finished epoch's line in the place of its bar, and begin the next."""
+        """Replace the finished epoch's bar by a line, and begin the next."""
         self.bar.close()
         shown = [f"epoch {figures['epoch']:.0f}/{self.epochs}"]
         for name in ("training", "validation"):

@@ -7,7 +7,7 @@ Equal to rounding, and in standard layers, so as portable as the network itself:
   convolution. Their mean is still subtracted before it: its zero padding stands for the mean.
 - BatchNorm goes into the convolution after it where that has no padding. Before a padded one it
   stays: padding is zero after BatchNorm, and no one value before it is zero in all channels.
-- What follows the last ReLU is one linear map, from 576 features to 10 logits.
+- What follows the last ReLU is one linear map, from its features to the logits.
 """
 
 import copy
@@ -15,32 +15,33 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from pipeline.mnist.network import MEAN, STD
+from pipeline.core.task import ImageForm, Task
 
 LINEAR = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode, up to a constant
 
 
 class FusedClassifier(nn.Module):
-    """What `Classifier(network)` computes, in fewer steps; on the CPU, in evaluation mode."""
+    """What `Classifier(network, task)` computes, in fewer steps; on the CPU, in evaluation mode."""
 
-    def __init__(self, network: nn.Sequential) -> None:
+    def __init__(self, network: nn.Sequential, task: Task) -> None:
         """Copy the network. ValueError if its layers are not such that they can be fused."""
         super().__init__()
-        self.network = fuse(network)
+        self.network = fuse(network, task.form)
+        self.mean = 255 * task.mean
         first = self.network[0]
         if not isinstance(first, nn.Conv2d):
             raise ValueError(f"the network begins with {type(first).__name__}, not a convolution")
-        first.weight.data /= 255 * STD
+        first.weight.data /= 255 * task.std
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images, uint8 [N, 28, 28], 0 = background, to logits and probabilities [N, 10]."""
-        scores = self.network(images.unsqueeze(1).float() - 255 * MEAN)
+        """Images, uint8 [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
+        scores = self.network(images.unsqueeze(1).float() - self.mean)
         return scores, scores.softmax(dim=1)
 
 
-def fuse(network: nn.Sequential) -> nn.Sequential:
-    """A shorter network with the same logits, [N, 10], for normalised inputs [N, 1, 28, 28].
+def fuse(network: nn.Sequential, form: ImageForm) -> nn.Sequential:
+    """A shorter network with the same logits, [N, classes], for normalised inputs [N, 1, H, W].
 
     It is a copy in evaluation mode, and shares no weights. ValueError if there is no ReLU, or if
     what follows the last one is not known to be linear.
@@ -58,7 +59,8 @@ def fuse(network: nn.Sequential) -> nn.Sequential:
             fused[-1] = absorb(previous, layer)
         else:
             fused.append(layer)
-    features = nn.Sequential(*fused)(torch.zeros(1, 1, 28, 28, dtype=torch.float64))
+    blank = torch.zeros(1, 1, form.height, form.width, dtype=torch.float64)
+    features = nn.Sequential(*fused)(blank)
     return nn.Sequential(*fused, nn.Flatten(), linear_map(head, features.shape[1:])).float()
 
 

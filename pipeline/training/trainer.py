@@ -1,10 +1,10 @@
 """The training loop: distorted images, one cycle of the learning rate, averaged weights.
 
-    for epoch in train(images, labels, recipe):    # uint8 [N, 28, 28], uint8 [N]
-        print(epoch.figures["training_loss"])      # epoch.weights: the averaged weights
+    for epoch in train(task, images, labels, recipe):  # uint8 [N, H, W], uint8 [N]
+        print(epoch.figures["training_loss"])          # epoch.weights: the averaged weights
 
 Every random number of an epoch comes from `(seed, epoch)`, and the learning rate is a function of
-the step. So what lies between two epochs is weights and momenta alone, and a run that goes on from
+the step. So what lies between two epochs is weights and momenta alone: a run that resumes from
 `Epoch.state` ends in the same bits as one that was never interrupted.
 """
 
@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
-from pipeline.mnist.network import build_network, logits, normalise
+from pipeline.core.task import Task
 from pipeline.training.device import (
     be_deterministic,
     choose_device,
@@ -27,6 +26,7 @@ from pipeline.training.device import (
     forbid_tf32,
     reuse_memory,
 )
+from pipeline.training.network import logits, normalise
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 
@@ -49,12 +49,12 @@ class Epoch:
     state: Tensors  # what the next epoch starts from: give it to `train` to resume
 
 
-def measure(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in evaluation mode, of uint8 [N, 28, 28], in float32."""
+def measure(task: Task, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy in evaluation mode, of uint8 [N, H, W], in float32."""
     forbid_tf32()
     network.eval()
     with torch.inference_mode():
-        scores = torch.cat([logits(network, normalise(batch)) for batch in images.split(500)])
+        scores = torch.cat([logits(network, normalise(batch, task)) for batch in images.split(500)])
         loss = F.cross_entropy(scores, labels)
         return loss.item(), (scores.argmax(1) == labels).float().mean().item()
 
@@ -76,7 +76,8 @@ class Trainer:
     From here on, torch computes the same bits on every run, in this process.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+    def __init__(self, task: Task, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        self.task = task
         self.recipe = recipe
         self.device = choose_device(recipe.device)
         be_deterministic(self.device)
@@ -92,7 +93,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self.size / recipe.batch_size)
 
         torch.manual_seed(recipe.seed)
-        network = build_network(recipe.dropout)
+        network = task.build_network(recipe.dropout)
         self.memory_format = torch.channels_last  # channels first takes a third more time
         self.network = network.to(self.device).to(memory_format=self.memory_format)
         self.average = AveragedModel(
@@ -105,16 +106,12 @@ class Trainer:
         return Optimizer(self.network, self.recipe)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 [N, 28, 28], each image distorted at random: pixels 0..255, float [N, 28, 28]."""
-        r = self.recipe
-        pixels = images.unsqueeze(1).float()
-        pixels = random_affine(pixels, generator, rotation=r.rotation, shift=r.shift, scale=r.scale)
-        pixels = random_strokes(pixels, generator, thicken=r.thicken, thin=r.thin)
-        return random_noise(pixels, generator, noise=r.noise).squeeze(1)
+        """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
+        return self.task.augment(images, generator, self.recipe)
 
     def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
         """One step on the images with the indices `batch`: their loss and accuracy before it."""
-        inputs = normalise(self.augment(self.images[batch], generator))
+        inputs = normalise(self.augment(self.images[batch], generator), self.task)
         inputs = inputs.to(memory_format=self.memory_format)
         targets = self.labels[batch]
         mixed = self.precision != torch.float32
@@ -157,7 +154,7 @@ class Trainer:
         }
         if self.recipe.validation_size:
             held_out = self.images[self.size :], self.labels[self.size :]
-            loss, accuracy = measure(self.average.module, *held_out)
+            loss, accuracy = measure(self.task, self.average.module, *held_out)
             figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
         seconds = time.perf_counter() - started
         figures |= {"seconds": seconds, "images_per_second": self.size / seconds}
@@ -173,42 +170,43 @@ class Trainer:
         }
 
     def restore(self, state: Tensors) -> int:
-        """Take over what `state` gave; returns the number of the epoch that it was taken after."""
-        self.network.load_state_dict(_part(state, "network."))
-        self.average.load_state_dict(_part(state, "average."))
-        self.optimizer.restore(_part(state, "momentum."))
+        """Restore what `state` returned; returns the number of the epoch before it."""
+        self.network.load_state_dict(_with_prefix(state, "network."))
+        self.average.load_state_dict(_with_prefix(state, "average."))
+        self.optimizer.restore(_with_prefix(state, "momentum."))
         return int(state["epoch"])
 
 
 def train(
+    task: Task,
     images: Tensor,
     labels: Tensor,
     recipe: Recipe,
     state: Tensors | None = None,
     on_batch: OnBatch = lambda loss, accuracy, count: None,
 ) -> Iterator[Epoch]:
-    """Train from the start, or on from an earlier `Epoch.state`, yielding each finished epoch.
+    """Train from the start, or resume from an `Epoch.state`, yielding each finished epoch.
 
-    images: uint8 [N, 28, 28]; labels: uint8 [N]. `on_batch` hears of each batch: its loss, its
-    accuracy, its number of images. Raises NonFiniteLossError, and ValueError for a device that is
+    images: uint8 [N, H, W]; labels: uint8 [N]. `on_batch` is called with the loss, accuracy and
+    number of images of each batch. Raises NonFiniteLossError, and ValueError for a device that is
     not there or a validation set that leaves too few images to train on.
     """
     reuse_memory()
-    trainer = Trainer(images, labels, recipe)
+    trainer = Trainer(task, images, labels, recipe)
     finished = trainer.restore(state) if state else 0
     for number in range(finished + 1, recipe.epochs + 1):
         yield trainer.epoch(number, on_batch)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:
-    """Plain contiguous copies on the CPU, as safetensors wants them."""
+    """Plain contiguous copies on the CPU, as safetensors requires them."""
     return {
         prefix + name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
 
 
-def _part(tensors: Tensors, prefix: str) -> Tensors:
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

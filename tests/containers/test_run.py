@@ -83,7 +83,7 @@ def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Wor
     planned = workspace.run("dvc", "repro", "--dry", "train")
     assert planned.returncode == 0, planned.stderr
     with train():
-        wait_until(lambda: "going on after epoch" in logs(NAME))
+        wait_until(lambda: "resuming after epoch" in logs(NAME))
         wait_until(lambda: "epoch 5/" in logs(NAME))
         assert end_of(NAME) == 143
 

@@ -207,7 +207,7 @@ def test_a_worker_killed_in_a_run_goes_on_with_the_next(stack: Stack, lost: list
     wait_until(lambda: "epoch 3/10000" in log())
     stack.kill("worker")
     lost.append(stack.submit(epochs=LONG))
-    wait_until(lambda: "going on after epoch" in log())
+    wait_until(lambda: "resuming after epoch" in log())
     stack.kill("worker")
 
 

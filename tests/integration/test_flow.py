@@ -581,7 +581,7 @@ def test_a_killed_worker_leaves_nothing_running_and_the_next_run_resumes(
     prefect.start_worker()
     second = prefect.submit(targets=["train"])
     processes = prefect.training(second)
-    resumed = [line for line in prefect.logs(second, "train") if "going on after epoch" in line]
+    resumed = [line for line in prefect.logs(second, "train") if "resuming after epoch" in line]
     assert resumed
     psutil.Process(prefect.worker.pid).children()[0].kill()
     wait_until(lambda: all(map(ended, processes)))

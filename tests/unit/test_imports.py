@@ -14,8 +14,9 @@ from tests.workspace import PROJECT
 PACKAGE = PROJECT / "pipeline"
 LINES = 250
 BARE = {"torch", "numpy", "safetensors"}  # all that a bare GPU machine has
-TASK = re.compile(r"mnist|(?<!is)digit|\b28\b|19,?210|\b784\b", re.IGNORECASE)
-NAMES = re.compile(r"mnist-pipeline|mnist-release")  # of the distribution and of the Prefect flow
+TASK = re.compile(r"mnist|digit|\b28\b|19,?210|\b784\b", re.IGNORECASE)
+# the distribution, the Prefect flow, the example in a message; a method of text
+ALLOWED = re.compile(r"gated-mnist|mnist[-_]release|such as pipeline/mnist|isdigit")
 
 
 def test_imports_point_one_way(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,9 +50,9 @@ def test_only_the_task_knows_the_task() -> None:
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.relative_to(PACKAGE).parts[0] not in ("mnist", "backprop")
         for line, text in names_and_literals(ast.parse(path.read_text()))
-        if TASK.search(NAMES.sub("", text))
+        if TASK.search(ALLOWED.sub("", text))
     ]
-    assert found == []
+    assert found == [], "\n".join(found)
 
 
 def names_and_literals(tree: ast.Module) -> Iterator[tuple[int, str]]:

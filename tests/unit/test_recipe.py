@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.mnist import TASK
 from pipeline.mnist.augmentation import random_affine, random_noise, random_strokes
 from pipeline.mnist.network import build_network
 from pipeline.training.optimizer import Optimizer
@@ -97,7 +98,7 @@ def digits() -> Digits:
 
 @pytest.fixture(scope="module")
 def as_it_is(digits: Digits) -> Epoch:
-    *_, last = train(*digits, RECIPE)
+    *_, last = train(TASK, *digits, RECIPE)
     return last
 
 
@@ -210,7 +211,7 @@ def test_each_parameter_changes_training_as_it_says(
     name: str, digits: Digits, as_it_is: Epoch
 ) -> None:
     recipe = replace(RECIPE, **{name: OTHERS[name]})
-    *_, last = train(*digits, recipe)
+    *_, last = train(TASK, *digits, recipe)
     average, _, loss = stated(*digits, recipe)
     assert difference(last.weights, average) < ROUNDING
     assert difference(last.weights, as_it_is.weights) > 2 * ROUNDING
@@ -221,16 +222,10 @@ def test_no_parameter_is_left_out() -> None:
     assert {*OTHERS, "device"} == {field.name for field in fields(Recipe)}
 
 
-def test_each_dropout_has_its_own_rate() -> None:
-    rates = (0.1, 0.2, 0.3, 0.4)
-    dropouts = [layer for layer in build_network(rates) if isinstance(layer, nn.Dropout)]
-    assert tuple(layer.p for layer in dropouts) == rates
-
-
 def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
     """Batches of different sizes count by their images."""
     heard: list[tuple[float, float, int]] = []
-    epoch = next(train(*digits, RECIPE, on_batch=lambda *batch: heard.append(batch)))
+    epoch = next(train(TASK, *digits, RECIPE, on_batch=lambda *batch: heard.append(batch)))
     assert [count for _, _, count in heard] == [16, 8]
     for name, position in (("training_loss", 0), ("training_accuracy", 1)):
         expected = sum(batch[position] * batch[2] for batch in heard) / 24
@@ -239,7 +234,7 @@ def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
 
 def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits) -> None:
     images, labels = digits
-    epoch = next(train(images, labels, replace(RECIPE, batch_size=8, validation_size=8)))
+    epoch = next(train(TASK, images, labels, replace(RECIPE, batch_size=8, validation_size=8)))
     network = build_network().eval()
     network.load_state_dict(epoch.weights)
     with torch.inference_mode():
@@ -250,9 +245,9 @@ def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits
 
 def test_a_set_that_fills_just_one_batch_is_trained_on(digits: Digits) -> None:
     images, labels = digits
-    assert Trainer(images, labels, replace(RECIPE, validation_size=8)).steps_per_epoch == 1
+    assert Trainer(TASK, images, labels, replace(RECIPE, validation_size=8)).steps_per_epoch == 1
     with pytest.raises(ValueError, match="validation_size 9 do not fill one batch of 16"):
-        Trainer(images, labels, replace(RECIPE, validation_size=9))
+        Trainer(TASK, images, labels, replace(RECIPE, validation_size=9))
 
 
 def test_kernels_that_could_not_move_are_refused() -> None:

@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.mnist.network import Classifier, build_network
+from pipeline.core.task import ImageForm
+from pipeline.mnist import TASK
+from pipeline.mnist.network import build_network
 from pipeline.training.fusion import FusedClassifier, fuse
+from pipeline.training.network import Classifier
 
 
 def random_network(seed: int) -> nn.Sequential:
@@ -35,8 +38,8 @@ def images(count: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("count", [1, 7])
 def test_it_answers_as_the_trained_network(seed: int, count: int) -> None:
     network = random_network(seed)
-    exact = Classifier(copy.deepcopy(network).double()).eval()
-    fused = FusedClassifier(network)
+    exact = Classifier(copy.deepcopy(network).double(), TASK).eval()
+    fused = FusedClassifier(network, TASK)
     pictures = images(count, seed)
     with torch.inference_mode():
         inputs = ((pictures.double() / 255 - 0.1307) / 0.3081).unsqueeze(1)
@@ -53,7 +56,10 @@ def test_a_blank_image_shows_the_padding_and_nothing_else(value: int) -> None:
     network = random_network(1).eval()
     blank = torch.full((1, 28, 28), value, dtype=torch.uint8)
     with torch.inference_mode():
-        expected, logits = Classifier(network)(blank)[0], FusedClassifier(network)(blank)[0]
+        expected, logits = (
+            Classifier(network, TASK)(blank)[0],
+            FusedClassifier(network, TASK)(blank)[0],
+        )
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -63,15 +69,15 @@ def test_a_layer_switched_off_is_no_division_by_zero() -> None:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.zeros_(layer.weight[:8])
     with torch.inference_mode():
-        expected = Classifier(network)(images(3, 1))[0]
+        expected = Classifier(network, TASK)(images(3, 1))[0]
         torch.testing.assert_close(
-            FusedClassifier(network)(images(3, 1))[0], expected, rtol=1e-4, atol=1e-4
+            FusedClassifier(network, TASK)(images(3, 1))[0], expected, rtol=1e-4, atol=1e-4
         )
 
 
 def test_what_can_be_saved_is_saved() -> None:
     """BatchNorm stays before the two padded convolutions alone; the end is one linear map."""
-    fused = fuse(build_network())
+    fused = fuse(build_network(), TASK.form)
     kinds = [type(layer) for layer in fused]
     assert kinds.count(nn.BatchNorm2d) == 2
     assert kinds.count(nn.Conv2d) == 7
@@ -83,7 +89,7 @@ def test_what_can_be_saved_is_saved() -> None:
 def test_the_trained_network_is_left_as_it_was() -> None:
     network = random_network(1).train()
     before = copy.deepcopy(network.state_dict())
-    FusedClassifier(network)
+    FusedClassifier(network, TASK)
     assert network.training
     for name, values in network.state_dict().items():
         assert torch.equal(values, before[name]), name
@@ -111,8 +117,9 @@ def test_any_convolution_after_a_norm_is_treated_rightly(
         nn.Conv2d(1, 4, 3), nn.ReLU(), norm, convolution, nn.ReLU(), nn.Conv2d(4, 10, 3),
         nn.AvgPool2d(2),
     ).eval()  # fmt: skip
-    inputs = torch.randn(3, 1, 28, 28)
-    fused = fuse(network)
+    form = ImageForm(height=16, width=18, ink=8)
+    inputs = torch.randn(3, 1, form.height, form.width)
+    fused = fuse(network, form)
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in fused) == norms
     with torch.inference_mode():
         torch.testing.assert_close(fused(inputs), network(inputs).flatten(1), rtol=1e-4, atol=1e-4)
@@ -121,8 +128,8 @@ def test_any_convolution_after_a_norm_is_treated_rightly(
 def test_layers_it_does_not_know_are_refused_not_guessed() -> None:
     network = nn.Sequential(nn.Conv2d(1, 10, 3), nn.ReLU(), nn.MaxPool2d(26))
     with pytest.raises(ValueError, match="MaxPool2d after the last ReLU"):
-        fuse(network)
+        fuse(network, TASK.form)
     with pytest.raises(ValueError, match="no ReLU"):
-        fuse(nn.Sequential(nn.Conv2d(1, 10, 28)))
+        fuse(nn.Sequential(nn.Conv2d(1, 10, 28)), TASK.form)
     with pytest.raises(ValueError, match="begins with ReLU"):
-        FusedClassifier(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 10, 28)))
+        FusedClassifier(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 10, 28)), TASK)

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import train as stage
 from pipeline.training import device
@@ -24,7 +26,7 @@ from pipeline.training.device import (
 )
 from pipeline.training.trainer import Trainer, measure
 from tests.digits import make_digits
-from tests.test_recipe import RECIPE
+from tests.unit.test_recipe import RECIPE
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:1")
 
@@ -50,7 +52,7 @@ def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None
 def test_who_makes_a_trainer_gets_the_same_bits(settings: None) -> None:
     """Benchmarks make trainers themselves."""
     images, labels = map(torch.from_numpy, make_digits(16, seed=1))
-    Trainer(images, labels, RECIPE)
+    Trainer(TASK, images, labels, RECIPE)
     assert torch.are_deterministic_algorithms_enabled()
     assert not device.tf32_is_allowed()
     assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -58,7 +60,7 @@ def test_who_makes_a_trainer_gets_the_same_bits(settings: None) -> None:
 
 def test_accuracy_is_measured_in_float32(settings: None) -> None:
     images, labels = map(torch.from_numpy, make_digits(10, seed=1))
-    measure(build_network(), images, labels.long())
+    measure(TASK, build_network(), images, labels.long())
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
 
@@ -142,7 +144,7 @@ def test_without_the_tool_the_driver_is_unknown(
 @pytest.fixture
 def identity(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(stage, "sha256", lambda path: "")
-    return lambda where: stage.identify(RECIPE, where)
+    return lambda where: stage.identify(Workspace(Path()), RECIPE, TASK, where)
 
 
 def test_another_processor_does_not_undo_a_training_on_a_gpu(
@@ -164,18 +166,17 @@ def test_the_identity_tells_of_the_settings_of_training(
     """Else the first training in a process would resume none that a second one began."""
     found = []
 
-    def resume_or_start(identity: dict[str, Any]) -> None:
+    def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> None:
         found.append(identity["gpu"]["tf32"])
         raise ValueError("enough")
 
     arrays = dict(zip(("images", "labels"), make_digits(10, seed=1), strict=True))
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "read_tensors", lambda path: arrays)
     monkeypatch.setattr(stage, "sha256", lambda path: "")
     monkeypatch.setattr(stage, "choose_device", lambda name: GPU)
     monkeypatch.setattr(stage, "resume_or_start", resume_or_start)
     with pytest.raises(UserError, match="enough"):
-        stage.run(RECIPE)
+        stage.run(Workspace(tmp_path), RECIPE, TASK)
     assert found == [False]
 
 

@@ -2,13 +2,10 @@
 
 import csv
 import gzip
-import hashlib
 import random
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import chdir
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +17,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
-from pipeline.config import Prepare, load_params
+from pipeline.config import Prepare
 from pipeline.core import idx
 from pipeline.core.errors import UserError
-from pipeline.core.paths import PREPARE_REPORTS, RAW, TEST, TRAIN
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK, data
 from pipeline.stages import prepare
 from tests.digits import make_digits, write_mirror
-from tests.workspace import PROJECT
 
 Array = NDArray[np.uint8]
 
 COUNTS = {"train": 30, "t10k": 20}
-SETS = {"train": TRAIN, "t10k": TEST}
 FILES = [f"{s}-{kind}-ubyte.gz" for s in COUNTS for kind in ("images-idx3", "labels-idx1")]
-OUTPUTS = [TRAIN, TEST, PREPARE_REPORTS / "digits.png", PREPARE_REPORTS / "classes.csv"]
+OUTPUTS = [
+    *("data/train.safetensors", "data/test.safetensors"),
+    *("reports/prepare/samples.png", "reports/prepare/classes.csv"),
+]
 IDX_FILE = idx.encode(np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5))
 HEADER = 4 + 3 * 4
 
@@ -46,21 +45,31 @@ def small_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def raw(small_mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw of the working folder, with the four files in it."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(small_mirror, RAW)
-    return RAW
+def workspace(small_mirror: Path, tmp_path: Path) -> Workspace:
+    """A workspace with the four files in data/raw."""
+    workspace = Workspace(tmp_path)
+    shutil.copytree(small_mirror, workspace.raw)
+    return workspace
 
 
-def run(training_images: int = COUNTS["train"], test_images: int = COUNTS["t10k"]) -> None:
-    prepare.run(Prepare(training_images=training_images, test_images=test_images))
+@pytest.fixture
+def raw(workspace: Workspace) -> Path:
+    return workspace.raw
 
 
-def read(name: str) -> tuple[Array, Array]:
-    """The set that the file `name` belongs to."""
-    prefix = name.split("-", maxsplit=1)[0]
-    return prepare.read_set(prefix, COUNTS[prefix])
+def run(
+    workspace: Workspace,
+    training_images: int = COUNTS["train"],
+    test_images: int = COUNTS["t10k"],
+) -> None:
+    counts = Prepare(training_images=training_images, test_images=test_images)
+    prepare.run(workspace, counts, TASK)
+
+
+def outputs(workspace: Workspace) -> dict[str, bytes]:
+    """What the stage has written."""
+    paths = {name: workspace.root / name for name in OUTPUTS}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
 
 def rewrite(path: Path, change: Callable[[Array], Array], dimensions: int) -> None:
@@ -129,46 +138,47 @@ def test_no_longer_file_is_read(extra: bytes) -> None:
         idx.decode(IDX_FILE + extra, 3)
 
 
-def test_both_sets_hold_the_digits_of_the_files(raw: Path) -> None:
-    run()
-    for seed, (prefix, path) in enumerate(SETS.items(), start=1):
-        images, labels = make_digits(COUNTS[prefix], seed)
+def test_both_sets_hold_the_digits_of_the_files(workspace: Workspace) -> None:
+    run(workspace)
+    for seed, path in enumerate((workspace.training_set, workspace.test_set), start=1):
+        images, labels = make_digits([*COUNTS.values()][seed - 1], seed)
         tensors = load_file(path)
         assert tensors.keys() == {"images", "labels"}
         np.testing.assert_array_equal(tensors["images"], images, strict=True)
         np.testing.assert_array_equal(tensors["labels"], labels, strict=True)
 
 
-def test_the_reports_show_every_class(raw: Path) -> None:
+def test_the_reports_show_every_class(workspace: Workspace, raw: Path) -> None:
     rewrite(raw / FILES[1], lambda labels: np.where(labels == 7, 1, labels).astype(np.uint8), 1)
-    run()
-    with (PREPARE_REPORTS / "classes.csv").open() as file:
-        rows = {int(row.pop("digit")): row for row in csv.DictReader(file)}
+    run(workspace)
+    with (workspace.prepare_reports / "classes.csv").open() as file:
+        rows = {int(row.pop("label")): row for row in csv.DictReader(file)}
     training = dict.fromkeys(range(10), 3) | {1: 6, 7: 0}
     assert {d: int(row["training_images"]) for d, row in rows.items()} == training
     assert {d: int(row["test_images"]) for d, row in rows.items()} == dict.fromkeys(range(10), 2)
-    with Image.open(PREPARE_REPORTS / "digits.png") as sheet:
+    with Image.open(workspace.prepare_reports / "samples.png") as sheet:
         assert sheet.width > sheet.height > 400
         assert len(np.unique(np.asarray(sheet.convert("L")))) > 50  # grey levels
 
 
-def test_the_same_images_give_the_same_bytes(raw: Path) -> None:
-    run()
-    first = {path: path.read_bytes() for path in OUTPUTS}
+def test_the_same_images_give_the_same_bytes(workspace: Workspace, raw: Path) -> None:
+    run(workspace)
+    first = outputs(workspace)
+    assert len(first) == len(OUTPUTS)
     for name in FILES:  # the same content, compressed by someone else, somewhere else
         content = gzip.decompress((raw / name).read_bytes())
         (raw / name).write_bytes(gzip.compress(content, compresslevel=1, mtime=12345))
-    for path in OUTPUTS:
-        path.unlink()
-    run()
-    assert {path: path.read_bytes() for path in OUTPUTS} == first
+    for name in OUTPUTS:
+        (workspace.root / name).unlink()
+    run(workspace)
+    assert outputs(workspace) == first
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(name: str, raw: Path) -> None:
+def test_a_missing_file_is_named(name: str, workspace: Workspace, raw: Path) -> None:
     (raw / name).unlink()
-    with pytest.raises(UserError, match=f"{RAW / name} is missing"):
-        run()
+    with pytest.raises(UserError, match=f"{raw / name} is missing"):
+        run(workspace)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -188,20 +198,21 @@ def test_a_missing_file_is_named(name: str, raw: Path) -> None:
     ],
 )
 def test_a_broken_file_is_named_and_nothing_is_written(
-    break_it: Callable[[bytes], bytes], name: str, raw: Path
+    break_it: Callable[[bytes], bytes], name: str, workspace: Workspace, raw: Path
 ) -> None:
     path = raw / name
     path.write_bytes(break_it(path.read_bytes()))
-    with pytest.raises(UserError, match=f"{path} is corrupt: [^\n]*fetch it anew[^\n]*$"):
-        run()
-    assert not any(output.exists() for output in OUTPUTS)
+    with pytest.raises(UserError, match=f"{path} is corrupt: [^\n]*fetch it again[^\n]*$"):
+        run(workspace)
+    assert not outputs(workspace)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_bit_is_found_or_harmless(name: str, raw: Path) -> None:
     path = raw / name
     content = path.read_bytes()
-    images, labels = read(name)
+    prefix = name.split("-", maxsplit=1)[0]
+    images, labels = data.read_set(raw, prefix)
     header, trailer = 10 * 8, 8 * 8  # bits; the trailer holds CRC and length
     bits = 8 * len(content)
     inside = range(header, bits - trailer)
@@ -212,7 +223,7 @@ def test_a_flipped_bit_is_found_or_harmless(name: str, raw: Path) -> None:
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         try:
-            now = read(name)
+            now = data.read_set(raw, prefix)
         except UserError as error:
             complaints[bit] = str(error)
         else:
@@ -223,82 +234,55 @@ def test_a_flipped_bit_is_found_or_harmless(name: str, raw: Path) -> None:
     assert all(str(path) in complaint for complaint in complaints.values())
 
 
-@pytest.mark.parametrize("name", [FILES[1], FILES[3]])
+@pytest.mark.parametrize(("name", "of"), [(FILES[1], "training"), (FILES[3], "test")])
 @pytest.mark.parametrize("label", [10, 255])
-def test_a_label_that_is_no_digit_is_refused(label: int, name: str, raw: Path) -> None:
+def test_a_label_that_is_no_digit_is_refused(
+    label: int, name: str, of: str, workspace: Workspace, raw: Path
+) -> None:
     rewrite(raw / name, lambda labels: np.append(labels[:-1], np.uint8(label)), 1)
-    with pytest.raises(UserError, match=f"{name.split('-idx')[0]}.* {label}"):
-        run()
-    assert not TRAIN.exists()
+    with pytest.raises(UserError, match=f"the {of} set has the class {label}, .* 0 to 9$"):
+        run(workspace)
+    assert not outputs(workspace)
 
 
 @pytest.mark.parametrize(
     ("counts", "named"),
-    [((31, 20), FILES[0]), ((29, 20), FILES[0]), ((30, 21), FILES[2]), ((30, 19), FILES[2])],
+    [((31, 20), "training"), ((29, 20), "training"), ((30, 21), "test"), ((30, 19), "test")],
 )
 def test_another_number_of_images_is_refused(
-    counts: tuple[int, int], named: str, raw: Path
+    counts: tuple[int, int], named: str, workspace: Workspace
 ) -> None:
-    with pytest.raises(UserError, match=named):
-        run(*counts)
+    with pytest.raises(UserError, match=rf"the {named} set has .*prepare\.{named}_images"):
+        run(workspace, *counts)
+    assert not outputs(workspace)
 
 
 @pytest.mark.parametrize(
-    ("name", "dimensions", "change"),
+    ("name", "dimensions", "change", "named"),
     [
-        pytest.param(FILES[1], 1, lambda labels: labels[:-1], id="a label less"),
-        pytest.param(FILES[3], 1, lambda labels: np.append(labels, labels[:1]), id="a label more"),
-        pytest.param(FILES[0], 3, lambda images: images[:, :, 1:], id="27 columns"),
-        pytest.param(FILES[2], 3, lambda images: images.reshape(-1, 14, 56), id="14 x 56"),
-        pytest.param(FILES[0], 3, np.transpose, id="images last"),
-        pytest.param(FILES[2], 3, lambda images: images[:, 0, 0], id="one dimension"),
+        pytest.param(FILES[1], 1, lambda labels: labels[:-1], FILES[1], id="a label less"),
+        pytest.param(FILES[3], 1, lambda n: np.append(n, n[:1]), FILES[3], id="a label more"),
+        pytest.param(FILES[0], 3, lambda images: images[:, :, 1:], "training", id="27 columns"),
+        pytest.param(FILES[2], 3, lambda n: n.reshape(-1, 14, 56), "test", id="14 x 56"),
+        pytest.param(FILES[0], 3, np.transpose, FILES[1], id="images last"),
+        pytest.param(FILES[2], 3, lambda images: images[:, 0, 0], FILES[2], id="one dimension"),
     ],
 )
 def test_another_shape_is_refused(
-    name: str, dimensions: int, change: Callable[[Array], Array], raw: Path
+    name: str,
+    dimensions: int,
+    change: Callable[[Array], Array],
+    named: str,
+    workspace: Workspace,
+    raw: Path,
 ) -> None:
     rewrite(raw / name, change, dimensions)
-    with pytest.raises(UserError, match=re.escape(name)):
-        run()
+    with pytest.raises(UserError, match=re.escape(named)):
+        run(workspace)
+    assert not outputs(workspace)
 
 
-def test_images_in_the_place_of_labels_are_refused(raw: Path) -> None:
+def test_images_in_the_place_of_labels_are_refused(workspace: Workspace, raw: Path) -> None:
     shutil.copy(raw / FILES[0], raw / FILES[1])
     with pytest.raises(UserError, match=FILES[1]):
-        run()
-
-
-@pytest.fixture
-def real_folder() -> Iterator[Path]:
-    """The working folder, with real MNIST in data/raw; gone after the test."""
-    names = load_params(PROJECT / "params.yaml").fetch.files
-    mirrors = [PROJECT / mirror for mirror in load_params(PROJECT / "params.yaml").fetch.mirrors]
-    mirror = next((m for m in mirrors if all((m / name).is_file() for name in names)), None)
-    if mirror is None:
-        pytest.skip("no folder in params.yaml, fetch.mirrors, has the MNIST files")
-    with tempfile.TemporaryDirectory(prefix="mnist-") as scratch, chdir(scratch):
-        RAW.parent.mkdir()
-        RAW.symlink_to(mirror.resolve())
-        yield Path(scratch)
-
-
-def test_real_mnist_is_decoded_as_torchvision_does_and_is_the_set_of_the_gate(
-    real_folder: Path,
-) -> None:
-    from torchvision.datasets import MNIST
-
-    params = load_params(PROJECT / "params.yaml")
-    prepare.run(params.prepare)
-    assert hashlib.sha256(TEST.read_bytes()).hexdigest() == params.gate.test_sha256
-
-    theirs = real_folder / "MNIST" / "raw"
-    theirs.mkdir(parents=True)
-    for name, md5 in MNIST.resources:
-        content = (RAW / name).read_bytes()
-        assert hashlib.md5(content).hexdigest() == md5
-        assert hashlib.sha256(content).hexdigest() == params.fetch.files[name]
-        (theirs / name).with_suffix("").write_bytes(gzip.decompress(content))
-    for path, is_training in ((TRAIN, True), (TEST, False)):
-        ours, reference = load_file(path), MNIST(real_folder, train=is_training)
-        np.testing.assert_array_equal(ours["images"], reference.data.numpy(), strict=True)
-        np.testing.assert_array_equal(ours["labels"], reference.targets.numpy())
+        run(workspace)

@@ -1,6 +1,5 @@
 """evaluate measures the exported file, and says of what: figures, curves, speed and tables."""
 
-from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,10 +11,12 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
 from pipeline.config import Evaluate
-from pipeline.core import paths
-from pipeline.core.files import read_csv, read_json, sha256, write_csv
+from pipeline.core.files import read_csv, sha256, write_csv
+from pipeline.core.reports import Metrics, Speed, Subject
+from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 from pipeline.inference.session import OnnxModel
+from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import evaluate
 from tests.digits import Images, make_digits
@@ -25,73 +26,77 @@ PARAMS = Evaluate(provider="CPUExecutionProvider", batch_size=7, latency_calls=1
 COUNT = 60
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def digits() -> tuple[Images, Images]:
-    """Printed digits, of which the last ten are turned by 90 degrees: some are misread."""
+    """Printed digits, of which the last ten are rotated by 90 degrees: some are misread."""
     images, labels = make_digits(COUNT, seed=1)
     images[-10:] = np.rot90(images[-10:], axes=(1, 2))
     return images, labels
 
 
-@pytest.fixture
-def evaluated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: tuple[Images, Images]
-) -> Mock:
-    """The current folder after the stage; what the sheet of misclassified images was drawn from."""
-    monkeypatch.chdir(tmp_path)
-    for path in (paths.TEST, paths.MODEL, paths.EPOCHS / "x"):
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("evaluate"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
+    """The workspace after the stage; what the sheet of misclassified images was drawn from."""
+    for path in (workspace.test_set, workspace.model, workspace.epochs / "x"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(dict(zip(("images", "labels"), digits, strict=True)), paths.TEST)
-    paths.MODEL.write_bytes(MODEL.read_bytes())
+    save_file(dict(zip(("images", "labels"), digits, strict=True)), workspace.test_set)
+    workspace.model.write_bytes(MODEL.read_bytes())
     rows = []
     for epoch in (1, 2):
         torch.manual_seed(epoch)
-        save_weights(build_network().state_dict(), paths.EPOCHS / f"{epoch:02}.safetensors")
+        save_weights(build_network().state_dict(), workspace.epochs / f"{epoch:02}.safetensors")
         measured = {"training_loss": 1 / epoch, "training_accuracy": epoch / 4}
         rows.append({"epoch": epoch, **measured, "seconds": 1.0})
-    write_csv(paths.HISTORY, rows)
+    write_csv(workspace.history, rows)
     sheet = Mock(wraps=figures.misclassified_sheet)
-    monkeypatch.setattr(figures, "misclassified_sheet", sheet)
-    evaluate.run(PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "misclassified_sheet", sheet)
+        evaluate.run(workspace, PARAMS, TASK)
     return sheet
 
 
 @needs_model
 def test_the_reports_are_of_the_exported_file_on_the_test_set(
-    evaluated: Mock, digits: tuple[Images, Images], capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     images, labels = digits
     probabilities = OnnxModel(MODEL).run(images)[1]
     found = probabilities.argmax(1)
-    mistakes = int((found != labels).sum())
-    assert 2 <= mistakes < COUNT
-    metrics = read_json(paths.METRICS)
-    assert (metrics["images"], metrics["mistakes"]) == (COUNT, mistakes)
-    assert metrics["accuracy"] == pytest.approx(1 - mistakes / COUNT)
-    assert read_json(paths.SUBJECT) == {
-        "model_sha256": sha256(MODEL),
-        "test_sha256": sha256(paths.TEST),
-        "providers": ["CPUExecutionProvider"],
-    }
-    pairs = read_csv(paths.EVALUATION / "predictions.csv")
+    errors = int((found != labels).sum())
+    assert 2 <= errors < COUNT
+    metrics = Metrics.read(workspace.metrics)
+    assert (metrics.images, metrics.misclassified) == (COUNT, errors)
+    assert metrics.accuracy == pytest.approx(1 - errors / COUNT)
+    assert Subject.read(workspace.subject) == Subject(
+        model_sha256=sha256(MODEL),
+        test_sha256=sha256(workspace.test_set),
+        providers=["CPUExecutionProvider"],
+    )
+    pairs = read_csv(workspace.evaluation_reports / "predictions.csv")
     assert [(row["truth"], row["prediction"]) for row in pairs] == [
         *zip(labels.tolist(), found.tolist(), strict=True)
     ]
-    classes = read_csv(paths.EVALUATION / "classes.csv")
+    classes = read_csv(workspace.per_class, texts=["label"])
+    assert tuple(row["label"] for row in classes) == TASK.labels
     assert [row["images"] for row in classes] == np.bincount(labels, minlength=10).tolist()
-    assert {path.name for path in paths.EVALUATION.glob("*.png")} == {
+    assert {path.name for path in workspace.evaluation_reports.glob("*.png")} == {
         "curves.png",
         "confusion.png",
         "misclassified.png",
     }
-    assert {*read_json(paths.SPEED)} == {"latency_ms_p50", "latency_ms_p99", "images_per_second"}
+    assert Speed.read(workspace.speed).images_per_second > 0
 
 
 @needs_model
-def test_the_surest_mistakes_are_shown_first(
+def test_the_most_confident_errors_are_shown_first(
     evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
-    images, labels, predictions, confidences = evaluated.call_args.args
+    images, labels, predictions, confidences, _ = evaluated.call_args.args
     assert list(confidences) == sorted(confidences, reverse=True)
     assert (labels != predictions).all()
     probabilities = OnnxModel(MODEL).run(images)[1]
@@ -102,10 +107,10 @@ def test_the_surest_mistakes_are_shown_first(
 
 @needs_model
 def test_the_curve_has_the_loss_and_accuracy_of_the_weights_of_each_epoch(
-    evaluated: Mock, digits: tuple[Images, Images]
+    workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     pixels, labels = torch.from_numpy(digits[0]), torch.from_numpy(digits[1]).long()
-    rows = read_csv(paths.CURVES)
+    rows = read_csv(workspace.curves)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert [row["training_loss"] for row in rows] == [1, 0.5]
     assert [row["training_accuracy"] for row in rows] == [0.25, 0.5]
@@ -155,9 +160,7 @@ def test_speed_is_in_milliseconds_for_one_image_and_images_per_second_in_batches
 ) -> None:
     images = np.zeros((40, 28, 28), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None]
     params = PARAMS.model_copy(update={"latency_calls": 101})
-    assert evaluate.measure_speed(clock, images, params) == {
-        "latency_ms_p50": 51.0,
-        "latency_ms_p99": 100.0,
-        "images_per_second": 10,
-    }
+    assert evaluate.measure_speed(clock, images, params) == Speed(
+        latency_ms_p50=51.0, latency_ms_p99=100.0, images_per_second=10
+    )
     assert clock.first == [n % 40 for n in range(101)]  # each image in turn, none is cached

@@ -1,0 +1,45 @@
+"""Real MNIST is decoded to the same bytes as ever, and as others decode it."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from torchvision.datasets import MNIST
+
+from pipeline.config import load_params
+from pipeline.core.files import sha256
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
+from pipeline.stages import prepare
+from tests.workspace import PROJECT
+
+TRAINING_SHA256 = (
+    "70e548f0a6f87564bac5816c20f848bdb5d36ba95c64159e70bd8a7b75c7ecb6"  # of data/train.safetensors
+)
+
+
+def test_real_mnist_is_the_set_of_the_gate_and_the_same_for_torchvision(tmp_path: Path) -> None:
+    params = load_params(PROJECT / "params.yaml")
+    mirrors = [PROJECT / mirror for mirror in params.fetch.mirrors]
+    found = [m for m in mirrors if all((m / name).is_file() for name in params.fetch.files)]
+    if not found:
+        pytest.skip("no folder in params.yaml, fetch.mirrors, has the MNIST files")
+    workspace = Workspace(tmp_path)
+    workspace.raw.parent.mkdir()
+    workspace.raw.symlink_to(found[0].resolve())
+    prepare.run(workspace, params.prepare, TASK)
+    digests = [sha256(path) for path in (workspace.training_set, workspace.test_set)]
+    assert digests == [TRAINING_SHA256, params.gate.test_sha256]
+
+    theirs = tmp_path / "MNIST" / "raw"
+    theirs.mkdir(parents=True)
+    for name, _ in MNIST.resources:
+        content = gzip.decompress((workspace.raw / name).read_bytes())
+        (theirs / name).with_suffix("").write_bytes(content)
+    for path, is_training in ((workspace.training_set, True), (workspace.test_set, False)):
+        ours, reference = load_file(path), MNIST(tmp_path, train=is_training)
+        np.testing.assert_array_equal(ours["images"], reference.data.numpy(), strict=True)
+        np.testing.assert_array_equal(ours["labels"], reference.targets.numpy())
+        path.unlink()

@@ -1,0 +1,16 @@
+"""Letters moved by whole pixels, with noise: enough for print."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def augment(images: Tensor, generator: torch.Generator, recipe: Any) -> Tensor:
+    """uint8 [N, 32, 32], all of a batch moved alike, each with its own noise: float, 0..255."""
+    most = int(recipe.shift * images.shape[-1])
+    down, right = torch.randint(-most, most + 1, (2,), generator=generator).tolist()
+    pixels = images.roll((down, right), (1, 2)).float()
+    field = torch.empty_like(pixels).normal_(generator=generator)
+    deviation: float = recipe.noise * 255
+    return (pixels + field * deviation).clamp(0, 255)

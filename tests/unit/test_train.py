@@ -1,0 +1,167 @@
+"""The stage `train`: what it writes, and which resume files it takes up."""
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_csv, sha256
+from pipeline.core.reports import FlowRun, TrainingReport
+from pipeline.core.workspace import Workspace
+from pipeline.mnist import TASK
+from pipeline.stages import train as stage
+from pipeline.training import trainer
+from pipeline.training.recipe import Recipe
+from tests.digits import make_digits
+from tests.unit.test_recipe import RECIPE as SHORT
+
+RECIPE = replace(SHORT, epochs=3)
+
+
+@pytest.fixture(autouse=True)
+def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return with_training_set(tmp_path)
+
+
+def with_training_set(folder: Path) -> Workspace:
+    """A workspace with a training set and a lock, and nothing else."""
+    workspace = Workspace(folder)
+    workspace.requirements.write_text("torch==1\n")
+    workspace.training_set.parent.mkdir()
+    images, labels = make_digits(24, seed=1)
+    save_file({"images": images, "labels": labels}, workspace.training_set)
+    return workspace
+
+
+def train(workspace: Workspace, recipe: Recipe = RECIPE) -> str:
+    """The digest of the weights."""
+    stage.run(workspace, recipe, TASK)
+    return sha256(workspace.weights)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> str:
+    """The digest of the weights of a training that nobody interrupts."""
+    images, labels = map(torch.from_numpy, make_digits(24, seed=1))
+    *_, last = trainer.train(TASK, images, labels, RECIPE)
+    return hashlib.sha256(save(last.weights)).hexdigest()
+
+
+def interrupt(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop a training after its first epoch, leaving its resume file."""
+
+    def stop(bar: object, figures: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.ProgressBar, "on_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(workspace, RECIPE, TASK)
+    assert workspace.checkpoint.exists()
+
+
+def test_in_a_flow_run_a_training_started_by_hand_resumes_and_names_the_flow_run(
+    workspace: Workspace,
+    uninterrupted: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    interrupt(workspace, monkeypatch)
+    url = "http://127.0.0.1:4200/runs/flow-run/0199-4a"
+    monkeypatch.setenv("PIPELINE_FLOW_RUN_ID", "0199-4a")
+    monkeypatch.setenv("PIPELINE_FLOW_RUN_URL", url)
+    assert train(workspace) == uninterrupted
+    assert "resuming after epoch 1" in capsys.readouterr().out
+    report = TrainingReport.read(workspace.training_report)
+    assert report.flow_run == FlowRun(id="0199-4a", url=url)
+    assert not workspace.checkpoint.exists()
+
+
+@pytest.mark.parametrize("change", ["seed", "label", "code", "noise", "cut off"])
+def test_a_resume_file_of_another_training_or_damaged_is_ignored_and_said_to_be(
+    workspace: Workspace,
+    uninterrupted: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+) -> None:
+    interrupt(workspace, monkeypatch)
+    recipe, file = RECIPE, workspace.checkpoint
+    if change == "seed":
+        recipe = replace(recipe, seed=4)
+    elif change == "label":
+        data = workspace.training_set.read_bytes()
+        workspace.training_set.write_bytes(data[:-1] + bytes([(data[-1] + 1) % 10]))
+    elif change == "code":
+        monkeypatch.setattr(stage, "code_digests", lambda task: {"pipeline/x.py": "0"})
+    elif change == "noise":
+        file.write_bytes(os.urandom(5000))
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    weights = train(workspace, recipe)
+    reason = {"seed": "params changed", "label": "data_sha256 changed", "code": "code_sha256 "}
+    expected = f"starting over: {file} is ignored: {reason.get(change, 'it cannot be read')}"
+    printed = capsys.readouterr().out.replace("it is of another run: ", "")
+    assert expected in printed
+    assert (weights == uninterrupted) == (change in ("code", "noise", "cut off"))
+    assert len(list(workspace.epochs.iterdir())) == 3
+
+
+def test_the_report_says_what_was_done_on_what(workspace: Workspace) -> None:
+    weights = train(workspace)
+    report = TrainingReport.read(workspace.training_report)
+    assert (report.status, report.task, report.flow_run) == ("finished", "pipeline.mnist", None)
+    assert report.weights_sha256 == weights
+    assert report.data_sha256 == sha256(workspace.training_set)
+    assert report.requirements_sha256 == sha256(workspace.requirements)
+    assert report.params["epochs"] == 3
+    assert report.precision == "float32"
+    assert report.hardware.cores >= 1
+    assert report.versions["torch"] == torch.__version__.partition("+")[0]
+    history = read_csv(workspace.history)
+    assert report.final == history[-1]
+    assert report.seconds == pytest.approx(sum(row["seconds"] for row in history), abs=0.1)
+
+
+def test_all_code_that_decides_the_bits_is_named_with_its_digest() -> None:
+    """Else a training would be resumed by other code, and a release would not say what made it."""
+    digests = stage.code_digests(TASK)
+    root = Path(stage.__file__).parents[2]
+    assert digests == {path: sha256(root / path) for path in digests}
+    assert digests.keys() >= {
+        *(f"pipeline/mnist/{name}.py" for name in ("__init__", "augmentation", "network")),
+        *(f"pipeline/training/{name}.py" for name in ("network", "optimizer", "trainer")),
+    }
+
+
+def test_without_a_lock_the_report_has_none(workspace: Workspace) -> None:
+    workspace.requirements.unlink()
+    train(workspace, replace(RECIPE, epochs=1))
+    assert TrainingReport.read(workspace.training_report).requirements_sha256 is None
+
+
+def test_divergence_is_said_and_leaves_nothing_to_resume(workspace: Workspace) -> None:
+    with pytest.raises(UserError, match=r"training diverged: the loss is .* in epoch \d"):
+        train(workspace, replace(RECIPE, peak_learning_rate=1e9, warmup=0.0))
+    assert not workspace.checkpoint.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", os.urandom(1000)])
+def test_missing_or_damaged_data_is_one_line(workspace: Workspace, content: Any) -> None:
+    workspace.training_set.unlink()
+    if content is not None:
+        workspace.training_set.write_bytes(content)
+    with pytest.raises(UserError, match=r"data/train.safetensors is (missing|corrupt)"):
+        train(workspace)

@@ -1,0 +1,83 @@
+"""The training loop: interrupted, it resumes in the same bits; it stops when it must."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from pipeline.mnist import TASK
+from pipeline.training.trainer import NonFiniteLossError, moving_average, train
+from tests.digits import make_digits
+from tests.unit.test_recipe import RECIPE
+
+Digits = tuple[torch.Tensor, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    images, labels = make_digits(48, seed=1)
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resuming_after_any_epoch_gives_the_same_bits(digits: Digits, precision: Any) -> None:
+    recipe = replace(RECIPE, epochs=3, precision=precision)
+    whole = list(train(TASK, *digits, recipe))
+    for epoch in whole[:-1]:
+        *_, last = train(TASK, *digits, recipe, epoch.state)
+        for name, tensor in whole[-1].weights.items():
+            assert torch.equal(tensor, last.weights[name]), name
+
+
+def test_held_out_images_are_not_trained_on(digits: Digits) -> None:
+    images, labels = digits
+    recipe = replace(RECIPE, validation_size=16)
+    spoilt = labels.clone()
+    spoilt[-16:] = 0  # would change the weights if they were used
+    plain, other = (next(train(TASK, images, these, recipe)) for these in (labels, spoilt))
+    assert torch.equal(plain.weights["0.weight"], other.weights["0.weight"])
+    assert plain.figures["validation_loss"] != other.figures["validation_loss"]
+
+
+def test_the_moving_average_soon_forgets_the_random_start() -> None:
+    """At its decay alone it would still remember 95 % of it after 50 steps."""
+    update = moving_average(0.999)
+    averaged, current = torch.zeros(3), torch.ones(3)
+    for steps in range(1, 51):
+        update([averaged], [current], torch.tensor(steps))
+    assert averaged.min() > 0.999
+
+
+def test_the_moving_average_is_slow_once_it_is_long() -> None:
+    averaged = torch.zeros(3)
+    moving_average(0.9)([averaged], [torch.ones(3)], torch.tensor(1000))
+    assert_close(averaged, torch.full((3,), 0.1))
+
+
+def test_divergence_stops_at_once_and_says_where(digits: Digits) -> None:
+    recipe = replace(RECIPE, peak_learning_rate=1e9, warmup=0.0)
+    with pytest.raises(NonFiniteLossError, match=r"in epoch 1, batch \d of 3"):
+        list(train(TASK, *digits, recipe))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"validation_size": 40}, "validation_size 40"),
+    ],
+)
+def test_what_cannot_be_done_is_a_value_error(
+    digits: Digits, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(train(TASK, *digits, replace(RECIPE, **changes)))
+
+
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
+    network = TASK.build_network((0.5,) * 4).eval()
+    inputs = torch.randn(3, 1, 28, 28)
+    assert_close(network(inputs)[1:], network(inputs[1:]))
