@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import idx
 from pipeline.core.errors import UserError
-from pipeline.core.files import existing
+from pipeline.core.files import REPRO, existing
 from pipeline.core.task import LabelledImages
 
 
@@ -34,7 +34,7 @@ def read_set(raw: Path, prefix: str) -> LabelledImages:
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """The array in a compressed IDX file; UserError unless it is whole and has these dimensions."""
     try:
-        return idx.decode(gzip.decompress(existing(path).read_bytes()), dimensions)
+        return idx.decode(gzip.decompress(existing(path, REPRO).read_bytes()), dimensions)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
             f"{path} is corrupt: {error}; fetch it again with `dvc repro -f fetch`"

@@ -32,7 +32,8 @@ from prefect.tasks import exponential_backoff
 
 from pipeline.core import environment, loopback, supervisor
 from pipeline.core.errors import RefusedError, UserError
-from pipeline.core.files import read_json, write_text
+from pipeline.core.files import write_text
+from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, results
 
@@ -172,7 +173,7 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
     if not dag.ran(stage.name, said):
         return Completed(name=CACHED, message="DVC has its outputs already")
     if stage.name == RELEASE:
-        accuracy = read_json(workspace.metrics)["accuracy"]
+        accuracy = Metrics.read(workspace.metrics).accuracy
         return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
     return Completed()
 

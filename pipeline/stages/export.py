@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pipeline.config import Export
 from pipeline.core.errors import UserError, first_line
-from pipeline.core.files import existing, read_tensors, sha256, write_bytes
+from pipeline.core.files import REPRO, existing, read_tensors, sha256, write_bytes
 from pipeline.core.reports import ExportReport
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
@@ -24,7 +24,7 @@ from pipeline.training.network import Classifier, count_parameters
 def run(workspace: Workspace, params: Export, task: Task) -> None:
     """Write artifacts/model.onnx and the report of its parity with torch."""
     network = task.build_network()
-    existing(workspace.weights)
+    existing(workspace.weights, REPRO)
     try:
         network.load_state_dict(load_file(workspace.weights))
     except Exception as error:

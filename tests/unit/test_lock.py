@@ -15,6 +15,7 @@ from pipeline.orchestration import lock
 from tests.workspace import PROJECT
 
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+TASK = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]
 PACKAGES = packages_distributions()
 # imported, but what a stage makes is the same with any version; fetch checks what it gets
 NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm", "urllib3"}
@@ -54,7 +55,8 @@ def test_a_stage_depends_on_the_packages_that_its_code_imports(stage: str) -> No
     (tracked,) = [
         params["versions.json"] for params in STAGES[stage]["params"] if isinstance(params, dict)
     ] or [[]]
-    code = [PROJECT / name for name in STAGES[stage]["deps"] if name.endswith(".py")]
+    names = [name.replace("${task}", TASK) for name in STAGES[stage]["deps"]]
+    code = [PROJECT / name for name in names if name.endswith(".py")]
     assert set().union(*map(imported, code)) - NO_RESULT <= set(tracked)
     assert tracked == sorted(set(tracked))
 
