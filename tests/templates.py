@@ -29,8 +29,9 @@ def draw(
 def write_model(
     path: Path, labels: tuple[str, ...] = LETTERS, form: ImageForm = FORM, noun: str = "letter"
 ) -> Path:
-    """Write the ONNX file of such a model, with its signature. Of a longer label its first character
-    is drawn.
+    """Write the ONNX file of such a model, with its signature.
+
+    Of a longer label, its first character is drawn.
     """
     templates = np.stack([bring_into_form(draw(label[0]), form).ravel() / 255 for label in labels])
     templates -= templates.mean(1, keepdims=True)
