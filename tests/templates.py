@@ -16,19 +16,22 @@ LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 FORM = ImageForm(height=40, width=32, ink=24)
 
 
-def draw(text: str, size: int = 80, paper: int = 240, ink: int = 20) -> Images:
+def draw(
+    text: str, size: int = 80, paper: int = 240, ink: int = 20, font: Path | None = None
+) -> Images:
     """A picture of a letter, dark on light unless it is said otherwise."""
     picture = Image.new("L", (2 * size, 2 * size), paper)
-    font = ImageFont.load_default(size)
-    ImageDraw.Draw(picture).text((size, size), text, ink, font, "mm")
+    face = ImageFont.truetype(font, size) if font else ImageFont.load_default(size)
+    ImageDraw.Draw(picture).text((size, size), text, ink, face, "mm")
     return np.asarray(picture)
 
 
 def write_model(
     path: Path, labels: tuple[str, ...] = LETTERS, form: ImageForm = FORM, noun: str = "letter"
 ) -> Path:
-    """Write the ONNX file of such a model, with its signature. Of a longer label its first character
-    is drawn.
+    """Write the ONNX file of such a model, with its signature.
+
+    Of a longer label, its first character is drawn.
     """
     templates = np.stack([bring_into_form(draw(label[0]), form).ravel() / 255 for label in labels])
     templates -= templates.mean(1, keepdims=True)

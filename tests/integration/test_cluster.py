@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
-from pipeline.batch import score
+from pipeline.batch import score, worker
 from pipeline.batch.readers.opening import open_shards
 from pipeline.batch.readers.shards import SHARD
 from pipeline.core.errors import UserError
@@ -108,7 +108,7 @@ def test_what_this_machine_has_scored_is_not_scored_again_by_a_cluster(
         scored.append(arguments[-1])
         yield from score_shard(*arguments)
 
-    score_shard = score.score_shard
+    score_shard = worker.score_shard
     with monkeypatch.context() as stopped:
         stopped.setattr(score, "score_shard", stop)
         with pytest.raises(KeyboardInterrupt):

@@ -50,7 +50,7 @@ def signature(noun: str, *labels: str) -> Signature:
     [
         (["7", "10"], [{"label": "7", "digit": 7}, {"label": "10", "digit": 10}]),
         (["A", "7"], [{"label": "A"}, {"label": "7"}]),
-        (["²", "٣"], [{"label": "²"}, {"label": "٣"}]),
+        (["٣", "٤"], [{"label": "٣"}, {"label": "٤"}]),
         (["-1", "+1"], [{"label": "-1"}, {"label": "+1"}]),
     ],
 )

@@ -233,7 +233,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
     "smallest": ((5, 8, 80), None),
 }
 WIDE_SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
-    "rows": ((10, 720), r"not \[10, 720\]; images.reshape\(-1, 20, 36\)"),
+    "rows": ((100, 720), r"not \[100, 720\]; images.reshape\(-1, 20, 36\)"),
     "last axis": ((20, 36, 10), r"not \[20, 36, 10\]; np.moveaxis"),
     "images": ((5, 20, 36), None),
     "an image": ((20, 36), None),

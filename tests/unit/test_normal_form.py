@@ -275,8 +275,8 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_any_form_has_its_ink_in_the_middle(name: str) -> None:
     form = FORMS[name]
-    picture = np.full((300, 500), 235, np.uint8)
-    picture[60:180, 300:320] = picture[160:180, 300:380] = 20  # an L
+    picture = np.full((600, 1000), 235, np.uint8)
+    picture[120:360, 600:640] = picture[320:360, 600:760] = 20  # an L
     found = bring_into_form(picture, form)
     assert found.shape == form.shape
     rows, columns = np.nonzero(found > 127)
