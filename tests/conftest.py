@@ -2,30 +2,39 @@
 
 import gzip
 import os
-import shutil
-from collections.abc import Callable
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch or copies the environment
-
 
 import numpy as np
 import pytest
 import yaml
-from filelock import FileLock
 
 from pipeline.core import idx
 from tests.digits import Images
-from tests.workspace import PROJECT, Workspace, use_letters
+from tests.workspace import PROJECT, Workspace, build_once, repro, use_letters
 
-# minutes each; begun last, one of them would keep one core waiting for it
-SLOW = ["flow", "tracking", "training", "cluster", "dag", "service", "release", "page"]
+TESTS = Path(__file__).parent
+
+
+# Where two processes share the files, the slow ones go first: begun last, one would keep a single
+# core busy. The first two build the workspaces that others copy, on a core each.
+ORDER = ["e2e/test_dag", "e2e/test_letters", "e2e", "integration", "unit"]
+UNIT_SECONDS = 30  # the most for one unit test, on slow cores
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow files where two processes share them."""
-    order = {f"test_{name}.py": place for place, name in enumerate(SLOW)}
+    """Order the files for two processes; limit the time of unit tests."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: order.get(item.path.name, len(order)))
+        items.sort(key=lambda item: _place(item.path))
+    for item in items:
+        if item.path.is_relative_to(TESTS / "unit"):
+            item.add_marker(pytest.mark.timeout(UNIT_SECONDS))
+
+
+def _place(path: Path) -> int:
+    name = path.relative_to(TESTS).with_suffix("").as_posix()
+    return next((n for n, start in enumerate(ORDER) if name.startswith(start)), len(ORDER))
 
 
 @pytest.fixture(scope="session")
@@ -68,40 +77,35 @@ def ten(mnist: tuple[Images, Images]) -> Images:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace that `dvc repro` took from data to release, without MLflow: to be copied.
-
-    All processes of a test run have the same one, which the first that needs it makes. What DVC
-    said meanwhile is in .dvc/tmp/repro.log.
-    """
-    return _released(tmp_path_factory, "finished", "dvc", "repro")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace in which nothing has run yet: to be copied."""
+    return build_once(tmp_path_factory, "fresh", Workspace)
 
 
 @pytest.fixture(scope="session")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def prepared(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Workspace:
+    """A workspace that `dvc repro prepare` brought as far as both data sets: to be copied."""
+    return build_once(tmp_path_factory, "prepared", lambda path: repro(fresh.copy(path), "prepare"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Workspace) -> Workspace:
+    """A workspace that `dvc repro` took from data to release, without MLflow: to be copied.
+
+    What DVC said meanwhile is in .dvc/tmp/repro.log.
+    """
+    return build_once(tmp_path_factory, "finished", lambda path: repro(prepared.copy(path)))
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Workspace:
     """A workspace like `finished`, but of another task: 26 letters, learned and released."""
-    return _released(tmp_path_factory, "letters", "dvc", "repro", "release", prepare=use_letters)
+    return build_once(
+        tmp_path_factory, "letters", lambda path: repro(use_letters(fresh.copy(path)), "release")
+    )
 
 
-def _released(
-    tmp_path_factory: pytest.TempPathFactory,
-    name: str,
-    *command: str,
-    prepare: Callable[[Workspace], None] = lambda workspace: None,
-) -> Workspace:
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    with FileLock(shared / f"{name}.lock"):
-        path = shared / name / "project"
-        if (path / ".dvc/tmp/repro.log").exists():
-            return Workspace.at(path)
-        shutil.rmtree(path.parent, ignore_errors=True)  # of one that failed
-        workspace = Workspace(path)
-        prepare(workspace)
-        result = workspace.run(
-            *command, env=workspace.environment | {"MLFLOW_TRACKING_URI": "none"}
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        (path / ".dvc/tmp/repro.log").write_text(result.stdout)
-        return workspace
+@pytest.fixture
+def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
+    """A finished workspace for one test to change, without MLflow."""
+    return finished.copy(tmp_path / "project", MLFLOW_TRACKING_URI="none")

@@ -5,10 +5,10 @@
 
 Makes mutants, one at a time, in a copy of the checkout: a comparison, an operator or a number
 replaced, a `not`, a keyword argument or a statement dropped, None returned. Of modules that differ
-from the base only the lines that do; of modules named, every line. Runs the tests that belong to
-the module, test_NAME.py and those that TESTS names, until one fails. A mutant that no test notices
-is a test that is missing, or a change that makes no difference: look at each. Exit status 1: fewer
-than 95 % were noticed. Run it from the folder of the checkout.
+from the base only the lines that do; of modules named, every line. Runs the tests of the module
+until one fails: the unit tests that import it, then those that have its name or its package's. A
+mutant that no test notices is a test that is missing, or a change that makes no difference: look at
+each. Exit status 1: fewer than 95 % were noticed. Run it from the folder of the checkout.
 """
 
 import argparse
@@ -26,48 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-TESTS = {  # by module, beside test_NAME.py, the fast ones first
-    "augmentation": ["recipe"],
-    "training": ["recipe", "device"],
-    "optimizer": ["recipe"],
-    "model": ["recipe", "fusion"],
-    "train": ["device", "training"],
-    "checkpoint": ["training"],
-    "gpu_report": ["gpu_benchmark"],
-    "gpu_worker": ["gpu_benchmark"],
-    "gpu": ["gpu_benchmark"],
-    "accuracy": ["training_benchmarks"],
-    "candidates": ["training_benchmarks"],
-    "trainings": ["training_benchmarks"],
-    "comparison": ["metrics"],
-    "idx": ["prepare"],
-    "session": ["export", "classifier"],
-    "shards": ["score"],
-    "sources": ["score", "predict"],
-    "parquet": ["score"],
-    "batch": ["score"],
-    "finding": ["score", "predict"],
-    "output": ["score", "predict"],
-    "app": ["service"],
-    "bodies": ["service"],
-    "connections": ["service"],
-    "guard": ["service"],
-    "protocol": ["service"],
-    "uploads": ["service"],
-    "work": ["service"],
-    "serve": ["service", "cli"],
-    "runs": ["store", "tracking"],
-    "registry": ["store", "tracking"],
-    "links": ["store", "tracking"],
-    "promotion": ["store", "tracking"],
-    "snapshot": ["store", "tracking"],
-    "publisher": ["store", "tracking"],
-    "background": ["tracking"],
-    "rates": ["backprop"],
-    "network": ["backprop"],
-    "cells": ["workbook"],
-    "equations": ["workbook"],
-}
+KINDS = ["unit", "integration"]  # of tests, the fast ones first
 CODE = ["pipeline", "benchmarks"]
 NOTICED = 0.95
 SECONDS = 300  # of the tests of one mutant; so long a run counts as noticed
@@ -222,9 +181,29 @@ def git(*arguments: str) -> str:
 
 
 def tests_of(path: Path) -> list[str]:
-    """The test files that belong to a module."""
-    names = [*TESTS.get(path.stem, []), path.stem]
-    return [name for n in dict.fromkeys(names) if Path(name := f"tests/test_{n}.py").exists()]
+    """The test files that belong to a module of the checkout, the fast ones first."""
+    module = ".".join(path.with_suffix("").parts)
+    importing = [
+        test for test in sorted(Path("tests/unit").rglob("test_*.py")) if module in imports_of(test)
+    ]
+    named = [Path(f"tests/{kind}/test_{name}.py") for kind in KINDS for name in names_of(path)]
+    return list(dict.fromkeys(str(test) for test in [*importing, *named] if test.exists()))
+
+
+def names_of(path: Path) -> list[str]:
+    """What the tests of a module may be called after: itself, or the packages that it is in."""
+    return [path.stem, *reversed(path.parent.parts[1:])]
+
+
+def imports_of(test: Path) -> set[str]:
+    """The modules that a test imports, and all else that it imports from packages."""
+    found = set()
+    for node in ast.walk(ast.parse(test.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def copy_checkout(scratch: Path) -> Path:

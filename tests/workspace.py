@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from copy import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from safetensors.numpy import save
 
+from pipeline.core import workspace
 from tests.digits import make_digits, write_mirror
 from tests.letters import drawing
 
@@ -31,6 +33,7 @@ COPIED = [
 ]
 TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
+    "backprop": {"long_run": 400},
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
     "prepare": {"training_images": TRAINING, "test_images": TEST},
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
@@ -98,9 +101,9 @@ class Workspace:
     @classmethod
     def at(cls, folder: Path) -> "Workspace":
         """One that another process made in `folder`."""
-        workspace = cls.__new__(cls)
-        workspace._open(folder)
-        return workspace
+        found = cls.__new__(cls)
+        found._open(folder)
+        return found
 
     def _open(self, folder: Path) -> None:
         self.path = folder
@@ -110,15 +113,19 @@ class Workspace:
             "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
             "OMP_NUM_THREADS": "1",  # two trainings on two cores would wait for each other
             "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+            **_boundary(folder),
         }
 
-    def copy(self, folder: Path) -> "Workspace":
-        """The same in another folder, as it is now."""
-        twin = copy(self)
-        twin.path = Path(shutil.copytree(self.path, folder))
-        twin.environment = self.environment | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    def copy(self, folder: Path, **environment: str) -> "Workspace":
+        """The same in another folder, as it is now, with these changes of the environment."""
+        twin = Workspace.at(Path(shutil.copytree(self.path, folder)))
+        twin.environment = self.environment | _boundary(folder) | environment
         return twin
+
+    @property
+    def files(self) -> workspace.Workspace:
+        """The pipeline's files in the folder."""
+        return workspace.Workspace(self.path)
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder; output is captured unless `options` say otherwise."""
@@ -145,11 +152,47 @@ class Workspace:
         return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
 
 
+def build_once(
+    factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Workspace]
+) -> Workspace:
+    """The workspace that `build` makes in a folder: one for all processes of a test run.
+
+    The first process that needs it makes it, the others wait. Tests copy it and leave it as it is.
+    """
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    path = shared / name / "project"
+    with FileLock(shared / f"{name}.lock"):
+        if (built := path.with_name("built")).exists():
+            return Workspace.at(path)
+        shutil.rmtree(path.parent, ignore_errors=True)  # of one that failed
+        path.parent.mkdir()
+        made = build(path)
+        built.touch()
+        return made
+
+
+def repro(project: Workspace, *targets: str) -> Workspace:
+    """The workspace after `dvc repro` without MLflow, whose output is in .dvc/tmp/repro.log."""
+    environment = project.environment | {"MLFLOW_TRACKING_URI": "none"}
+    result = project.run("dvc", "repro", *targets, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    with (project.path / ".dvc/tmp/repro.log").open("a") as log:
+        log.write(result.stdout)
+    return project
+
+
+def _boundary(folder: Path) -> dict[str, str]:
+    """What keeps git from taking a folder for part of a repository around it."""
+    return {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
+
+
 _AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
-def use_letters(workspace: Workspace) -> None:
-    """Have a workspace learn letters: another task, data and thresholds in params.yaml, no more."""
+def use_letters(workspace: Workspace) -> Workspace:
+    """The workspace, in whose params.yaml task, data and thresholds are now those of letters."""
     folder = workspace.path / "letters"
     shutil.copytree(PROJECT / "tests/letters", folder, ignore=shutil.ignore_patterns("__pycache__"))
     training, test = 2600, 520
@@ -171,3 +214,4 @@ def use_letters(workspace: Workspace) -> None:
     params = yaml.safe_load(path.read_text())
     params["task"], params["fetch"]["files"] = "letters", files
     path.write_text(yaml.safe_dump(params, sort_keys=False))
+    return workspace

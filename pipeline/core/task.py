@@ -1,4 +1,4 @@
-"""What a task is: all that the pipeline must be told to learn another data set.
+"""What a task is: all that the pipeline has to know to learn another data set.
 
 A task is a package that params.yaml names, such as pipeline/mnist, with `TASK` and three modules:
 
@@ -6,8 +6,8 @@ A task is a package that params.yaml names, such as pipeline/mnist, with `TASK` 
 - `network`: `build_network(dropout)` is the network, float [N, 1, H, W] to [N, classes, 1, 1].
 - `augmentation`: `augment(images, generator, recipe)` distorts training images at random.
 
-The two last need torch and are imported when they are asked for. What an exported model must be
-told of its task travels in its file, as the model signature.
+The last two require torch and are imported on first use. What users of an exported model have to
+know of its task travels in its file, as the model signature.
 """
 
 import sys
@@ -86,7 +86,9 @@ def load_task(name: str, root: Path) -> Task:
     try:
         task = import_module(name.replace("/", ".")).TASK
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"params.yaml: task: {name} is no package of a task: {error}") from error
+        raise UserError(
+            f"params.yaml: task: {name} is not the package of a task: {error}"
+        ) from error
     if not isinstance(task, Task):
-        raise UserError(f"params.yaml: task: {name}.TASK is no Task")
+        raise UserError(f"params.yaml: task: {name}: its TASK is not a Task")
     return task

@@ -45,7 +45,7 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
             device = choose_device(recipe.device)
-            be_deterministic(device)  # before the identity, which tells of it
+            be_deterministic(device)  # before the identity, which records it
             checkpoint = resume_or_start(workspace, identify(workspace, recipe, task, device))
             made_with = describe_machine(workspace)
             write_reports(workspace, checkpoint, made_with)
@@ -122,7 +122,7 @@ def code_digests(task: Task) -> dict[str, str]:
 
 
 def describe_machine(workspace: Workspace) -> dict[str, Any]:
-    """What the report says of machine and environment beside the identity."""
+    """What the report records of machine and environment besides the identity."""
     lock = workspace.requirements
     return {**_processor(), "requirements_sha256": sha256(lock) if lock.is_file() else None}
 
@@ -200,7 +200,7 @@ def system_load(device: torch.device) -> Row:
 
 
 class ProgressBar:
-    """What a person sees of the training: a bar for the epoch, a line for each finished one."""
+    """Progress on the terminal: a bar for the current epoch, a line for each finished one."""
 
     def __init__(self, epochs: int, size: int) -> None:
         self.epochs = epochs
@@ -213,7 +213,7 @@ class ProgressBar:
         self.bar = tqdm(total=self.size, unit=" images", leave=False, disable=None)
 
     def on_batch(self, loss: float, accuracy: float, count: int) -> None:
-        """Move on by one batch."""
+        """Advance by one batch."""
         self.images += count
         self.loss_sum += loss * count
         self.accuracy_sum += accuracy * count

@@ -1,4 +1,4 @@
-"""The resume file: all that a training has done so far, in one file that is whole or not there."""
+"""The resume file: all that a training has done so far, in one file that is whole or absent."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Row = dict[str, float]
 
 
 class CheckpointError(ValueError):
-    """There is a resume file, but it cannot be gone on from; the message says why."""
+    """There is a resume file, but no training can resume from it; the message says why."""
 
 
 @dataclass
@@ -32,14 +32,14 @@ class Checkpoint:
     state: Tensors | None = None  # what the next epoch starts from
 
     def add(self, epoch: Epoch, system: Row) -> None:
-        """Take in an epoch that has just been finished."""
+        """Append an epoch that has just finished."""
         self.history.append(epoch.figures)
         self.system.append(system)
         self.weights.append(epoch.weights)
         self.state = epoch.state
 
     def save(self, path: Path) -> None:
-        """Write the file anew. Killed at any moment, the old one or the new one is there."""
+        """Write the file. Whenever the process is killed, the old file or the new one is there."""
         named = {"state": self.state or {}} | {
             f"epoch{number}": weights for number, weights in enumerate(self.weights, start=1)
         }

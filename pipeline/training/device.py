@@ -87,7 +87,7 @@ def describe_gpu(device: torch.device) -> dict[str, str | bool]:
 def _driver_version() -> str:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return told.stdout.partition("\n")[0].strip() or "unknown"
+    return shown.stdout.partition("\n")[0].strip() or "unknown"

@@ -1,6 +1,6 @@
 """The optimizer: Muon for convolution kernels, SGD with Nesterov momentum for all the rest.
 
-Muon moves a matrix by its momentum made orthogonal, so that all directions are learnt at one pace
+Muon moves a matrix by its momentum made orthogonal, so that all directions are learned at one pace
 (Jordan and others, 2024, "Muon: An optimizer for hidden layers in neural networks"). A kernel
 [out, in, 3, 3] is a matrix [out, 3 x 3 x in] here.
 """
@@ -49,7 +49,7 @@ class Optimizer:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         for name, optimizer in self._named():
             content = optimizer.state_dict()
             content["state"] = {

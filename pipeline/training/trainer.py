@@ -4,7 +4,7 @@
         print(epoch.figures["training_loss"])          # epoch.weights: the averaged weights
 
 Every random number of an epoch comes from `(seed, epoch)`, and the learning rate is a function of
-the step. So what lies between two epochs is weights and momenta alone, and a run that goes on from
+the step. So what lies between two epochs is weights and momenta alone: a run that resumes from
 `Epoch.state` ends in the same bits as one that was never interrupted.
 """
 
@@ -170,10 +170,10 @@ class Trainer:
         }
 
     def restore(self, state: Tensors) -> int:
-        """Take over what `state` gave; returns the number of the epoch that it was taken after."""
-        self.network.load_state_dict(_part(state, "network."))
-        self.average.load_state_dict(_part(state, "average."))
-        self.optimizer.restore(_part(state, "momentum."))
+        """Restore what `state` returned; returns the number of the epoch before it."""
+        self.network.load_state_dict(_with_prefix(state, "network."))
+        self.average.load_state_dict(_with_prefix(state, "average."))
+        self.optimizer.restore(_with_prefix(state, "momentum."))
         return int(state["epoch"])
 
 
@@ -185,7 +185,7 @@ def train(
     state: Tensors | None = None,
     on_batch: OnBatch = lambda loss, accuracy, count: None,
 ) -> Iterator[Epoch]:
-    """Train from the start, or on from an earlier `Epoch.state`, yielding each finished epoch.
+    """Train from the start, or resume from an `Epoch.state`, yielding each finished epoch.
 
     images: uint8 [N, H, W]; labels: uint8 [N]. `on_batch` is called with the loss, accuracy and
     number of images of each batch. Raises NonFiniteLossError, and ValueError for a device that is
@@ -199,14 +199,14 @@ def train(
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:
-    """Plain contiguous copies on the CPU, as safetensors wants them."""
+    """Plain contiguous copies on the CPU, as safetensors requires them."""
     return {
         prefix + name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
 
 
-def _part(tensors: Tensors, prefix: str) -> Tensors:
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -1,31 +1,13 @@
 """The sample of mutants: what a test notices is told from what none does."""
 
-import ast
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import mutants
-from tests.workspace import PROJECT
+from tests.unit.test_mutants import MODULE
 
-MODULE = '''"""Prices."""
-
-LIMIT = 10
-
-
-def price(count: int, *, each: float = 1.5, member: bool = False) -> float:
-    """What so many cost."""
-    total = count * each
-    if count >= LIMIT and not member:
-        total -= round(total, ndigits=1) / 10
-    return total
-
-
-if __name__ == "__main__":
-    print(price(3))
-'''
 WEAK = "from pipeline.price import price\ndef test(): price(1)\n"
 STRONG = """from pipeline.price import price
 def test():
@@ -39,9 +21,9 @@ def test():
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of one module with a test, under git."""
     (tmp_path / "pipeline").mkdir()
-    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/unit").mkdir(parents=True)
     (tmp_path / "pipeline/price.py").write_text(MODULE)
-    (tmp_path / "tests/test_price.py").write_text(WEAK)
+    (tmp_path / "tests/unit/test_price.py").write_text(WEAK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ".")
     run("git", "init", "--quiet", "--initial-branch", "main")
@@ -58,34 +40,11 @@ def commit() -> None:
     run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "x")
 
 
-def test_each_kind_of_fault_is_made_once_and_nowhere_else() -> None:
-    made = mutants.mutants_of(Path("price.py"), MODULE, None)
-    told = [mutants.difference(mutant, MODULE) for mutant in made]
-    added = {line.strip("+ ") for text in told for line in text.splitlines() if "    +" in line}
-    assert added == {
-        "LIMIT = 21",
-        "def price(count: int, *, each: float=4.0, member: bool=False) -> float:",
-        "def price(count: int, *, each: float=1.5, member: bool=True) -> float:",
-        "total = count / each",
-        "if count > LIMIT and (not member):",
-        "if count >= LIMIT or not member:",
-        "if count >= LIMIT and member:",
-        "pass",
-        "total -= round(total) / 10",
-        "total -= round(total, ndigits=3) / 10",
-        "total -= round(total, ndigits=1) * 10",
-        "total -= round(total, ndigits=1) / 21",
-        "return None",
-    }
-    assert len(made) == len(added)
-    assert all(ast.parse(mutant.source) for mutant in made)
-
-
 def test_of_a_change_only_the_lines_that_it_touched_are_mutated(folder: Path) -> None:
     assert mutants.changed_lines("main") == {}
     (folder / "pipeline/price.py").write_text(MODULE.replace("count * each", "each * count"))
     (folder / "pipeline/new.py").write_text("A = 1\n")
-    (folder / "tests/test_price.py").write_text(STRONG)
+    (folder / "tests/unit/test_price.py").write_text(STRONG)
     assert mutants.changed_lines("main") == {
         Path("pipeline/price.py"): {8},
         Path("pipeline/new.py"): None,
@@ -105,31 +64,14 @@ def test_survivors_are_shown_and_fail(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def test_what_a_test_notices_passes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "tests/test_price.py").write_text(STRONG)
-    assert mutants.main([Path("pipeline/price.py")], "main", count=3, seed=2)
+    (folder / "tests/unit/test_price.py").write_text(STRONG)
+    assert mutants.main([Path("pipeline/price.py")], "main", count=1, seed=2)
     told = capsys.readouterr().out
-    assert "3 of 13 mutants in 1 modules" in told
+    assert "1 of 13 mutants in 1 modules" in told
     assert told.endswith("100% noticed\n")
 
 
 def test_tests_that_fail_anyway_are_no_judge(folder: Path) -> None:
-    (folder / "tests/test_price.py").write_text("def test(): assert False\n")
-    with pytest.raises(SystemExit, match=r"tests/test_price\.py fail without any mutant"):
+    (folder / "tests/unit/test_price.py").write_text("def test(): assert False\n")
+    with pytest.raises(SystemExit, match=r"tests/unit/test_price\.py fail without any mutant"):
         mutants.main([Path("pipeline/price.py")], "main", count=1, seed=1)
-
-
-def test_the_tests_that_are_named_exist() -> None:
-    modules = {path.stem for code in mutants.CODE for path in (PROJECT / code).rglob("*.py")}
-    assert set(mutants.TESTS) <= modules
-    for names in mutants.TESTS.values():
-        assert all((PROJECT / f"tests/test_{name}.py").exists() for name in names)
-
-
-def test_its_help_says_how() -> None:
-    told = subprocess.run(
-        [sys.executable, "-m", "tests.mutants", "--help"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
-    assert "--base" in told.stdout

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.reports import Metrics
 from tests.workspace import PROJECT, kept
 
 NOTEBOOK = PROJECT / "notebooks/walkthrough.ipynb"
@@ -25,10 +26,10 @@ def test_it_was_run_from_top_to_bottom_without_an_error(cells: list[dict[str, An
 
 
 def test_it_shows_the_model_that_is_released(cells: list[dict[str, Any]]) -> None:
-    metrics = json.loads(kept("reports/evaluation/metrics.json"))
+    metrics = Metrics.model_validate_json(kept("reports/evaluation/metrics.json"))
     texts = [text for cell in cells for out in cell["outputs"] for text in out.get("text", [])]
-    expected = f"{metrics['accuracy']:.2%} right, {metrics['mistakes']} of {metrics['images']:,}"
-    assert f"{expected} wrong\n" in texts
+    wrong = f"{metrics.misclassified} of {metrics.images:,} wrong"
+    assert f"{metrics.accuracy:.2%} right, {wrong}\n" in texts
 
 
 def test_it_is_small_and_names_no_folder_of_a_machine() -> None:

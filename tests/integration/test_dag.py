@@ -1,0 +1,155 @@
+"""The DAG as a flow run sees it: what DVC plans, what it says, and what is wrong with dvc.yaml."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.core.errors import UserError
+from pipeline.orchestration import dag
+from tests.workspace import PROJECT
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+DVC = [sys.executable, "-m", "dvc"]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder under DVC, without a stage."""
+    folder = tmp_path_factory.mktemp("empty")
+    subprocess.run([*DVC, "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+    config = (PROJECT / ".dvc/config").read_text()
+    (folder / ".dvc/config").write_text(f"{config}    no_scm = true\n")
+    return folder
+
+
+@pytest.fixture
+def folder(empty: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(empty, tmp_path / "folder"))
+
+
+def lines_of(command: list[str], folder: Path) -> tuple[int, list[str]]:
+    """Exit status of a command and the lines that it writes, errors too, as a flow sees them."""
+    result = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return result.returncode, result.stdout.splitlines()
+
+
+def write_stages(folder: Path, **stages: object) -> None:
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+
+
+def copying(source: str, target: str) -> dict[str, object]:
+    """A stage that copies a file."""
+    return {"cmd": f"cp {source} {target}", "deps": [source], "outs": [target]}
+
+
+def test_a_frozen_stage_needs_nothing_as_in_dvc(folder: Path) -> None:
+    (folder / "given").touch()
+    c, b, a = copying("given", "c"), copying("c", "b"), copying("b", "a")
+    write_stages(folder, a=a, b=b, c=c)
+    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, check=True)
+    write_stages(folder, a=a, b=b | {"frozen": True}, c=c)
+    _, said = lines_of([*DVC, "repro", "--dry", "--force", "a"], folder)
+    assert not dag.ran("c", said)
+    assert dag.ran("a", said)
+    plan = dag.plan(folder, ["a"])
+    assert [(stage.name, stage.needs) for stage in plan] == [("b", ()), ("a", ("b",))]
+    assert {stage.name for stage in dag.plan(folder)} == {"a", "b", "c"}
+
+
+def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -> None:
+    write_stages(
+        folder,
+        summary={
+            "cmd": "python summary.py",
+            "outs": ["text.md", "notes.txt", "other.json", "other.png"],
+            "metrics": ["metrics.json", "metrics.toml"],
+            "plots": ["plot.png", "curve.csv"],
+        },
+    )
+    (stage,) = dag.plan(folder)
+    assert stage.texts == (Path("text.md"),)
+    assert stage.metrics == (Path("metrics.json"),)
+    assert stage.images == (Path("plot.png"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "targets", "said"),
+    [
+        (None, [], "does not exist"),
+        (None, ["a"], "does not exist"),
+        ("stages: {a: {cmd: echo}}", ["trian"], "'trian'"),
+        ("stages: {a: {cmd: echo}}", ["a", "trian"], "'trian'"),
+        ("stages: {a: {cmd: [", [], "corrupt"),
+        (b"stages: \xff", [], "utf-8"),
+        ("stages: 3", [], "validation failed"),
+        ("stages: {a: {outs: [b]}}", [], "validation failed"),
+        ("stages: {a: {cmd: echo, colour: red}}", [], "validation failed"),
+        ("stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: x, deps: [q], outs: [p]}}", [], "b"),
+    ],
+)
+def test_a_dag_that_is_missing_or_wrong_is_an_error_that_says_so(
+    text: str | bytes | None, targets: list[str], said: str, folder: Path
+) -> None:
+    if text is not None:
+        (folder / "dvc.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError, match=rf"^dvc\.yaml: .*{said}.*$"):
+        dag.plan(folder, targets)
+
+
+def test_outside_of_dvc_there_is_no_dag(tmp_path: Path) -> None:
+    write_stages(tmp_path, a={"cmd": "echo"})
+    with pytest.raises(UserError, match="DVC repository"):
+        dag.plan(tmp_path)
+
+
+def test_a_flow_tells_a_stage_that_ran_from_one_that_need_not(folder: Path) -> None:
+    (folder / "a").write_text("first")
+    write_stages(folder, ab=copying("a", "b"), b=copying("b", "c"))
+
+    def runs(stage: str, *, force: bool = False) -> bool:
+        status, said = lines_of(dag.repro_command(stage, force=force), folder)
+        assert status == 0, said
+        assert dag.exit_status(said) is None
+        return dag.ran(stage, said)
+
+    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, check=True)
+    assert not runs("ab")
+    assert runs("ab", force=True)
+    (folder / "a").write_text("second")
+    assert not runs("b")  # alone, without what it depends on
+    assert runs("ab")
+    assert runs("b")
+    assert (folder / "c").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("exit 3", 3),
+        ("echo done, exited with 4; exit 1", 1),
+        ("kill -KILL $$", None),
+        ("command-that-is-not-there", 127),
+    ],
+)
+def test_a_flow_learns_how_a_stage_failed(command: str, status: int | None, folder: Path) -> None:
+    write_stages(folder, fails={"cmd": command})
+    returncode, said = lines_of(dag.repro_command("fails", force=False), folder)
+    assert returncode != 0
+    assert dag.ran("fails", said)
+    assert dag.exit_status(said) == status
+
+
+def test_no_output_is_no_exit_status_and_an_unknown_stage_did_not_run(folder: Path) -> None:
+    assert dag.exit_status([]) is None
+    write_stages(folder, a={"cmd": "exit 3"})
+    returncode, said = lines_of(dag.repro_command("trian", force=False), folder)
+    assert returncode != 0
+    assert not dag.ran("trian", said)
+    assert dag.exit_status(said) is None

@@ -1,0 +1,73 @@
+"""dvc.yaml names the code that a stage's result depends on: else a change of it reruns nothing."""
+
+from functools import cache
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+
+from tests.workspace import PROJECT
+
+STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+TASK: str = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]
+TASK_MODULES = {"read": "data", "build_network": "network", "augment": "augmentation"}
+DOMAIN = ("backprop", "evaluation", "inference", "training")  # all else changes no result
+NO_RESULT = {"pipeline/training/checkpoint.py"}  # a resumed training ends in the same weights
+
+
+def dependencies(stage: str) -> set[str]:
+    """The files that the stage depends on."""
+    return {name.replace("${task}", TASK) for name in STAGES[stage]["deps"]}
+
+
+def before(stage: str) -> set[str]:
+    """The stages that run before it."""
+    needed = {
+        other
+        for other, each in STAGES.items()
+        for out in each["outs"]
+        if (out if isinstance(out, str) else next(iter(out))) in dependencies(stage)
+    }
+    return needed.union(*map(before, needed))
+
+
+@cache
+def graph() -> grimp.ImportGraph:
+    """What imports what, of stages and domain alone."""
+    found = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
+    for package in found.find_children("pipeline"):
+        if package.partition(".")[2] not in ("stages", *DOMAIN):
+            found.remove_module(package)
+    return found
+
+
+def files_of(modules: set[str]) -> set[str]:
+    """The files of these modules."""
+    files = {f"{module.replace('.', '/')}.py" for module in modules}
+    return {name for name in files if (PROJECT / name).exists()}
+
+
+def task_files(files: set[str]) -> set[str]:
+    """The modules of the task that this code calls."""
+    text = "".join((PROJECT / name).read_text() for name in files)
+    return {
+        f"{TASK}/{module}.py"
+        for method, module in TASK_MODULES.items()
+        if f"task.{method}(" in text
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
+    code = {f"pipeline/stages/{stage}.py"}
+    name = f"pipeline.stages.{stage}"
+    imported = files_of(graph().find_modules_directly_imported_by(name))
+    assert (code | imported | task_files(code)) - dependencies(stage) - NO_RESULT == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_that_code_imports_reruns_the_stage_or_one_before_it(stage: str) -> None:
+    code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))
+    known = dependencies(stage).union(*map(dependencies, before(stage)))
+    assert (code | task_files(code)) - known - NO_RESULT == set()
