@@ -65,7 +65,9 @@ def run(name: str, arguments: Sequence[str]) -> None:
     module.add_arguments(parser)
     options = vars(parser.parse_args(arguments))
     try:
-        module.main(Workspace.find(options.pop("workspace")), **options)
+        folder = options.pop("workspace")
+        workspace = Workspace.at(folder) if folder else Workspace.find()
+        module.main(workspace, **options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -32,7 +32,6 @@ import requests
 from matplotlib.ticker import FuncFormatter, NullLocator
 from mlflow.models import Model
 from PIL import Image
-from pipeline.tracking.registry import save_model
 from tqdm import tqdm
 
 from benchmarks.report import reports, write_report
@@ -42,6 +41,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.figures import Figure, save_figure
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from pipeline.inference.signature import Signature
+from pipeline.registry.registration import save_model
 
 CONNECTIONS = (1, 16, 64, 256)
 SECONDS, ROUNDS = 5, 3
@@ -74,7 +75,7 @@ def main(workspace: Workspace, seconds: float, rounds: int, soak: float) -> None
         raise UserError("wrk is missing: apt-get install wrk")
     classifier = Classifier(workspace.released_model, threads=1)
     with ExitStack() as stack:
-        service, addresses = start_servers(stack, workspace.released_model)
+        service, addresses = start_servers(stack, workspace.released_model, classifier.signature)
         compared = requests_of(*addresses, classifier)
         for request in compared.values():  # so that an error is reported, not counted
             answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
@@ -94,11 +95,13 @@ def main(workspace: Workspace, seconds: float, rounds: int, soak: float) -> None
     write_report(workspace, "serving", result, show(loads, soaked, model), libraries)
 
 
-def start_servers(stack: ExitStack, model: Path) -> tuple[psutil.Process, tuple[str, str]]:
+def start_servers(
+    stack: ExitStack, model: Path, signature: Signature
+) -> tuple[psutil.Process, tuple[str, str]]:
     """Our service and MLflow's server of the model; our process and the addresses of both."""
     python = [sys.executable, "-m"]
     saved = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-    save_model(model.read_bytes(), saved, Model())
+    save_model(model.read_bytes(), signature, saved, Model())
     ports = free_port(), free_port()
     ours, theirs = (f"http://127.0.0.1:{port}" for port in ports)
     serve = [*python, "pipeline", "serve", "--model", str(model), "--port", str(ports[0])]
