@@ -33,7 +33,8 @@ def pictures(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for n, letter in enumerate(WORD):
-        picture = draw(letter, size=40 + 30 * n, **({"paper": 15, "ink": 250} if n % 2 else {}))
+        paper, ink = (15, 250) if n % 2 else (245, 20)
+        picture = draw(letter, size=40 + 30 * n, paper=paper, ink=ink)
         Image.fromarray(picture).save(folder / f"{n}.png")
     return folder
 
