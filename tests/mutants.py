@@ -181,13 +181,23 @@ def git(*arguments: str) -> str:
 
 
 def tests_of(path: Path) -> list[str]:
-    """The test files that belong to a module of the checkout, the fast ones first."""
-    module = ".".join(path.with_suffix("").parts)
-    importing = [
-        test for test in sorted(Path("tests/unit").rglob("test_*.py")) if module in imports_of(test)
-    ]
+    """The test files of a module of the checkout, the fast ones first.
+
+    Those of the modules that import it, if it has none of its own.
+    """
+    importing = importers(path, sorted(Path("tests/unit").rglob("test_*.py")))
     named = [Path(f"tests/{kind}/test_{name}.py") for kind in KINDS for name in names_of(path)]
-    return list(dict.fromkeys(str(test) for test in [*importing, *named] if test.exists()))
+    found = [str(test) for test in [*importing, *named] if test.exists()]
+    if not found:
+        users = importers(path, sorted(Path(path.parts[0]).rglob("*.py")))
+        found = [test for user in users for test in tests_of(user)]
+    return list(dict.fromkeys(found))
+
+
+def importers(path: Path, files: list[Path]) -> list[Path]:
+    """Those of the files that import a module."""
+    module = ".".join(path.with_suffix("").parts)
+    return [file for file in files if module in imports_of(file)]
 
 
 def names_of(path: Path) -> list[str]:
@@ -195,10 +205,10 @@ def names_of(path: Path) -> list[str]:
     return [path.stem, *reversed(path.parent.parts[1:])]
 
 
-def imports_of(test: Path) -> set[str]:
-    """The modules that a test imports, and all else that it imports from packages."""
+def imports_of(file: Path) -> set[str]:
+    """The modules that a file imports, and all else that it imports from packages."""
     found = set()
-    for node in ast.walk(ast.parse(test.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -69,3 +69,7 @@ def test_the_tests_of_a_module_import_it_or_have_its_name_or_that_of_its_package
         "tests/integration/test_price.py",
         "tests/integration/test_shop.py",
     ]
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/front.py").write_text("from pipeline.tax import rate")
+    (tmp_path / "tests/integration/test_front.py").touch()
+    assert mutants.tests_of(Path("pipeline/tax.py")) == ["tests/integration/test_front.py"]
