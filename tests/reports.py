@@ -100,7 +100,7 @@ def write_evaluation(
         [{"epoch": n, "training_loss": 1 / n, "test_loss": 10 / n} for n in rows],
     )
     row = {"precision": 0.99, "recall": 0.98, "f1": 0.985, "images": 50}
-    write_csv(workspace.per_class, [{"class": number} | row for number in range(classes)])
+    write_csv(workspace.per_class, [{"label": str(number)} | row for number in range(classes)])
     write_verdict(workspace, passed=False, **digests)
 
 

@@ -28,8 +28,9 @@ from pipeline.inference.signature import Signature
 try:
     import onnxruntime
 except ModuleNotFoundError as error:
-    raise UserError(
-        f"ONNX Runtime is missing: install {DISTRIBUTION}[cpu] or {DISTRIBUTION}[gpu]"
+    raise ModuleNotFoundError(
+        f"ONNX Runtime is missing: install {DISTRIBUTION}[cpu] or {DISTRIBUTION}[gpu]",
+        name=error.name,
     ) from error
 
 onnxruntime.set_default_logger_severity(3)  # errors only

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from pipeline import DISTRIBUTION
 from pipeline.config import Params
 from pipeline.core.environment import without_password
 from pipeline.core.errors import UserError
@@ -14,8 +15,8 @@ from pipeline.core.snapshot import Snapshot
 from pipeline.core.workspace import Workspace
 
 STAGES = ["fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
-BUILD_TYPE = "urn:mnist-pipeline:stages:1"  # the commands below, in this order, in a checkout
-CHECKOUT = "urn:mnist-pipeline:checkout"  # the builder, where it is no workflow of GitHub's
+BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:1"  # the commands below, in this order, in a checkout
+CHECKOUT = f"urn:{DISTRIBUTION}:checkout"  # the builder, where it is no workflow of GitHub's
 
 
 class Origin(NamedTuple):

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 
-DIGITS = 12  # of a file's SHA-256 that are the model's version
+VERSION_LENGTH = 12  # of a file's SHA-256 that are the model's version
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ServedModel:
     @property
     def version(self) -> str:
         """Another file is another version: the first digits of its SHA-256."""
-        return self.classifier.sha256[:DIGITS]
+        return self.classifier.sha256[:VERSION_LENGTH]
 
 
 class ModelPool:

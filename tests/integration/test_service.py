@@ -19,8 +19,10 @@ import pytest
 import requests
 import tritonclient.http as triton
 
+from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.service.limits import Limits
+from pipeline.service.server import listen
 from tests.digits import Images
 from tests.servers import wait_until
 from tests.services import INFER, SERVE, binary_request, listening, make_app, metric, png, serving
@@ -272,3 +274,18 @@ def test_on_a_terminal_one_line_says_where_it_is_and_how_it_ends() -> None:
         process.wait()
         os.close(ours)
     assert said.splitlines()[1:] == ["stopped by SIGINT"]
+
+
+def test_an_address_that_cannot_be_listened_on_is_named() -> None:
+    (taken,) = listen("127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(UserError) as error:
+        listen("127.0.0.1", port)
+    assert str(error.value) == f"port {port} of 127.0.0.1 is in use; --port 0 takes a free one"
+    for host, said in (
+        ("192.0.2.1", "is no address of this machine"),
+        ("nowhere.invalid", "is no known host"),
+        ("a..b", "is no known host"),
+    ):
+        with pytest.raises(UserError, match=f"{host}.* {said}"):
+            listen(host, 0)

@@ -333,5 +333,5 @@ def test_where_onnx_runtime_is_missing_what_to_install_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     said = r"^ONNX Runtime is missing: install gated-mnist\[cpu\] or gated-mnist\[gpu\]$"
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(ModuleNotFoundError, match=said):
         importlib.reload(session)

@@ -178,7 +178,7 @@ def test_a_defect_is_no_line_but_a_traceback(
         ("pipeline.service.server", "uvicorn", "serve"),
         ("pipeline.tracking.publisher", "mlflow", "tracking"),
         ("pipeline.orchestration.flow", "prefect", "flow"),
-        ("pipeline.batch.parquet", "pyarrow", "score"),
+        ("pipeline.batch.worker", "pyarrow", "score"),
     ],
 )
 def test_a_package_that_is_not_installed_is_one_line_that_names_its_extra(

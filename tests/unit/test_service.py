@@ -25,7 +25,7 @@ from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.service.bodies import Body
-from pipeline.service.server import listen, read_token, run
+from pipeline.service.server import read_token, run
 from tests.digits import Images, make_digits
 from tests.services import INFER, Client, client_of, images_input, make_app, png
 from tests.templates import LETTERS, draw, write_model
@@ -407,21 +407,6 @@ def test_a_token_file_that_cannot_be_read_is_named(
 
 
 # starting
-
-
-def test_an_address_that_cannot_be_listened_on_is_named() -> None:
-    (taken,) = listen("127.0.0.1", 0)
-    port = taken.getsockname()[1]
-    with taken, pytest.raises(UserError) as error:
-        listen("127.0.0.1", port)
-    assert str(error.value) == f"port {port} of 127.0.0.1 is in use; --port 0 takes a free one"
-    for host, said in (
-        ("192.0.2.1", "is no address of this machine"),
-        ("nowhere.invalid", "is no known host"),
-        ("a..b", "is no known host"),
-    ):
-        with pytest.raises(UserError, match=f"{host}.* {said}"):
-            listen(host, 0)
 
 
 @pytest.mark.parametrize(("model", "host"), [(None, ""), (str(MODEL), " "), ("", "::1")])

@@ -1,7 +1,7 @@
 """What is judged, released or shown is of one model, though stages write meanwhile."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def without_speed(workspace: Workspace) -> None:
 
 
 def with_broken_classes(workspace: Workspace) -> None:
-    workspace.per_class.write_text("class,precision\n0,1\n")
+    workspace.per_class.write_text("label,precision\n0,high\n")
 
 
 def a_verdict_on_another(workspace: Workspace) -> None:
@@ -118,7 +118,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
     """Whether its history is written just before that is read, or just after."""
     begun: list[Path] = []
 
-    def read_while_written(path: Path) -> list[dict[str, float]]:
+    def read_while_written(path: Path, texts: Sequence[str] = ()) -> list[dict[str, float]]:
         def begin() -> None:
             if not begun:
                 begun.append(path)
@@ -126,7 +126,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
 
         if written == "before":
             begin()
-        rows = read_csv(path)
+        rows = read_csv(path, texts)
         begin()
         return rows
 

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline import DISTRIBUTION
 from pipeline.service import protocol
 from pipeline.service.bodies import Body
 from pipeline.service.documentation import INFER_ANSWERS, INFER_BODY, NOT_FOUND, PROTOCOL
@@ -16,7 +17,6 @@ from pipeline.service.messages import InferResponse
 from pipeline.service.pool import ServedModel
 from pipeline.service.state import NamedModel, Service, ServiceState
 
-NAME = "mnist-pipeline"  # of the server
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
 router = APIRouter(tags=[PROTOCOL])
@@ -26,7 +26,7 @@ router = APIRouter(tags=[PROTOCOL])
 async def server(service: ServiceState) -> dict[str, Any]:
     """Its name, the version of its interface and the extensions that it supports."""
     version = service.pool.default.signature.interface
-    return {"name": NAME, "version": version, "extensions": ["binary_tensor_data"]}
+    return {"name": DISTRIBUTION, "version": version, "extensions": ["binary_tensor_data"]}
 
 
 @router.get("/v2/health/live", summary="Is the service alive?")
