@@ -131,7 +131,7 @@ debian: ## install the packages of Debian that the tests use, where they are mis
 
 ##@ Containers
 
-image: ## build the images mnist-pipeline:train and :serve, and list what is in them in sbom/
+image: ## build the images gated-mnist:train and :serve, and list what is in them in sbom/
 	docker/build
 
 repro-container: ## run the pipeline in the container, with all GPUs, on this checkout

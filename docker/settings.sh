@@ -11,7 +11,7 @@ if ! command -v "$CONTAINER_ENGINE" >/dev/null; then
 fi
 podman=
 case $CONTAINER_ENGINE in *podman) podman=1 ;; esac
-export CONTAINER_ENGINE CONTAINER_IMAGE=${CONTAINER_IMAGE:-mnist-pipeline:train}
+export CONTAINER_ENGINE CONTAINER_IMAGE=${CONTAINER_IMAGE:-gated-mnist:train}
 
 # what is written belongs to whom the checkout belongs (stat is GNU's; elsewhere the caller)
 owner=$(stat --format %u:%g . 2>/dev/null || echo "$(id -u):$(id -g)")

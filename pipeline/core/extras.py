@@ -32,6 +32,8 @@ def advice(error: ModuleNotFoundError) -> str | None:
     extra = OF_PACKAGES.get(package) or EXTRAS.get(module.partition(".")[0])
     if project != "pipeline" or package.partition(".")[0] == "pipeline" or extra is None:
         return None
-    install = f'pip install "{DISTRIBUTION}[{extra}]"'
-    either = ", or [gpu] for one with CUDA" if extra == "cpu" else ""
-    return f"the package {package} is not installed: {install}{either}"
+    named = "cpu, or gpu for one with CUDA," if extra == "cpu" else extra
+    return (
+        f"the package {package} is not installed: it comes with the extra {named} of "
+        f'{DISTRIBUTION}, in a checkout by: pip install ".[{extra}]"'
+    )

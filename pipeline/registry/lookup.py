@@ -38,12 +38,8 @@ def download(uri: str, folder: Path) -> tuple[Path, str | None]:
     match = URI.fullmatch(uri)
     if match is None:
         raise UserError(f"{uri} is neither models:/NAME@ALIAS nor models:/NAME/VERSION")
-    try:
-        import mlflow
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{uri} requires the package {error.name}, which is not installed"
-        ) from error
+    import mlflow
+
     from pipeline.tracking import store
     from pipeline.tracking.publisher import describe
 

@@ -68,7 +68,7 @@ def test_the_checkout_is_mounted_for_its_owner_with_no_right_at_all(
     owner = checkout.stat()
     assert words[words.index("--user") + 1] == f"{owner.st_uid}:{owner.st_gid}"
     assert {"--read-only", "ALL", "no-new-privileges"} <= set(words)
-    assert words[-2:] == ["mnist-pipeline:train", "true"]
+    assert words[-2:] == ["gated-mnist:train", "true"]
 
 
 @pytest.mark.parametrize(

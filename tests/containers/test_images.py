@@ -30,7 +30,7 @@ print(json.dumps({re.sub("[-_.]+", "-", d.name).lower(): d.version for d in dist
 
 def python(target: str, code: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in an image."""
-    image = f"mnist-pipeline:{target}"
+    image = f"gated-mnist:{target}"
     return engine("run", "--rm", *options, "--entrypoint", "python", image, "-c", code)
 
 
@@ -75,12 +75,12 @@ def test_the_sbom_lists_what_is_there(environment: tuple[str, dict[str, str]]) -
 
 
 def test_serve_is_small() -> None:
-    assert inspected("image", "mnist-pipeline:serve")["Size"] < 900e6  # with its base
+    assert inspected("image", "gated-mnist:serve")["Size"] < 900e6  # with its base
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_says_what_it_is(target: str) -> None:
-    config = inspected("image", f"mnist-pipeline:{target}")["Config"]
+    config = inspected("image", f"gated-mnist:{target}")["Config"]
     assert config["User"] == "1000:1000"
     assert config["StopSignal"] in ("SIGTERM", "15")
     labels = config["Labels"]
@@ -91,7 +91,7 @@ def test_an_image_says_what_it_is(target: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_keeps_nothing_of_its_build(target: str) -> None:
-    image = f"mnist-pipeline:{target}"
+    image = f"gated-mnist:{target}"
     find = "find /tmp /root /run/secrets /var/lib/apt/lists -type f 2>/dev/null || true"
     left = says("run", "--rm", "--user=0", "--entrypoint", "sh", image, "-c", find)
     of_the_base = {".bashrc", ".profile", ".wget-hsts"}
@@ -106,7 +106,7 @@ def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None
     names = [str(path) for path in sorted(pictures.iterdir())]
     command = ["predict", "--format=jsonl", *names]
     mount = ["--volume", f"{pictures}:{pictures}:ro", "--memory=256m", "--user", user]
-    answer = says("run", "--rm", *HARDENED, *mount, "mnist-pipeline:serve", *command)
+    answer = says("run", "--rm", *HARDENED, *mount, "gated-mnist:serve", *command)
     here = [sys.executable, "-m", "pipeline", *command]
     expected = subprocess.run(here, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     for line, wanted in zip(answer.splitlines(), expected.splitlines(), strict=True):
@@ -116,7 +116,7 @@ def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None
 
 
 def test_serve_reads_a_picture_from_standard_input(pictures: Path) -> None:
-    command = ["run", "--rm", "--interactive", *HARDENED, "mnist-pipeline:serve", "predict", "-"]
+    command = ["run", "--rm", "--interactive", *HARDENED, "gated-mnist:serve", "predict", "-"]
     with (pictures / "7.png").open("rb") as picture:
         assert "confidence" in says(*command, stdin=picture)
     result = engine(*command, input="no picture")
@@ -132,14 +132,14 @@ def test_nothing_can_be_written_where_nothing_may(target: str) -> None:
 
 def health_check(target: str) -> list[str]:
     """The words of an image's health check."""
-    image = inspected("image", f"mnist-pipeline:{target}")
+    image = inspected("image", f"gated-mnist:{target}")
     check = image.get("Healthcheck") or image["Config"]["Healthcheck"]
     return list(check["Test"][1:])
 
 
 def test_the_health_check_of_train_tells(tmp_path: Path) -> None:
     words = health_check("train")
-    command = ["--entrypoint", words[0], "mnist-pipeline:train", *words[1:]]
+    command = ["--entrypoint", words[0], "gated-mnist:train", *words[1:]]
     assert engine("run", "--rm", *HARDENED, *command).returncode == 0
     broken = tmp_path / "broken"
     broken.write_text("broken: true")
@@ -150,12 +150,12 @@ def test_the_health_check_of_train_tells(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[str, str]]:
     """A container that serves, as it does by itself; its name and its address here."""
-    name, port = "mnist-pipeline-test-served", free_port()
+    name, port = "gated-mnist-test-served", free_port()
     limits = [option for option in HARDENED if "network" not in option]
     engine("rm", "--force", name)
     publish = ["--publish", f"127.0.0.1:{port}:8000"]
     proxy = "--env=http_proxy=http://127.0.0.1:9"  # which its health check must not ask
-    says("run", "--detach", "--name", name, *limits, *publish, proxy, "mnist-pipeline:serve")
+    says("run", "--detach", "--name", name, *limits, *publish, proxy, "gated-mnist:serve")
     try:
         yield name, f"http://127.0.0.1:{port}"
     finally:
@@ -187,8 +187,8 @@ def test_a_memory_limit_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def waiting() -> Iterator[str]:
     """A container of `serve` that waits for a picture."""
-    name = "mnist-pipeline-test-waiting"
-    command = [ENGINE, "run", "--interactive", "--name", name, *HARDENED, "mnist-pipeline:serve"]
+    name = "gated-mnist-test-waiting"
+    command = [ENGINE, "run", "--interactive", "--name", name, *HARDENED, "gated-mnist:serve"]
     pipe = subprocess.PIPE
     engine("rm", "--force", name)
     with subprocess.Popen([*command, "predict", "-"], stdin=pipe, stderr=pipe) as process:
@@ -207,7 +207,7 @@ def test_sigterm_ends_it(waiting: str) -> None:
 
 def test_train_stands_alone() -> None:
     """Without a checkout it has its own copy of the project, in which DVC finds its way."""
-    command = ["run", "--rm", "--network=none", "mnist-pipeline:train", "dvc"]
+    command = ["run", "--rm", "--network=none", "gated-mnist:train", "dvc"]
     assert "train" in says(*command, "stage", "list", "--name-only").split()
     assert "flowchart" in says(*command, "dag", "--mermaid")
     planned = says(*command, "repro", "--dry", "backprop")
@@ -230,7 +230,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(context: Path, target: str, tag: str) -> subprocess.CompletedProcess[str]:
     """Build a target there, with the settings that the environment has, under another name."""
     script = context / "docker/build"
-    script.write_text(script.read_text().replace("mnist-pipeline:$target", f"{tag}:$target"))
+    script.write_text(script.read_text().replace("gated-mnist:$target", f"{tag}:$target"))
     environment = os.environ | {"CONTAINER_ENGINE": ENGINE}
     return subprocess.run(
         [script, target], cwd=context, env=environment, capture_output=True, text=True
@@ -241,13 +241,13 @@ def build(context: Path, target: str, tag: str) -> subprocess.CompletedProcess[s
 def test_a_change_of_code_installs_nothing_again(context: Path, target: str) -> None:
     with (context / "pipeline/core/errors.py").open("a") as file:
         file.write("\n# a change\n")
-    built = build(context, target, "mnist-pipeline-test")
+    built = build(context, target, "gated-mnist-test")
     assert built.returncode == 0, built.stderr
     old, new = (
         inspected("image", f"{name}:{target}")["RootFS"]["Layers"]
-        for name in ("mnist-pipeline", "mnist-pipeline-test")
+        for name in ("gated-mnist", "gated-mnist-test")
     )
-    engine("rmi", "--force", f"mnist-pipeline-test:{target}")
+    engine("rmi", "--force", f"gated-mnist-test:{target}")
     assert old[:-3] == new[:-3]
     assert old[-3:] != new[-3:]
 
@@ -262,7 +262,7 @@ def test_a_package_with_another_hash_is_refused(context: Path, name: str, packag
     entry = rf"(?m)^{package}==.*\n(?:.*sha256:.*\n)*"
     lock.write_text(re.sub(entry, _spoilt, text, count=1))
     try:
-        built = build(context, "serve", "mnist-pipeline-test")
+        built = build(context, "serve", "gated-mnist-test")
     finally:
         lock.write_text(text)
     assert built.returncode != 0

@@ -12,7 +12,7 @@ from tests.containers.engine import end_of, engine, logs, owners, with_docker
 from tests.servers import wait_until
 from tests.workspace import Workspace
 
-NAME = "mnist-pipeline-test-run"
+NAME = "gated-mnist-test-run"
 SOMEBODY = 4711  # the number of a user who owns a checkout
 
 

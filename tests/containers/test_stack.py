@@ -16,7 +16,7 @@ from tests.servers import wait_until
 from tests.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)
-PROJECT_NAME = "mnist-pipeline-test"
+PROJECT_NAME = "gated-mnist-test"
 SERVICES = ["mlflow", "prefect", "worker"]
 POSTGRES = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17-bookworm")
 LONG = 10_000  # epochs: no test waits for them
