@@ -49,7 +49,7 @@ def test_the_page_is_one_of_letters(letters: Workspace, classifier: Classifier) 
         expect(page).to_have_title("Letters letters")
         expect(page.locator("#verdict")).to_have_text("Draw a letter.")
         expect(page.locator("#bars li")).to_have_count(26)
-        for key in ["ArrowDown"] * 12 + ["ArrowRight"] * 5:
+        for key in ["ArrowDown"] * 12 + ["ArrowRight"] * 8:
             page.locator("#canvas").press(key)  # L
         expect(page.locator("#verdict strong")).to_have_text("L")
         assert page.locator("#bars .share").all_inner_texts()[TASK.labels.index("L")] != "0.0 %"

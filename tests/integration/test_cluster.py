@@ -234,9 +234,9 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
 def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
     program = (
-        "import sys; sys.modules['ray'] = None; from pathlib import Path\n"
-        "from pipeline.batch import score\n"
-        "score.run(['in.npy'], Path('out'), sys.argv[1], normalise=False, cluster='auto')"
+        "import sys; sys.modules['ray'] = None; from pipeline.cli import main\n"
+        "sys.argv[1:] = ['score', 'in.npy', '-o', 'out', '--ray', 'auto', '--model', sys.argv[1]]\n"
+        "main()"
     )
     result = subprocess.run(
         [sys.executable, "-c", program, str(MODEL)],
@@ -245,4 +245,4 @@ def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "ray is missing: install gated-mnist[ray]" in result.stderr
+    assert "the package ray is not installed: it comes with the extra ray" in result.stderr

@@ -22,6 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of one module with a test, under git."""
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "tests/unit").mkdir(parents=True)
+    (tmp_path / "pipeline/__init__.py").touch()  # or else the installed package is imported
     (tmp_path / "pipeline/price.py").write_text(MODULE)
     (tmp_path / "tests/unit/test_price.py").write_text(WEAK)
     monkeypatch.chdir(tmp_path)

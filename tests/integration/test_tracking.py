@@ -299,7 +299,7 @@ def test_a_release_made_while_the_server_was_away_is_its_champion(
     assert signature.inputs.input_names() == ["images"]
     assert signature.outputs.input_names() == ["logits", "probabilities"]
     assert model.predict(model.input_example)["probabilities"].shape == (1, 10)
-    assert accuracy_of(released, model.predict(test_images(released))["logits"].argmax(1))
+    assert accuracy_of(released, model.predict(images_of(released))["logits"].argmax(1))
 
 
 @pytest.mark.parametrize("which", ["@champion", "/1"])
@@ -309,7 +309,7 @@ def test_the_classifier_reads_digits_with_the_registered_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     classifier = open_classifier(f"models:/mnist-cnn{which}")
     assert classifier.sha256 == sha256(released.released_model)
-    assert accuracy_of(released, classifier.predict(test_images(released)).probabilities.argmax(1))
+    assert accuracy_of(released, classifier.predict(images_of(released)).probabilities.argmax(1))
 
 
 def test_the_classifier_refuses_another_file_than_was_registered(
@@ -667,7 +667,7 @@ def ends_well_but_untracked(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in errors
 
 
-def test_images(workspace: Workspace) -> Any:
+def images_of(workspace: Workspace) -> Any:
     return load_file(workspace.test_set)["images"]
 
 
