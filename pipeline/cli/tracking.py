@@ -63,14 +63,28 @@ def track(
 def publish(
     workspace: Workspace, components: Collection[Component] = tuple(Component)
 ) -> list["Published"]:
-    """Bring these components up to date in the workspace's store, runs first, then the release."""
+    """Bring these components up to date in the workspace's store, runs first, then the release.
+
+    One whose files cannot be read keeps no other from it: the UserError is raised after them all.
+    """
     from pipeline.registry import registration
     from pipeline.tracking import publisher, store
 
+    done: list[Published] = []
+    problems: list[UserError] = []
     with store.connect(workspace) as client:
         training = publisher.is_training(workspace)
-        done = publisher.publish(workspace, client, components, training=training)
-        if Component.RELEASE in components:
-            release = registration.publish_release(workspace, client)
-            done += [release] if release else []
+        for component in (Component.TRAINING, Component.BACKPROP, Component.RELEASE):
+            try:
+                if component not in components:
+                    continue
+                if component is Component.RELEASE:
+                    release = registration.publish_release(workspace, client)
+                    done += [release] if release else []
+                else:
+                    done += publisher.publish(workspace, client, [component], training=training)
+            except UserError as error:
+                problems.append(error)
+    if problems:
+        raise UserError("; ".join(map(str, problems))) from problems[0]
     return done

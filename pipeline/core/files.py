@@ -111,6 +111,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; UserError if it is missing or no such text."""
+    try:
+        return existing(path, REPRO).read_text(encoding="utf-8")
+    except ValueError as error:
+        raise UserError(f"{path} is corrupt ({error}){REPRO} anew") from error
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file; UserError if it is missing or broken."""
     try:
@@ -128,19 +136,24 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, table.getvalue())
 
 
-def read_csv(path: Path, texts: Collection[str] = ()) -> list[dict[str, Any]]:
+def read_csv(
+    path: Path, texts: Collection[str] = (), columns: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """The rows of a CSV file of numbers, as floats, but for columns of text.
 
-    UserError if it is missing or holds anything else.
+    UserError if it is missing, holds anything else, or its rows lack one of `columns`.
     """
     with existing(path, REPRO).open(newline="", encoding="utf-8") as file:
         try:
-            return [
+            rows = [
                 {name: value if name in texts else float(value) for name, value in row.items()}
                 for row in csv.DictReader(file)
             ]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, csv.Error) as error:
             raise UserError(f"{path} is corrupt ({error}){REPRO} anew") from error
+    if rows and (missing := [name for name in columns if name not in rows[0]]):
+        raise UserError(f"{path} has no column {missing[0]}{REPRO} anew")
+    return rows
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:

@@ -6,16 +6,23 @@ is read by `core.snapshot`.
 """
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, write_json
 
 Sha256 = str
 Number = int | float
+
+
+def moment(text: str) -> str:
+    """The text itself. ValueError unless it is a date and time, ISO 8601."""
+    datetime.fromisoformat(text)
+    return text
 
 
 class Report(BaseModel):
@@ -32,7 +39,9 @@ class Report(BaseModel):
         version = cls.model_fields.get("schema_version")
         found = content.get("schema_version") if isinstance(content, dict) else None
         if version is not None and found != version.default:
-            found = "no schema version" if found is None else f"schema version {found}"
+            found = (
+                "no schema version" if found is None else f"schema version {json.dumps(found)[:40]}"
+            )
             raise UserError(f"{path} has {found}, this code reads {version.default}: {remedy}")
         try:
             return cls.model_validate_json(json.dumps(content))  # as JSON: a list may be a tuple
@@ -85,7 +94,7 @@ class TrainingReport(Report):
     schema_version: Literal[1] = 1
     run_id: str
     status: Literal["unfinished", "finished"]
-    started: str  # date and time, ISO 8601
+    started: Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
     seconds: float
     task: str  # the package that knows it
     git_revision: str

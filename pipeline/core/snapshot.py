@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import existing, read_csv
+from pipeline.core.files import read_csv, read_text
 from pipeline.core.reports import (
     ExportReport,
     GateReport,
@@ -160,7 +160,7 @@ def at_one_moment(workspace: Workspace, read: Callable[[], T]) -> T:
 
 def _training(workspace: Workspace) -> Training:
     report = TrainingReport.read(workspace.training_report)
-    history = read_csv(workspace.history)
+    history = read_csv(workspace.history, columns=["epoch", "training_loss", "seconds"])
     if (history[-1] if history else None) != report.final:
         raise _UnfinishedWriteError(
             f"{workspace.history} is not of the training in {workspace.training_report}: "
@@ -184,16 +184,16 @@ def _evaluation(workspace: Workspace, training: Training, export: ExportReport) 
     if _losses(curves) != _losses(training.history):
         raise _mixture(workspace.curves, "another training", workspace.history)
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
-    return Evaluation(
-        subject, metrics, speed, curves, read_csv(workspace.per_class, texts=["label"])
-    )
+    columns = ["label", "precision", "recall", "f1", "images"]
+    classes = read_csv(workspace.per_class, texts=["label"], columns=columns)
+    return Evaluation(subject, metrics, speed, curves, classes)
 
 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
         raise _mixture(workspace.gate_report, "another model", workspace.export_report)
-    return Verdict(report, existing(workspace.gate_table).read_text(encoding="utf-8"))
+    return Verdict(report, read_text(workspace.gate_table))
 
 
 def _mixture(path: Path, what: str, other: Path) -> UserError:

@@ -86,10 +86,10 @@ class Task:
         return import_module(f"{self.package}.{name}")
 
 
-def load_task(name: str, root: Path) -> Task:
+def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
     """The task of the package with this path, such as pipeline/mnist, in a workspace or installed.
 
-    UserError if there is none.
+    UserError, which says where it is `named_in`, if there is none.
     """
     if str(root.absolute()) not in sys.path:
         sys.path.append(str(root.absolute()))
@@ -97,8 +97,8 @@ def load_task(name: str, root: Path) -> Task:
         task = import_module(name.replace("/", ".")).TASK
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"params.yaml: task: {name} is not the package of a task: {error}"
+            f"{named_in}: task: {name} is not the package of a task: {error}"
         ) from error
     if not isinstance(task, Task):
-        raise UserError(f"params.yaml: task: {name}: its TASK is not a Task")
+        raise UserError(f"{named_in}: task: {name}: its TASK is not a Task")
     return task

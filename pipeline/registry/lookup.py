@@ -27,7 +27,10 @@ def open_classifier(name: str | None = None, **options: Any) -> Classifier:
         path, digest = download(name, Path(scratch))
         if digest is None:
             LOG.warning("%s is not verified: MLflow has no SHA-256 of it", name)
-        return Classifier(path, sha256=digest, **options)
+        try:
+            return Classifier(path, sha256=digest, **options)
+        except UserError as error:  # which names a file that is gone when it is read
+            raise UserError(str(error).replace(str(path), name)) from error
 
 
 def download(uri: str, folder: Path) -> tuple[Path, str | None]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import environment
 from pipeline.core.errors import UserError
-from pipeline.core.files import existing, sha256
+from pipeline.core.files import existing, read_text, sha256
 from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
 from pipeline.inference.signature import Signature
@@ -55,7 +55,7 @@ def read_release(workspace: Workspace) -> Release:
         path = existing(workspace.released_model)
         model = path.read_bytes()
         digest = hashlib.sha256(model).hexdigest()
-        card = existing(workspace.model_card).read_text(encoding="utf-8")
+        card = read_text(workspace.model_card)
         origin = Origin.read(workspace.provenance)
         if path.exists() and origin.model_sha256 == digest == sha256(path):
             description = card.split("---\n", 2)[-1]

@@ -38,7 +38,8 @@ def publish(
     done = []
     if Component.TRAINING in components and workspace.training_report.exists():
         run = read_training_run(workspace, files=not training)
-        task = load_task(run.reports.training.report.task, workspace.root)
+        report = run.reports.training.report
+        task = load_task(report.task, workspace.root, named_in=str(workspace.training_report))
         experiment = store.experiment_id(client, store.experiment_name(task.model))
         end = "RUNNING" if training else "KILLED"
         done.append(publish_training(client, experiment, run, task.data_set, unfinished=end))
@@ -100,7 +101,9 @@ def follow(workspace: Workspace) -> bool:
 
 
 def describe(error: BaseException, workspace: Workspace) -> str:
-    """The failure of the workspace's server in one line."""
+    """The failure of the workspace's server, or of a file here, in one line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
     said, cause = first_line(error)[:300], error
     over_the_network = False
     while (deeper := cause.__cause__ or cause.__context__) is not None:

@@ -1,5 +1,6 @@
 """A store of MLflow in SQLite, on disk: it follows its folder, and what was deleted comes back."""
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -475,6 +476,29 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(
     moved = project.root.rename(tmp_path / "other place")
     monkeypatch.chdir(moved)
     assert open_classifier("models:/mnist-cnn/1").sha256 == digest
+
+
+def test_a_report_that_cannot_be_read_keeps_no_release_from_being_registered(
+    project: Workspace,
+) -> None:
+    """Such as one of an older version: the release has nothing to do with it."""
+    digest = write_release(project)
+    edit(project.training_report, schema_version=None)
+    write_json(project.backprop_summary, {})
+    said = r"summary\.json has no schema version, [^\n]*; .*backprop/summary\.json: params: [^\n]*$"
+    with pytest.raises(UserError, match=said):
+        publish(project)
+    version = client_of(project).get_model_version_by_alias("mnist-cnn", "champion")
+    assert version.tags == {"sha256": digest}
+
+
+def test_a_file_that_may_not_be_read_is_no_failure_of_the_server(project: Workspace) -> None:
+    from pipeline.tracking.publisher import describe
+
+    path = str(project.gate_report)
+    denied = PermissionError(errno.EACCES, "Permission denied", path)
+    assert describe(denied, project) == f"Permission denied: {path}"
+    assert describe(ValueError("why"), project).endswith("mlflow.db: why")
 
 
 def test_a_release_whose_files_do_not_belong_together_is_not_registered(

@@ -406,6 +406,8 @@ def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Pat
         (files.read_csv, b"epoch,loss\n1,0.5,7\n"),
         (files.read_csv, b"epoch,loss\n1,low\n"),
         (files.read_csv, b"epoch,loss\n1,\xff\n"),
+        (files.read_csv, b"epoch,loss\n1," + b"1" * 200_000),  # too long for a field
+        (files.read_text, b"\xff"),
         (files.read_tensors, b""),
         (files.read_tensors, b"<!doctype html>"),
         (files.read_tensors, save({"images": np.zeros((2, 28, 28), np.uint8)})[:-1]),

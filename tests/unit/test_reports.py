@@ -29,13 +29,13 @@ def test_a_report_is_read_as_it_was_written(workspace: Workspace) -> None:
     assert read.model_copy(update={"final": None}) == TRAINING
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1", [1]])
+@pytest.mark.parametrize("version", [None, 0, 2, "1", [1], "a\nb"])
 def test_another_version_is_named_with_what_to_do(workspace: Workspace, version: Any) -> None:
     """Such as a summary.json of before the schema had versions."""
     edit(workspace.training_report, schema_version=version)
     with pytest.raises(UserError) as refused:
         TrainingReport.read(workspace.training_report)
-    found = "no schema version" if version is None else f"schema version {version}"
+    found = "no schema version" if version is None else f"schema version {json.dumps(version)}"
     assert str(refused.value) == (
         f"{workspace.training_report} has {found}, this code reads 1: "
         "`dvc repro --force --single-item train` writes it again"
@@ -48,6 +48,7 @@ def test_another_version_is_named_with_what_to_do(workspace: Workspace, version:
         ({"run_id": None}, "run_id"),
         ({"mistakes": 7}, "mistakes"),
         ({"threads": "1"}, "threads"),
+        ({"started": "yesterday"}, "started"),
         ({"threads": True}, "threads"),
         ({"seconds": "1.0"}, "seconds"),
         ({"status": "almost"}, "status"),

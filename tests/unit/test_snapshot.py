@@ -1,7 +1,7 @@
 """What is judged, released or shown is of one model, though stages write meanwhile."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,20 @@ def with_broken_classes(workspace: Workspace) -> None:
     workspace.per_class.write_text("label,precision\n0,high\n")
 
 
+def with_the_classes_of_an_older_version(workspace: Workspace) -> None:
+    text = workspace.per_class.read_text()
+    workspace.per_class.write_text(text.replace("label", "digit"))
+
+
+def with_a_history_without_time(workspace: Workspace) -> None:
+    workspace.history.write_text(workspace.history.read_text().replace("seconds", "minutes"))
+    edit(workspace.training_report, final=read_csv(workspace.history)[-1])
+
+
+def with_a_table_that_is_no_text(workspace: Workspace) -> None:
+    workspace.gate_table.write_bytes(b"\xff")
+
+
 def a_verdict_on_another(workspace: Workspace) -> None:
     edit(workspace.gate_report, model_sha256="0" * 64)
 
@@ -73,8 +87,10 @@ MIXTURES = [  # what is wrong, with what it says, and what is left of evaluation
     (of_an_older_version, "subject.json has no schema version", False, True),
     (without_speed, "speed.json is missing", False, True),
     (with_broken_classes, "classes.csv is corrupt", False, True),
+    (with_the_classes_of_an_older_version, "classes.csv has no column label", False, True),
     (a_verdict_on_another, "gate.json is of another model than .*export.json", True, False),
     (without_table, "gate.md is missing", True, False),
+    (with_a_table_that_is_no_text, "gate.md is corrupt", True, False),
 ]
 
 
@@ -102,6 +118,12 @@ def test_a_mixture_is_refused_in_one_line_and_not_shown(
     assert ("reports/gate.md" in shown.files) is judged
 
 
+def test_a_history_without_a_column_that_is_shown_is_one_line(workspace: Workspace) -> None:
+    with_a_history_without_time(workspace)
+    with pytest.raises(UserError, match=r"history\.csv has no column seconds; `dvc repro`"):
+        read_training_run(workspace, files=True)
+
+
 def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
     """The reports of the model before it are still there."""
     write_training(workspace, run_id="second", status="unfinished", weights_sha256=None)
@@ -118,7 +140,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
     """Whether its history is written just before that is read, or just after."""
     begun: list[Path] = []
 
-    def read_while_written(path: Path, texts: Sequence[str] = ()) -> list[dict[str, float]]:
+    def read_while_written(path: Path, **options: Any) -> list[dict[str, float]]:
         def begin() -> None:
             if not begun:
                 begun.append(path)
@@ -126,7 +148,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
 
         if written == "before":
             begin()
-        rows = read_csv(path, texts)
+        rows = read_csv(path, **options)
         begin()
         return rows
 

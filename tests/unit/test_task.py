@@ -35,3 +35,5 @@ def test_what_is_no_task_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "of_another_kind.py").write_text("TASK = 'digits'\n")
     with pytest.raises(UserError, match=rf"^params\.yaml: task: {name}[^\n]*$"):
         load_task(name, tmp_path)
+    with pytest.raises(UserError, match=rf"^summary\.json: task: {name}[^\n]*$"):
+        load_task(name, tmp_path, named_in="summary.json")

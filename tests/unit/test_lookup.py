@@ -1,0 +1,27 @@
+"""A model that MLflow has registered is named as the user did."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.registry import lookup, open_classifier
+from tests.releases import stub
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"), [(None, "it has no model signature"), ("0" * 64, "has the SHA-256")]
+)
+def test_a_registered_model_that_is_refused_has_the_name_that_was_given(
+    monkeypatch: pytest.MonkeyPatch, digest: str | None, said: str
+) -> None:
+    """Not that of a scratch file, which is gone: an old version has no signature."""
+
+    def download(uri: str, folder: Path) -> tuple[Path, str | None]:
+        path = folder / "model.onnx"
+        stub(path, column=0, signed=False)
+        return path, digest
+
+    monkeypatch.setattr(lookup, "download", download)
+    with pytest.raises(UserError, match=rf"^models:/mnist-cnn@champion:? {said}"):
+        open_classifier("models:/mnist-cnn@champion")
