@@ -129,8 +129,11 @@ class Workspace:
         """
         with self._locked(waiting) as file:
             file.truncate(0)
-            file.write(f"{owner} (process {os.getpid()})")
-            file.flush()
+            try:  # without a buffer, which would be written once more when the file is closed
+                os.write(file.fileno(), f"{owner} (process {os.getpid()})".encode())
+            except OSError as error:  # of a full disk, which names no file
+                error.filename = str(self.lock_file)
+                raise
             yield file.fileno()
 
     def _locked(self, waiting: Callable[[str], object] | None) -> TextIO:

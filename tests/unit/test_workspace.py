@@ -1,5 +1,6 @@
 """A workspace is found as git finds a repository; one starter of stages at a time has its lock."""
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +50,17 @@ def test_where_there_is_none_one_line_says_where_it_was_looked_for(
         Workspace.find()
     with pytest.raises(UserError, match="elsewhere is no workspace"):
         Workspace.at(Path("elsewhere"))
+
+
+def test_a_full_disk_is_told_with_the_file(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match=r"No space left .*workspace\.lock"), workspace.lock(FIRST):
+        pass
 
 
 def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace) -> None:
