@@ -135,7 +135,13 @@ class Task:
         self, images: "torch.Tensor", generator: "torch.Generator", recipe: Any
     ) -> "torch.Tensor":
         """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
-        return self._ask("augmentation", "augment", images, generator, recipe)  # type: ignore[no-any-return]
+        augmented: torch.Tensor = self._ask("augmentation", "augment", images, generator, recipe)
+        if augmented.shape != images.shape:
+            raise UserError(
+                f"{self.package}.augmentation: augment makes images {list(augmented.shape)} of "
+                f"{list(images.shape)}"
+            )
+        return augmented
 
     def _ask(self, module: str, function: str, *arguments: Any) -> Any:
         name = f"{self.package}.{module}"

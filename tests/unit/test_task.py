@@ -118,6 +118,12 @@ def test_what_is_not_two_sets_is_one_line(sets: Any, monkeypatch: pytest.MonkeyP
         TASK.read(Path())
 
 
+def test_augmented_images_of_another_shape_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.mnist.augmentation.augment", lambda x, *_: x.unsqueeze(1))
+    with pytest.raises(UserError, match=r"augment makes images \[3, 1, 28, 28\] of \[3, 28, 28\]$"):
+        TASK.augment(torch.zeros(3, 28, 28), torch.Generator(), None)
+
+
 def test_a_module_or_function_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished/__init__.py").write_text(OWN)
