@@ -3,13 +3,18 @@
 A task is a package that params.yaml names, such as pipeline/mnist, with `TASK` and three modules:
 
 - `data`: `read(raw)` decodes the published files into a training set and a test set.
-- `network`: `build_network(dropout)` is the network, float [N, 1, H, W] to [N, classes, 1, 1].
+- `network`: `build_network(dropout)` is the network, float [N, 1, H, W] to [N, classes, 1, 1]: an
+  `nn.Sequential` that begins with a Conv2d and has a ReLU, after the last of which only Conv2d,
+  BatchNorm2d, AvgPool2d and Dropout follow, for the export makes one linear map of those. There is
+  no nn.Linear in it, since the optimizer takes every matrix for a convolution kernel.
 - `augmentation`: `augment(images, generator, recipe)` distorts training images at random.
 
-The last two require torch and are imported on first use. What users of an exported model have to
-know of its task travels in its file, as the model signature.
+The last two require torch and are imported on first use. A package may have card.md.j2 beside
+them, which extends pipeline/stages/MODEL_CARD.md.j2. What users of an exported model have to know
+of its task travels in its file, as the model signature.
 """
 
+import re
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,12 +24,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, first_line
 
 if TYPE_CHECKING:  # slow to import
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
+
+MIN_CLASSES, MAX_CLASSES = 2, 256
+MIN_SIDE, MIN_INK = 8, 4  # pixels
+FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+RESERVED_NOUNS = {"label", "image", "id", "confidence", "probabilities", "error", "model_sha256"}
 
 
 class LabelledImages(NamedTuple):
@@ -66,24 +76,116 @@ class Task:
     mean: float  # of the pixels of all training images, scaled to 0..1
     std: float  # ... and their standard deviation
 
+    def __post_init__(self) -> None:
+        """UserError for what a later stage could not use, or would only refuse after training."""
+        for problem in self._problems():
+            raise UserError(f"the task {self.package}: {problem}")
+
+    def _problems(self) -> "Iterator[str]":
+        height, width, ink = self.form.height, self.form.width, self.form.ink
+        if not (isinstance(self.labels, tuple) and all(isinstance(t, str) for t in self.labels)):
+            yield "labels are a tuple of texts"
+        elif not MIN_CLASSES <= len(self.labels) <= MAX_CLASSES:
+            yield (
+                f"{len(self.labels)} labels, but there are {MIN_CLASSES} to {MAX_CLASSES} classes, "
+                "whose numbers are uint8"
+            )
+        elif len(set(self.labels)) < len(self.labels) or "" in self.labels:
+            yield "a label is empty or there twice"
+        if min(height, width) < MIN_SIDE or not MIN_INK <= ink <= min(height, width):
+            yield (
+                f"the form has {height} x {width} pixels and ink of {ink}, but sides are at least "
+                f"{MIN_SIDE}, ink is at least {MIN_INK} and fits both"
+            )
+        if not FILE_NAME.fullmatch(self.model):
+            yield f"the model's name {self.model!r} is no name for a file and a part of a URL"
+        if self.noun in RESERVED_NOUNS or not self.noun:
+            yield f"the noun {self.noun!r} is empty, or the name of another field of an answer"
+        if not (0 <= self.mean <= 1 and 0 < self.std <= 1):
+            yield f"mean {self.mean} and std {self.std} are not of pixels scaled to 0..1"
+
     def read(self, raw: Path) -> tuple[LabelledImages, LabelledImages]:
         """The training set and the test set from the files as published; UserError if broken."""
-        return self._module("data").read(raw)  # type: ignore[no-any-return]
+        sets = self._ask("data", "read", raw)
+        try:
+            training, test = (LabelledImages(*map(np.asarray, each)) for each in sets)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.package}.data: read returns no training set and test set, each of images "
+                "and labels"
+            ) from error
+        for each in (training, test):
+            if not each.images.size:
+                raise UserError(f"{self.package}.data: read returns a set without images")
+        return training, test
 
     def build_network(
         self, dropout: "Sequence[float]" = (0.0, 0.0, 0.0, 0.0)
     ) -> "torch.nn.Sequential":
-        """The network with random weights; `dropout`: the rates of its Dropout layers."""
-        return self._module("network").build_network(dropout)  # type: ignore[no-any-return]
+        """The network with random weights; `dropout`: the rates of its Dropout layers.
+
+        UserError if it cannot be trained or exported: see above.
+        """
+        network: torch.nn.Sequential = self._ask("network", "build_network", dropout)
+        if problem := _unfit(network, self):
+            raise UserError(f"{self.package}.network: {problem}")
+        return network
 
     def augment(
         self, images: "torch.Tensor", generator: "torch.Generator", recipe: Any
     ) -> "torch.Tensor":
         """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
-        return self._module("augmentation").augment(images, generator, recipe)  # type: ignore[no-any-return]
+        augmented: torch.Tensor = self._ask("augmentation", "augment", images, generator, recipe)
+        if augmented.shape != images.shape:
+            raise UserError(
+                f"{self.package}.augmentation: augment makes images {list(augmented.shape)} of "
+                f"{list(images.shape)}"
+            )
+        return augmented
 
-    def _module(self, name: str) -> Any:
-        return import_module(f"{self.package}.{name}")
+    def _ask(self, module: str, function: str, *arguments: Any) -> Any:
+        name = f"{self.package}.{module}"
+        try:
+            found = getattr(import_module(name), function)
+        except ModuleNotFoundError as error:
+            if error.name != name:  # the module lacks a package
+                raise
+            raise UserError(f"the task {self.package} has no module {module}") from error
+        except AttributeError as error:
+            raise UserError(f"{name} has no function {function}") from error
+        return found(*arguments)
+
+
+def _unfit(network: Any, task: Task) -> str | None:
+    """Why the network cannot be trained or exported, if it cannot."""
+    # by name: what answers with a model imports this module, and gets by without torch
+    torch, nn = import_module("torch"), import_module("torch.nn")
+    if not isinstance(network, nn.Sequential):
+        return f"the network is a {type(network).__name__}, not an nn.Sequential"
+    layers = [layer for layer in network if not isinstance(layer, nn.Dropout)]
+    relus = [n for n, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
+    if not relus or not isinstance(layers[0], nn.Conv2d):
+        return "the network does not begin with a Conv2d, or has no ReLU"
+    for layer in layers[relus[-1] + 1 :]:
+        if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.AvgPool2d):
+            return (
+                f"{type(layer).__name__} follows the last ReLU, where the export knows only "
+                "Conv2d, BatchNorm2d and AvgPool2d"
+            )
+    if shapes := [list(p.shape) for p in network.parameters() if p.ndim not in (1, 4)]:
+        return f"the optimizer knows vectors and kernels [out, in, H, W], not {shapes[0]}"
+    training = network.training
+    try:
+        with torch.inference_mode():
+            blank = torch.zeros(2, 1, task.form.height, task.form.width)
+            shape = list(network.eval()(blank).shape)
+    except (RuntimeError, ValueError) as error:
+        return f"it takes no images [N, 1, {blank.shape[2]}, {blank.shape[3]}]: {first_line(error)}"
+    finally:
+        network.train(training)
+    if shape != [2, len(task.labels), 1, 1]:
+        return f"its answer to two images is {shape}, not {[2, len(task.labels), 1, 1]}"
+    return None
 
 
 def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
@@ -95,10 +197,17 @@ def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
         sys.path.append(str(root.absolute()))
     try:
         task = import_module(name.replace("/", ".")).TASK
-    except (ImportError, AttributeError, ValueError) as error:
+    except UserError as error:
+        raise UserError(f"{named_in}: task: {name}: {error}") from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"{named_in}: task: {name} is not the package of a task: {error}"
         ) from error
     if not isinstance(task, Task):
         raise UserError(f"{named_in}: task: {name}: its TASK is not a Task")
+    if task.package != name.replace("/", "."):
+        raise UserError(
+            f"{named_in}: task: {name}: its TASK is of the package {task.package}, not of its own "
+            "(package=__name__)"
+        )
     return task
