@@ -1,5 +1,6 @@
 """A workspace is found as git finds a repository; one starter of stages at a time has its lock."""
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +50,29 @@ def test_where_there_is_none_one_line_says_where_it_was_looked_for(
         Workspace.find()
     with pytest.raises(UserError, match="elsewhere is no workspace"):
         Workspace.at(Path("elsewhere"))
+
+
+def test_where_a_folder_may_not_be_searched_there_is_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above the folder in which another user starts a command."""
+
+    def denied(path: object, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(os, "stat", denied)
+    with pytest.raises(UserError, match=r"no params\.yaml in"):
+        Workspace.find()
+
+
+def test_in_a_deleted_folder_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deleted").mkdir()
+    os.chdir("deleted")
+    (tmp_path / "deleted").rmdir()
+    with pytest.raises(UserError, match="the current folder has been deleted"):
+        Workspace.find()
 
 
 def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace) -> None:
