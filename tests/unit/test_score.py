@@ -29,8 +29,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import sha256
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
-from pipeline.registry import open_classifier
 from pipeline.pictures import reading
+from pipeline.registry import open_classifier
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model
 
