@@ -13,6 +13,7 @@ from pipeline.batch.input_files import find_input_files
 from pipeline.batch.output import as_text, checked_output
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
+from pipeline.core.workspace import Workspace
 from pipeline.inference.answers import class_fields
 from pipeline.inference.classifier import Classifier
 from pipeline.pictures.reading import read_batch
@@ -39,12 +40,13 @@ def run(
     normalise: bool,
     output: str = "-",
     form: Format | None = None,
+    workspace: Workspace | None = None,
 ) -> bool:
     """Answer with label and probabilities of every image; False if some could not be read.
 
     What is wrong with those goes to standard error; the answers go to the file `output`, which is
     replaced once it is whole, or to standard output. Their format is `form`, else that of the
-    file's suffix.
+    file's suffix. `model` and `workspace` are those of `open_classifier`.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may end it
     found = find_input_files(names)
@@ -54,7 +56,7 @@ def run(
     elif sys.stdout is None:
         raise UserError("standard output is closed: name a file by --output")
     found.report()
-    classifier = open_classifier(model)
+    classifier = open_classifier(model, workspace)
     labels = classifier.signature.labels
     fields = list(class_fields(classifier.signature)[0])
     among_answers = target is None and form is not Format.TABLE and sys.stdout.isatty()

@@ -30,6 +30,7 @@ from pipeline.batch.scratch import JOINED, scratch_folder
 from pipeline.batch.worker import open_writer, schema_of, score_shard
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
+from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 from pipeline.registry import open_classifier
@@ -46,10 +47,12 @@ def run(
     *,
     normalise: bool,
     cluster: str | None = None,
+    workspace: Workspace | None = None,
 ) -> bool:
     """Score all images of `names` into `output`; False if some of them could not be read.
 
     `cluster`: the address of a Ray cluster that does the work, if it is not this machine.
+    `model` and `workspace` are those of `open_classifier`.
     """
     if Path(output).suffix.lower() in OTHERS:
         raise UserError(f"{output}: `score` writes Parquet; `predict` writes CSV and JSON lines")
@@ -58,7 +61,7 @@ def run(
     found = find_input_files(map(str, names), tables=True)
     target = checked_output(str(output), found)
     found.report()
-    classifier = open_classifier(model, threads=0 if cluster is None else 1)
+    classifier = open_classifier(model, workspace, threads=0 if cluster is None else 1)
     scratch = target.with_name(f"{target.name}.partial")
     with scratch_folder(scratch):
         shards = open_shards(

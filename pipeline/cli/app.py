@@ -62,7 +62,12 @@ def options(
         os.environ["PIPELINE_DEBUG"] = "1"
 
 
+def named_workspace(context: typer.Context) -> Workspace | None:
+    """The workspace that --workspace names; None without it. UserError if there is none."""
+    named: Path | None = context.obj
+    return None if named is None else Workspace.at(named)
+
+
 def find_workspace(context: typer.Context) -> Workspace:
     """The workspace that --workspace names, or that of the current folder. UserError if none."""
-    named: Path | None = context.obj
-    return Workspace.find() if named is None else Workspace.at(named)
+    return named_workspace(context) or Workspace.find()

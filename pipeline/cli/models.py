@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import OTHERS, app, find_workspace
+from pipeline.cli.app import OTHERS, app, find_workspace, named_workspace
 from pipeline.core.errors import UserError
 
 
@@ -15,8 +15,8 @@ def _model(context: typer.Context, name: str | None) -> str | None:
     """The model that is named, or that of a workspace that is named; else None, the released."""
     if name == "":
         raise UserError("--model has an empty name: is a variable not set?")
-    if name is None and context.obj is not None:
-        return str(find_workspace(context).released_model)
+    if name is None and (workspace := named_workspace(context)):
+        return str(workspace.released_model)
     return name
 
 
@@ -42,6 +42,7 @@ NormaliseOption = Annotated[
 
 @app.command(rich_help_panel=OTHERS)
 def predict(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -75,12 +76,16 @@ def predict(
     """
     from pipeline.batch import predict
 
-    if not predict.run(files, model, normalise=normalise, output=output, form=form):
+    workspace = named_workspace(context)
+    if not predict.run(
+        files, model, normalise=normalise, output=output, form=form, workspace=workspace
+    ):
         raise typer.Exit(UserError.status)
 
 
 @app.command(rich_help_panel=OTHERS)
 def score(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -112,7 +117,8 @@ def score(
     """
     from pipeline.batch import score
 
-    if not score.run(files, output, model, normalise=normalise, cluster=ray):
+    workspace = named_workspace(context)
+    if not score.run(files, output, model, normalise=normalise, cluster=ray, workspace=workspace):
         raise typer.Exit(UserError.status)
 
 
@@ -137,7 +143,7 @@ def serve(
     """
     from pipeline.service import server
 
-    workspace = None if context.obj is None else find_workspace(context)
+    workspace = named_workspace(context)
     with suppress(UserError):  # outside a workspace the page has no reports to show
         workspace = workspace or find_workspace(context)
     json_log = json_log or not sys.stderr.isatty()

@@ -191,10 +191,11 @@ def _unfit(network: Any, task: Task) -> str | None:
 def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
     """The task of the package with this path, such as pipeline/mnist, in a workspace or installed.
 
-    UserError, which says where it is `named_in`, if there is none.
+    The workspace's own comes first, as it does where its root is the current folder. UserError,
+    which says where it is `named_in`, if there is none.
     """
-    if str(root.absolute()) not in sys.path:
-        sys.path.append(str(root.absolute()))
+    if sys.path[:1] != [str(root.absolute())]:
+        sys.path.insert(0, str(root.absolute()))
     try:
         task = import_module(name.replace("/", ".")).TASK
     except UserError as error:

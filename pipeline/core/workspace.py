@@ -92,9 +92,12 @@ class Workspace:
     @classmethod
     def find(cls) -> "Workspace":
         """The workspace around the current folder. UserError if there is none."""
-        current = Path.cwd()
+        try:
+            current = Path.cwd()
+        except FileNotFoundError as error:
+            raise UserError("the current folder has been deleted: change to another") from error
         for levels, folder in enumerate((current, *current.parents)):
-            if (folder / PARAMS).is_file():
+            if os.path.isfile(folder / PARAMS):  # noqa: PTH113 (False where access is denied)
                 return cls(Path(*[os.pardir] * levels))
         raise UserError(
             f"there is no {PARAMS} in {current} or a folder above it; run in a checkout, or name "

@@ -101,16 +101,18 @@ class Classifier:
 def _verified(path: Path, provider: str, threads: int) -> OnnxModel:
     """The model in a file, if it is the listed one. A release may replace both meanwhile."""
     try:
-        return OnnxModel(path, provider, threads, _listed(path))
+        model = OnnxModel(path, provider, threads, digest := _listed(path))
     except UserError:
-        return OnnxModel(path, provider, threads, _listed(path))
+        model = OnnxModel(path, provider, threads, digest := _listed(path))
+    if digest is None:
+        LOG.warning("%s is not verified: there is no %s beside it", path, CHECKSUMS)
+    return model
 
 
 def _listed(path: Path) -> str | None:
-    """The SHA-256 that the file should have, as the file SHA256SUMS beside it says."""
+    """The SHA-256 that the file should have, as SHA256SUMS beside it says; None without that."""
     sums = path.parent / CHECKSUMS
     if not sums.exists():
-        LOG.warning("%s is not verified: there is no %s beside it", path, sums.name)
         return None
     try:
         lines = sums.read_text(encoding="utf-8-sig").splitlines()

@@ -13,10 +13,13 @@ INSTALLED = Path(pipeline.__file__).parent / "released"  # where the package has
 def released_model() -> Path:
     """The released model of the workspace around the current folder, if there is one.
 
-    Otherwise that of the package that is installed, or of the checkout with this code.
+    Otherwise that of the package that is installed, or of the checkout with this code. Other
+    projects have a params.yaml and models/ too: a release is what has its checksums beside it.
     """
     candidates = sorted(INSTALLED.glob("*.onnx"))
     candidates.append(Workspace(Path(pipeline.__file__).parents[1]).released_model)
     with suppress(UserError):
-        candidates.insert(0, Workspace.find().released_model)
+        workspace = Workspace.find()
+        if workspace.checksums.exists():
+            candidates.insert(0, workspace.released_model)
     return next((path for path in candidates if path.exists()), candidates[0])

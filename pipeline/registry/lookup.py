@@ -16,15 +16,18 @@ LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
-def open_classifier(name: str | None = None, **options: Any) -> Classifier:
+def open_classifier(
+    name: str | None = None, workspace: Workspace | None = None, **options: Any
+) -> Classifier:
     """The classifier of a file or of `models:/NAME@ALIAS`; none: the released model.
 
-    `options` are those of Classifier. UserError if the model is missing, another one or broken.
+    MLflow is that of `workspace`, else of the one around the current folder. `options` are those
+    of Classifier. UserError if the model is missing, another one or broken.
     """
     if name is None or not name.startswith("models:/"):
         return Classifier(name, **options)
     with tempfile.TemporaryDirectory() as scratch:
-        path, digest = download(name, Path(scratch))
+        path, digest = download(name, Path(scratch), workspace)
         if digest is None:
             LOG.warning("%s is not verified: MLflow has no SHA-256 of it", name)
         try:
@@ -33,7 +36,7 @@ def open_classifier(name: str | None = None, **options: Any) -> Classifier:
             raise UserError(str(error).replace(str(path), name)) from error
 
 
-def download(uri: str, folder: Path) -> tuple[Path, str | None]:
+def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tuple[Path, str | None]:
     """The ONNX file of a registered model, put into `folder`, and its SHA-256 as registered.
 
     `uri` is `models:/NAME@ALIAS` or `models:/NAME/VERSION`. UserError if there is no such model.
@@ -47,13 +50,13 @@ def download(uri: str, folder: Path) -> tuple[Path, str | None]:
     from pipeline.tracking.publisher import describe
 
     name, alias, number = match["name"], match["alias"], match["version"]
-    workspace = _workspace()
+    workspace = workspace or _workspace()
     address = store.address(workspace.root)
     database = store.database(address)
     if database is not None and not database.exists():  # MLflow would make an empty one
         raise UserError(
-            f"{uri} cannot be loaded: {database} is missing; run from the folder that holds it, "
-            "or set MLFLOW_TRACKING_URI"
+            f"{uri} cannot be loaded: {database} is missing; run in its workspace, name that "
+            "with --workspace, or set MLFLOW_TRACKING_URI"
         )
     try:
         store.correct_addresses(address)

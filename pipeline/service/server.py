@@ -43,8 +43,8 @@ def run(
     """Serve until SIGINT or SIGTERM, which let requests that are under way end.
 
     `model` is a file or models:/NAME@ALIAS; none: the released one. The log is lines of JSON, or
-    of text for a person. The page shows the reports of the workspace. UserError if the service
-    cannot start.
+    of text for a person. The page shows the reports of the workspace, whose MLflow is asked for
+    a model. UserError if the service cannot start.
     """
     _log(json_log=json_log)
     if not host.strip():
@@ -54,7 +54,7 @@ def run(
     if model is not None and not model.strip():
         raise UserError("--model is empty; without the option it is the released model")
     token = read_token()
-    pool = ModelPool(open_classifier(model, threads=1))
+    pool = ModelPool(open_classifier(model, workspace, threads=1))
     app = create_app(pool, limits := _limits(), token, workspace)
     listeners = listen(host, port)
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):

@@ -193,9 +193,10 @@ def test_a_file_without_checksums_is_used_with_a_warning(
     assert "mnist-cnn.onnx is not verified" in caplog.text
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UserError, match=r"nowhere\.onnx is missing"):
         Classifier(tmp_path / "nowhere.onnx")
+    assert caplog.text == ""  # the error is all that there is to say
 
 
 @pytest.mark.parametrize("folder", [".", "/", "/usr"])
@@ -312,7 +313,10 @@ def test_without_a_name_it_is_the_released_model_of_the_workspace_around(
     (workspace / "models/other.onnx").write_bytes(other)
     (workspace / "models/deep").mkdir()
     monkeypatch.chdir(workspace / "models/deep")
-    assert Classifier().sha256 == hashlib.sha256(other).hexdigest()
+    assert Classifier().sha256 == hashlib.sha256(MODEL.read_bytes()).hexdigest()  # no release
+    digest = hashlib.sha256(other).hexdigest()
+    (workspace / "models/SHA256SUMS").write_text(f"{digest}  other.onnx\n")
+    assert Classifier().sha256 == digest
 
 
 @pytest.mark.parametrize("packaged", [True, False])

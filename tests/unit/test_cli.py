@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 import typer
 import yaml
+from PIL import Image
 from requests.utils import get_environ_proxies
 from typer.testing import CliRunner
 
@@ -20,6 +22,8 @@ from pipeline import DISTRIBUTION, __version__, cli
 from pipeline.cli import app
 from pipeline.core import extras, loopback
 from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.workspace import Workspace
+from pipeline.registry import lookup
 from tests.workspace import PROJECT
 
 OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
@@ -121,6 +125,27 @@ def test_without_a_workspace_a_command_says_so_in_one_line(
         assert line.startswith("error: ")
         assert said in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["predict", "a.png"], ["score", "a.png", "--output", "a.parquet"], ["serve", "--port", "0"]],
+    ids=["predict", "score", "serve"],
+)
+def test_a_model_of_mlflow_is_sought_in_the_workspace_that_is_named(
+    program: Callable[..., tuple[int, list[str]]],
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lookup, "download", download := Mock(side_effect=UserError("asked")))
+    Image.new("L", (28, 28)).save("a.png")
+    Path("project").mkdir()
+    Path("project/params.yaml").touch()
+    model = ["--model", "models:/digits@champion"]
+    assert program("--workspace", "project", *command, *model)[0] == 2
+    assert Workspace(Path("project")) in download.call_args.args
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,10 @@ from pipeline.batch.readers.shards import fingerprint_of
 from pipeline.core import idx
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256
-from pipeline.inference import Classifier
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.pictures import reading
+from pipeline.registry import open_classifier
 from tests.digits import Images, make_digits
 from tests.workspace import MODEL, needs_model
 
@@ -389,7 +389,7 @@ def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
 
 
 def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "open_classifier", opened := Mock(wraps=Classifier))
+    monkeypatch.setattr(score, "open_classifier", opened := Mock(wraps=open_classifier))
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
     score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
     assert opened.call_args.kwargs["threads"] == 0  # one per core

@@ -35,6 +35,16 @@ def test_a_task_is_one_of_the_pipeline_or_one_beside_params_yaml(tmp_path: Path)
     assert load_task("tests/letters", tmp_path) is LETTERS
 
 
+def test_a_task_of_the_workspace_comes_before_one_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, task in (("current", OWN.replace("numeral", "another")), ("workspace", OWN)):
+        (tmp_path / folder / "figures").mkdir(parents=True)
+        (tmp_path / folder / "figures/__init__.py").write_text(task)
+    monkeypatch.syspath_prepend(tmp_path / "current")
+    assert load_task("figures", tmp_path / "workspace").noun == "numeral"
+
+
 @pytest.mark.parametrize("name", ["nowhere", "pipeline/core", "of_another_kind"])
 def test_what_is_no_task_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "of_another_kind.py").write_text("TASK = 'digits'\n")

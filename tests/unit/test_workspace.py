@@ -63,6 +63,29 @@ def test_a_full_disk_is_told_with_the_file(
         pass
 
 
+def test_where_a_folder_may_not_be_searched_there_is_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above the folder in which another user starts a command."""
+
+    def denied(path: object, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(os, "stat", denied)
+    with pytest.raises(UserError, match=r"no params\.yaml in"):
+        Workspace.find()
+
+
+def test_in_a_deleted_folder_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deleted").mkdir()
+    os.chdir("deleted")
+    (tmp_path / "deleted").rmdir()
+    with pytest.raises(UserError, match="the current folder has been deleted"):
+        Workspace.find()
+
+
 def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace) -> None:
     with (
         workspace.lock(FIRST),
