@@ -21,6 +21,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.registry import promotion
 from pipeline.tracking import Component, links, store
 from pipeline.tracking.store import correct_addresses
+from tests.folders import content
 from tests.releases import make_workspace
 from tests.reports import TRAINING, edit, write_evaluation, write_training
 from tests.workspace import python
@@ -90,14 +91,6 @@ def runs(folder: Path) -> list[tuple[str, str]]:
     """Name and artifacts' address of each run."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         return database.execute("SELECT name, artifact_uri FROM runs ORDER BY name").fetchall()
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # where it lies
