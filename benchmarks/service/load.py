@@ -140,7 +140,8 @@ def requests_of(ours: str, mlflow: str, classifier: Classifier) -> dict[str, Req
 
 def load(request: Request, connections: int, seconds: float) -> Load:
     """Post for so long. UserError if wrk cannot."""
-    time.sleep(2)  # what wrk left unanswered when it ended last time is still being worked on
+    # what wrk left unanswered when it ended last time is still being worked on
+    time.sleep(min(2, seconds / 2))
     with tempfile.NamedTemporaryFile() as body:
         body.write(request.body)
         body.flush()

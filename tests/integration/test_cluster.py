@@ -149,12 +149,15 @@ class Deadly:
         os._exit(1)
 
 
-def test_a_shard_that_kills_its_process_is_not_tried_for_ever(cluster: Any, tmp_path: Path) -> None:
-    from pipeline.batch.cluster import score_on_cluster
+def test_a_shard_that_kills_its_process_is_not_tried_for_ever(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.batch import cluster as batch
 
+    monkeypatch.setattr(batch, "RETRIES", 1)  # each is a new process, which takes seconds
     missing = {0: tmp_path / "000000.parquet"}
     with pytest.raises(UserError, match=f"Ray cluster at {cluster.address} failed"):
-        list(score_on_cluster(cluster.address, Deadly(), Classifier(MODEL), missing, []))
+        list(batch.score_on_cluster(cluster.address, Deadly(), Classifier(MODEL), missing, []))
 
 
 def test_it_is_stopped_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
 """fetch against a real HTTP server on 127.0.0.1 that answers well, wrongly or not at all."""
 
 import contextlib
-import gzip
-import hashlib
 import os
 import pty
-import random
 import re
 import socket
 import subprocess
@@ -21,17 +18,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import Fetch, load_params
+from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.stages import fetch
+from tests.mirrors import CONTENT, FIRST, NAMES, SHA256, fetched, fill, run
 from tests.workspace import PROJECT
-
-NAMES = [f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1")]
-NAMES += [f"{part}-ubyte.gz" for part in ("t10k-images-idx3", "t10k-labels-idx1")]
-CONTENT = {name: gzip.compress(random.Random(name).randbytes(5000), mtime=0) for name in NAMES}
-SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-FIRST = NAMES[0]
 
 
 class Server(ThreadingHTTPServer):
@@ -182,21 +173,8 @@ def refused() -> Iterator[str]:
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """One with the files in mirror/."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    (tmp_path / "mirror").mkdir()
-    for name, content in CONTENT.items():
-        (tmp_path / "mirror" / name).write_bytes(content)
+    fill(tmp_path / "mirror")
     return Workspace(tmp_path)
-
-
-def run(workspace: Workspace, *mirrors: str, **changes: Any) -> None:
-    settings: dict[str, Any] = {"timeout": 10.0, "time_limit": 60.0, "retries": 1, "backoff": 0.0}
-    settings["files"] = SHA256
-    fetch.run(workspace, Fetch(mirrors=list(mirrors), **(settings | changes)))
-
-
-def fetched(workspace: Workspace) -> dict[str, bytes]:
-    """All that lies in data/raw, hidden and temporary files too."""
-    return {path.name: path.read_bytes() for path in workspace.raw.glob("*")}
 
 
 @pytest.mark.parametrize("end", ["", "/"])

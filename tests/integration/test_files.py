@@ -12,43 +12,20 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Fetch, Prepare
-from pipeline.core import files
 from pipeline.core.task import load_task
 from pipeline.core.workspace import Workspace
 from pipeline.stages import fetch, prepare
 from tests.digits import write_mirror
+from tests.folders import NEW, content, old_release, replace_release
 from tests.workspace import PROJECT, python
 
 TRAINING, TEST = 2000, 500  # images
 FIRST = "train-images-idx3-ubyte.gz"
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder`, hidden and temporary ones too."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def replace_release(target: Path) -> None:
-    with files.replacing_directory(target, last=["model", "sums"]) as new:
-        for name in ("sums", "model", "card", "a"):
-            (new / name).write_text(f"new {name}")
-
-
-NEW = {name: f"new {name}".encode() for name in ("sums", "model", "card", "a")}
-
-
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A folder with a file that a new release has too, and one that it has not."""
-    folder = tmp_path / "place" / "models"
-    folder.mkdir(parents=True)
-    for name in ("model", "note"):
-        (folder / name).write_text("old")
-    return folder
+    return old_release(tmp_path / "place" / "models")
 
 
 @pytest.fixture

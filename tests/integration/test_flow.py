@@ -107,13 +107,15 @@ class Prefect:
         return answer.json()
 
     def submit(self, **parameters: Any) -> str:
-        """Have the deployment `local` run; the id of the run."""
-        words = [f"--param={name}={json.dumps(value)}" for name, value in parameters.items()]
-        untracked = '--job-variable=env={"MLFLOW_TRACKING_URI": "none"}'
-        said = self.command("deployment", "run", "mnist-release/local", untracked, *words)
-        found = re.search(r"UUID: (\S+)", said)
-        assert found, said
-        return found[1]
+        """Have the deployment `local` run, as the page of the server does; the id of the run."""
+        deployment = self.get("deployments/name/mnist-release/local")["id"]
+        untracked = {"env": {"MLFLOW_TRACKING_URI": "none"}}
+        run = self.post(
+            f"deployments/{deployment}/create_flow_run",
+            parameters=parameters,
+            job_variables=untracked,
+        )
+        return str(run["id"])
 
     def state(self, run: str) -> tuple[str, str]:
         """Name and message of a run's state."""
@@ -227,8 +229,10 @@ def prefect(
     prefect = Prefect(workspace, folder / "home")
     try:
         wait_until(prefect.answers)
-        for pool in (["local", "--type", "process"], ["containers", "--type", "docker"]):
-            prefect.command("work-pool", "create", *pool)
+        pools = {"local": "process", "containers": "docker"}
+        create = ("work-pool", "create", "--type")
+        made = [prefect.start(*create, kind, pool) for pool, kind in pools.items()]
+        assert [process.wait() for process in made] == [0, 0]
         prefect.start_worker()
         terminal = "import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({})))"
         deploy = [sys.executable, "-c", terminal.format(["prefect", "deploy", "--all"])]

@@ -20,6 +20,7 @@ from pipeline.mnist import TASK
 from pipeline.registry.provenance import repository
 from pipeline.stages import release
 from pipeline.tracking import store
+from tests.folders import everything
 from tests.releases import answer, make_workspace
 from tests.reports import edit
 from tests.workspace import PROJECT, UNTRACKED, python
@@ -33,15 +34,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """One whose model has passed the gate; it is not tracked."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     return make_workspace(tmp_path / "project")
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """All files below a folder and what they hold; bytecode and locks left out."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"(folder)"
-        for path in folder.rglob("*")
-        if not {"__pycache__", "workspace.lock"} & set(path.parts)
-    }
 
 
 def sums_verify(folder: Path) -> bool:

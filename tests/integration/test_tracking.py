@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import yaml
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
+from benchmarks.servers import free_port
 from pipeline.cli import app
 from pipeline.config import load_params
 from pipeline.core.errors import RefusedError, UserError
@@ -48,16 +48,15 @@ pytestmark = [
 ]
 EPOCHS = 8
 MISSED = "run `python -m pipeline track` later"
+IMPATIENT = """
+from pipeline.cli import main
+from pipeline.tracking import background
+background.AT_THE_END = 4  # seconds
+main()
+"""
 FLOW_RUN = FlowRun(id="0199-4a", url="http://127.0.0.1:4200/runs/flow-run/0199-4a")
 ANOTHER = FlowRun(id="0199-4b", url="http://prefect/4b")
 Champion = Callable[[str], str]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -422,7 +421,7 @@ def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
 ) -> None:
     workspace = copy_of(prepared)
     named = {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_EXPERIMENT_NAME": "hang"}
-    with paused_training(workspace, **named) as training:
+    with paused_training(workspace, "-c", IMPATIENT, **named) as training:
         wait_until(lambda: server.runs("hang"))
         server.signal(signal.SIGSTOP)
         try:
@@ -715,9 +714,11 @@ def publish(workspace: Workspace, url: str, **values: str) -> None:
         tracking.publish(workspace)
 
 
-def start(workspace: Workspace, command: str, **variables: str) -> subprocess.Popen[str]:
+def start(
+    workspace: Workspace, command: str, *program: str, **variables: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", command],
+        [sys.executable, *(program or ("-m", "pipeline")), command],
         cwd=workspace.root,
         env=UNTRACKED | {"OMP_NUM_THREADS": "1"} | variables,
         stdout=subprocess.DEVNULL,
@@ -735,7 +736,9 @@ def run(workspace: Workspace, command: str, **variables: str) -> str:
 
 
 @contextmanager
-def paused_training(workspace: Workspace, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def paused_training(
+    workspace: Workspace, *program: str, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
     """A training that is stopped (SIGSTOP) in its middle, while what feeds MLflow goes on."""
 
     def in_its_middle() -> bool:
@@ -744,7 +747,7 @@ def paused_training(workspace: Workspace, **variables: str) -> Iterator[subproce
         report = TrainingReport.read(workspace.training_report)
         return report.status == "unfinished" and (report.final or {}).get("epoch", 0) >= 2
 
-    process = start(workspace, "train", **variables)
+    process = start(workspace, "train", *program, **variables)
     try:
         wait_until(in_its_middle)
         process.send_signal(signal.SIGSTOP)

@@ -87,10 +87,20 @@ def test_the_gradient_is_the_slope_of_the_loss(
     assert gradient == pytest.approx(slopes, rel=0, abs=1e-9)
 
 
+class Sigmoid(sympy.Function):  # type: ignore[misc]
+    """σ with its derivative, so that errors are polynomials, which SymPy compares in a moment."""
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        """The derivative by the argument."""
+        return self * (1 - self)
+
+
 def test_the_derivatives_are_those_of_calculus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the numbers: the code, run on symbols, gives what SymPy's differentiation gives."""
-    monkeypatch.setattr(network, "sigmoid", lambda x: 1 / (1 + sympy.exp(-x)))
     i, t, w, a = (sympy.symbols(names) for names in ("i1 i2", "t1 t2", "w1:9", "a"))
+    written_out = 1 / (1 + sympy.exp(-a))
+    assert sympy.simplify(written_out.diff(a) - written_out * (1 - written_out)) == 0
+    monkeypatch.setattr(network, "sigmoid", Sigmoid)
     state = network.forward(i, t, w)
     slopes = network.backward(i, t, w, state)
 
@@ -102,7 +112,7 @@ def test_the_derivatives_are_those_of_calculus(monkeypatch: pytest.MonkeyPatch) 
     weights = [sympy.diff(state.E_total, weight) for weight in w]
     for name, expected in zip(slopes._fields, [*hidden, *weights], strict=True):
         assert expected != 0
-        assert sympy.simplify(expected - getattr(slopes, name)) == 0, name
+        assert sympy.expand(expected - getattr(slopes, name)) == 0, name
 
 
 def test_the_numbers_are_those_of_the_original() -> None:
@@ -115,7 +125,7 @@ def test_the_numbers_are_those_of_the_original() -> None:
     assert f"{wrong[0]:.6f}" == "0.010355"
 
 
-@pytest.mark.parametrize("learning_rate", [0.1, 1, 10])
+@pytest.mark.parametrize("learning_rate", [0.1, 10])
 def test_a_training_is_that_of_an_optimiser(learning_rate: float) -> None:
     x, t = torch.tensor(START[:2], dtype=torch.float64)
     w = torch.tensor(START[2], dtype=torch.float64).view(2, 2, 2).requires_grad_()

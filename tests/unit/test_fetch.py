@@ -1,45 +1,24 @@
 """fetch from folders: each file from the first that has it unaltered, or an error that says why."""
 
-import gzip
-import hashlib
 import os
-import random
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipeline.config import Fetch, load_params
+from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.stages import fetch
+from tests.mirrors import CONTENT, FIRST, fetched, fill, run
 from tests.workspace import PROJECT
-
-FIRST, SECOND = NAMES = ["images.gz", "labels.gz"]
-CONTENT = {name: gzip.compress(random.Random(name).randbytes(5000), mtime=0) for name in NAMES}
-SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """One with the files in mirror/ and in second/."""
     for mirror in ("mirror", "second"):
-        (tmp_path / mirror).mkdir()
-        for name, content in CONTENT.items():
-            (tmp_path / mirror / name).write_bytes(content)
+        fill(tmp_path / mirror)
     return Workspace(tmp_path)
-
-
-def run(workspace: Workspace, *mirrors: str, **changes: Any) -> None:
-    settings: dict[str, Any] = {"timeout": 10.0, "time_limit": 60.0, "retries": 1, "backoff": 0.0}
-    settings["files"] = SHA256
-    fetch.run(workspace, Fetch(mirrors=list(mirrors), **(settings | changes)))
-
-
-def fetched(workspace: Workspace) -> dict[str, bytes]:
-    """All that lies in data/raw, hidden and temporary files too."""
-    return {path.name: path.read_bytes() for path in workspace.raw.glob("*")}
 
 
 @pytest.mark.parametrize("mirror", ["~/mirror", "file://{}/mirror", "FILE://localhost{}/mir%72or"])

@@ -19,6 +19,7 @@ from safetensors.numpy import save
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
+from tests.folders import NEW, content, old_release, replace_release
 
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
     "bytes": (files.write_bytes, b"\0new\n", b"\0new\n"),
@@ -26,15 +27,6 @@ WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
     "JSON": (files.write_json, {"new": [1, 0.5]}, b'{\n  "new": [\n    1,\n    0.5\n  ]\n}\n'),
     "CSV": (files.write_csv, [{"a": 1, "b": 0.5}], b"a,b\n1,0.5\n"),
 }
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder`, hidden and temporary ones too."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -295,23 +287,9 @@ def test_without_a_new_directory_the_old_one_stays(
     assert content(target.parent) == before
 
 
-def replace_release(target: Path) -> None:
-    with files.replacing_directory(target, last=["model", "sums"]) as new:
-        for name in ("sums", "model", "card", "a"):
-            (new / name).write_text(f"new {name}")
-
-
-NEW = {name: f"new {name}".encode() for name in ("sums", "model", "card", "a")}
-
-
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A folder with a file that a new release has too, and one that it has not."""
-    folder = tmp_path / "place" / "models"
-    folder.mkdir(parents=True)
-    for name in ("model", "note"):
-        (folder / name).write_text("old")
-    return folder
+    return old_release(tmp_path / "place" / "models")
 
 
 def test_a_first_release_makes_the_folders_above_it(tmp_path: Path) -> None:

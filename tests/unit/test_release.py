@@ -27,6 +27,7 @@ from pipeline.mnist import TASK
 from pipeline.registry import promotion, provenance
 from pipeline.stages import release
 from tests import releases
+from tests.folders import everything
 from tests.releases import answer, make_workspace, pass_gate, signature, stub
 from tests.reports import METRICS, TRAINING, edit, write_verdict
 from tests.workspace import PROJECT
@@ -65,14 +66,6 @@ def default_params() -> Params:
 def params(**settings: Any) -> Params:
     params = default_params()
     return params.model_copy(update={"release": params.release.model_copy(update=settings)})
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """All files below a folder and what they hold."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"(folder)"
-        for path in folder.rglob("*")
-    }
 
 
 @contextmanager

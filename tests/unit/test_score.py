@@ -32,16 +32,11 @@ from pipeline.mnist import TASK
 from pipeline.pictures import reading
 from pipeline.registry import open_classifier
 from tests.digits import Images, make_digits
+from tests.services import png
 from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 FORM = TASK.form
-
-
-def png(image: Images) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
 
 
 def pages(count: int) -> bytes:
