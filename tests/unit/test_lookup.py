@@ -17,7 +17,7 @@ def test_a_registered_model_that_is_refused_has_the_name_that_was_given(
 ) -> None:
     """Not that of a scratch file, which is gone: an old version has no signature."""
 
-    def download(uri: str, folder: Path) -> tuple[Path, str | None]:
+    def download(uri: str, folder: Path, workspace: object) -> tuple[Path, str | None]:
         path = folder / "model.onnx"
         stub(path, column=0, signed=False)
         return path, digest
