@@ -683,7 +683,7 @@ def test_outside_the_project_nothing_is_made(
     assert "run in a checkout" in line
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    said = f"^models:/mnist-cnn/1 cannot be loaded: {tmp_path}/mlflow.db is missing; run from"
+    said = f"^models:/mnist-cnn/1 cannot be loaded: {tmp_path}/mlflow.db is missing; "
     with pytest.raises(UserError, match=said):
         open_classifier("models:/mnist-cnn/1")
     assert list(tmp_path.iterdir()) == []
