@@ -49,14 +49,8 @@ def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
 def write_onnx(path: Path, classifier: nn.Module, task: Task, opset: int) -> None:
     """Write a classifier as a file that ours can run, with nothing in its signature to verify."""
     model = to_onnx(classifier, task.form, opset)
-    signature = Signature(
-        model=task.model,
-        data_set=task.data_set,
-        noun=task.noun,
-        labels=task.labels,
-        height=task.form.height,
-        width=task.form.width,
-        ink=task.form.ink,
+    signature = Signature.of(
+        task,
         mean_pixel_deciles=(0.0,) * 9,
         parameters=count_parameters(classifier),
         data_sha256="",

@@ -92,14 +92,8 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
 
 def signature(task: Task = TASK) -> Signature:
     """That of a model whose training `write_training` reports."""
-    return Signature(
-        model=task.model,
-        data_set=task.data_set,
-        noun=task.noun,
-        labels=task.labels,
-        height=task.form.height,
-        width=task.form.width,
-        ink=task.form.ink,
+    return Signature.of(
+        task,
         mean_pixel_deciles=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
         parameters=19_210,
         data_sha256="d" * 64,

@@ -73,9 +73,11 @@ def run(
         if cluster is None:
             scored = _score(shards, classifier, missing)
         else:
+            from pipeline.batch.cluster import score_on_cluster  # Ray is an extra
+
             folder.mkdir(exist_ok=True)
             shared = [*_shared_paths(names, found), folder]
-            scored = _score_on_cluster(cluster, shards, classifier, missing, shared)
+            scored = score_on_cluster(cluster, shards, classifier, missing, shared)
         done = sum(_rows(path) or 0 for shard, path in enumerate(paths) if shard not in missing)
         _show_progress(scored, shards.images, done)
         unread, reasons = _join(paths, scratch / JOINED, classifier.signature)
@@ -117,18 +119,6 @@ def _code() -> str:
 def _score(shards: Shards, classifier: Classifier, missing: dict[int, Path]) -> Iterator[int]:
     for shard, path in missing.items():
         yield from score_shard(shards, shard, classifier, path)
-
-
-def _score_on_cluster(
-    address: str,
-    shards: Shards,
-    classifier: Classifier,
-    missing: dict[int, Path],
-    shared: list[Path],
-) -> Iterator[int]:
-    from pipeline.batch.cluster import score_on_cluster
-
-    return score_on_cluster(address, shards, classifier, missing, shared)
 
 
 def _shared_paths(names: Sequence[str | Path], found: InputFiles) -> list[Path]:

@@ -5,11 +5,11 @@ images look like, what the training images looked like, which interface it has.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.core.task import ImageForm
+from pipeline.core.task import ImageForm, Task
 
 KEY = "signature"  # of the metadata
 INTERFACE: Literal["1"] = "1"  # names, types and shapes of input and outputs
@@ -42,6 +42,20 @@ class Signature(BaseModel):
     def form(self) -> ImageForm:
         """The form of its images."""
         return ImageForm(height=self.height, width=self.width, ink=self.ink)
+
+    @classmethod
+    def of(cls, task: Task, **facts: Any) -> "Signature":
+        """The signature of a model of this task; `facts`: the fields that the task does not say."""
+        return cls(
+            model=task.model,
+            data_set=task.data_set,
+            noun=task.noun,
+            labels=task.labels,
+            height=task.form.height,
+            width=task.form.width,
+            ink=task.form.ink,
+            **facts,
+        )
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata that `from_metadata` reads back."""

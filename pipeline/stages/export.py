@@ -39,14 +39,8 @@ def run(workspace: Workspace, params: Export, task: Task) -> None:
     model = to_onnx(FusedClassifier(network, task), task.form, params.opset)
     helper.set_model_props(
         model,
-        Signature(
-            model=task.model,
-            data_set=task.data_set,
-            noun=task.noun,
-            labels=task.labels,
-            height=task.form.height,
-            width=task.form.width,
-            ink=task.form.ink,
+        Signature.of(
+            task,
             mean_pixel_deciles=tuple(round(float(decile), 4) for decile in deciles),
             parameters=parameters,
             data_sha256=sha256(workspace.training_set),
