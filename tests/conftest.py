@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pipeline.core import idx
+from tests.checkout import PROJECT, Checkout, build_once, repro, use_letters
 from tests.digits import Images
-from tests.workspace import PROJECT, Workspace, build_once, repro, use_letters
 
 TESTS = Path(__file__).parent
 
@@ -82,19 +82,19 @@ def ten(mnist: tuple[Images, Images]) -> Images:
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A workspace in which nothing has run yet: to be copied."""
-    return build_once(tmp_path_factory, "fresh", Workspace)
+    return build_once(tmp_path_factory, "fresh", Checkout)
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Workspace:
+def prepared(tmp_path_factory: pytest.TempPathFactory, fresh: Checkout) -> Checkout:
     """A workspace that `dvc repro prepare` brought as far as both data sets: to be copied."""
     return build_once(tmp_path_factory, "prepared", lambda path: repro(fresh.copy(path), "prepare"))
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Workspace) -> Workspace:
+def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Checkout) -> Checkout:
     """A workspace that `dvc repro` took from data to release, without MLflow: to be copied.
 
     What DVC said meanwhile is in .dvc/tmp/repro.log.
@@ -103,7 +103,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Workspace) -> W
 
 
 @pytest.fixture(scope="session")
-def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Workspace:
+def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Checkout) -> Checkout:
     """A workspace like `finished`, but of another task: 26 letters, learned and released."""
     return build_once(
         tmp_path_factory, "letters", lambda path: repro(use_letters(fresh.copy(path)), "release")
@@ -111,6 +111,6 @@ def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Workspace) -> Works
 
 
 @pytest.fixture
-def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
+def workspace(finished: Checkout, tmp_path: Path) -> Checkout:
     """A finished workspace for one test to change, without MLflow."""
     return finished.copy(tmp_path / "project", MLFLOW_TRACKING_URI="none")

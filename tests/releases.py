@@ -15,8 +15,8 @@ from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.inference.signature import Signature
 from pipeline.mnist import TASK
+from tests.checkout import PROJECT
 from tests.reports import write_evaluation, write_training, write_verdict
-from tests.workspace import PROJECT
 
 IMAGES = 100  # of the test set, all of the first class
 

@@ -25,9 +25,9 @@ from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
 from pipeline.service.server import listen, make_server
+from tests.checkout import MODEL, PROJECT
 from tests.digits import Images
 from tests.servers import wait_until
-from tests.workspace import MODEL, PROJECT
 
 INFER = "/v2/models/mnist-cnn/infer"
 SERVE = [sys.executable, "-m", "pipeline", "serve"]

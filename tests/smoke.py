@@ -4,13 +4,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.workspace import Workspace
+from tests.checkout import Checkout
 
 
 def main() -> int:
     """Run it, showing what DVC shows; the exit status is DVC's."""
     with tempfile.TemporaryDirectory(prefix="smoke-") as scratch:
-        workspace = Workspace(Path(scratch) / "project")
+        workspace = Checkout(Path(scratch) / "project")
         status = workspace.run("dvc", "repro", capture_output=False).returncode
         if status == 0:
             workspace.run("dvc", "metrics", "show", capture_output=False)

@@ -6,8 +6,8 @@ import yaml
 from safetensors.numpy import save_file
 
 from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT
 from tests.digits import make_digits
-from tests.workspace import PROJECT
 
 TRAINING, TEST = 600, 200  # images
 

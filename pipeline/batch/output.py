@@ -13,7 +13,7 @@ def as_text(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def checked_output(name: str, found: InputFiles) -> Path:
+def validate_output(name: str, found: InputFiles) -> Path:
     """The file that `--output` names, links resolved. UserError if it must not be written.
 
     That is so if it is one of the inputs or would be read as one of them the next time, if it is

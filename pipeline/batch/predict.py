@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline.batch.formats import Answer, Format, format_of, write_answers
 from pipeline.batch.input_files import find_input_files
-from pipeline.batch.output import as_text, checked_output
+from pipeline.batch.output import as_text, validate_output
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.core.workspace import Workspace
@@ -21,7 +21,7 @@ from pipeline.registry import open_classifier
 
 
 @dataclass
-class Count:
+class Tally:
     """How many images have an answer, and how many images or files have none."""
 
     answered: int = 0
@@ -52,7 +52,7 @@ def run(
     found = find_input_files(names)
     form, target = form or format_of(output), None
     if output != "-":
-        target = checked_output(output, found)
+        target = validate_output(output, found)
     elif sys.stdout is None:
         raise UserError("standard output is closed: name a file by --output")
     found.report()
@@ -61,7 +61,7 @@ def run(
     fields = list(class_fields(classifier.signature)[0])
     among_answers = target is None and form is not Format.TABLE and sys.stdout.isatty()
     files = tqdm(found.files, unit=" files", leave=False, disable=among_answers or None)
-    count = Count()
+    count = Tally()
     answers = _answers(files, classifier, count, normalise=normalise, pipes=set(names))
     if target is None:
         write_answers(answers, sys.stdout, form, fields, labels)
@@ -80,7 +80,7 @@ def run(
 def _answers(
     files: Iterable[str],
     classifier: Classifier,
-    count: Count,
+    count: Tally,
     *,
     normalise: bool,
     pipes: Container[str],

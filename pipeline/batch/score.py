@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import pipeline
 from pipeline.batch.input_files import InputFiles, find_input_files
-from pipeline.batch.output import as_text, checked_output
+from pipeline.batch.output import as_text, validate_output
 from pipeline.batch.readers.opening import open_shards
 from pipeline.batch.readers.shards import SHARD, Shards
 from pipeline.batch.scratch import JOINED, scratch_folder
@@ -59,7 +59,7 @@ def run(
     if "-" in names:
         raise UserError("`score` does not read standard input: save it as a file first")
     found = find_input_files(map(str, names), tables=True)
-    target = checked_output(str(output), found)
+    target = validate_output(str(output), found)
     found.report()
     classifier = open_classifier(model, workspace, threads=0 if cluster is None else 1)
     scratch = target.with_name(f"{target.name}.partial")

@@ -46,8 +46,8 @@ def score_shard(shards: Shards, shard: int, classifier: Classifier, path: Path) 
         temporary.open("wb") as file,
         open_writer(file, classifier.signature) as writer,
     ):
-        batches = _ahead(shards.batches(shard))
-        for rows in _ahead(_table(batch, classifier) for batch in batches):
+        batches = _prefetch(shards.batches(shard))
+        for rows in _prefetch(_table(batch, classifier) for batch in batches):
             writer.write_table(rows)
             yield len(rows)
 
@@ -94,7 +94,7 @@ def _table(batch: Batch, classifier: Classifier) -> pa.Table:
     )
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def _prefetch(items: Iterator[T]) -> Iterator[T]:
     """The items; each next one is made while one is used.
 
     By a thread that does not keep a stopped process, should it wait for a file for ever.

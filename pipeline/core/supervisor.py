@@ -64,7 +64,7 @@ def run(
         process.stdout.close()
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Send this process SIGTERM when its parent dies, which then can no longer do it."""
     parent = os.getppid()
 
@@ -104,7 +104,7 @@ def _end_group_with_input() -> None:
 
 def _end_group() -> None:
     with _ending:
-        if _others():
+        if _other_processes():
             os.killpg(0, signal.SIGTERM)
         _wait_for_end()
         for process in _wait_for_end(kill=True):
@@ -116,7 +116,7 @@ def _end_group() -> None:
 def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
     """The processes that are alive after GRACE; with `kill`, they get SIGKILL until then."""
     deadline = time.monotonic() + GRACE
-    while (others := _others()) and time.monotonic() < deadline:
+    while (others := _other_processes()) and time.monotonic() < deadline:
         for process in others if kill else ():
             with suppress(psutil.Error):
                 process.kill()
@@ -124,7 +124,7 @@ def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
     return others
 
 
-def _others() -> list[psutil.Process]:
+def _other_processes() -> list[psutil.Process]:
     """The living processes of this group but this one and those that are given up."""
     found = []
     for process in psutil.process_iter():

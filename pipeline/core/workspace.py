@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 PARAMS = "params.yaml"
 
 
-class At:
+class WorkspacePath:
     """A path below the root of the workspace whose attribute it is."""
 
     def __init__(self, path: str) -> None:
@@ -39,55 +39,69 @@ class Workspace:
     root: Path
 
     # what people write
-    params = At(PARAMS)
-    requirements = At("requirements.txt")  # the lock of all packages
-    versions = At("versions.json")  # the versions in that lock, as DVC reads them
+    params = WorkspacePath(PARAMS)
+    requirements = WorkspacePath("requirements.txt")  # the lock of all packages
+    versions = WorkspacePath("versions.json")  # the versions in that lock, as DVC reads them
 
     # fetch and prepare
-    raw = At("data/raw")  # the data set's files as they were published
-    training_set = At("data/train.safetensors")  # uint8 images [N, H, W] and labels [N]
-    test_set = At("data/test.safetensors")
-    prepare_reports = At("reports/prepare")
+    raw = WorkspacePath("data/raw")  # the data set's files as they were published
+    training_set = WorkspacePath("data/train.safetensors")  # uint8 images [N, H, W] and labels [N]
+    test_set = WorkspacePath("data/test.safetensors")
+    prepare_reports = WorkspacePath("reports/prepare")
 
     # backprop
-    backprop_reports = At("reports/backprop")
-    backprop_history = At("reports/backprop/history.csv")  # every number of every iteration
-    backprop_summary = At("reports/backprop/summary.json")
+    backprop_reports = WorkspacePath("reports/backprop")
+    backprop_history = WorkspacePath(
+        "reports/backprop/history.csv"
+    )  # every number of every iteration
+    backprop_summary = WorkspacePath("reports/backprop/summary.json")
 
     # train
-    weights = At("artifacts/weights.safetensors")  # averaged weights of the last epoch
-    epochs = At("artifacts/epochs")  # ... and of each epoch
-    checkpoint = At("artifacts/resume.safetensors")  # only while training is unfinished
-    training_lock = At("artifacts/resume.lock")  # locked while training runs
-    train_reports = At("reports/train")
-    history = At("reports/train/history.csv")  # a row per epoch
-    system_metrics = At("reports/train/system.csv")  # the machine's load, a row per epoch
-    training_report = At("reports/train/summary.json")
+    weights = WorkspacePath("artifacts/weights.safetensors")  # averaged weights of the last epoch
+    epochs = WorkspacePath("artifacts/epochs")  # ... and of each epoch
+    checkpoint = WorkspacePath("artifacts/resume.safetensors")  # only while training is unfinished
+    training_lock = WorkspacePath("artifacts/resume.lock")  # locked while training runs
+    train_reports = WorkspacePath("reports/train")
+    history = WorkspacePath("reports/train/history.csv")  # a row per epoch
+    system_metrics = WorkspacePath(
+        "reports/train/system.csv"
+    )  # the machine's load, a row per epoch
+    training_report = WorkspacePath("reports/train/summary.json")
 
     # export, evaluate and gate
-    model = At("artifacts/model.onnx")  # not yet released
-    export_report = At("reports/export.json")
-    evaluation_reports = At("reports/evaluation")
-    metrics = At("reports/evaluation/metrics.json")
-    subject = At("reports/evaluation/subject.json")  # which model and test set the metrics are of
-    speed = At("reports/evaluation/speed.json")
-    curves = At("reports/evaluation/curves.csv")  # loss and accuracy over epochs, on both sets
-    per_class = At("reports/evaluation/classes.csv")
-    gate_report = At("reports/gate.json")
-    gate_table = At("reports/gate.md")
+    model = WorkspacePath("artifacts/model.onnx")  # not yet released
+    export_report = WorkspacePath("reports/export.json")
+    evaluation_reports = WorkspacePath("reports/evaluation")
+    metrics = WorkspacePath("reports/evaluation/metrics.json")
+    subject = WorkspacePath(
+        "reports/evaluation/subject.json"
+    )  # which model and test set the metrics are of
+    speed = WorkspacePath("reports/evaluation/speed.json")
+    curves = WorkspacePath(
+        "reports/evaluation/curves.csv"
+    )  # loss and accuracy over epochs, on both sets
+    per_class = WorkspacePath("reports/evaluation/classes.csv")
+    gate_report = WorkspacePath("reports/gate.json")
+    gate_table = WorkspacePath("reports/gate.md")
 
     # release
-    releases = At("models")
-    model_card = At("models/MODEL_CARD.md")
-    provenance = At("models/provenance.json")
-    checksums = At("models/SHA256SUMS")
+    releases = WorkspacePath("models")
+    model_card = WorkspacePath("models/MODEL_CARD.md")
+    provenance = WorkspacePath("models/provenance.json")
+    checksums = WorkspacePath("models/SHA256SUMS")
 
     # tracking
-    tracking_lock = At("artifacts/track.lock")  # locked while MLflow is brought up to date
-    tracked = At("artifacts/mlflow.json")  # where MLflow shows what is here
-    pending_promotions = At("artifacts/promotion.json")  # that MLflow's alias has not followed yet
+    tracking_lock = WorkspacePath(
+        "artifacts/track.lock"
+    )  # locked while MLflow is brought up to date
+    tracked = WorkspacePath("artifacts/mlflow.json")  # where MLflow shows what is here
+    pending_promotions = WorkspacePath(
+        "artifacts/promotion.json"
+    )  # that MLflow's alias has not followed yet
 
-    lock_file = At("artifacts/workspace.lock")  # locked while stages run, with the owner's name
+    lock_file = WorkspacePath(
+        "artifacts/workspace.lock"
+    )  # locked while stages run, with the owner's name
 
     @classmethod
     def find(cls) -> "Workspace":
@@ -122,15 +136,15 @@ class Workspace:
         return found[0] if found else self.releases / "model.onnx"
 
     @contextmanager
-    def lock(self, owner: str, waiting: Callable[[str], object] | None = None) -> Iterator[int]:
-        """Lock the workspace in the block; while another has it, tell `waiting` who, and wait.
+    def lock(self, owner: str, on_wait: Callable[[str], object] | None = None) -> Iterator[int]:
+        """Lock the workspace in the block; while another has it, tell `on_wait` who, and wait.
 
         A flow run locks it from before its first stage to after its last; a stage that is started
         by hand, or by `dvc repro`, while that runs. However the owner ends, the system unlocks it.
         Gives the lock's file descriptor: a child that inherits it keeps the workspace locked.
-        UserError, which names the owner, if there is no `waiting`.
+        UserError, which names the owner, if there is no `on_wait`.
         """
-        with self._locked(waiting) as file:
+        with self._locked(on_wait) as file:
             file.truncate(0)
             try:  # without a buffer, which would be written once more when the file is closed
                 os.write(file.fileno(), f"{owner} (process {os.getpid()})".encode())
@@ -139,7 +153,7 @@ class Workspace:
                 raise
             yield file.fileno()
 
-    def _locked(self, waiting: Callable[[str], object] | None) -> TextIO:
+    def _locked(self, on_wait: Callable[[str], object] | None) -> TextIO:
         """The locked file. One that was removed meanwhile protects nothing: another is made."""
         while True:
             self.lock_file.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +162,7 @@ class Workspace:
             except FileNotFoundError:  # its folder was removed just now
                 continue
             try:
-                _lock(file, waiting)
+                _lock(file, on_wait)
             except BaseException:
                 file.close()
                 raise
@@ -163,13 +177,13 @@ class Workspace:
             return False
 
 
-def _lock(file: TextIO, waiting: Callable[[str], object] | None) -> None:
+def _lock(file: TextIO, on_wait: Callable[[str], object] | None) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as taken:
         file.seek(0)
         busy = f"the workspace is busy with {file.read() or 'another run'}"
-        if waiting is None:
+        if on_wait is None:
             raise UserError(f"{busy}: wait for its end, or stop it") from taken
-        waiting(f"{busy}: waiting for its end")
+        on_wait(f"{busy}: waiting for its end")
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -96,7 +96,7 @@ class OnnxModel:
 
     @property
     def _workers(self) -> int:
-        return (self._threads or cores()) if self.providers[0] == CPU else 1
+        return (self._threads or available_cores()) if self.providers[0] == CPU else 1
 
     def __getstate__(self) -> dict[str, Any]:
         """All but ONNX Runtime's sessions: a copy in another process makes its own."""
@@ -157,6 +157,6 @@ def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) ->
     return logits, probabilities
 
 
-def cores() -> int:
+def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

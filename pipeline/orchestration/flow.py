@@ -60,7 +60,7 @@ def mnist_release(
     """
     loopback.bypass_proxy()
     if "PREFECT__WORKER_NAME" in os.environ:
-        supervisor.end_with_parent()
+        supervisor.exit_with_parent()
     try:
         workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
         return bring_up_to_date(workspace, targets or [], force=force, set_params=set_params or [])
@@ -74,12 +74,12 @@ def bring_up_to_date(
     """Run the tasks of these stages, one run at a time in a folder; how the flow run ends."""
     logger = get_run_logger()
 
-    def waiting(message: str) -> None:
+    def say_wait(message: str) -> None:
         dag.read_plan(workspace, targets, set_params)  # a wrong name or value fails at once
         logger.warning(message)
 
     states: dict[str, State[Any]] = {}
-    with workspace.lock(f"flow run {flow_run.name!r}", waiting) as lock:
+    with workspace.lock(f"flow run {flow_run.name!r}", say_wait) as lock:
         stages, settings, content = dag.read_plan(workspace, targets, set_params)
         if set_params:
             write_text(workspace.params, content)

@@ -10,7 +10,7 @@ OF_THE_MODEL = ("curves.png", "confusion.png", "misclassified.png")
 OF_BACKPROP = "loss.svg"  # of another network, which is always the same
 
 
-def find(workspace: Workspace | None, name: str, model_sha256: str) -> Path | None:
+def find_figure(workspace: Workspace | None, name: str, model_sha256: str) -> Path | None:
     """The file of a figure; None if there is none, or if it is about another model."""
     if workspace is None:
         return None

@@ -68,12 +68,12 @@ class Metrics:
         for label in self._labels:
             self._predictions.labels(label)
 
-    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+    def record_response(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
         self._requests.labels(route, method, status).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def predicted(self, images: Images, predictions: Predictions) -> None:
+    def record_predictions(self, images: Images, predictions: Predictions) -> None:
         """The images of a request were read."""
         self._batch.observe(len(images))
         counts = np.bincount(predictions.classes, minlength=len(self._labels))

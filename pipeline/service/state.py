@@ -37,7 +37,7 @@ class Service:
             raise ValueError(f"a request has at most {most:,} images, not {len(images):,}")
         predictions = model.classifier.predict(images)
         if count:
-            self.metrics.predicted(images, predictions)
+            self.metrics.record_predictions(images, predictions)
         return predictions
 
 

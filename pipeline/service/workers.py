@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pipeline.inference.session import cores
+from pipeline.inference.session import available_cores
 from pipeline.service.errors import BUSY
 
 T = TypeVar("T")
@@ -21,8 +21,8 @@ class Workers:
     def __init__(self, seconds: float) -> None:
         """`seconds`: how long a request waits for a thread at most."""
         self._seconds = seconds
-        self._free = asyncio.Semaphore(cores())
-        self._threads = anyio.CapacityLimiter(cores())
+        self._free = asyncio.Semaphore(available_cores())
+        self._threads = anyio.CapacityLimiter(available_cores())
 
     async def run(self, request: Request, task: Callable[[], T]) -> T:
         """Run a task of a request whose body has been read, unless its client has left.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.workspace import PROJECT, Workspace
+from tests.checkout import PROJECT, Checkout
 
 ENGINE = os.environ.get("CONTAINER_TESTS", "")
 if not ENGINE:
@@ -39,7 +39,7 @@ def inspected(kind: str, name: str) -> Any:
     return json.loads(says(kind, "inspect", name))[0]
 
 
-def with_docker(workspace: Workspace) -> Workspace:
+def with_docker(workspace: Checkout) -> Checkout:
     """A scratch folder that has docker/ and the Makefile too."""
     secrets = shutil.ignore_patterns("secrets")
     shutil.copytree(PROJECT / "docker", workspace.path / "docker", ignore=secrets)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 GPUS = {"docker": "--gpus all", "podman": "--device nvidia.com/gpu=all"}
 

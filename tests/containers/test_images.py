@@ -15,10 +15,10 @@ import requests
 from PIL import Image
 
 from benchmarks.servers import free_port
+from tests.checkout import PROJECT
 from tests.containers.engine import ENGINE, HARDENED, end_of, engine, inspected, logs, says
 from tests.digits import make_digits
 from tests.servers import wait_until
-from tests.workspace import PROJECT
 
 TARGETS = ["serve", "train"]
 ENVIRONMENT = """

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import Checkout
 from tests.containers.engine import end_of, engine, logs, owners, with_docker
 from tests.servers import wait_until
-from tests.workspace import Workspace
 
 NAME = "gated-mnist-test-run"
 SOMEBODY = 4711  # the number of a user who owns a checkout
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A small checkout; if we may, it belongs to somebody else."""
-    workspace = with_docker(Workspace(tmp_path_factory.mktemp("run") / "checkout"))
+    workspace = with_docker(Checkout(tmp_path_factory.mktemp("run") / "checkout"))
     give(workspace.path, SOMEBODY)
     yield workspace
     engine("rm", "--force", NAME)
@@ -32,7 +32,7 @@ def give(folder: Path, user: int) -> None:
             os.chown(path, user, user, follow_symlinks=False)
 
 
-def test_the_whole_dag_runs_for_the_owner_of_the_checkout(workspace: Workspace) -> None:
+def test_the_whole_dag_runs_for_the_owner_of_the_checkout(workspace: Checkout) -> None:
     result = workspace.run("make", "repro-container")
     assert result.returncode == 0, result.stdout + result.stderr
     assert (workspace.path / "models/mnist-cnn.onnx").exists()
@@ -42,7 +42,7 @@ def test_the_whole_dag_runs_for_the_owner_of_the_checkout(workspace: Workspace) 
     assert "unknown" not in json.dumps(provenance)  # git trusts the checkout
 
 
-def test_outside_dvc_then_finds_nothing_to_do(workspace: Workspace) -> None:
+def test_outside_dvc_then_finds_nothing_to_do(workspace: Checkout) -> None:
     give(workspace.path, os.getuid())
     result = workspace.run("dvc", "repro")
     assert result.returncode == 0, result.stderr
@@ -50,7 +50,7 @@ def test_outside_dvc_then_finds_nothing_to_do(workspace: Workspace) -> None:
     assert "up to date" in result.stdout
 
 
-def test_outside_mlflow_has_its_run_and_its_model(workspace: Workspace) -> None:
+def test_outside_mlflow_has_its_run_and_its_model(workspace: Checkout) -> None:
     code = """if True:
     import mlflow, numpy
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
@@ -63,7 +63,7 @@ def test_outside_mlflow_has_its_run_and_its_model(workspace: Workspace) -> None:
     assert result.stdout.split("\n")[1] == "(1, 10)"
 
 
-def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Workspace) -> None:
+def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Checkout) -> None:
     workspace.set_params({"train": {"epochs": 10_000}})  # no test waits for them
     workspace.environment["CONTAINER_OPTIONS"] = f"--name {NAME} --rm=false"
 
@@ -88,14 +88,14 @@ def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Wor
         assert end_of(NAME) == 143
 
 
-def test_secrets_of_the_environment_reach_it(workspace: Workspace) -> None:
+def test_secrets_of_the_environment_reach_it(workspace: Checkout) -> None:
     code = "import os; print(os.environ['MLFLOW_TRACKING_PASSWORD'])"
     variables = {"MLFLOW_TRACKING_PASSWORD": "hidden", "CONTAINER_OPTIONS": ""}
     environment = workspace.environment | variables
     assert workspace.run("docker/run", "python", "-c", code, env=environment).stdout == "hidden\n"
 
 
-def test_without_the_image_it_says_what_to_do(workspace: Workspace) -> None:
+def test_without_the_image_it_says_what_to_do(workspace: Checkout) -> None:
     environment = workspace.environment | {"CONTAINER_IMAGE": "localhost/nothing:here"}
     result = workspace.run("docker/run", "true", env=environment)
     assert result.returncode == 2

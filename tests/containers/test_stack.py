@@ -11,9 +11,9 @@ import requests
 from mlflow import MlflowClient
 
 from benchmarks.servers import free_port
+from tests.checkout import Checkout
 from tests.containers.engine import ENGINE, engine, inspected, logs, says, with_docker
 from tests.servers import wait_until
-from tests.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)
 PROJECT_NAME = "gated-mnist-test"
@@ -25,7 +25,7 @@ LONG = 10_000  # epochs: no test waits for them
 class Stack:
     """The stack over a small checkout, on free ports, and what people see of it."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Checkout) -> None:
         self.workspace = workspace
         mlflow, prefect = free_port(), free_port()
         self.mlflow, self.prefect = f"http://127.0.0.1:{mlflow}", f"http://127.0.0.1:{prefect}"
@@ -123,7 +123,7 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started by `make stack`, ended with all that it keeps."""
-    stack = Stack(with_docker(Workspace(tmp_path_factory.mktemp("stack") / "checkout")))
+    stack = Stack(with_docker(Checkout(tmp_path_factory.mktemp("stack") / "checkout")))
     try:
         said = stack.make("stack")
         assert stack.mlflow in said

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.reports import Subject
 from pipeline.orchestration import dag
-from tests.workspace import Workspace
+from tests.checkout import Checkout
 
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 
@@ -20,12 +20,12 @@ def stages_run(output: str) -> list[str]:
     return re.findall("^Running stage '(.+)':$", output, re.MULTILINE)
 
 
-def changed_stages(workspace: Workspace) -> set[str]:
+def changed_stages(workspace: Checkout) -> set[str]:
     """The stages that the next `dvc repro` runs, or those before them that it begins with."""
     return set(re.findall(r"(?m)^(\w+):$", workspace.run("dvc", "status").stdout))
 
 
-def test_repro_runs_each_stage_once_and_a_second_one_none(workspace: Workspace) -> None:
+def test_repro_runs_each_stage_once_and_a_second_one_none(workspace: Checkout) -> None:
     assert sorted(stages_run((workspace.path / ".dvc/tmp/repro.log").read_text())) == sorted(STAGES)
     result = workspace.run("dvc", "repro")
     assert result.returncode == 0
@@ -33,14 +33,14 @@ def test_repro_runs_each_stage_once_and_a_second_one_none(workspace: Workspace) 
     assert "up to date" in result.stdout
 
 
-def test_the_released_model_is_the_measured_one(finished: Workspace) -> None:
+def test_the_released_model_is_the_measured_one(finished: Checkout) -> None:
     finished.run("sh", "-c", "cd models && sha256sum --check SHA256SUMS").check_returncode()
     subject = Subject.read(finished.files.subject)
     assert subject.model_sha256 == finished.sha256("models/mnist-cnn.onnx")
     assert subject.test_sha256 == finished.sha256("data/test.safetensors")
 
 
-def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Workspace) -> None:
+def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Checkout) -> None:
     def models() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in workspace.files.releases.iterdir()}
 
@@ -55,7 +55,7 @@ def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Workspa
     assert models() == before
 
 
-def test_another_version_of_a_package_reruns_what_depends_on_it(workspace: Workspace) -> None:
+def test_another_version_of_a_package_reruns_what_depends_on_it(workspace: Checkout) -> None:
     """In a pull request of Dependabot, whose accuracy gate would else measure the old model."""
     lock = workspace.files.requirements
     lock.write_text(re.sub(r"(?m)^torch==\S+", "torch==99.0", lock.read_text()))
@@ -63,7 +63,7 @@ def test_another_version_of_a_package_reruns_what_depends_on_it(workspace: Works
     assert changed_stages(workspace) == {"train", "export", "evaluate"}
 
 
-def test_a_train_parameter_reruns_what_depends_on_it(workspace: Workspace) -> None:
+def test_a_train_parameter_reruns_what_depends_on_it(workspace: Checkout) -> None:
     workspace.set_params({"train": {"epochs": 1}})
     assert changed_stages(workspace) == {"train", "release"}  # which tells what it was made with
     assert "train.epochs" in workspace.run("dvc", "params", "diff").stdout
@@ -76,14 +76,14 @@ def test_a_train_parameter_reruns_what_depends_on_it(workspace: Workspace) -> No
         (["plots", "show"], ["index.html"]),
     ],
 )
-def test_dvc_shows_it(workspace: Workspace, command: list[str], expected: list[str]) -> None:
+def test_dvc_shows_it(workspace: Checkout, command: list[str], expected: list[str]) -> None:
     result = workspace.run("dvc", *command)
     assert result.returncode == 0, result.stderr
     for text in expected:
         assert text in result.stdout
 
 
-def test_missing_data_and_weights_come_back_from_the_cache(workspace: Workspace) -> None:
+def test_missing_data_and_weights_come_back_from_the_cache(workspace: Checkout) -> None:
     for folder in ("data", "artifacts"):
         shutil.rmtree(workspace.path / folder)
     result = workspace.run("dvc", "repro", "--pull")
@@ -92,7 +92,7 @@ def test_missing_data_and_weights_come_back_from_the_cache(workspace: Workspace)
     assert workspace.files.weights.exists()
 
 
-def test_the_notebook_runs_on_it_from_top_to_bottom(workspace: Workspace) -> None:
+def test_the_notebook_runs_on_it_from_top_to_bottom(workspace: Checkout) -> None:
     execute = ["jupyter", "nbconvert", "--execute", "--to", "notebook", "--output", "executed"]
     result = workspace.run(*execute, "notebooks/walkthrough.ipynb")
     assert result.returncode == 0, result.stderr
@@ -103,7 +103,7 @@ def test_the_notebook_runs_on_it_from_top_to_bottom(workspace: Workspace) -> Non
     assert "of 500 wrong" in text  # not the outputs that came with it
 
 
-def test_a_bad_parameter_is_named_and_nothing_runs(workspace: Workspace) -> None:
+def test_a_bad_parameter_is_named_and_nothing_runs(workspace: Checkout) -> None:
     workspace.set_params({"gate": {"min_accuracy": 2.0}})
     result = workspace.run("dvc", "repro")
     assert result.returncode != 0
@@ -112,7 +112,7 @@ def test_a_bad_parameter_is_named_and_nothing_runs(workspace: Workspace) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 @pytest.mark.parametrize("targets", [[], ["gate", "backprop"]])
-def test_a_flow_plans_what_dvc_repro_goes_through(targets: list[str], workspace: Workspace) -> None:
+def test_a_flow_plans_what_dvc_repro_goes_through(targets: list[str], workspace: Checkout) -> None:
     shown = workspace.run("dvc", "repro", "--dry", "--force", *targets)
     assert shown.returncode == 0, shown.stderr
     plan = dag.plan(dag.read_dag(workspace.path), targets)
@@ -123,7 +123,7 @@ def test_a_flow_plans_what_dvc_repro_goes_through(targets: list[str], workspace:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_flow_shows_the_reports_that_are_for_people(workspace: Workspace) -> None:
+def test_a_flow_shows_the_reports_that_are_for_people(workspace: Checkout) -> None:
     plan = {stage.name: stage for stage in dag.plan(dag.read_dag(workspace.path))}
     assert plan["gate"].texts == (Path("reports/gate.md"),)
     assert plan["evaluate"].metrics == (

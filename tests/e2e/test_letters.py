@@ -7,11 +7,11 @@ import onnx
 import pytest
 
 from pipeline.inference.session import OnnxModel
+from tests.checkout import PROJECT, Checkout
 from tests.letters import TASK, drawing
-from tests.workspace import PROJECT, Workspace
 
 
-def test_letters_are_learned_and_released_by_params_alone(letters: Workspace) -> None:
+def test_letters_are_learned_and_released_by_params_alone(letters: Checkout) -> None:
     for file in [PROJECT / "dvc.yaml", *(PROJECT / "pipeline").rglob("*.py")]:
         assert (letters.path / file.relative_to(PROJECT)).read_bytes() == file.read_bytes()
     model = OnnxModel(letters.path / "models/letters-cnn.onnx")
@@ -21,7 +21,7 @@ def test_letters_are_learned_and_released_by_params_alone(letters: Workspace) ->
     assert (metrics["images"], metrics["accuracy"] > 0.95) == (520, True)
 
 
-def test_the_signature_is_that_of_the_task(letters: Workspace) -> None:
+def test_the_signature_is_that_of_the_task(letters: Checkout) -> None:
     path = letters.path / "models/letters-cnn.onnx"
     signature = OnnxModel(path).signature
     assert signature.labels == TASK.labels
@@ -37,7 +37,7 @@ def test_the_signature_is_that_of_the_task(letters: Workspace) -> None:
     assert shapes == [[32, 32], [26], [26]]
 
 
-def test_every_table_and_the_card_name_the_letters(letters: Workspace) -> None:
+def test_every_table_and_the_card_name_the_letters(letters: Checkout) -> None:
     for name in ("prepare/classes.csv", "evaluation/classes.csv"):
         with (letters.path / "reports" / name).open(newline="") as file:
             assert "".join(row["label"] for row in csv.DictReader(file)) == "".join(TASK.labels)
@@ -55,7 +55,7 @@ def test_every_table_and_the_card_name_the_letters(letters: Workspace) -> None:
     ],
 )
 def test_dvc_depends_on_the_files_of_the_task(
-    letters: Workspace, stage: str, modules: list[str]
+    letters: Checkout, stage: str, modules: list[str]
 ) -> None:
     """Another network of the task is trained, and an edit of the digits' one changes nothing."""
     lock = (letters.path / "dvc.lock").read_text()
@@ -64,7 +64,7 @@ def test_dvc_depends_on_the_files_of_the_task(
     assert "pipeline/mnist" not in section
 
 
-def test_the_training_names_the_code_of_the_task(letters: Workspace) -> None:
+def test_the_training_names_the_code_of_the_task(letters: Checkout) -> None:
     report = json.loads((letters.path / "reports/train/summary.json").read_text())
     assert report["task"] == "letters"
     code = report["code_sha256"]

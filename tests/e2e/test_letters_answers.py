@@ -12,9 +12,9 @@ from PIL import Image
 
 from pipeline.batch import predict, score
 from pipeline.inference import Classifier
+from tests.checkout import Checkout, python
 from tests.letters import TASK, drawing
 from tests.templates import draw
-from tests.workspace import Workspace, python
 
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
@@ -25,7 +25,7 @@ def share(found: Sequence[str], expected: Sequence[str]) -> float:
 
 
 @pytest.fixture
-def model(letters: Workspace) -> str:
+def model(letters: Checkout) -> str:
     return str(letters.path / "models/letters-cnn.onnx")
 
 
@@ -40,7 +40,7 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_predict_answers_with_letters(letters: Workspace, photographs: Path) -> None:
+def test_predict_answers_with_letters(letters: Checkout, photographs: Path) -> None:
     """The released model is that of the workspace around the current folder."""
     result = letters.pipeline("predict", "--normalise", "--format=csv", str(photographs))
     assert (result.returncode, result.stderr) == (0, "")
@@ -49,7 +49,7 @@ def test_predict_answers_with_letters(letters: Workspace, photographs: Path) -> 
     assert list(rows[0]) == ["image", "label", "confidence", *TASK.labels]
 
 
-def test_a_workspace_may_be_named(letters: Workspace, photographs: Path) -> None:
+def test_a_workspace_may_be_named(letters: Checkout, photographs: Path) -> None:
     words = ["--workspace", str(letters.path), "predict", "--normalise", "--format=csv", "."]
     result = python(photographs, "-m", "pipeline", *words)
     rows = csv.DictReader(result.stdout.splitlines())

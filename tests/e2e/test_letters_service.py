@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from pipeline.core.workspace import Workspace as Files
+from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from tests.checkout import Checkout
 from tests.letters import TASK, drawing
 from tests.services import client_of, images_input, listening, make_app, png
-from tests.workspace import Workspace
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 Q = TASK.labels.index("Q")
 
 
 @pytest.fixture(scope="module")
-def classifier(letters: Workspace) -> Classifier:
-    return Classifier(Files(letters.path).released_model, threads=1)
+def classifier(letters: Checkout) -> Classifier:
+    return Classifier(Workspace(letters.path).released_model, threads=1)
 
 
 def test_letters_are_read_by_http(classifier: Classifier) -> None:
@@ -40,8 +40,8 @@ def test_letters_are_read_by_http(classifier: Classifier) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
-def test_the_page_is_one_of_letters(letters: Workspace, classifier: Classifier) -> None:
-    app = make_app(classifier=classifier, workspace=Files(letters.path))
+def test_the_page_is_one_of_letters(letters: Checkout, classifier: Classifier) -> None:
+    app = make_app(classifier=classifier, workspace=Workspace(letters.path))
     with listening(app) as port, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page()

@@ -21,9 +21,9 @@ from starlette.types import Receive, Scope, Send
 from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
 from tests.services import listening, make_app, metric
-from tests.workspace import MODEL, PROJECT, needs_model
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [

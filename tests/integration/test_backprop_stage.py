@@ -21,7 +21,7 @@ from pipeline.core.files import read_csv
 from pipeline.core.reports import BackpropReport
 from pipeline.core.workspace import Workspace
 from pipeline.stages import backprop
-from tests.workspace import PROJECT, UNTRACKED, kept, python, with_params
+from tests.checkout import PROJECT, UNTRACKED, kept, python, with_params
 
 BACKPROP = Path("reports/backprop")
 LOCK = Path("artifacts/workspace.lock")  # locked while the stage runs

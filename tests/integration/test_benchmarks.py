@@ -17,14 +17,14 @@ from benchmarks.service import load
 from pipeline.core import workspace
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
-from tests.workspace import PROJECT, TRAINING, Workspace
+from tests.checkout import PROJECT, TRAINING, Checkout
 
 REPORTS = Path("reports/benchmarks")
 MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def project(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def project(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A finished project, whose DAG has but one stage from now on."""
     project = finished.copy(tmp_path_factory.mktemp("benchmarks") / "project")
     ignored = shutil.ignore_patterns("__pycache__")
@@ -35,7 +35,7 @@ def project(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wo
     return project
 
 
-def benchmark(project: Workspace, name: str, *arguments: str) -> tuple[dict[str, Any], str]:
+def benchmark(project: Checkout, name: str, *arguments: str) -> tuple[dict[str, Any], str]:
     """Run it with these arguments: its report for programs, and the one for people."""
     run = project.run(sys.executable, "-m", "benchmarks", name, *arguments)
     assert run.returncode == 0, run.stderr
@@ -43,7 +43,7 @@ def benchmark(project: Workspace, name: str, *arguments: str) -> tuple[dict[str,
     return read_json(reports / f"{name}.json"), (reports / f"{name}.md").read_text()
 
 
-def test_the_overhead_of_each_tool_is_measured_by_stage_and_package(project: Workspace) -> None:
+def test_the_overhead_of_each_tool_is_measured_by_stage_and_package(project: Checkout) -> None:
     report, text = benchmark(project, "overhead", "--rounds", "1", "--flow-rounds", "0")
     runs = {way: those[0] for way, those in report["runs"].items()}
     assert set(runs) == {"stages", "imports", "processes", "DVC", "MLflow", "again", "track"}
@@ -60,7 +60,7 @@ def test_the_overhead_of_each_tool_is_measured_by_stage_and_package(project: Wor
 
 
 @pytest.mark.parametrize("kind", ["prepare", "train", "infer"])
-def test_memory_is_that_of_the_work(project: Workspace, tmp_path: Path, kind: str) -> None:
+def test_memory_is_that_of_the_work(project: Checkout, tmp_path: Path, kind: str) -> None:
     for name in ("data", "models", "params.yaml"):
         copy = shutil.copytree if (project.path / name).is_dir() else shutil.copy
         copy(project.path / name, tmp_path / name)
@@ -75,7 +75,7 @@ def test_a_command_that_fails_is_named_with_its_error() -> None:
         measure([sys.executable, "-c", "import none"])
 
 
-def test_scoring_is_compared_with_a_plain_loop(project: Workspace) -> None:
+def test_scoring_is_compared_with_a_plain_loop(project: Checkout) -> None:
     arguments = ["--images", "3000", "--files", "50", "--rounds", "1"]
     report, text = benchmark(project, "scoring", *arguments)
     assert report["images"] == {
@@ -95,7 +95,7 @@ needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="`make debian
 
 
 @needs_wrk
-def test_the_service_is_measured_beside_mlflows(project: Workspace) -> None:
+def test_the_service_is_measured_beside_mlflows(project: Checkout) -> None:
     arguments = ["--seconds", "1", "--rounds", "1", "--soak", "5"]
     report, text = benchmark(project, "serving", *arguments)
     assert list(report["loads"]) == ["ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspace import PROJECT, python
+from tests.checkout import PROJECT, python
 
 SLOW = {
     *("torch", "mlflow", "prefect", "dvc", "matplotlib", "sklearn", "onnx", "pandas", "pyarrow"),

@@ -25,9 +25,9 @@ from pipeline.inference import Classifier
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.pictures.batch import Batch
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images, make_digits
 from tests.servers import wait_until
-from tests.workspace import MODEL, PROJECT, needs_model
 
 pytestmark = needs_model
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}

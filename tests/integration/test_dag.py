@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.core.errors import UserError
 from pipeline.orchestration import dag
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 DVC = [sys.executable, "-m", "dvc"]

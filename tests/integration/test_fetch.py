@@ -21,8 +21,8 @@ import yaml
 from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT
 from tests.mirrors import CONTENT, FIRST, NAMES, SHA256, fetched, fill, run
-from tests.workspace import PROJECT
 
 
 class Server(ThreadingHTTPServer):

@@ -15,9 +15,9 @@ from pipeline.config import Fetch, Prepare
 from pipeline.core.task import load_task
 from pipeline.core.workspace import Workspace
 from pipeline.stages import fetch, prepare
+from tests.checkout import PROJECT, python
 from tests.digits import write_mirror
 from tests.folders import NEW, content, old_release, replace_release
-from tests.workspace import PROJECT, python
 
 TRAINING, TEST = 2000, 500  # images
 FIRST = "train-images-idx3-ubyte.gz"

@@ -24,10 +24,10 @@ import yaml
 from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
-from pipeline.core.workspace import Workspace as Folder
+from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, flow
+from tests.checkout import PROJECT, Checkout
 from tests.servers import wait_until
-from tests.workspace import PROJECT, Workspace
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
@@ -39,7 +39,7 @@ Json = dict[str, Any]
 class Prefect:
     """A real server with a store of its own, a worker, and what people see of their runs."""
 
-    def __init__(self, workspace: Workspace, home: Path) -> None:
+    def __init__(self, workspace: Checkout, home: Path) -> None:
         self.workspace = workspace
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -219,7 +219,7 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture(scope="module")
 def prefect(
-    fresh: Workspace, tmp_path_factory: pytest.TempPathFactory, webhook: Webhook
+    fresh: Checkout, tmp_path_factory: pytest.TempPathFactory, webhook: Webhook
 ) -> Iterator[Prefect]:
     """Server, work pools, deployments and worker, by the commands of README."""
     folder = tmp_path_factory.mktemp("flow")
@@ -253,7 +253,7 @@ def released(prefect: Prefect) -> str:
 
 
 @pytest.fixture
-def workspace(prefect: Prefect, released: str) -> Iterator[Workspace]:
+def workspace(prefect: Prefect, released: str) -> Iterator[Checkout]:
     """The workspace of the release, with its params brought back afterwards."""
     params = (prefect.workspace.path / "params.yaml").read_text()
     yield prefect.workspace
@@ -337,14 +337,14 @@ def test_a_webhook_hears_of_the_release(prefect: Prefect, released: str, webhook
     assert event["flow_run"]["url"] == f"{prefect.url}/runs/flow-run/{released}"
 
 
-def test_what_dvc_skips_is_shown_as_cached(prefect: Prefect, workspace: Workspace) -> None:
+def test_what_dvc_skips_is_shown_as_cached(prefect: Prefect, workspace: Checkout) -> None:
     run = prefect.submit()
     assert prefect.finish(run) == ("Completed", "run: none; the others are up to date")
     assert prefect.task_states(run) == dict.fromkeys(STAGES, "Cached")
 
 
 def test_a_refusal_says_what_failed_by_how_much(
-    prefect: Prefect, workspace: Workspace, webhook: Webhook
+    prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:
     webhook.answer = 500  # which changes nothing, and the address, a secret, is not told
     model = workspace.sha256("models/mnist-cnn.onnx")
@@ -367,7 +367,7 @@ def test_a_refusal_says_what_failed_by_how_much(
 
 
 def test_a_release_is_told_though_another_stage_fails(
-    prefect: Prefect, workspace: Workspace, webhook: Webhook
+    prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:
     path = workspace.path / "dvc.yaml"
     dag = path.read_text()
@@ -423,7 +423,7 @@ def test_its_password_is_for_the_owner_of_the_checkout_and_not_for_git(prefect: 
 
 @pytest.mark.parametrize("wrong", ["pipeline:guessed", ""])
 def test_without_the_password_of_the_server_a_run_says_so(
-    prefect: Prefect, workspace: Workspace, wrong: str
+    prefect: Prefect, workspace: Checkout, wrong: str
 ) -> None:
     environment = workspace.environment | {
         "PREFECT_API_AUTH_STRING": wrong,
@@ -458,7 +458,7 @@ def test_the_browser_shows_the_runs_to_who_has_the_password_and_asks_no_other_ho
     assert hosts <= {prefect.url, f"blob:{prefect.url}"}
 
 
-def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: Workspace) -> None:
+def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: Checkout) -> None:
     unreachable = f"http://127.0.0.1:{free_port()}/"
     run = prefect.submit(
         targets=["prepare", "backprop"],
@@ -480,7 +480,7 @@ def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: 
 
 
 def test_a_wrong_parameter_of_a_deployment_is_told_before_anything_runs(
-    prefect: Prefect, workspace: Workspace
+    prefect: Prefect, workspace: Checkout
 ) -> None:
     before = workspace.run("git", "status", "--porcelain").stdout
     run = prefect.submit(set_params=["train.epocs=2"])
@@ -503,17 +503,17 @@ def test_a_stage_that_is_not_there_is_named(
     targets: list[str], set_params: list[str], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)):
-        dag.read_plan(Folder(PROJECT), targets, set_params)
+        dag.read_plan(Workspace(PROJECT), targets, set_params)
 
 
-def test_a_proxy_of_another_kind_is_told_in_one_line(workspace: Workspace) -> None:
+def test_a_proxy_of_another_kind_is_told_in_one_line(workspace: Checkout) -> None:
     variables = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "ALL_PROXY": "socks5://127.0.0.1:9"}
     result = workspace.pipeline("flow", env=workspace.environment | variables)
     assert result.returncode == 2
     assert result.stderr == "error: Prefect takes no SOCKS proxy: unset ALL_PROXY\n"
 
 
-def test_without_the_server_that_is_named_nothing_runs(workspace: Workspace) -> None:
+def test_without_the_server_that_is_named_nothing_runs(workspace: Checkout) -> None:
     nobody = f"http://me:secret@127.0.0.1:{free_port()}/api"
     environment = workspace.environment | {"PREFECT_API_URL": nobody}
     result = workspace.pipeline("flow", env=environment)
@@ -523,7 +523,7 @@ def test_without_the_server_that_is_named_nothing_runs(workspace: Workspace) -> 
 
 
 def test_a_new_stage_needs_dvc_yaml_alone_and_is_stopped_in_time(
-    prefect: Prefect, workspace: Workspace, tmp_path: Path
+    prefect: Prefect, workspace: Checkout, tmp_path: Path
 ) -> None:
     """From another folder, with the password of the workspace."""
     path = workspace.path / "dvc.yaml"
@@ -552,7 +552,7 @@ def test_a_new_stage_needs_dvc_yaml_alone_and_is_stopped_in_time(
 
 
 def test_a_run_waits_for_the_workspace_and_cancelling_frees_it(
-    prefect: Prefect, workspace: Workspace
+    prefect: Prefect, workspace: Checkout
 ) -> None:
     first = prefect.submit(targets=["train"], set_params=[f"train.epochs={LONG}"])
     processes = prefect.training(first)
@@ -573,7 +573,7 @@ def test_a_run_waits_for_the_workspace_and_cancelling_frees_it(
 
 
 def test_a_killed_worker_leaves_nothing_running_and_the_next_run_resumes(
-    prefect: Prefect, workspace: Workspace
+    prefect: Prefect, workspace: Checkout
 ) -> None:
     first = prefect.submit(targets=["train"], set_params=[f"train.epochs={LONG}"])
     processes = prefect.training(first)
@@ -592,7 +592,7 @@ def test_a_killed_worker_leaves_nothing_running_and_the_next_run_resumes(
     assert prefect.finish(second)[0] == "Crashed"
 
 
-def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Workspace) -> None:
+def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Checkout) -> None:
     environment = {
         name: value
         for name, value in workspace.environment.items()

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT, python
 from tests.reports import EXPORT, METRICS, SUBJECT
-from tests.workspace import PROJECT, python
 
 PASSED = {"min_accuracy": 0.99, "test_sha256": "a" * 64, "max_prediction_differences": 2}
 STRICT = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -12,8 +12,8 @@ from benchmarks.gpu import check
 from benchmarks.gpu.pack import changed_code, pack, read_packed
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT
 from tests.digits import write_mirror
-from tests.workspace import PROJECT
 
 # imported by every Python process with this folder on its path: only torch and what it needs is
 # there, NumPy and safetensors

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.orchestration import lock
-from tests.workspace import PROJECT, kept, python
+from tests.checkout import PROJECT, kept, python
 
 DRIVER = {"libcuda.so.1"}  # comes with NVIDIA's driver, of no package
 TENSORRT = "libonnxruntime_providers_tensorrt.so"  # of a product that nothing here uses

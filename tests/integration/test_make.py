@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 REMOVED = ["data", "artifacts", ".dvc/cache"]

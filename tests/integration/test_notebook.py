@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.reports import Metrics
-from tests.workspace import PROJECT, kept
+from tests.checkout import PROJECT, kept
 
 NOTEBOOK = PROJECT / "notebooks/walkthrough.ipynb"
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.servers import free_port, server
 from pipeline import DISTRIBUTION, __version__
-from tests.workspace import PROJECT, needs_model
+from tests.checkout import PROJECT, needs_model
 
 MEBIBYTE = 2**20
 COMMANDS = {  # that need more than the extra cpu, and the extra that they lack

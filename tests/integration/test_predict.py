@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from pipeline.inference.session import OnnxModel
+from tests.checkout import MODEL, PROJECT, needs_model, python
 from tests.digits import Images, make_digits
-from tests.workspace import MODEL, PROJECT, needs_model, python
 
 pytestmark = needs_model
 

@@ -13,7 +13,7 @@ from pipeline.core.files import sha256
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.stages import prepare
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 TRAINING_SHA256 = (
     "70e548f0a6f87564bac5816c20f848bdb5d36ba95c64159e70bd8a7b75c7ecb6"  # of data/train.safetensors

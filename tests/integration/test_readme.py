@@ -24,7 +24,7 @@ from pipeline.core.reports import (
     Subject,
     TrainingReport,
 )
-from tests.workspace import MODEL, PROJECT, kept
+from tests.checkout import MODEL, PROJECT, kept
 
 README = (PROJECT / "README.md").read_text()
 

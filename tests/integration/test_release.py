@@ -20,11 +20,10 @@ from pipeline.mnist import TASK
 from pipeline.registry.provenance import repository
 from pipeline.stages import release
 from pipeline.tracking import store
+from tests.checkout import PROJECT, UNTRACKED, Checkout, python
 from tests.folders import everything
 from tests.releases import answer, make_workspace
 from tests.reports import edit
-from tests.workspace import PROJECT, UNTRACKED, python
-from tests.workspace import Workspace as Project
 
 AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
@@ -51,7 +50,7 @@ def set_params(workspace: Workspace, **settings: Any) -> None:
 # of the whole DAG
 
 
-def test_a_release_verifies_and_its_card_has_the_true_accuracy(finished: Project) -> None:
+def test_a_release_verifies_and_its_card_has_the_true_accuracy(finished: Checkout) -> None:
     folder = finished.path / "models"
     assert sums_verify(folder)
     test = load_file(finished.path / "expected.safetensors")
@@ -65,7 +64,7 @@ def test_a_release_verifies_and_its_card_has_the_true_accuracy(finished: Project
     assert f"| misclassified | {round(500 * (1 - accuracy))} images |" in card
 
 
-def test_the_code_on_the_card_runs(finished: Project) -> None:
+def test_the_code_on_the_card_runs(finished: Checkout) -> None:
     card = (finished.path / "models/MODEL_CARD.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     program = code + "print(logits.shape, probabilities.sum().round(3))"
@@ -73,7 +72,7 @@ def test_the_code_on_the_card_runs(finished: Project) -> None:
     assert result.stdout.split() == ["(1,", "10)", "1.0"], result.stderr
 
 
-def test_provenance_says_from_what_the_model_was_made(finished: Project) -> None:
+def test_provenance_says_from_what_the_model_was_made(finished: Checkout) -> None:
     statement = json.loads((finished.path / "models/provenance.json").read_text())
     predicate = statement["predicate"]
     definition = predicate["buildDefinition"]

@@ -11,9 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from pipeline.inference.session import OnnxModel
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import make_digits
 from tests.servers import wait_until
-from tests.workspace import MODEL, PROJECT, needs_model
 
 pytestmark = needs_model
 

@@ -23,10 +23,10 @@ from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.service.limits import Limits
 from pipeline.service.server import listen
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
 from tests.servers import wait_until
 from tests.services import INFER, SERVE, binary_request, listening, make_app, metric, png, serving
-from tests.workspace import MODEL, PROJECT, needs_model
 
 pytestmark = needs_model
 TEN = list(range(10))

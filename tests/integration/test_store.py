@@ -22,10 +22,10 @@ from pipeline.core.workspace import Workspace
 from pipeline.registry import promotion
 from pipeline.tracking import Component, links, store
 from pipeline.tracking.store import correct_addresses
+from tests.checkout import python
 from tests.folders import content
 from tests.releases import make_workspace
 from tests.reports import TRAINING, edit, write_evaluation, write_training
-from tests.workspace import python
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
 ALL = tuple(Component)

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from pipeline.core import supervisor
+from tests.checkout import UNTRACKED
 from tests.servers import wait_until
-from tests.workspace import UNTRACKED
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -33,11 +33,11 @@ from pipeline.mnist import TASK
 from pipeline.registry import open_classifier
 from pipeline.stages import evaluate, export, fetch, gate, prepare, release
 from pipeline.tracking import Component, background, links
+from tests.checkout import PROJECT, SMALL, TEST, TRAINING, UNTRACKED
 from tests.digits import make_digits, write_mirror
 from tests.releases import make_workspace, pass_gate
 from tests.reports import edit, write_training
 from tests.servers import wait_until
-from tests.workspace import PROJECT, SMALL, TEST, TRAINING, UNTRACKED
 
 if TYPE_CHECKING:  # slow to import, so only the tests themselves do
     from mlflow.entities import Run

@@ -19,9 +19,9 @@ from pipeline.core.files import read_csv, sha256
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.stages import train as stage
+from tests.checkout import PROJECT, UNTRACKED, python
 from tests.digits import make_digits
 from tests.unit.test_recipe import RECIPE
-from tests.workspace import PROJECT, UNTRACKED, python
 
 LONG = replace(RECIPE, epochs=6, batch_size=50, dropout=(0.0, 0.0, 0.0, 0.01))
 

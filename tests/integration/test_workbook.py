@@ -23,7 +23,7 @@ from pipeline.core.files import read_csv
 from pipeline.core.reports import BackpropReport
 from pipeline.core.workspace import Workspace
 from pipeline.stages import backprop
-from tests.workspace import with_params
+from tests.checkout import with_params
 
 Table = list[dict[str, Any]]
 

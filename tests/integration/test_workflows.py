@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workspace import MODEL, PROJECT
+from tests.checkout import MODEL, PROJECT
 
 GITHUB = PROJECT / ".github"
 WORKFLOWS = {path.name: path.read_text() for path in sorted(GITHUB.glob("workflows/*.yml"))}

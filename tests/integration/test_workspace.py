@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from tests.workspace import PROJECT, UNTRACKED, python, with_params
+from tests.checkout import PROJECT, UNTRACKED, python, with_params
 
 FIRST = "flow run 'first'"
 OWNER = """

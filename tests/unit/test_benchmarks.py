@@ -16,8 +16,8 @@ from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.training_sets import TRAINING, small_workspace
-from tests.workspace import MODEL, PROJECT, needs_model
 
 MIB = 2**20
 

@@ -23,8 +23,8 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier, classifier, released, session
 from pipeline.inference.session import OnnxModel
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 
@@ -238,9 +238,9 @@ def test_a_pickled_one_needs_no_file_and_answers_alike(
 
 def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """From a machine with CUDA, where one worker is right, to one of several cores without."""
-    monkeypatch.setattr(session, "cores", lambda: 1)
+    monkeypatch.setattr(session, "available_cores", lambda: 1)
     content = pickle.dumps(Classifier(MODEL))
-    monkeypatch.setattr(session, "cores", lambda: 3)
+    monkeypatch.setattr(session, "available_cores", lambda: 3)
     copy = pickle.loads(content)
     assert copy._model._workers == 3
     assert "providers" not in vars(copy) | vars(copy._model)

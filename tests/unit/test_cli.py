@@ -24,7 +24,7 @@ from pipeline.core import extras, loopback
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.workspace import Workspace
 from pipeline.registry import lookup
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

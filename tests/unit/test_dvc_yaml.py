@@ -7,7 +7,7 @@ import grimp
 import pytest
 import yaml
 
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 TASK: str = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]

@@ -19,8 +19,8 @@ from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import evaluate
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
-from tests.workspace import MODEL, needs_model
 
 PARAMS = Evaluate(provider="CPUExecutionProvider", batch_size=7, latency_calls=10)
 COUNT = 60

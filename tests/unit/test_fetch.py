@@ -9,8 +9,8 @@ import pytest
 from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT
 from tests.mirrors import CONTENT, FIRST, fetched, fill, run
-from tests.workspace import PROJECT
 
 
 @pytest.fixture

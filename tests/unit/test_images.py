@@ -19,8 +19,8 @@ from pipeline.mnist import TASK
 from pipeline.pictures.images import as_images, as_pictures, in_form
 from pipeline.pictures.normal_form import bring_into_form
 from pipeline.pictures.reading import read_images
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
-from tests.workspace import MODEL, needs_model
 
 MNIST, WIDE = TASK.form, ImageForm(height=20, width=36, ink=16)
 

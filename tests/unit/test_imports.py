@@ -10,7 +10,7 @@ import pytest
 from importlinter import configuration
 from importlinter.application.use_cases import lint_imports
 
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 PACKAGE = PROJECT / "pipeline"
 LINES = 250

@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import lock
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 TASK = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]

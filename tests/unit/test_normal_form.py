@@ -15,8 +15,8 @@ from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.pictures.normal_form import bring_into_form
 from pipeline.pictures.paper import light_on
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images
-from tests.workspace import MODEL, needs_model
 
 MNIST = TASK.form
 Page = NDArray[np.float64]

@@ -15,7 +15,7 @@ from pipeline.cli import app
 from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
 from pipeline.orchestration.overrides import merged, overridden
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 PARAMS = PROJECT / "params.yaml"
 ORIGINAL = PARAMS.read_text()

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import DISTRIBUTION, __version__
 from pipeline.core.extras import EXTRAS, OF_PACKAGES
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 LOCK, SERVE_LOCK = (

@@ -11,7 +11,7 @@ import yaml
 from pipeline.backprop.network import random_weights
 from pipeline.config import load_params
 from pipeline.core.errors import UserError
-from tests.workspace import PROJECT
+from tests.checkout import PROJECT
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
 SECTIONS = [name for name in DEFAULTS if name != "task"]

@@ -21,8 +21,8 @@ from pipeline.cli import main
 from pipeline.core import idx
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 Predict = Callable[..., "CompletedProcess[str]"]

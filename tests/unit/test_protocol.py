@@ -13,9 +13,9 @@ from pipeline.core.task import ImageForm
 from pipeline.inference import Classifier
 from pipeline.service.messages import InputParameters, OutputParameters, RequestParameters
 from pipeline.service.protocol import read_request
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 from tests.services import INFER, Client, binary_request, client_of, images_input, make_app
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 FORM = ImageForm(height=28, width=28, ink=20)

@@ -27,10 +27,10 @@ from pipeline.mnist import TASK
 from pipeline.registry import promotion, provenance
 from pipeline.stages import release
 from tests import releases
+from tests.checkout import PROJECT
 from tests.folders import everything
 from tests.releases import answer, make_workspace, pass_gate, signature, stub
 from tests.reports import METRICS, TRAINING, edit, write_verdict
-from tests.workspace import PROJECT
 
 FILES = ["MODEL_CARD.md", "SHA256SUMS", "mnist-cnn.onnx", "provenance.json"]
 LETTERS = replace(

@@ -31,9 +31,9 @@ from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.pictures import reading
 from pipeline.registry import open_classifier
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.services import png
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 FORM = TASK.form

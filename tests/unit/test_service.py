@@ -26,10 +26,10 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.service.bodies import Body
 from pipeline.service.server import read_token, run
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.services import INFER, Client, client_of, images_input, make_app, png
 from tests.templates import LETTERS, draw, write_model
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Scope
 
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
-from pipeline.inference.session import cores
+from pipeline.inference.session import available_cores
 from pipeline.service.limits import Limits
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 from tests.services import async_client, make_app, png
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 
@@ -122,8 +122,10 @@ def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(
 
 async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[asyncio.Task[Any]]:
     """Requests that occupy every thread."""
-    tasks = [asyncio.create_task(client.post("/predict", content=body)) for _ in range(cores())]
-    await until(lambda: model.asked == cores())
+    tasks = [
+        asyncio.create_task(client.post("/predict", content=body)) for _ in range(available_cores())
+    ]
+    await until(lambda: model.asked == available_cores())
     return tasks
 
 
@@ -159,7 +161,7 @@ def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
             await until(lambda: not came)
             model.may.set()
             await asyncio.gather(left, *under_way)
-        assert model.asked == cores()
+        assert model.asked == available_cores()
 
     asyncio.run(ask())
 

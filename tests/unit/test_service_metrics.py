@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
 from pipeline.service.metrics import Drift, Metrics
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 from tests.services import INFER, Client, binary_request, client_of, make_app, png
-from tests.workspace import MODEL, needs_model
 
 pytestmark = needs_model
 DECILES = tuple(10.0 * n for n in range(1, 10))
@@ -77,12 +77,12 @@ def test_the_service_knows_what_its_model_was_trained_on(
 def test_the_numbers_are_those_of_requests_and_answers() -> None:
     signature = Classifier(MODEL, threads=1).signature
     metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}))
-    metrics.answered("/predict", "POST", 503, 0.3)
+    metrics.record_response("/predict", "POST", 503, 0.3)
     sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
     none = np.zeros((100, 10), np.float32)
     classes = np.array([3] * 99 + [5])
     answer = Predictions(classes, [], np.array(sure + unsure), none, none)
-    metrics.predicted(np.zeros((100, 28, 28), np.uint8), answer)
+    metrics.record_predictions(np.zeros((100, 28, 28), np.uint8), answer)
     samples = [
         sample
         for family in text_string_to_metric_families(metrics.text().decode())

@@ -22,9 +22,9 @@ from pipeline.mnist import TASK
 from pipeline.training.network import count_parameters
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import Trainer
+from tests.checkout import PROJECT
 from tests.digits import make_digits
 from tests.training_sets import small_workspace
-from tests.workspace import PROJECT
 
 
 @pytest.fixture

@@ -24,21 +24,21 @@ class AccessLog:
             return
         started, status = time.perf_counter(), 500
 
-        async def note_status(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, note_status)
+            await self.app(scope, receive, record_status)
         finally:
             self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.answered(route, method, status, seconds)
+        self._metrics.record_response(route, method, status, seconds)
         LOG.info(
             "request",
             extra={

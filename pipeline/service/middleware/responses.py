@@ -73,13 +73,13 @@ class Defects:
         """Pass a request on."""
         started = False
 
-        async def note_start(message: Message) -> None:
+        async def record_start(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self.app(scope, receive, note_start)
+            await self.app(scope, receive, record_start)
         except Exception:
             if scope["type"] != "http":
                 raise

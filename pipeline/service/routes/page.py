@@ -29,7 +29,7 @@ async def page(service: ServiceState) -> Response:
 @router.get("/figures/{name}")
 async def figure(name: str, service: ServiceState) -> Response:
     """A report about the model."""
-    path = figures.find(service.workspace, name, service.pool.default.classifier.sha256)
+    path = figures.find_figure(service.workspace, name, service.pool.default.classifier.sha256)
     if path is None:
         raise HTTPException(404, f"there is no figure {name!r} of this model here")
     return FileResponse(path)

@@ -72,7 +72,7 @@ def with_params(folder: Path, **backprop: Any) -> Path:
     return folder
 
 
-class Workspace:
+class Checkout:
     """The scratch folder and what one does in it."""
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class Workspace:
             self.run(*command).check_returncode()
 
     @classmethod
-    def at(cls, folder: Path) -> "Workspace":
+    def at(cls, folder: Path) -> "Checkout":
         """One that another process made in `folder`."""
         found = cls.__new__(cls)
         found._open(folder)
@@ -116,9 +116,9 @@ class Workspace:
             **_boundary(folder),
         }
 
-    def copy(self, folder: Path, **environment: str) -> "Workspace":
+    def copy(self, folder: Path, **environment: str) -> "Checkout":
         """The same in another folder, as it is now, with these changes of the environment."""
-        twin = Workspace.at(Path(shutil.copytree(self.path, folder)))
+        twin = Checkout.at(Path(shutil.copytree(self.path, folder)))
         twin.environment = self.environment | _boundary(folder) | environment
         return twin
 
@@ -153,8 +153,8 @@ class Workspace:
 
 
 def build_once(
-    factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Workspace]
-) -> Workspace:
+    factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Checkout]
+) -> Checkout:
     """The workspace that `build` makes in a folder: one for all processes of a test run.
 
     The first process that needs it makes it, the others wait. Tests copy it and leave it as it is.
@@ -165,7 +165,7 @@ def build_once(
     path = shared / name / "project"
     with FileLock(shared / f"{name}.lock"):
         if (built := path.with_name("built")).exists():
-            return Workspace.at(path)
+            return Checkout.at(path)
         shutil.rmtree(path.parent, ignore_errors=True)  # of one that failed
         path.parent.mkdir()
         made = build(path)
@@ -173,7 +173,7 @@ def build_once(
         return made
 
 
-def repro(project: Workspace, *targets: str) -> Workspace:
+def repro(project: Checkout, *targets: str) -> Checkout:
     """The workspace after `dvc repro` without MLflow, whose output is in .dvc/tmp/repro.log."""
     environment = project.environment | {"MLFLOW_TRACKING_URI": "none"}
     result = project.run("dvc", "repro", *targets, env=environment)
@@ -191,7 +191,7 @@ def _boundary(folder: Path) -> dict[str, str]:
 _AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
-def use_letters(workspace: Workspace) -> Workspace:
+def use_letters(workspace: Checkout) -> Checkout:
     """The workspace, in whose params.yaml task, data and thresholds are now those of letters."""
     folder = workspace.path / "letters"
     shutil.copytree(PROJECT / "tests/letters", folder, ignore=shutil.ignore_patterns("__pycache__"))
