@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pipeline.core.errors import UserError
 from pipeline.core.task import Task
 from pipeline.training.device import (
     be_deterministic,
@@ -26,7 +27,7 @@ from pipeline.training.device import (
     forbid_tf32,
     reuse_memory,
 )
-from pipeline.training.network import logits, normalise
+from pipeline.training.network import build_network, logits, normalise
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 
@@ -93,7 +94,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self.size / recipe.batch_size)
 
         torch.manual_seed(recipe.seed)
-        network = task.build_network(recipe.dropout)
+        network = build_network(task, recipe.dropout)
         self.memory_format = torch.channels_last  # channels first takes a third more time
         self.network = network.to(self.device).to(memory_format=self.memory_format)
         self.average = AveragedModel(
@@ -107,7 +108,15 @@ class Trainer:
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
-        return self.task.augment(images, generator, self.recipe)
+        augmented: Tensor = self.task.call(
+            "augmentation", "augment", images, generator, self.recipe
+        )
+        if augmented.shape != images.shape:
+            raise UserError(
+                f"{self.task.package}.augmentation: augment makes images {list(augmented.shape)} "
+                f"of {list(images.shape)}"
+            )
+        return augmented
 
     def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
         """One step on the images with the indices `batch`: their loss and accuracy before it."""
