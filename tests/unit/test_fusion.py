@@ -131,5 +131,5 @@ def test_layers_it_does_not_know_are_refused_not_guessed() -> None:
         fuse(network, TASK.form)
     with pytest.raises(ValueError, match="no ReLU"):
         fuse(nn.Sequential(nn.Conv2d(1, 10, 28)), TASK.form)
-    with pytest.raises(ValueError, match="begins with ReLU"):
+    with pytest.raises(ValueError, match="begin with a Conv2d"):
         FusedClassifier(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 10, 28)), TASK)
