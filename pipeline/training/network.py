@@ -31,8 +31,8 @@ def build_network(task: Task, dropout: Sequence[float] | None = None) -> nn.Sequ
         layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout)]
         if len(dropout) != len(layers):
             raise UserError(
-                f"params.yaml: train.dropout has {len(dropout)} rates, but the network of "
-                f"{task.package} has {len(layers)} Dropout layers"
+                f"params.yaml: train.dropout: the network of {task.package} takes {len(layers)} "
+                f"rates, one for each Dropout layer, not {len(dropout)}"
             )
         for layer, rate in zip(layers, dropout, strict=True):
             layer.p = rate

@@ -246,7 +246,7 @@ def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits
 def test_a_set_that_fills_just_one_batch_is_trained_on(digits: Digits) -> None:
     images, labels = digits
     assert Trainer(TASK, images, labels, replace(RECIPE, validation_size=8)).steps_per_epoch == 1
-    with pytest.raises(ValueError, match="validation_size 9 do not fill one batch of 16"):
+    with pytest.raises(ValueError, match="validation_size 9 do not fill one batch of"):
         Trainer(TASK, images, labels, replace(RECIPE, validation_size=9))
 
 
