@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_csv, read_text
+from pipeline.core.files import read_csv, read_text, sha256
 from pipeline.core.reports import (
     ExportReport,
     GateReport,
     Metrics,
+    OtherVersionError,
     Report,
     Speed,
     Subject,
@@ -85,6 +86,7 @@ class GateInput:
     export: ExportReport | None
     subject: Subject | None
     metrics: Metrics | None
+    sha256: Mapping[str, str]  # of these and of the other reports on the model, by path
     problems: tuple[str, ...] = ()
 
 
@@ -120,7 +122,10 @@ def read_training(workspace: Workspace) -> TrainingSnapshot:
 
 
 def read_gate_input(workspace: Workspace) -> GateInput:
-    """What the gate judges, whether or not it belongs together: that is one of its criteria."""
+    """What the gate judges, whether or not it belongs together: that is one of its criteria.
+
+    UserError if a report is of another version of its schema: none of its figures is known.
+    """
 
     def read() -> GateInput:
         problems: list[str] = []
@@ -128,6 +133,8 @@ def read_gate_input(workspace: Workspace) -> GateInput:
         def attempt(kind: type[R], path: Path) -> R | None:
             try:
                 return kind.read(path)
+            except OtherVersionError:
+                raise
             except (UserError, OSError) as error:
                 problems.append(str(error))
                 return None
@@ -136,6 +143,7 @@ def read_gate_input(workspace: Workspace) -> GateInput:
             export=attempt(ExportReport, workspace.export_report),
             subject=attempt(Subject, workspace.subject),
             metrics=attempt(Metrics, workspace.metrics),
+            sha256=report_digests(workspace),
             problems=tuple(problems),
         )
 
@@ -193,7 +201,22 @@ def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
         raise _mixture(workspace.gate_report, "another model", workspace.export_report)
+    now = report_digests(workspace)
+    for name in sorted(now.keys() | report.reports_sha256.keys()):
+        if now.get(name) != report.reports_sha256.get(name):
+            raise UserError(
+                f"{workspace.root / name} is not as it was when the gate judged it: run `dvc repro`"
+            )
     return Verdict(report, read_text(workspace.gate_table))
+
+
+def report_digests(workspace: Workspace) -> dict[str, str]:
+    """The SHA-256 of each report on the exported model that is here, by its path."""
+    paths = [
+        *(workspace.export_report, workspace.subject, workspace.metrics),
+        *(workspace.speed, workspace.per_class),
+    ]
+    return {workspace.name(path): sha256(path) for path in paths if path.is_file()}
 
 
 def _mixture(path: Path, what: str, other: Path) -> UserError:

@@ -36,8 +36,7 @@ class Origin(NamedTuple):
             return cls(digest, metadata["invocationId"], metadata["startedOn"])
         except (KeyError, IndexError, TypeError) as error:
             raise UserError(
-                f"{path} is no provenance of a release: "
-                "`dvc repro --force --single-item release` writes it again"
+                f"{path} is no provenance of a release: `dvc repro` writes it again"
             ) from error
 
 
