@@ -25,6 +25,9 @@ def moment(text: str) -> str:
     return text
 
 
+Moment = Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
+
+
 class OtherVersionError(UserError):
     """A report is of another version of its schema."""
 
@@ -97,7 +100,7 @@ class TrainingReport(Report):
     schema_version: Literal[1] = 1
     run_id: str
     status: Literal["unfinished", "finished"]
-    started: Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
+    started: Moment
     seconds: float
     task: str  # the package that knows it
     git_revision: str

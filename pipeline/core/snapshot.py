@@ -201,22 +201,21 @@ def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
         raise _mixture(workspace.gate_report, "another model", workspace.export_report)
-    now = report_digests(workspace)
-    for name in sorted(now.keys() | report.reports_sha256.keys()):
-        if now.get(name) != report.reports_sha256.get(name):
-            raise UserError(
-                f"{workspace.root / name} is not as it was when the gate judged it: run `dvc repro`"
-            )
+    if changed := report_digests(workspace).items() ^ report.reports_sha256.items():
+        path = workspace.root / min(changed)[0]
+        raise UserError(f"{path} is not as it was when the gate judged it: run `dvc repro`")
     return Verdict(report, read_text(workspace.gate_table))
 
 
 def report_digests(workspace: Workspace) -> dict[str, str]:
     """The SHA-256 of each report on the exported model that is here, by its path."""
-    paths = [
-        *(workspace.export_report, workspace.subject, workspace.metrics),
-        *(workspace.speed, workspace.per_class),
-    ]
-    return {workspace.name(path): sha256(path) for path in paths if path.is_file()}
+    paths = [path for path in _judged(workspace) if path.is_file()]
+    return {workspace.name(path): sha256(path) for path in paths}
+
+
+def _judged(workspace: Workspace) -> list[Path]:
+    measured = [workspace.subject, workspace.metrics, workspace.speed, workspace.per_class]
+    return [workspace.export_report, *measured]
 
 
 def _mixture(path: Path, what: str, other: Path) -> UserError:
@@ -238,8 +237,7 @@ def _state(workspace: Workspace) -> list[tuple[int, int] | None]:
     """What changes when a report is written: each is a new file then."""
     paths = [
         *(workspace.training_report, workspace.history, workspace.system_metrics),
-        *(workspace.export_report, workspace.subject, workspace.metrics, workspace.speed),
-        *(workspace.curves, workspace.per_class, workspace.gate_report, workspace.gate_table),
+        *(*_judged(workspace), workspace.curves, workspace.gate_report, workspace.gate_table),
     ]
     return [_identity(path) for path in paths]
 

@@ -396,7 +396,34 @@ def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
     ]
     assert source["annotations"] == {"revision": revision}
     origin = provenance.Origin.read(workspace.provenance)
-    assert origin == (digest["sha256"], TRAINING.run_id, TRAINING.started)
+    assert origin.model_sha256 == digest["sha256"]
+    assert (origin.run_id, origin.started) == (TRAINING.run_id, TRAINING.started)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (TRAINING.started, "yesterday"),
+        (f'"{TRAINING.started}"', "7"),
+        (f'"{TRAINING.run_id}"', "null"),
+        (f'"{TRAINING.run_id}"', '""'),
+        ('"subject": [', '"subject": [[],'),
+        ('"sha256"', '"sha512"'),
+        ('"sha256": "', '"sha256": "x'),
+        ("{", "["),
+        ("runDetails", "details"),
+    ],
+    ids=str,
+)
+def test_a_damaged_provenance_is_refused_in_one_line(
+    workspace: Workspace, damage: tuple[str, str]
+) -> None:
+    """MLflow would show the release under another training, or fail with a traceback."""
+    run(workspace)
+    workspace.provenance.write_text(workspace.provenance.read_text().replace(*damage))
+    with pytest.raises(UserError, match=r"provenance\.json.*`dvc repro`") as error:
+        provenance.Origin.read(workspace.provenance)
+    assert "\n" not in str(error.value)
 
 
 def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(
