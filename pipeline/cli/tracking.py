@@ -39,6 +39,7 @@ def track(
     workspace = find_workspace(context)
     if not background.enabled():
         raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
+    workspace.check_places()
     from pipeline.tracking import publisher
 
     if follow:

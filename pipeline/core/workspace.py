@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.core.errors import UserError
+from pipeline.core.files import read_checksums
 
 PARAMS = "params.yaml"
 
@@ -131,9 +132,37 @@ class Workspace:
 
     @property
     def released_model(self) -> Path:
-        """The ONNX file in `releases`, which has the name of its model."""
+        """The ONNX file in `releases`, which has the name of its model.
+
+        Of several it is the one that the checksums list: a release of another model leaves the old
+        one in a folder that cannot be exchanged, such as a mount point. UserError if none is, or
+        more than one.
+        """
         found = sorted(self.releases.glob("[!.]*.onnx"))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            listed = read_checksums(self.checksums) if self.checksums.exists() else {}
+            found = [path for path in found if path.name in listed]
+            if len(found) != 1:
+                raise UserError(
+                    f"{self.releases} holds {names}, and no {self.checksums.name} there lists just "
+                    "one of them: remove those that are not released"
+                )
         return found[0] if found else self.releases / "model.onnx"
+
+    def check_places(self) -> None:
+        """UserError if a folder is in the place of a file, or a file in that of a folder.
+
+        Otherwise a command fails where it writes that, which may be at the end of hours of work.
+        """
+        attributes = [n for n, path in vars(Workspace).items() if isinstance(path, WorkspacePath)]
+        paths: list[Path] = [getattr(self, attribute) for attribute in attributes]
+        for path in paths:
+            if path.suffix and path.is_dir():
+                raise UserError(f"{path} is a folder, where a file belongs: move it away")
+        for path in [path.parent if path.suffix else path for path in paths]:
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{path} is a file, where a folder belongs: move it away")
 
     @contextmanager
     def lock(self, owner: str, on_wait: Callable[[str], object] | None = None) -> Iterator[int]:
