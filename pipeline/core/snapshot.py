@@ -7,6 +7,7 @@ here, once, before it works.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,8 +210,7 @@ def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
 
 def report_digests(workspace: Workspace) -> dict[str, str]:
     """The SHA-256 of each report on the exported model that is here, by its path."""
-    paths = [path for path in _judged(workspace) if path.is_file()]
-    return {workspace.name(path): sha256(path) for path in paths}
+    return {workspace.name(path): sha256(path) for path in _judged(workspace) if path.is_file()}
 
 
 def _judged(workspace: Workspace) -> list[Path]:
@@ -233,18 +233,16 @@ def _optional(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _state(workspace: Workspace) -> list[tuple[int, int] | None]:
+def _state(workspace: Workspace) -> list[tuple[Path, int, int]]:
     """What changes when a report is written: each is a new file then."""
     paths = [
-        *(workspace.training_report, workspace.history, workspace.system_metrics),
+        *(workspace.backprop_summary, workspace.backprop_history, workspace.training_report),
+        *(workspace.history, workspace.system_metrics),
         *(*_judged(workspace), workspace.curves, workspace.gate_report, workspace.gate_table),
     ]
-    return [_identity(path) for path in paths]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            state = path.stat()
+            found.append((path, state.st_ino, state.st_mtime_ns))
+    return found

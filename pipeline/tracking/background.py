@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import Component
+from pipeline.tracking import TRACKING_URI, Component
 
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
 AT_ONCE = 60  # seconds for all that there is, a new store included
@@ -50,7 +50,7 @@ def publish(workspace: Workspace, *components: Component) -> None:
 
 def enabled() -> bool:
     """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") != "none"
+    return os.environ.get(TRACKING_URI) != "none"
 
 
 @contextmanager
