@@ -87,6 +87,7 @@ def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Wor
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     assert folder.stat().st_mode & 0o777 == 0o755
     assert {path.name for path in workspace.root.iterdir()} == before  # no temporary folder
+    workspace.check_places()
 
 
 def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
