@@ -16,6 +16,7 @@ from pipeline.core.reports import (
     Subject,
     TrainingReport,
 )
+from pipeline.core.snapshot import report_digests
 from pipeline.core.workspace import Workspace
 
 R = TypeVar("R", ExportReport, Subject, GateReport)
@@ -110,7 +111,12 @@ def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None
     criterion = Criterion(
         name="test accuracy", measured=0.994, relation="≥", threshold=0.9, passed=passed
     )
-    verdict = GateReport(passed=passed, model_sha256="f" * 64, criteria=[criterion])
+    verdict = GateReport(
+        passed=passed,
+        model_sha256="f" * 64,
+        reports_sha256=report_digests(workspace),
+        criteria=[criterion],
+    )
     changed(verdict, digests).write(workspace.gate_report)
     write_text(workspace.gate_table, "passed" if passed else "refused")
 

@@ -42,7 +42,7 @@ from pipeline.core.figures import Figure, save_figure
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.inference.signature import Signature
-from pipeline.registry.registration import save_model
+from pipeline.registry.mlflow_model import save_model
 
 CONNECTIONS = (1, 16, 64, 256)
 SECONDS, ROUNDS = 5, 3

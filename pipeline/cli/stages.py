@@ -19,6 +19,7 @@ def stage(run: Run) -> Run:
 
     def command(context: typer.Context) -> None:
         workspace = find_workspace(context)
+        workspace.check_places()
         params = load_params(workspace.params)
         with ExitStack() as stack:
             if environment.flow_run() is None:

@@ -39,6 +39,7 @@ def track(
     workspace = find_workspace(context)
     if not background.enabled():
         raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
+    workspace.check_places()
     from pipeline.tracking import publisher
 
     if follow:
@@ -75,14 +76,14 @@ def publish(
     with store.connect(workspace) as client:
         training = publisher.is_training(workspace)
         for component in (Component.TRAINING, Component.BACKPROP, Component.RELEASE):
+            if component not in components:
+                continue
             try:
-                if component not in components:
-                    continue
                 if component is Component.RELEASE:
-                    release = registration.publish_release(workspace, client)
-                    done += [release] if release else []
+                    shown = registration.publish_release(workspace, client)
                 else:
-                    done += publisher.publish(workspace, client, [component], training=training)
+                    shown = publisher.publish(workspace, client, component, training=training)
+                done += [shown] if shown else []
             except UserError as error:
                 problems.append(error)
     if problems:

@@ -167,6 +167,20 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
         raise UserError(f"{path} is corrupt ({error}){REPRO} anew") from error
 
 
+def read_checksums(path: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a SHA256SUMS lists, by name; UserError if that is no text."""
+    try:
+        lines = existing(path).read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise UserError(f"{path} is no text in UTF-8: `sha256sum` makes such a file") from error
+    found = {}
+    for line in lines:
+        digest, _, name = line.strip().partition(" ")
+        name = name.strip().removeprefix("*").removeprefix("./")  # `*`: `sha256sum -b`
+        found[name] = digest.lower()
+    return found
+
+
 def existing(path: Path, remedy: str = "") -> Path:
     """`path` itself; UserError, which ends in `remedy`, if there is no such file."""
     if path.is_file():

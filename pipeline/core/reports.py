@@ -8,7 +8,7 @@ is read by `core.snapshot`.
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,24 +25,32 @@ def moment(text: str) -> str:
     return text
 
 
+Moment = Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
+
+
+class OtherVersionError(UserError):
+    """A report is of another version of its schema."""
+
+
 class Report(BaseModel):
     """A JSON file with exactly these keys and types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    stage: ClassVar[str]  # that writes it
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """The report in a file. UserError if it is missing, broken or of another schema."""
         content = read_json(path)
-        remedy = f"`dvc repro --force --single-item {cls.stage}` writes it again"
+        remedy = "`dvc repro` writes it again"
         version = cls.model_fields.get("schema_version")
-        found = content.get("schema_version") if isinstance(content, dict) else None
-        if version is not None and found != version.default:
-            found = (
-                "no schema version" if found is None else f"schema version {json.dumps(found)[:40]}"
-            )
-            raise UserError(f"{path} has {found}, this code reads {version.default}: {remedy}")
+        if version is not None and isinstance(content, dict):
+            found = content.get("schema_version")
+            if found != version.default:
+                known = f"schema version {json.dumps(found)[:40]}" if found is not None else None
+                raise OtherVersionError(
+                    f"{path} has {known or 'no schema version'}, this code reads "
+                    f"{version.default}: {remedy}"
+                )
         try:
             return cls.model_validate_json(json.dumps(content))  # as JSON: a list may be a tuple
         except ValidationError as error:
@@ -76,7 +84,6 @@ class FlowRun(BaseModel):
 class BackpropReport(Report):
     """What the 2-2-2 network learned. DVC shows its numbers as metrics."""
 
-    stage = "backprop"
     params: dict[str, Any]
     first_loss: float
     last_loss: float
@@ -90,11 +97,10 @@ class BackpropReport(Report):
 class TrainingReport(Report):
     """What was trained, from what, on what."""
 
-    stage = "train"
     schema_version: Literal[1] = 1
     run_id: str
     status: Literal["unfinished", "finished"]
-    started: Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
+    started: Moment
     seconds: float
     task: str  # the package that knows it
     git_revision: str
@@ -116,7 +122,6 @@ class TrainingReport(Report):
 class ExportReport(Report):
     """How far the exported model is from the trained network."""
 
-    stage = "export"
     schema_version: Literal[1] = 1
     model_sha256: Sha256
     weights_sha256: Sha256
@@ -131,7 +136,6 @@ class ExportReport(Report):
 class Metrics(Report):
     """The exported model on the test set. DVC shows the numbers as metrics."""
 
-    stage = "evaluate"
     images: int
     accuracy: float
     accuracy_low: float  # ends of the 95 % Clopper-Pearson interval
@@ -145,7 +149,6 @@ class Metrics(Report):
 class Speed(Report):
     """The exported model on this machine. DVC shows the numbers as metrics."""
 
-    stage = "evaluate"
     latency_ms_p50: float
     latency_ms_p99: float
     images_per_second: int
@@ -154,7 +157,6 @@ class Speed(Report):
 class Subject(Report):
     """What metrics and speed are of. Its schema version covers all that `evaluate` writes."""
 
-    stage = "evaluate"
     schema_version: Literal[1] = 1
     model_sha256: Sha256
     test_sha256: Sha256
@@ -175,10 +177,10 @@ class Criterion(BaseModel):
 class GateReport(Report):
     """The gate's verdict on one exported model."""
 
-    stage = "gate"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     passed: bool
     model_sha256: Sha256 | None
+    reports_sha256: dict[str, Sha256]  # by path: those on the model as they were when it was judged
     criteria: list[Criterion] = Field(min_length=1)
 
     @model_validator(mode="after")

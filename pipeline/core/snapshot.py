@@ -7,16 +7,18 @@ here, once, before it works.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_csv, read_text
+from pipeline.core.files import read_csv, read_text, sha256
 from pipeline.core.reports import (
     ExportReport,
     GateReport,
     Metrics,
+    OtherVersionError,
     Report,
     Speed,
     Subject,
@@ -85,6 +87,7 @@ class GateInput:
     export: ExportReport | None
     subject: Subject | None
     metrics: Metrics | None
+    sha256: Mapping[str, str]  # of these and of the other reports on the model, by path
     problems: tuple[str, ...] = ()
 
 
@@ -120,7 +123,10 @@ def read_training(workspace: Workspace) -> TrainingSnapshot:
 
 
 def read_gate_input(workspace: Workspace) -> GateInput:
-    """What the gate judges, whether or not it belongs together: that is one of its criteria."""
+    """What the gate judges, whether or not it belongs together: that is one of its criteria.
+
+    UserError if a report is of another version of its schema: none of its figures is known.
+    """
 
     def read() -> GateInput:
         problems: list[str] = []
@@ -128,6 +134,8 @@ def read_gate_input(workspace: Workspace) -> GateInput:
         def attempt(kind: type[R], path: Path) -> R | None:
             try:
                 return kind.read(path)
+            except OtherVersionError:
+                raise
             except (UserError, OSError) as error:
                 problems.append(str(error))
                 return None
@@ -136,6 +144,7 @@ def read_gate_input(workspace: Workspace) -> GateInput:
             export=attempt(ExportReport, workspace.export_report),
             subject=attempt(Subject, workspace.subject),
             metrics=attempt(Metrics, workspace.metrics),
+            sha256=report_digests(workspace),
             problems=tuple(problems),
         )
 
@@ -193,7 +202,20 @@ def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
         raise _mixture(workspace.gate_report, "another model", workspace.export_report)
+    if changed := report_digests(workspace).items() ^ report.reports_sha256.items():
+        path = workspace.root / min(changed)[0]
+        raise UserError(f"{path} is not as it was when the gate judged it: run `dvc repro`")
     return Verdict(report, read_text(workspace.gate_table))
+
+
+def report_digests(workspace: Workspace) -> dict[str, str]:
+    """The SHA-256 of each report on the exported model that is here, by its path."""
+    return {workspace.name(path): sha256(path) for path in _judged(workspace) if path.is_file()}
+
+
+def _judged(workspace: Workspace) -> list[Path]:
+    measured = [workspace.subject, workspace.metrics, workspace.speed, workspace.per_class]
+    return [workspace.export_report, *measured]
 
 
 def _mixture(path: Path, what: str, other: Path) -> UserError:
@@ -211,19 +233,16 @@ def _optional(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _state(workspace: Workspace) -> list[tuple[int, int] | None]:
+def _state(workspace: Workspace) -> list[tuple[Path, int, int]]:
     """What changes when a report is written: each is a new file then."""
     paths = [
-        *(workspace.training_report, workspace.history, workspace.system_metrics),
-        *(workspace.export_report, workspace.subject, workspace.metrics, workspace.speed),
-        *(workspace.curves, workspace.per_class, workspace.gate_report, workspace.gate_table),
+        *(workspace.backprop_summary, workspace.backprop_history, workspace.training_report),
+        *(workspace.history, workspace.system_metrics),
+        *(*_judged(workspace), workspace.curves, workspace.gate_report, workspace.gate_table),
     ]
-    return [_identity(path) for path in paths]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            state = path.stat()
+            found.append((path, state.st_ino, state.st_mtime_ns))
+    return found

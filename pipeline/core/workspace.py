@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.core.errors import UserError
+from pipeline.core.files import read_checksums
 
 PARAMS = "params.yaml"
 
@@ -20,8 +21,8 @@ PARAMS = "params.yaml"
 class WorkspacePath:
     """A path below the root of the workspace whose attribute it is."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, *, folder: bool = False) -> None:
+        self._path, self.folder = path, folder
 
     def __get__(self, workspace: "Workspace", owner: type | None = None) -> Path:
         """The path below that root."""
@@ -44,13 +45,13 @@ class Workspace:
     versions = WorkspacePath("versions.json")  # the versions in that lock, as DVC reads them
 
     # fetch and prepare
-    raw = WorkspacePath("data/raw")  # the data set's files as they were published
+    raw = WorkspacePath("data/raw", folder=True)  # the data set's files as they were published
     training_set = WorkspacePath("data/train.safetensors")  # uint8 images [N, H, W] and labels [N]
     test_set = WorkspacePath("data/test.safetensors")
-    prepare_reports = WorkspacePath("reports/prepare")
+    prepare_reports = WorkspacePath("reports/prepare", folder=True)
 
     # backprop
-    backprop_reports = WorkspacePath("reports/backprop")
+    backprop_reports = WorkspacePath("reports/backprop", folder=True)
     backprop_history = WorkspacePath(
         "reports/backprop/history.csv"
     )  # every number of every iteration
@@ -58,10 +59,10 @@ class Workspace:
 
     # train
     weights = WorkspacePath("artifacts/weights.safetensors")  # averaged weights of the last epoch
-    epochs = WorkspacePath("artifacts/epochs")  # ... and of each epoch
+    epochs = WorkspacePath("artifacts/epochs", folder=True)  # ... and of each epoch
     checkpoint = WorkspacePath("artifacts/resume.safetensors")  # only while training is unfinished
     training_lock = WorkspacePath("artifacts/resume.lock")  # locked while training runs
-    train_reports = WorkspacePath("reports/train")
+    train_reports = WorkspacePath("reports/train", folder=True)
     history = WorkspacePath("reports/train/history.csv")  # a row per epoch
     system_metrics = WorkspacePath(
         "reports/train/system.csv"
@@ -71,7 +72,7 @@ class Workspace:
     # export, evaluate and gate
     model = WorkspacePath("artifacts/model.onnx")  # not yet released
     export_report = WorkspacePath("reports/export.json")
-    evaluation_reports = WorkspacePath("reports/evaluation")
+    evaluation_reports = WorkspacePath("reports/evaluation", folder=True)
     metrics = WorkspacePath("reports/evaluation/metrics.json")
     subject = WorkspacePath(
         "reports/evaluation/subject.json"
@@ -85,7 +86,7 @@ class Workspace:
     gate_table = WorkspacePath("reports/gate.md")
 
     # release
-    releases = WorkspacePath("models")
+    releases = WorkspacePath("models", folder=True)
     model_card = WorkspacePath("models/MODEL_CARD.md")
     provenance = WorkspacePath("models/provenance.json")
     checksums = WorkspacePath("models/SHA256SUMS")
@@ -131,9 +132,38 @@ class Workspace:
 
     @property
     def released_model(self) -> Path:
-        """The ONNX file in `releases`, which has the name of its model."""
+        """The ONNX file in `releases`, which has the name of its model.
+
+        Of several it is the one that the checksums list: a release of another model leaves the old
+        one in a folder that cannot be exchanged, such as a mount point. UserError if none is, or
+        more than one.
+        """
         found = sorted(self.releases.glob("[!.]*.onnx"))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            listed = read_checksums(self.checksums) if self.checksums.exists() else {}
+            found = [path for path in found if path.name in listed]
+            if len(found) != 1:
+                raise UserError(
+                    f"{self.releases} holds {names}, and no {self.checksums.name} there lists just "
+                    "one of them: remove those that are not released"
+                )
         return found[0] if found else self.releases / "model.onnx"
+
+    def check_places(self) -> None:
+        """UserError if a folder is in the place of a file, or a file in that of a folder.
+
+        Otherwise a command fails where it writes that, which may be at the end of hours of work.
+        """
+        for attribute, place in vars(Workspace).items():
+            if not isinstance(place, WorkspacePath):
+                continue
+            path: Path = getattr(self, attribute)
+            if not place.folder and path.is_dir():
+                raise UserError(f"{path} is a folder, where a file belongs: move it away")
+            folder = path if place.folder else path.parent
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"{folder} is a file, where a folder belongs: move it away")
 
     @contextmanager
     def lock(self, owner: str, on_wait: Callable[[str], object] | None = None) -> Iterator[int]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from pipeline.core.errors import UserError
+from pipeline.core.files import read_checksums
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
 from pipeline.pictures.grey import as_grey
@@ -114,12 +115,6 @@ def _listed(path: Path) -> str | None:
     sums = path.parent / CHECKSUMS
     if not sums.exists():
         return None
-    try:
-        lines = sums.read_text(encoding="utf-8-sig").splitlines()
-    except ValueError as error:
-        raise UserError(f"{sums} is no text in UTF-8: `sha256sum` makes such a file") from error
-    for line in lines:
-        digest, _, name = line.strip().partition(" ")
-        if name.strip().removeprefix("*").removeprefix("./") == path.name:  # `*`: `sha256sum -b`
-            return digest.lower()
+    if digest := read_checksums(sums).get(path.name):
+        return digest
     raise UserError(f"{sums} does not list {path.name}")

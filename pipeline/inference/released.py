@@ -16,10 +16,11 @@ def released_model() -> Path:
     Otherwise that of the package that is installed, or of the checkout with this code. Other
     projects have a params.yaml and models/ too: a release is what has its checksums beside it.
     """
-    candidates = sorted(INSTALLED.glob("*.onnx"))
-    candidates.append(Workspace(Path(pipeline.__file__).parents[1]).released_model)
+    workspace = None
     with suppress(UserError):
         workspace = Workspace.find()
-        if workspace.checksums.exists():
-            candidates.insert(0, workspace.released_model)
-    return next((path for path in candidates if path.exists()), candidates[0])
+    if workspace and workspace.checksums.exists():
+        return workspace.released_model
+    if installed := sorted(INSTALLED.glob("*.onnx")):
+        return installed[0]
+    return Workspace(Path(pipeline.__file__).parents[1]).released_model

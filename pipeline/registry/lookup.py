@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, first_line
 from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
+from pipeline.inference.signature import Signature
 
 MODEL_TAG = "sha256"  # of a model version: the digest of the file that it holds
 MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model
@@ -33,7 +34,10 @@ def open_classifier(
         try:
             return Classifier(path, sha256=digest, **options)
         except UserError as error:  # which names a file that is gone when it is read
-            raise UserError(str(error).replace(str(path), name)) from error
+            told = str(error).replace(str(path), name)
+            if alias := re.search("@.*", name):
+                told = f"{told}; {name[: alias.start()]}/VERSION names another version"
+            raise UserError(told) from error
 
 
 def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tuple[Path, str | None]:
@@ -74,6 +78,17 @@ def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tupl
     except Exception as error:  # of MLflow, of its transport or of its storage
         raise UserError(f"{uri} cannot be loaded: {describe(error, workspace)}") from error
     return Path(path), version.tags.get(MODEL_TAG)
+
+
+def read_signature(content: bytes) -> Signature:
+    """The signature in an ONNX file. ValueError if there is none, or if it is no such file."""
+    import onnx  # which predicting does not need
+
+    try:
+        found = onnx.load_from_string(content).metadata_props
+    except Exception as error:  # protobuf's DecodeError, which has no other base
+        raise ValueError(f"it is no ONNX file: {first_line(error)}") from error
+    return Signature.from_metadata({entry.key: entry.value for entry in found})
 
 
 def _workspace() -> Workspace:

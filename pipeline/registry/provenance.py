@@ -4,13 +4,16 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import DISTRIBUTION
 from pipeline.config import Params
 from pipeline.core.environment import without_password
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256
+from pipeline.core.reports import Moment
 from pipeline.core.snapshot import Snapshot
 from pipeline.core.workspace import Workspace
 
@@ -19,25 +22,29 @@ BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:1"  # the commands below, in this order
 CHECKOUT = f"urn:{DISTRIBUTION}:checkout"  # the builder, where it is no workflow of GitHub's
 
 
-class Origin(NamedTuple):
+class Origin(BaseModel):
     """What a release's provenance says of the model and of the training that made it."""
 
-    model_sha256: str
-    run_id: str
-    started: str  # date and time, ISO 8601
+    model_config = ConfigDict(frozen=True, strict=True)
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    run_id: Annotated[str, Field(min_length=1)]
+    started: Moment
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it from models/provenance.json. UserError if that is missing or no provenance."""
+        """Read it from models/provenance.json. UserError if that is missing or damaged."""
         statement = read_json(path)
         try:
             metadata = statement["predicate"]["runDetails"]["metadata"]
             digest = statement["subject"][0]["digest"]["sha256"]
-            return cls(digest, metadata["invocationId"], metadata["startedOn"])
-        except (KeyError, IndexError, TypeError) as error:
+            return cls(
+                model_sha256=digest,
+                run_id=metadata["invocationId"],
+                started=metadata["startedOn"],
+            )
+        except (KeyError, IndexError, TypeError, ValidationError) as error:
             raise UserError(
-                f"{path} is no provenance of a release: "
-                "`dvc repro --force --single-item release` writes it again"
+                f"{path} is no provenance of a release, or damaged: `dvc repro` writes it again"
             ) from error
 
 

@@ -14,7 +14,10 @@ Value = Number | str | None
 
 
 def run(workspace: Workspace, params: Gate) -> None:
-    """Write the verdict and show it. RefusedError if any criterion fails."""
+    """Write the verdict and show it. RefusedError if any criterion fails.
+
+    UserError, with nothing written, if a report is of another version of its schema.
+    """
     reports = read_gate_input(workspace)
     for problem in reports.problems:
         print(f"gate: {problem}")
@@ -52,7 +55,12 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         at_most("model bytes", size, params.max_model_bytes),
     ]
     passed = all(criterion.passed for criterion in criteria)
-    return GateReport(passed=passed, model_sha256=model, criteria=criteria)
+    return GateReport(
+        passed=passed,
+        model_sha256=model,
+        reports_sha256=dict(reports.sha256),
+        criteria=criteria,
+    )
 
 
 def at_least(name: str, measured: Number | None, threshold: Number) -> Criterion:
@@ -74,7 +82,7 @@ def equal(name: str, measured: int | str | None, threshold: int | str | None) ->
 
 
 def to_markdown(verdict: GateReport) -> str:
-    """The verdict as a Markdown table."""
+    """The verdict as a Markdown table, with the digests that it shortens in full below."""
     rows = [
         [c.name, _short(c.measured), _required(c), "passed" if c.passed else "**FAILED**"]
         for c in verdict.criteria
@@ -83,7 +91,17 @@ def to_markdown(verdict: GateReport) -> str:
     heading = "Gate passed" if verdict.passed else "Gate refused"
     align = ("left", "right", "right", "left")
     table = tabulate(rows, headers, "github", disable_numparse=True, colalign=align)
-    return f"## {heading}\n\n{table}\n"
+    return "\n".join([f"## {heading}", "", table, "", *_digests(verdict), ""])
+
+
+def _digests(verdict: GateReport) -> list[str]:
+    """A line of Markdown for each criterion on a digest."""
+    digests = [c for c in verdict.criteria if isinstance(c.threshold, str)]
+    return [
+        f"- {c.name}: `{c.measured or _short(None)}`"
+        + ("" if c.passed else f", required: `{c.threshold}`")
+        for c in digests
+    ]
 
 
 def _deviation(criterion: Criterion) -> str:

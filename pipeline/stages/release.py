@@ -17,7 +17,7 @@ from pipeline.core.files import (
     write_text,
 )
 from pipeline.core.snapshot import Snapshot, read_snapshot
-from pipeline.core.task import Task
+from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
 from pipeline.inference.session import OnnxModel
@@ -104,7 +104,7 @@ def require_trained(
 def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Path) -> None:
     """RefusedError if the baseline is significantly better on the test set (McNemar).
 
-    Likewise if it cannot be compared: it does not load, or has other classes or images.
+    Likewise if it cannot be compared: it does not load, or is of another task.
     """
     if not baseline.exists():
         return
@@ -113,12 +113,12 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
     new, _ = model.run(images, batch_size)
     try:
         released = OnnxModel(baseline, params.evaluate.provider)
-        for what in ("labels", "form"):
-            if getattr(released.signature, what) != getattr(model.signature, what):
-                raise ValueError(f"{baseline} has another {what} than the new model")
+        if difference := task_difference(released.signature, model.signature):
+            raise ValueError(f"{baseline} {difference}")
         old, _ = released.run(images, batch_size)
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
-        comparison = f"the released model cannot be compared: {first_line(error)}"
+        comparison = f"the new model cannot be compared with the released one: {first_line(error)}"
+        act, scope = "replace it without a comparison", " for this one release"
         acceptable = False
     else:
         result = mcnemar(old.argmax(1) == labels, new.argmax(1) == labels)
@@ -130,14 +130,31 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
         acceptable = not (worse and result["p_value"] < params.release.significance)
         if not acceptable:
             comparison = f"the released model is significantly better: {comparison}"
+            act, scope = "release the new one all the same", ""
     print(comparison)
     if not acceptable:
         if not params.release.allow_regression:
             raise RefusedError(
-                f"{comparison}; release.allow_regression: true in params.yaml releases the new one "
-                "all the same"
+                f"{comparison}; to {act}, set release.allow_regression: true in {workspace.params}"
+                f"{scope} and run `dvc repro`"
             )
         print("that is allowed: release.allow_regression is true")
+
+
+def task_difference(released: Signature, new: Signature) -> str | None:
+    """How the task of the released model differs from that of the new one, if it does."""
+    if released.data_set != new.data_set:
+        return f"is of the data set {released.data_set}, the new model of {new.data_set}"
+    if released.labels != new.labels:
+        theirs, ours = ", ".join(released.labels), ", ".join(new.labels)
+        return f"has the labels {theirs}, the new model {ours}"
+    if released.form != new.form:
+        return f"takes {_shape(released.form)}, the new model {_shape(new.form)}"
+    return None
+
+
+def _shape(form: ImageForm) -> str:
+    return f"images of {form.height} x {form.width} pixels with ink of {form.ink} x {form.ink}"
 
 
 def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: Task) -> str:

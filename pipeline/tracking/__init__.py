@@ -9,6 +9,8 @@ that a workspace uses. Releases are the registry's: this package does not know t
 import os
 from enum import StrEnum
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"  # the variable that names the server, or `none`
+
 
 class Component(StrEnum):
     """What MLflow shows of a workspace."""

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import Component
+from pipeline.tracking import TRACKING_URI, Component
 
-_PIPELINE = [sys.executable, "-m", "pipeline"]
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
 AT_ONCE = 60  # seconds for all that there is, a new store included
+NOT_INSTALLED = "not tracked: MLflow is not installed; it comes with the extra tracking"
 MISSED = (
     "MLflow is not up to date ({}); the files are complete: run `python -m pipeline track` later"
 )
@@ -35,9 +36,9 @@ def publishing(workspace: Workspace, *components: Component) -> Iterator[None]:
 
     MLflow takes seconds to import: it does so while the block runs.
     """
-    with _beside(workspace, "--wait", *components, seconds=AT_ONCE):
+    with _beside(workspace, "--wait", *components, seconds=AT_ONCE) as started:
         yield
-        if enabled():
+        if started:
             print("publishing to MLflow ...", flush=True)
 
 
@@ -49,24 +50,34 @@ def publish(workspace: Workspace, *components: Component) -> None:
 
 def enabled() -> bool:
     """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") != "none"
+    return os.environ.get(TRACKING_URI) != "none"
 
 
 @contextmanager
-def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[None]:
-    """Run `track`, which sees the block end, and give it `seconds` to finish after that."""
-    if not enabled():
-        yield
+def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[bool]:
+    """Run `track`, which sees the block end, and give it `seconds` to finish after that.
+
+    It runs in the workspace's root and imports from where this process does. False if it is not
+    started: tracking is off, or MLflow is not installed, which one line says.
+    """
+    wanted, installed = enabled(), find_spec("mlflow") is not None
+    if wanted and not installed:
+        print(NOT_INSTALLED, file=sys.stderr)
+    if not (wanted and installed):
+        yield False
         return
+    root, modules = workspace.root.absolute(), map(os.path.abspath, sys.path)
     publisher = subprocess.Popen(
-        [*_PIPELINE, "--workspace", str(workspace.root), "track", *arguments],
+        [sys.executable, "-P", "-m", "pipeline", "--workspace", str(root), "track", *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(modules)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
     assert publisher.stdin is not None
     with publisher.stdin:  # closed however this process ends: the publisher then ends by itself
-        yield
+        yield True
     try:
         if publisher.wait(seconds) != 0:
             print(MISSED.format("see above"), file=sys.stderr)

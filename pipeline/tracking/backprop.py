@@ -10,6 +10,7 @@ from mlflow.entities import Metric
 from pipeline.core import environment
 from pipeline.core.files import read_csv, sha256
 from pipeline.core.reports import BackpropReport, FlowRun
+from pipeline.core.snapshot import at_one_moment
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import Component
 from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
@@ -27,17 +28,17 @@ class Backprop:
 
 def read_backprop(workspace: Workspace) -> Backprop:
     """Read reports/backprop before a server is asked; again, if it changes meanwhile."""
-    while True:
-        outcome = sha256(workspace.backprop_summary)
+
+    def read() -> Backprop:
         files = sorted(path for path in workspace.backprop_reports.glob("[!.]*") if path.is_file())
-        backprop = Backprop(
-            outcome,
+        return Backprop(
+            sha256(workspace.backprop_summary),
             BackpropReport.read(workspace.backprop_summary),
             read_csv(workspace.backprop_history),
             {workspace.name(path): path.read_bytes() for path in files},
         )
-        if sha256(workspace.backprop_summary) == outcome:
-            return backprop
+
+    return at_one_moment(workspace, read)
 
 
 def publish_backprop(client: MlflowClient, experiment: str, backprop: Backprop) -> Published:

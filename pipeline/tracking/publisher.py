@@ -3,7 +3,6 @@
 import os
 import select
 import sys
-from collections.abc import Collection
 
 import filelock
 import requests
@@ -24,31 +23,27 @@ FOLLOW_INTERVAL = 2.0  # seconds between two looks at the files
 
 
 def publish(
-    workspace: Workspace,
-    client: MlflowClient,
-    components: Collection[Component],
-    *,
-    training: bool = False,
-) -> list[Published]:
-    """Bring these components on the server up to date, releases excepted.
+    workspace: Workspace, client: MlflowClient, component: Component, *, training: bool = False
+) -> Published | None:
+    """Bring the training or the back-propagation on the server up to date; None if it is not here.
 
-    `training`: the training in the files is still running. Returns where those that are here are
-    shown. Raises MlflowException, or what the transport raises, if the server cannot be reached.
+    `training`: the training in the files is still running. Raises MlflowException, or what the
+    transport raises, if the server cannot be reached.
     """
-    done = []
-    if Component.TRAINING in components and workspace.training_report.exists():
+    if component is Component.TRAINING and workspace.training_report.exists():
         run = read_training_run(workspace, files=not training)
         report = run.reports.training.report
         task = load_task(report.task, workspace.root, named_in=str(workspace.training_report))
         experiment = store.experiment_id(client, store.experiment_name(task.model))
         end = "RUNNING" if training else "KILLED"
-        done.append(publish_training(client, experiment, run, task.data_set, unfinished=end))
-    if Component.BACKPROP in components and workspace.backprop_summary.exists():
+        done = publish_training(client, experiment, run, task.data_set, unfinished=end)
+    elif component is Component.BACKPROP and workspace.backprop_summary.exists():
         outcome = read_backprop(workspace)
         experiment = store.experiment_id(client, BACKPROP_EXPERIMENT)
-        done.append(publish_backprop(client, experiment, outcome))
-    for component, page, _ in done:
-        links.record(workspace, component, page)
+        done = publish_backprop(client, experiment, outcome)
+    else:
+        return None
+    links.record(workspace, component, done.page)
     return done
 
 
@@ -79,7 +74,7 @@ def follow(workspace: Workspace) -> bool:
 
     def publish_now(*, training: bool) -> None:
         with store.connect(workspace) as client:
-            publish(workspace, client, [Component.TRAINING], training=training)
+            publish(workspace, client, Component.TRAINING, training=training)
 
     report, pause, published = workspace.training_report, FOLLOW_INTERVAL, 0
     while not select.select([sys.stdin], [], [], pause)[0]:

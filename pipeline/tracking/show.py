@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import store
+from pipeline.tracking import TRACKING_URI, store
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     variables = {
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_TRACKING_URI": uri,
+        TRACKING_URI: uri,
         "PYTHONWARNINGS": "ignore",
     }
     words = [word for option in options.items() for word in option]

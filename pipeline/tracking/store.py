@@ -20,11 +20,11 @@ import filelock
 from pipeline.core.environment import lasting_folder
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
+from pipeline.tracking import TRACKING_URI
 
 if TYPE_CHECKING:  # slow to import
     from mlflow import MlflowClient
 
-VARIABLE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 LOCAL = f"{SQLITE}mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -42,7 +42,7 @@ def address(root: Path, named: str | None = None) -> str:
     A relative SQLite path is one below `root`, or in an experiment of DVC, whose folder goes,
     below the workspace that the experiment is of.
     """
-    uri = named or os.environ.get(VARIABLE) or LOCAL
+    uri = named or os.environ.get(TRACKING_URI) or LOCAL
     path = uri.removeprefix(SQLITE)
     if path == uri or path.startswith("/"):
         return uri
@@ -79,15 +79,15 @@ def connect(workspace: Workspace) -> Iterator["MlflowClient"]:
 @contextmanager
 def _environment(uri: str) -> Iterator[None]:
     """Name the store in the environment too: MLflow's own SQLite store asks for it there."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = uri
+    before = os.environ.get(TRACKING_URI)
+    os.environ[TRACKING_URI] = uri
     try:
         yield
     finally:
         if before is None:
-            del os.environ[VARIABLE]
+            del os.environ[TRACKING_URI]
         else:
-            os.environ[VARIABLE] = before
+            os.environ[TRACKING_URI] = before
 
 
 def experiment_name(model: str) -> str:

@@ -133,7 +133,7 @@ def test_the_command_refuses_with_one_line_and_the_status(workspace: Workspace) 
     unknown = python(workspace.root, "-m", "pipeline", "release")
     (line,) = unknown.stderr.splitlines()
     assert unknown.returncode == 2
-    assert line.startswith("error: reports/gate.json has no schema version, this code reads 1: ")
+    assert line.startswith("error: reports/gate.json has no schema version, ")
     workspace.gate_report.unlink()
     missing = python(workspace.root, "-m", "pipeline", "release")
     assert missing.returncode == 2

@@ -586,7 +586,7 @@ def test_the_alias_moves_only_from_what_the_release_replaced(
     promoted: bool,
     warned: bool,
 ) -> None:
-    from pipeline.registry.registration import promote
+    from pipeline.registry.alias import promote
 
     workspace = Workspace(tmp_path)
     pending = {"other": ["d9"]} | ({} if replaced is None else {"new": replaced})

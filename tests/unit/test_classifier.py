@@ -317,6 +317,11 @@ def test_without_a_name_it_is_the_released_model_of_the_workspace_around(
     digest = hashlib.sha256(other).hexdigest()
     (workspace / "models/SHA256SUMS").write_text(f"{digest}  other.onnx\n")
     assert Classifier().sha256 == digest
+    shutil.copy(MODEL, workspace / "models/another.onnx")  # which the checksums do not list
+    assert Classifier().sha256 == digest
+    (workspace / "models/SHA256SUMS").write_text("")
+    with pytest.raises(UserError, match=r"another\.onnx, other\.onnx"):  # and no other model
+        Classifier()
 
 
 @pytest.mark.parametrize("packaged", [True, False])

@@ -1,5 +1,6 @@
 """dvc.yaml names the code that a stage's result depends on: else a change of it reruns nothing."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -71,3 +72,13 @@ def test_what_that_code_imports_reruns_the_stage_or_one_before_it(stage: str) ->
     code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))
     known = dependencies(stage).union(*map(dependencies, before(stage)))
     assert (code | task_files(code)) - known - NO_RESULT == set()
+
+
+def test_it_knows_no_task() -> None:
+    """params.yaml names that: another one is no change of the DAG."""
+    assert not re.search("mnist|digit", (PROJECT / "dvc.yaml").read_text(), re.IGNORECASE)
+
+
+def test_the_artifact_is_what_the_release_writes() -> None:
+    (artifact,) = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["artifacts"].values()
+    assert [artifact["path"]] == [name for out in STAGES["release"]["outs"] for name in out]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import Gate
-from pipeline.core.errors import RefusedError
+from pipeline.core.errors import RefusedError, UserError
+from pipeline.core.files import sha256, write_csv
 from pipeline.core.reports import GateReport
 from pipeline.core.workspace import Workspace
 from pipeline.stages import gate
@@ -178,6 +179,38 @@ def test_no_report_stands_in_for_another(workspace: Workspace) -> None:
     """A metrics.json of an older version, which held the digests too, is no subject.json."""
     write(workspace, {"metrics": REPORTS["metrics"] | REPORTS["subject"], "subject": None})
     assert set(failing(verdict(workspace))) == criteria_of("metrics") | criteria_of("subject")
+
+
+@pytest.mark.parametrize("name", ["export_report", "subject"])
+def test_a_report_of_an_older_version_is_one_line_and_no_verdict(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Instead of eight criteria that are missing."""
+    write(workspace, {name: REPORTS[name] | {"schema_version": 0}})
+    with pytest.raises(UserError, match=r"schema version 0.*`dvc repro`") as error:
+        gate.run(workspace, PARAMS)
+    assert "\n" not in str(error.value)
+    assert capsys.readouterr().out == ""
+    assert not workspace.gate_report.exists()
+
+
+def test_the_table_has_digests_in_full(workspace: Workspace) -> None:
+    """So that one can compare them with those of a file."""
+    write(workspace, changed({"test set SHA-256": "c" * 64}))
+    verdict(workspace)
+    text = workspace.gate_table.read_text()
+    assert all(digit * 64 in text for digit in "acf")  # required, measured, of the model
+
+
+def test_the_verdict_names_the_reports_as_they_were(workspace: Workspace) -> None:
+    write(workspace)
+    write_csv(workspace.per_class, [{"label": "0"}])
+    names = ["evaluation/classes.csv", "evaluation/metrics.json", "evaluation/subject.json"]
+    expected = {
+        f"reports/{name}": sha256(workspace.root / "reports" / name)
+        for name in [*names, "export.json"]
+    }
+    assert verdict(workspace).reports_sha256 == expected
 
 
 def test_without_any_report_everything_fails(workspace: Workspace) -> None:

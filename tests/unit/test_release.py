@@ -87,6 +87,7 @@ def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Wor
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     assert folder.stat().st_mode & 0o777 == 0o755
     assert {path.name for path in workspace.root.iterdir()} == before  # no temporary folder
+    workspace.check_places()
 
 
 def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
@@ -147,7 +148,7 @@ def test_a_first_release_has_nothing_to_be_compared_with(workspace: Workspace) -
     assert sorted(path.name for path in workspace.releases.iterdir()) == FILES
 
 
-@pytest.mark.parametrize("fault", ["broken", "unsigned", "other outputs", "larger", "more classes"])
+@pytest.mark.parametrize("fault", ["broken", "unsigned", "other outputs"])
 def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
     workspace: Workspace, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,16 +162,33 @@ def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
             model = onnx.load(released)
             model.graph.output.pop()
             onnx.save(model, released)
-        case "larger":
-            stub(released, 0, replace(TASK, form=ImageForm(height=32, width=32, ink=20)))
-        case "more classes":
-            stub(released, 0, replace(TASK, labels=tuple("0123456789A")))
-    said = r"cannot be compared: .*mnist-cnn\.onnx.*allow_regression"
+    said = r"mnist-cnn\.onnx.*allow_regression"
     with nothing_changes(workspace), pytest.raises(RefusedError, match=said) as error:
         run(workspace)
     assert "\n" not in str(error.value)
     run(workspace, allow_regression=True)
     assert "allow_regression is true" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data_set": "Alphabet"}, ["Alphabet", "MNIST"]),  # with labels and form as here
+        ({"labels": tuple("987654321A")}, ["9, 8, 7", "A", "0, 1, 2"]),
+        ({"labels": tuple("0123456789A")}, ["8, 9, A", "7, 8, 9"]),
+        ({"form": ImageForm(height=32, width=32, ink=20)}, ["32 x 32 pixels", "28 x 28 pixels"]),
+        ({"form": ImageForm(height=28, width=28, ink=24)}, ["ink of 24", "ink of 20"]),
+    ],
+    ids=str,
+)
+def test_a_released_model_of_another_task_is_compared_with_none_and_the_difference_is_named(
+    workspace: Workspace, change: dict[str, Any], said: list[str]
+) -> None:
+    stub(workspace.released_model, 0, replace(TASK, **change))
+    with nothing_changes(workspace), pytest.raises(RefusedError) as error:
+        run(workspace)
+    assert all(words in str(error.value) for words in [*said, "allow_regression"])
+    run(workspace, allow_regression=True)
 
 
 def test_both_models_run_where_the_evaluation_did(workspace: Workspace) -> None:
@@ -208,6 +226,17 @@ def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
 def test_nothing_is_released_that_the_gate_refused(workspace: Workspace) -> None:
     write_verdict(workspace, passed=False, model_sha256=sha256(workspace.model))
     with nothing_changes(workspace), pytest.raises(RefusedError, match="nothing is released"):
+        run(workspace)
+
+
+@pytest.mark.parametrize("name", ["metrics", "speed", "per_class"])
+def test_figures_that_were_edited_after_the_gate_are_not_released(
+    workspace: Workspace, name: str
+) -> None:
+    """They would stand on the card, though no one judged them."""
+    path = getattr(workspace, name)
+    path.write_text(re.sub(r"\.\d", ".3", path.read_text(), count=1))
+    with nothing_changes(workspace), pytest.raises(UserError, match=rf"{path.name} is not as it"):
         run(workspace)
 
 
@@ -384,7 +413,34 @@ def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
     ]
     assert source["annotations"] == {"revision": revision}
     origin = provenance.Origin.read(workspace.provenance)
-    assert origin == (digest["sha256"], TRAINING.run_id, TRAINING.started)
+    assert origin.model_sha256 == digest["sha256"]
+    assert (origin.run_id, origin.started) == (TRAINING.run_id, TRAINING.started)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (TRAINING.started, "yesterday"),
+        (f'"{TRAINING.started}"', "7"),
+        (f'"{TRAINING.run_id}"', "null"),
+        (f'"{TRAINING.run_id}"', '""'),
+        ('"subject": [', '"subject": [[],'),
+        ('"sha256"', '"sha512"'),
+        ('"sha256": "', '"sha256": "x'),
+        ("{", "["),
+        ("runDetails", "details"),
+    ],
+    ids=str,
+)
+def test_a_damaged_provenance_is_refused_in_one_line(
+    workspace: Workspace, damage: tuple[str, str]
+) -> None:
+    """MLflow would show the release under another training, or fail with a traceback."""
+    run(workspace)
+    workspace.provenance.write_text(workspace.provenance.read_text().replace(*damage))
+    with pytest.raises(UserError, match=r"provenance\.json.*`dvc repro`") as error:
+        provenance.Origin.read(workspace.provenance)
+    assert "\n" not in str(error.value)
 
 
 def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(

@@ -37,8 +37,7 @@ def test_another_version_is_named_with_what_to_do(workspace: Workspace, version:
         TrainingReport.read(workspace.training_report)
     found = "no schema version" if version is None else f"schema version {json.dumps(version)}"
     assert str(refused.value) == (
-        f"{workspace.training_report} has {found}, this code reads 1: "
-        "`dvc repro --force --single-item train` writes it again"
+        f"{workspace.training_report} has {found}, this code reads 1: `dvc repro` writes it again"
     )
 
 
@@ -61,7 +60,7 @@ def test_a_key_too_few_or_too_many_or_a_wrong_type_is_named(
     workspace: Workspace, changes: dict[str, Any], where: str
 ) -> None:
     edit(workspace.training_report, **changes)
-    with pytest.raises(UserError, match=rf"summary\.json: {where}: .*single-item train`") as error:
+    with pytest.raises(UserError, match=rf"summary\.json: {where}: .*dvc repro`") as error:
         TrainingReport.read(workspace.training_report)
     assert "\n" not in str(error.value)
 

@@ -71,6 +71,19 @@ def with_a_table_that_is_no_text(workspace: Workspace) -> None:
     workspace.gate_table.write_bytes(b"\xff")
 
 
+def with_a_better_loss(workspace: Workspace) -> None:
+    edit(workspace.metrics, loss=0.001)
+
+
+def with_faster_answers(workspace: Workspace) -> None:
+    edit(workspace.speed, images_per_second=9999)
+
+
+def with_better_classes(workspace: Workspace) -> None:
+    text = workspace.per_class.read_text()
+    workspace.per_class.write_text(text.replace("0.99", "1.0"))
+
+
 def a_verdict_on_another(workspace: Workspace) -> None:
     edit(workspace.gate_report, model_sha256="0" * 64)
 
@@ -82,13 +95,16 @@ def without_table(workspace: Workspace) -> None:
 MIXTURES = [  # what is wrong, with what it says, and what is left of evaluation and verdict
     (of_other_weights, "export.json is of other weights than .*summary.json", False, False),
     (without_export, "export.json is missing", False, False),
-    (of_another_model, "subject.json is of another model than .*export.json", False, True),
+    (of_another_model, "subject.json is of another model than .*export.json", False, False),
     (of_an_earlier_history, "curves.csv is of another training than", False, True),
-    (of_an_older_version, "subject.json has no schema version", False, True),
-    (without_speed, "speed.json is missing", False, True),
-    (with_broken_classes, "classes.csv is corrupt", False, True),
-    (with_the_classes_of_an_older_version, "classes.csv has no column label", False, True),
+    (of_an_older_version, "subject.json has no schema version", False, False),
+    (without_speed, "speed.json is missing", False, False),
+    (with_broken_classes, "classes.csv is corrupt", False, False),
+    (with_the_classes_of_an_older_version, "classes.csv has no column label", False, False),
     (a_verdict_on_another, "gate.json is of another model than .*export.json", True, False),
+    (with_a_better_loss, "metrics.json is not as it was when", True, False),
+    (with_faster_answers, "speed.json is not as it was when", True, False),
+    (with_better_classes, "classes.csv is not as it was when", True, False),
     (without_table, "gate.md is missing", True, False),
     (with_a_table_that_is_no_text, "gate.md is corrupt", True, False),
 ]

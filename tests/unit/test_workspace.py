@@ -2,13 +2,17 @@
 
 import errno
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT
 
 FIRST, SECOND = "flow run 'first'", "flow run 'second'"
 
@@ -84,6 +88,46 @@ def test_in_a_deleted_folder_there_is_none(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "deleted").rmdir()
     with pytest.raises(UserError, match="the current folder has been deleted"):
         Workspace.find()
+
+
+@pytest.mark.parametrize("name", ["artifacts/mlflow.json", "artifacts/weights.safetensors"])
+@pytest.mark.parametrize("command", ["backprop", "track"])
+def test_a_folder_in_the_place_of_a_file_stops_a_command_before_its_work(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    """It would fail where it writes that file, which may be at the end of hours."""
+    shutil.copy(PROJECT / "params.yaml", workspace.params)
+    (workspace.root / name).mkdir(parents=True)
+    for work in ("pipeline.stages.backprop.run", "pipeline.cli.tracking.publish"):
+        monkeypatch.setattr(work, lambda *_: pytest.fail("it worked"))
+    result = CliRunner().invoke(app, ["--workspace", str(workspace.root), command])
+    assert isinstance(result.exception, UserError)
+    assert str(workspace.root / name) in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["artifacts", "reports", "reports/train", "models", "data"])
+def test_so_does_a_file_in_the_place_of_a_folder(workspace: Workspace, name: str) -> None:
+    workspace.check_places()
+    (workspace.root / name).parent.mkdir(exist_ok=True)
+    (workspace.root / name).touch()
+    with pytest.raises(UserError, match=f"{name} is a file"):
+        workspace.check_places()
+
+
+def test_of_several_models_in_models_the_released_one_is_listed(workspace: Workspace) -> None:
+    """A release of another name leaves the old file in a mounted folder."""
+    workspace.releases.mkdir()
+    new, old = workspace.releases / "new.onnx", workspace.releases / "letters.onnx"
+    new.touch()
+    assert workspace.released_model == new
+    old.touch()
+    for listed in (None, "a  other.onnx\n", "a  new.onnx\nb  letters.onnx\n"):
+        if listed is not None:
+            workspace.checksums.write_text(listed)
+        with pytest.raises(UserError, match=r"letters\.onnx, new\.onnx"):
+            _ = workspace.released_model
+    workspace.checksums.write_text("a  MODEL_CARD.md\nb  new.onnx\n")
+    assert workspace.released_model == new
 
 
 def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace) -> None:
