@@ -51,7 +51,7 @@ MISSED = "run `python -m pipeline track` later"
 IMPATIENT = """
 from pipeline.cli import main
 from pipeline.tracking import background
-background.AT_THE_END = 4  # seconds
+background.AT_THE_END = 1  # second
 main()
 """
 FLOW_RUN = FlowRun(id="0199-4a", url="http://127.0.0.1:4200/runs/flow-run/0199-4a")
