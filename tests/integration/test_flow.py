@@ -383,9 +383,10 @@ def test_a_refusal_says_what_failed_by_how_much(
 def test_a_release_is_told_though_another_stage_fails(
     prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:
-    dag = yaml.safe_load((workspace.path / "dvc.yaml").read_text())
-    alone = dag["stages"]["release"] | {"deps": []}  # DVC takes its time for each that it needs
-    with stages(workspace, broken={"cmd": "echo no luck; exit 3"}, release=alone):
+    dag = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]
+    gate = dag["gate"] | {"deps": []}  # for each stage that one depends on, DVC takes its time
+    release = dag["release"] | {"deps": ["reports/gate.json"]}
+    with stages(workspace, broken={"cmd": "echo no luck; exit 3"}, gate=gate, release=release):
         run = prefect.submit(
             targets=["broken", "release"], set_params=["release.significance=0.01"]
         )
