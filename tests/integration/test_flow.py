@@ -20,6 +20,8 @@ import psutil
 import pytest
 import requests
 import yaml
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
@@ -50,6 +52,8 @@ class Prefect:
         profile = tomllib.loads((workspace.path / "docker/secrets/prefect.toml").read_text())
         self.password = profile["profiles"]["checkout"]["PREFECT_API_AUTH_STRING"]
         self.session = requests.Session()
+        patient = Retry(5, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None)
+        self.session.mount(self.url, HTTPAdapter(max_retries=patient))  # as Prefect's client is
         self.session.auth = tuple(self.password.split(":"))
         workspace.environment |= {
             "PREFECT_HOME": str(home),
