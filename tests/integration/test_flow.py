@@ -35,7 +35,8 @@ pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LONG = 10_000  # epochs, the most that there may be: no test waits for them
-NAP = {"cmd": "echo napping; sleep 600"}  # a stage that lasts
+NAP = {"cmd": "echo napping $$; sleep 600"}  # a stage that lasts, and says when it has begun
+NAPPING = r"napping \d"
 Json = dict[str, Any]
 
 
@@ -153,12 +154,12 @@ class Prefect:
         found = self.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
         return {artifact["key"]: artifact for artifact in found}
 
-    def running(self, run: str, text: str) -> list[psutil.Process]:
-        """The processes of a run, engine, DVC and stage, when this text is in its log."""
+    def running(self, run: str, pattern: str) -> list[psutil.Process]:
+        """The processes of a run, engine, DVC and stage, when its log has a line like this."""
 
         def said() -> bool:
             assert not self.get(f"flow_runs/{run}")["end_time"], self.state(run)
-            return any(text in line for line in self.logs(run))
+            return any(re.search(pattern, line) for line in self.logs(run))
 
         wait_until(said)
         processes = psutil.Process(self.worker.pid).children(recursive=True)
@@ -560,7 +561,7 @@ def test_a_run_waits_for_the_workspace_and_cancelling_frees_it(
     before = workspace.files.params.read_text()
     with stages(workspace, nap=NAP, quick={"cmd": "echo quick"}):
         first = prefect.submit(targets=["nap"])
-        processes = prefect.running(first, "napping")
+        processes = prefect.running(first, NAPPING)
         second = prefect.submit(targets=["quick"], set_params=["train.epochs=3"])
         name = prefect.get(f"flow_runs/{first}")["name"]
         waiting = f"the workspace is busy with flow run '{name}'"
@@ -619,7 +620,7 @@ def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Checkout) -> None
         for line in process.stderr:
             if found := re.search(r"temporary server on (http://127\.0\.0\.1:\d+)", line):
                 server = found[1]
-            if "napping" in line:
+            if re.search(NAPPING, line):
                 break
     asked = requests.get(f"{server}/api/admin/version", timeout=10)
     assert asked.status_code == 401  # nobody else gives it orders
