@@ -64,12 +64,15 @@ class Request(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--soak", type=float, default=SOAK_SECONDS, help="seconds")
 
 
-def main(workspace: Workspace, seconds: float, rounds: int, soak: float) -> None:
+def main(
+    workspace: Workspace, connections: Sequence[int], seconds: float, rounds: int, soak: float
+) -> None:
     """Measure, and write the report."""
     if shutil.which("wrk") is None:
         raise UserError("wrk is missing: apt-get install wrk")
@@ -80,12 +83,12 @@ def main(workspace: Workspace, seconds: float, rounds: int, soak: float) -> None
         for request in compared.values():  # so that an error is reported, not counted
             answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
             answer.raise_for_status()
-        loads: Loads = {name: {number: [] for number in CONNECTIONS} for name in compared}
-        with tqdm(total=rounds * len(compared) * len(CONNECTIONS), unit=" loads") as progress:
+        loads: Loads = {name: {number: [] for number in connections} for name in compared}
+        with tqdm(total=rounds * len(compared) * len(connections), unit=" loads") as progress:
             for _ in range(rounds):
                 for name, request in compared.items():
-                    for connections in CONNECTIONS:
-                        loads[name][connections].append(load(request, connections, seconds))
+                    for number in connections:
+                        loads[name][number].append(load(request, number, seconds))
                         progress.update()
         soaked = soak_service(service, compared[OURS], soak)
     model = model_seconds(classifier)
@@ -202,7 +205,7 @@ def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:
             rows.append([name, connections, rates, f"{p50:.1f}", f"{p99:.1f}", f"{failed:.0f}"])
     headers = ["", "connections", "requests/s (from, to)", "p50, ms", "p99, ms", "failed"]
     load, memory = soaked["load"], soaked["resident_bytes"]
-    busy = median(rates_of(loads[OURS][SOAK_CONNECTIONS]))
+    busy = load["requests"] / load["seconds"]
     saved = (model[1] - model[32]) * busy
     return (
         f"{table(headers, rows)}\n\nSoak: {SOAK_CONNECTIONS} connections for "
@@ -219,18 +222,18 @@ def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:
 
 def draw(loads: Loads, soaked: dict[str, Any]) -> Figure:
     """Rate and latency by connections, and memory in the soak."""
-    figure = Figure(figsize=(11, 3.6))
+    figure, connections = Figure(figsize=(11, 3.6)), list(loads[OURS])
     rates, latencies, soak = figure.subplots(1, 3)
     for name, by_connections in loads.items():
         found = [median(rates_of(runs)) for runs in by_connections.values()]
-        rates.plot(CONNECTIONS, found, ".-", label=name)
+        rates.plot(connections, found, ".-", label=name)
         p99 = [1000 * median(run["p99"] for run in runs) for runs in by_connections.values()]
-        latencies.plot(CONNECTIONS, p99, ".-")
+        latencies.plot(connections, p99, ".-")
     rates.set(xscale="log", xlabel="connections", title="requests a second")
     rates.set_ylim(bottom=0)
     latencies.set(xscale="log", yscale="log", xlabel="connections", title="p99 latency, ms")
     for axes in (rates, latencies):
-        axes.set_xticks(CONNECTIONS, [str(number) for number in CONNECTIONS], minor=False)
+        axes.set_xticks(connections, [str(number) for number in connections], minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
     figure.legend(loc="outside lower center", ncols=len(loads))

@@ -96,16 +96,16 @@ needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="`make debian
 
 @needs_wrk
 def test_the_service_is_measured_beside_mlflows(project: Checkout) -> None:
-    arguments = ["--seconds", "1", "--rounds", "1", "--soak", "5"]
+    arguments = ["--connections", "1", "64", "--seconds", "1", "--rounds", "1", "--soak", "2"]
     report, text = benchmark(project, "serving", *arguments)
     assert list(report["loads"]) == ["ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"]
     for by_connections in report["loads"].values():
-        assert list(by_connections) == ["1", "16", "64", "256"]
+        assert list(by_connections) == ["1", "64"]
         for (found,) in by_connections.values():
             assert found["requests"] > 0
             assert 0 < found["p50"] <= found["p99"] < 30
             assert found["failed"] == 0
-    assert len(report["soak"]["resident_bytes"]) >= 4
+    assert len(report["soak"]["resident_bytes"]) >= 2
     assert report["soak"]["load"]["failed"] == 0
     assert list(report["model_seconds"]) == ["1", "32"]
     assert all(0 < seconds < 0.1 for seconds in report["model_seconds"].values())

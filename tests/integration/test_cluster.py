@@ -31,12 +31,14 @@ from tests.servers import wait_until
 
 pytestmark = needs_model
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+# a lost node is missed after 3 s; by default, after 15
+HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with one core."""
-    made = Cluster(initialize_head=True, head_node_args=NODE)
+    made = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": HEALTH})
     yield made
     made.shutdown()  # type: ignore[no-untyped-call]
 

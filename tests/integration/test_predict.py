@@ -7,13 +7,14 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.inference.session import OnnxModel
-from tests.checkout import MODEL, PROJECT, needs_model, python
+from tests.checkout import MODEL, PROJECT, UNTRACKED, needs_model, python
 from tests.digits import Images, make_digits
 
 pytestmark = needs_model
@@ -25,6 +26,18 @@ def predict(
     """Run `python -m pipeline predict` with the released model in a folder."""
     words = ["predict", "--model", *map(str, [MODEL, *arguments])]
     return python(folder, "-m", "pipeline", *words, **variables)
+
+
+def bash(folder: Path, words: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Have bash run `predict` with these words, redirections among them."""
+    command = f"{sys.executable} -m pipeline predict --model {MODEL} {words}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=UNTRACKED,
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
+    )
 
 
 def write_pictures(folder: Path, images: Images, kind: str) -> list[str]:
@@ -69,85 +82,36 @@ def test_a_pipe_is_read_by_name_but_not_out_of_a_folder(tmp_path: Path, ten: Ima
     assert result.returncode == 2
     assert result.stderr == "error: pipe.png is a pipe or a device, not a file\n"
     assert result.stdout.splitlines()[1].startswith("0.png,4,")
-    words = f"-m pipeline predict --model {MODEL} --format=csv <(cat 0.png)"
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    piped = subprocess.run(
-        ["bash", "-c", f"{sys.executable} {words}"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    piped = bash(tmp_path, "--format=csv <(cat 0.png)")
     assert re.search(r"^/dev/fd/\d+,4,", piped.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 def test_a_closed_stream_is_told(tmp_path: Path, closed: str) -> None:
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "a.png")
-    words = f"-m pipeline predict --model {MODEL} - a.png {closed}"
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    result = subprocess.run(
-        ["bash", "-c", f"{sys.executable} {words}"],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    result = bash(tmp_path, f"- a.png {closed}", stdin=subprocess.DEVNULL)
     assert result.returncode == 2
     assert re.fullmatch(r"error: standard (in|out)put is closed.*\n", result.stderr)
 
 
 def test_without_standard_error_there_are_answers_still(tmp_path: Path) -> None:
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "a.png")
-    words = f"-m pipeline predict --model {MODEL} --format=csv missing.png a.png 2>&-"
-    result = subprocess.run(
-        ["bash", "-c", f"{sys.executable} {words}"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    result = bash(tmp_path, "--format=csv missing.png a.png 2>&-")
     assert (result.returncode, result.stdout.splitlines()[1][:8]) == (2, "a.png,0,")
 
 
 def test_a_reader_that_stops_early_ends_it_quietly(tmp_path: Path, ten: Images) -> None:
     np.save(tmp_path / "many.npy", np.tile(ten, (500, 1, 1)))
-    command = (
-        f"{sys.executable} -m pipeline predict --model {MODEL} --format jsonl many.npy | head -n 1"
-    )
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    result = subprocess.run(
-        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    result = bash(tmp_path, "--format jsonl many.npy | head -n 1")
     assert json.loads(result.stdout)["image"] == "many.npy[0]"
     assert result.stderr == ""
 
 
 def test_many_files_show_a_progress_bar_on_a_terminal(tmp_path: Path, ten: Images) -> None:
     write_pictures(tmp_path, np.tile(ten, (20, 1, 1)), "png")
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "predict",
-        "--model",
-        str(MODEL),
-        "--format",
-        "csv",
-        ".",
-    ]
     main, terminal = os.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=terminal,
-        check=True,
-    )
+    bash(tmp_path, "--format csv .", stderr=terminal).check_returncode()
     shown = os.read(main, 10_000).decode()
     os.close(terminal)
     os.close(main)

@@ -17,7 +17,6 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256, write_csv, write_json
-from pipeline.core.reports import BackpropReport
 from pipeline.core.workspace import Workspace
 from pipeline.registry import promotion
 from pipeline.tracking import Component, links, store
@@ -363,30 +362,6 @@ def test_an_upload_that_broke_off_is_made_again(project: Workspace) -> None:
     aside.rename(artifacts)
     publish(project, Component.TRAINING)
     assert uploads(artifacts) == 2
-
-
-def test_more_points_than_fit_into_a_request_are_all_there(project: Workspace) -> None:
-    from pipeline.tracking.backprop import Backprop, publish_backprop
-
-    history = [{"iteration": n, "E1": n + 0.1, "E2": n + 0.2, "E_total": n} for n in range(401)]
-    report = BackpropReport(
-        params={},
-        first_loss=1.0,
-        last_loss=0.5,
-        long_run_loss=0.1,
-        learning_rates_scanned=1,
-        highest_learning_rate_without_rise=None,
-        first_gradient=[],
-        first_gradient_without_parentheses=[],
-    )
-    client = client_of(project)
-    experiment = store.experiment_id(client, "back-propagation")
-    publish_backprop(client, experiment, Backprop("b" * 64, report, history, {}))
-    (run,) = client.search_runs([experiment])
-    for name in ("E1", "E2", "E_total"):
-        points = client.get_metric_history(run.info.run_id, name)
-        expected = [(row["iteration"], row[name]) for row in history]
-        assert sorted((point.step, point.value) for point in points) == expected
 
 
 @pytest.mark.parametrize("full", [0, 1])

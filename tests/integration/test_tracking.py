@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +45,12 @@ pytestmark = [
     pytest.mark.timeout(600),  # the first test waits for two trainings and two servers
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # in MLflow
 ]
-EPOCHS = 8
+EPOCHS = 6
 MISSED = "run `python -m pipeline track` later"
 IMPATIENT = """
 from pipeline.cli import main
 from pipeline.tracking import background
-background.AT_THE_END = 4  # seconds
+background.AT_THE_END = 1  # second
 main()
 """
 FLOW_RUN = FlowRun(id="0199-4a", url="http://127.0.0.1:4200/runs/flow-run/0199-4a")
@@ -247,27 +246,6 @@ def test_a_run_is_complete_though_the_server_died_in_its_middle(
     assert run.data.metrics["evaluation/accuracy"] == accuracy
 
 
-def test_a_run_says_what_it_was_made_from_and_when(released: Workspace, server: Server) -> None:
-    run = server.run()
-    data_digest = sha256(released.training_set)
-    expected = {
-        "data_sha256": data_digest,
-        "weights_sha256": sha256(released.weights),
-        "hardware.cores": str(os.cpu_count()),
-        "version.python": sys.version.split()[0],
-        "gate": "passed",
-    }
-    assert {name: run.data.tags.get(name) for name in expected} == expected
-    assert sha256(PROJECT / "pipeline/training/trainer.py") in run.data.tags.values()
-    assert run.inputs is not None
-    (data,) = run.inputs.dataset_inputs
-    assert data_digest.startswith(data.dataset.digest)
-    report = TrainingReport.read(released.training_report)
-    started = datetime.fromisoformat(report.started).timestamp()
-    assert run.info.start_time == round(1000 * started)
-    assert run.info.end_time == round(1000 * (started + report.seconds))
-
-
 def test_a_run_has_the_figures_and_reports(
     released: Workspace, server: Server, tmp_path: Path
 ) -> None:
@@ -406,14 +384,6 @@ def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
     for made_by in (FLOW_RUN, ANOTHER):
         publish(workspace, server.url, **in_flow_run(made_by))
         assert flow_run(server.run("back-propagation")) == made_by.model_dump()
-
-
-def test_the_backprop_stage_requires_no_server(prepared: Workspace, copy_of: Copy) -> None:
-    workspace = copy_of(prepared)
-    with wrong_server(None) as nobody:
-        ends_well_but_untracked(start(workspace, "backprop", MLFLOW_TRACKING_URI=nobody))
-    assert (workspace.backprop_reports / "BackPropagation.xlsx").exists()
-    assert not workspace.tracked.exists()
 
 
 def test_a_server_that_hangs_neither_stops_nor_changes_a_training(

@@ -35,14 +35,15 @@ GIVEN = ["t1", "t2", "i1", "i2", *(f"w{n}" for n in range(1, 9))]
 START = {"w1": -1.2, "t1": 0.9, "i2": 2.0}  # another start, for the yellow cells
 EXTREME = {"η": 100, "i1": -10, "i2": 10, "t1": 0.03, "t2": 0.04}  # h2 soon is -11,580 with:
 EXTREME |= zip(GIVEN[4:], (0.04, 0.39, -0.32, -0.35, -2.7, 8.4, -2.7, 9.6), strict=True)
-BROKEN = 40  # the iteration in which a variant has a wrong formula
 CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 
 
 def run_stage(folder: Path, **changes: Any) -> Path:
-    """Run the stage in a folder, with the project's params or others; return the folder."""
+    """Run the stage without figures, with the project's params or others; return the folder."""
     workspace = Workspace(with_params(folder, **changes))
-    backprop.explain(workspace, load_params(workspace.params).backprop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backprop, "save_figure", lambda *_: None)  # which takes seconds
+        backprop.explain(workspace, load_params(workspace.params).backprop)
     return folder
 
 
@@ -125,20 +126,6 @@ def change_a_rate(book: Any) -> None:
     book["Learning rates"]["B4"] = 20  # with which the loss soon is 0
 
 
-def drop_parentheses(book: Any) -> None:
-    """Make one formula for ∂E/∂w1 the one that the original prints."""
-    sheet = book["Training"]
-    names = [cell.value for cell in sheet[FIRST - 1]]
-    cell = sheet.cell(FIRST + BROKEN, 1 + names.index("∂E/∂w1"))
-    cell.value, right = cell.value.replace(") + (", ")) + (("), cell.value
-    assert cell.value != right
-
-
-def narrow(book: Any) -> None:
-    for letter in "ABCDEFG":
-        book["Learning rates"].column_dimensions[letter].width = 5
-
-
 def save_variant(folder: Path, path: Path, change: Callable[[Any], None]) -> None:
     """Save a folder's workbook with a change and, as openpyxl does, without computed values."""
     book = openpyxl.load_workbook(folder / BACKPROP / NAME)
@@ -172,7 +159,6 @@ def recomputed(made: Path, other: Path, tmp_path_factory: pytest.TempPathFactory
         "start": fill(START),
         "extreme": fill(EXTREME),
         "rate": change_a_rate,
-        "broken": drop_parentheses,
     }.items():
         save_variant(made, folder / f"{name}.xlsx", change)
     valueless = openpyxl.load_workbook(folder / "unchanged.xlsx", data_only=True)
@@ -243,12 +229,6 @@ def test_a_changed_rate_changes_its_column_alone(made: Path, recomputed: Path) -
     ]
     assert differences(compared, expected) == []
     assert differences(training, read_csv(made / HISTORY)) == []
-
-
-def test_one_wrong_formula_would_be_seen(made: Path, recomputed: Path) -> None:
-    (training,) = tables(opened(recomputed, "broken.xlsx")["Training"])
-    found = differences(training, read_csv(made / HISTORY))
-    assert found[:2] == [(BROKEN, "∂E/∂w1"), (BROKEN + 1, "w1")]
 
 
 def test_a_workbook_of_other_params_computes_too(other: Path, recomputed: Path) -> None:
@@ -331,18 +311,13 @@ def test_no_number_is_wider_than_its_column(made: Path, tmp_path: Path) -> None:
     shutil.copy(made / BACKPROP / NAME, tmp_path / "whole.xlsx")
     limits = dict.fromkeys(GIVEN[4:], -10) | dict.fromkeys(("i1", "i2", "w1", "w2"), 10)
     save_variant(made, tmp_path / "limits.xlsx", fill(limits))
-    save_variant(made, tmp_path / "narrow.xlsx", narrow)
     shown = {
         path.stem: subprocess.check_output(["pdftotext", "-layout", path, "-"], text=True)
         for path in libreoffice(tmp_path, "pdf").iterdir()
     }
     assert f"{trained(made).losses[-1]:.10f}" in shown["whole"]
     assert "-200.000000" in shown["limits"]
-    assert {name: "###" in text for name, text in shown.items()} == {
-        "whole": False,
-        "limits": False,
-        "narrow": True,
-    }
+    assert not [name for name, text in shown.items() if "###" in text]
 
 
 def check_charts(folder: Path) -> None:

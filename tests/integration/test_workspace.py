@@ -19,6 +19,7 @@ import yaml
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from tests.checkout import PROJECT, UNTRACKED, python, with_params
+from tests.folders import content
 
 FIRST = "flow run 'first'"
 OWNER = """
@@ -47,11 +48,6 @@ def owner(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "locked\n"
         yield process
         process.kill()
-
-
-def content(folder: Path) -> set[str]:
-    """The files below a folder, hidden ones too."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -95,14 +91,14 @@ def test_a_child_with_the_descriptor_has_the_lock_beyond_its_parent(workspace: W
 def test_a_stage_by_hand_is_refused_while_a_flow_run_goes_on(
     stage: str, workspace: Workspace
 ) -> None:
-    before = content(workspace.root)
+    before = content(workspace.root).keys()
     with owner(workspace) as first:
         result = python(workspace.root, "-m", "pipeline", stage)
     assert result.returncode == 2
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"error: the workspace is busy with {FIRST} (process {first.pid})")
-    assert content(workspace.root) == before | {workspace.name(workspace.lock_file)}
+    assert content(workspace.root).keys() == before | {workspace.name(workspace.lock_file)}
 
 
 def test_a_stage_of_the_flow_run_that_has_the_lock_runs(workspace: Workspace) -> None:
@@ -139,13 +135,13 @@ def test_a_stage_by_hand_has_the_lock_while_it_runs(workspace: Workspace) -> Non
 def test_a_stage_runs_from_any_folder_and_writes_into_its_workspace_alone(
     current: str, options: list[str], workspace: Workspace, tmp_path: Path
 ) -> None:
-    before = content(tmp_path)
+    before = content(tmp_path).keys()
     (tmp_path / current).mkdir(exist_ok=True)
     options = [option.format(tmp_path) for option in options]
     result = python(tmp_path / current, "-m", "pipeline", *options, "fetch")
     assert result.returncode == 0, result.stderr
     written = {"project/data/raw/file.gz", "project/artifacts/workspace.lock"}
-    assert content(tmp_path) == before | written
+    assert content(tmp_path).keys() == before | written
 
 
 def test_use_takes_a_file_of_the_current_folder_for_the_workspace(

@@ -15,6 +15,7 @@ from pipeline.evaluation.comparison import mcnemar
         (0, 6, 2 / 2**6),
         (7, 1, 2 * (1 + 8) / 2**8),
         (8, 2, 2 * (1 + 10 + 45) / 2**10),
+        (12, 2, 2 * (1 + 14 + 91) / 2**14),  # 0.0129 in Armitage and Berry 1994, p. 127
     ],
 )
 def test_mcnemar_is_the_exact_two_sided_test(only_old: int, only_new: int, p_value: float) -> None:
@@ -23,4 +24,4 @@ def test_mcnemar_is_the_exact_two_sided_test(only_old: int, only_new: int, p_val
     new = np.array([False] * only_old + [True] * only_new + [True] * 30 + [False] * 4)
     result = mcnemar(old, new)
     assert (result["only_old_right"], result["only_new_right"]) == (only_old, only_new)
-    assert result["p_value"] == pytest.approx(p_value)
+    assert result["p_value"] == pytest.approx(p_value) == mcnemar(new, old)["p_value"]

@@ -232,14 +232,6 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
-def test_other_threads_files_keep_their_mode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The umask belongs to the whole process: who changes it changes it for all threads."""
-    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask is changed"))
-    files.write_bytes(tmp_path / "file", b"new")
-
-
 class NoLibrary:
     """A C library without renameat2, as on macOS."""
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from pipeline.evaluation import figures, metrics
-from pipeline.evaluation.comparison import mcnemar
 
 
 def probabilities(*rows: dict[int, float]) -> NDArray[np.float64]:
@@ -153,34 +152,3 @@ def test_confusion_has_truth_by_row_and_prediction_by_column() -> None:
     expected = np.zeros((10, 10), int)
     expected[0, 0], expected[0, 2], expected[7, 7] = 1, 2, 1
     assert np.array_equal(matrix, expected)
-
-
-def answers(both: int, only_old: int, only_new: int, neither: int) -> tuple[NDArray[np.bool_], ...]:
-    """Which images the old and the new classifier get right, in mixed order."""
-    kinds = [[1, 1]] * both + [[1, 0]] * only_old + [[0, 1]] * only_new + [[0, 0]] * neither
-    old, new = np.random.default_rng(1).permutation(kinds).astype(bool).T
-    return old, new
-
-
-@pytest.mark.parametrize(
-    ("only_old", "only_new", "p_value"),
-    [
-        (12, 2, 0.0129),  # Armitage and Berry 1994, p. 127, as StatsDirect computes it
-        (2, 12, 0.0129),
-        (6, 2, 2 * (1 + 8 + 28) / 2**8),  # two-sided tail of a fair coin, counted
-        (5, 0, 2 / 2**5),  # just not significant at 5 %
-        (6, 0, 2 / 2**6),  # just significant
-        (1, 1, 1),
-        (0, 0, 1),  # nothing to tell them apart
-    ],
-)
-def test_mcnemar_on_known_numbers(only_old: int, only_new: int, p_value: float) -> None:
-    old, new = answers(101, only_old, only_new, 33)
-    found = mcnemar(old, new)
-    assert (found["only_old_right"], found["only_new_right"]) == (only_old, only_new)
-    assert found["p_value"] == pytest.approx(p_value, rel=5e-3)
-    assert mcnemar(new, old)["p_value"] == found["p_value"]
-
-
-def test_mcnemar_does_not_depend_on_images_that_both_get_right_or_wrong() -> None:
-    assert mcnemar(*answers(0, 9, 2, 0)) == mcnemar(*answers(5_000, 9, 2, 700))

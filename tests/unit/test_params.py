@@ -125,110 +125,83 @@ def test_a_number_must_be_a_finite_number_and_not_negative(value: Any, tmp_path:
             assert named(complaint(tmp_path, everywhere(value, [alone])), [alone]) == [alone]
 
 
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("backprop", "inputs", [0.05]),
-        ("backprop", "inputs", [0.05, 0.1, 0.2]),
-        ("backprop", "inputs", [0.05, -10.1]),
-        ("backprop", "inputs", ["0.05", 0.1]),
-        ("backprop", "targets", [0.5, 1.5]),
-        ("backprop", "targets", [-0.1, 0.5]),
-        ("backprop", "targets", [float("nan"), 0.5]),
-        ("backprop", "weights", [0.1] * 7),
-        ("backprop", "weights", [0.1] * 9),
-        ("backprop", "weights", [0.1] * 7 + [float("nan")]),
-        ("backprop", "weights", [0.1] * 7 + [10.1]),
-        ("backprop", "weights", [0.1] * 7 + [True]),
-        ("backprop", "weights", "Random"),
-        ("backprop", "weights", 0.1),
-        ("backprop", "seed", 1.5),
-        ("backprop", "learning_rate", 0),
-        ("backprop", "learning_rate", 1e-7),
-        ("backprop", "learning_rate", 100.1),
-        ("backprop", "updates", 0),
-        ("backprop", "updates", 1001),
-        ("backprop", "updates", 1.5),
-        ("backprop", "long_run", 0),
-        ("backprop", "long_run", 10_001),
-        ("backprop", "long_run", 66),  # less than updates
-        ("backprop", "learning_rates", [0.1] * 2),
-        ("backprop", "learning_rates", [1, 1.0]),
-        ("backprop", "learning_rates", [1.0, 1.0000000000000002]),  # η = 1, both of them
-        ("backprop", "learning_rates", [0.1, 0]),
-        ("backprop", "learning_rates", [0.1, float("inf")]),
-        ("backprop", "learning_rates", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        ("backprop", "learning_rates", 0.1),
-        ("fetch", "mirrors", [1]),
-        ("fetch", "timeout", 0),
-        ("fetch", "retries", 1.5),
-        ("fetch", "files", {}),
-        ("fetch", "files", {"train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873"}),
-        ("fetch", "files", {"train-images-idx3-ubyte.gz": "0" * 65}),  # a digit too many
-        ("fetch", "files", {"train-images-idx3-ubyte.gz": "0" * 64 + "\n"}),
-        ("fetch", "mirrors", [""]),
-        ("fetch", "time_limit", 0),
-        ("prepare", "training_images", 0),
-        ("prepare", "test_images", 0),
-        ("train", "epochs", 0),
-        ("train", "epochs", 1.5),
-        ("train", "momentum", 0.0),
-        ("train", "momentum", 1.0),
-        ("train", "dropout", 0.1),
-        ("train", "dropout", [0.1, 1.0]),
-        ("train", "device", 0),
-        ("train", "precision", "float16"),
-        ("export", "opset", 17),
-        ("export", "opset", 99),
-        ("export", "parity_images", 0),
-        ("evaluate", "provider", "cpu"),
-        ("evaluate", "batch_size", 0),
-        ("evaluate", "latency_calls", 0),
-        ("gate", "min_accuracy", 99.4),
-        ("gate", "test_sha256", "unknown"),
-        ("release", "allow_regression", "no"),
-        ("release", "allow_regression", 0),
-        ("release", "significance", 5),
-        ("flow", "retries", 2),
-        ("flow", "retries", {"fetch": -1}),
-        ("flow", "retries", {"fetch": 21}),
-        ("flow", "retries", {"fetch": 1.5}),
-        ("flow", "retries", {"fetch": "2"}),
-        ("flow", "retries", {"fetch": True}),
-        ("flow", "retries", {"fetch": 2, "train": None}),
-        ("flow", "timeouts", 60.0),
-        ("flow", "timeouts", {"train": 0}),
-        ("flow", "timeouts", {"train": -1.0}),
-        ("flow", "timeouts", {"train": float("nan")}),
-        ("flow", "timeouts", {"train": float("inf")}),
-        ("flow", "timeouts", {"train": "12h"}),
-        ("flow", "timeout", 0),
+def each(values: dict[str, list[Any]]) -> list[tuple[Any, ...]]:
+    """Section, key and value of each case of a table."""
+    return [(*key.split("."), value) for key, those in values.items() for value in those]
+
+
+OUT_OF_RANGE: dict[str, list[Any]] = {
+    "backprop.inputs": [[0.05], [0.05, 0.1, 0.2], [0.05, -10.1], ["0.05", 0.1]],
+    "backprop.targets": [[0.5, 1.5], [-0.1, 0.5], [float("nan"), 0.5]],
+    "backprop.weights": [
+        *([0.1] * 7 + last for last in ([], [0.1] * 2, [float("nan")], [10.1], [True])),
+        *("Random", 0.1),
     ],
-)
+    "backprop.seed": [1.5],
+    "backprop.learning_rate": [0, 1e-7, 100.1],
+    "backprop.updates": [0, 1001, 1.5],
+    "backprop.long_run": [0, 10_001, 66],  # less than updates
+    "backprop.learning_rates": [
+        *([0.1] * 2, [1, 1.0], [0.1, 0], [0.1, float("inf")], [1, 2, 3, 4, 5, 6, 7, 8, 9], 0.1),
+        [1.0, 1.0000000000000002],  # η = 1, both of them
+    ],
+    "fetch.mirrors": [[1], [""]],
+    "fetch.timeout": [0],
+    "fetch.retries": [1.5],
+    "fetch.files": [
+        {},
+        *({"a.gz": digest} for digest in ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "0" * 65)),
+        {"a.gz": "0" * 64 + "\n"},
+    ],
+    "fetch.time_limit": [0],
+    "prepare.training_images": [0],
+    "prepare.test_images": [0],
+    "train.epochs": [0, 1.5],
+    "train.momentum": [0.0, 1.0],
+    "train.dropout": [0.1, [0.1, 1.0]],
+    "train.device": [0],
+    "train.precision": ["float16"],
+    "export.opset": [17, 99],
+    "export.parity_images": [0],
+    "evaluate.provider": ["cpu"],
+    "evaluate.batch_size": [0],
+    "evaluate.latency_calls": [0],
+    "gate.min_accuracy": [99.4],
+    "gate.test_sha256": ["unknown"],
+    "release.allow_regression": ["no", 0],
+    "release.significance": [5],
+    "flow.retries": [
+        *(2, {"fetch": 2, "train": None}),
+        *({"fetch": count} for count in (-1, 21, 1.5, "2", True)),
+    ],
+    "flow.timeouts": [
+        60.0,
+        *({"train": seconds} for seconds in (0, -1.0, float("nan"), float("inf"), "12h")),
+    ],
+    "flow.timeout": [0],
+}
+
+
+@pytest.mark.parametrize(("section", "key", "value"), each(OUT_OF_RANGE))
 def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_path: Path) -> None:
     assert named(complaint(tmp_path, changed(section, key, value)), [(section, key)])
 
 
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("backprop", "inputs", [10, -10]),
-        ("backprop", "targets", [0, 1]),
-        ("backprop", "weights", [-10, 10, 0, 1, 0.5, 1e-300, -1, 2]),
-        ("backprop", "weights", "random"),
-        ("backprop", "learning_rate", 1e-6),
-        ("backprop", "learning_rate", 100),
-        ("backprop", "learning_rates", [100]),
-        ("backprop", "updates", 1000),
-        ("backprop", "long_run", 67),
-        ("backprop", "long_run", 10_000),
-        ("flow", "retries", {}),
-        ("flow", "retries", {"fetch": 0, "train": 20}),
-        ("flow", "retry_delay", 0),
-        ("flow", "timeouts", {}),
-        ("flow", "timeouts", {"backprop": 0.5, "train": 604_800}),
-    ],
-)
+ENDS_OF_RANGE: dict[str, list[Any]] = {
+    "backprop.inputs": [[10, -10]],
+    "backprop.targets": [[0, 1]],
+    "backprop.weights": [[-10, 10, 0, 1, 0.5, 1e-300, -1, 2], "random"],
+    "backprop.learning_rate": [1e-6, 100],
+    "backprop.learning_rates": [[100]],
+    "backprop.updates": [1000],
+    "backprop.long_run": [67, 10_000],
+    "flow.retries": [{}, {"fetch": 0, "train": 20}],
+    "flow.retry_delay": [0],
+    "flow.timeouts": [{}, {"backprop": 0.5, "train": 604_800}],
+}
+
+
+@pytest.mark.parametrize(("section", "key", "value"), each(ENDS_OF_RANGE))
 def test_a_value_may_go_to_the_ends_of_its_range(
     section: str, key: str, value: Any, tmp_path: Path
 ) -> None:

@@ -64,6 +64,20 @@ def structs(images: Images) -> pa.Array:
     return pa.array([{"bytes": png(image), "path": f"{n}.png"} for n, image in enumerate(images)])
 
 
+def scored(source: Path, *, whole: bool = True) -> dict[str, list[Any]]:
+    """The columns of what `score` writes of an input; `whole`: every image of it is read."""
+    output = source.with_name("out.parquet")
+    assert score.run([source], output, str(MODEL), normalise=False) is whole
+    columns: dict[str, list[Any]] = parquet.read_table(output).to_pydict()
+    return columns
+
+
+def digits_of(images: Images) -> list[int]:
+    """The digit that the model itself finds on each image."""
+    digits: list[int] = OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+    return digits
+
+
 FORMS: dict[str, Callable[[Path, Images], object]] = {
     "digits.idx": lambda path, images: path.write_bytes(idx.encode(images)),
     "digits.idx.gz": lambda path, images: path.write_bytes(gzip.compress(idx.encode(images))),
@@ -107,21 +121,15 @@ def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
     assert "25 images, 0 of them could not be read" in capsys.readouterr().out
 
 
-def test_ids_of_a_parquet_file_are_kept(tmp_path: Path) -> None:
+def test_ids_of_a_parquet_file_are_kept_whatever_their_type_is(tmp_path: Path) -> None:
     images = make_digits(20, seed=1)[0]
     numbers = pa.array([None, *range(101, 120)])
     write_parquet(tmp_path / "in.parquet", structs(images), id=numbers, label=numbers)
-    score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
-    ids = parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist()
+    ids = scored(tmp_path / "in.parquet")["id"]
     assert ids == ["in.parquet[0]", *(str(n) for n in range(101, 120))]
-
-
-def test_ids_are_kept_whatever_their_type_is(tmp_path: Path) -> None:
-    images = make_digits(2, seed=1)[0]
-    ids = pa.array([2**62, 1], pa.duration("s"))  # more than Python's `timedelta` holds
-    write_parquet(tmp_path / "in.parquet", structs(images), id=ids)
-    score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
-    assert parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [str(2**62), "1"]
+    durations = pa.array([2**62, 1], pa.duration("s"))  # more than Python's `timedelta` holds
+    write_parquet(tmp_path / "in.parquet", structs(images[:2]), id=durations)
+    assert scored(tmp_path / "in.parquet")["id"] == [str(2**62), "1"]
 
 
 def test_which_of_two_columns_called_id_is_meant_is_not_guessed(tmp_path: Path) -> None:
@@ -131,7 +139,7 @@ def test_which_of_two_columns_called_id_is_meant_is_not_guessed(tmp_path: Path) 
     )
     parquet.write_table(table, tmp_path / "in.parquet")
     with pytest.raises(UserError, match="several columns called id"):
-        score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+        scored(tmp_path / "in.parquet")
 
 
 @pytest.mark.parametrize("kind", ["folder", "files.parquet"])
@@ -157,11 +165,6 @@ def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, k
     assert score.run([source], output, str(MODEL), normalise=True) is False
     row = parquet.read_table(output).to_pylist()[4]
     assert (row["digit"], row["error"]) == (None, f"{row['id']}: no ink found")
-
-
-def read_by_model(images: Images) -> list[int]:
-    digits: list[int] = OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
-    return digits
 
 
 TENSOR = pa.fixed_shape_tensor(pa.uint8(), [28, 28])
@@ -192,12 +195,9 @@ def test_a_column_of_any_kind_is_read_and_a_null_is_an_error_of_its_row(
         values = [None if null else v for v, null in zip(column.to_pylist(), nulls, strict=True)]
         column = pa.array(values, column.type)
     write_parquet(tmp_path / "in.parquet", column)
-    output = tmp_path / "out.parquet"
-    whole = score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
-    assert whole is (kind == "tensor")
-    found = parquet.read_table(output).to_pydict()
-    expected = OnnxModel(MODEL).run(images)[1].argmax(1)
-    assert found["digit"] == [None if null else d for d, null in zip(expected, nulls, strict=True)]
+    found = scored(tmp_path / "in.parquet", whole=kind == "tensor")
+    digits = zip(digits_of(images), nulls, strict=True)
+    assert found["digit"] == [None if null else digit for digit, null in digits]
     assert [error for error in found["error"] if error] == (
         [] if kind == "tensor" else ["in.parquet[4]: the row is null"]
     )
@@ -207,9 +207,7 @@ def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path:
     flat = make_digits(1, seed=1)[0].reshape(784).tolist()
     rows = [flat, flat[1:], [], [None, *flat[1:]], [256, *flat[1:]], [-1, *flat[1:]], flat]
     write_parquet(tmp_path / "in.parquet", pa.array(rows))
-    output = tmp_path / "out.parquet"
-    assert not score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
-    found = parquet.read_table(output).to_pydict()
+    found = scored(tmp_path / "in.parquet", whole=False)
     assert found["digit"] == [0, None, None, None, None, None, 0]
     said = ["783 pixels", "0 pixels", "lacks pixels", "from 0 to 256", "from -1 to 254"]
     for error, words in zip(found["error"][1:-1], said, strict=True):
@@ -219,9 +217,7 @@ def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path:
 def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
     rows = [{"bytes": None, "path": "/far/away.png"}, {"bytes": b"", "path": None}, None]
     write_parquet(tmp_path / "in.parquet", pa.array(rows))
-    output = tmp_path / "out.parquet"
-    assert not score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
-    errors = parquet.read_table(output)["error"].to_pylist()
+    errors = scored(tmp_path / "in.parquet", whole=False)["error"]
     for error, words in zip(errors, ["embed the file", "is empty", "is null"], strict=True):
         assert words in error
 
@@ -231,11 +227,9 @@ def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: 
     images = make_digits(10, seed=1)[0] / 255
     images[row, 5, 5] = np.nan
     np.save(tmp_path / "in.npy", images)
-    output = tmp_path / "out.parquet"
-    assert not score.run([tmp_path / "in.npy"], output, str(MODEL), normalise=False)
-    digits: list[int | None] = [*read_by_model(make_digits(10, seed=1)[0])]
+    digits: list[int | None] = [*digits_of(make_digits(10, seed=1)[0])]
     digits[row] = None
-    assert parquet.read_table(output)["digit"].to_pylist() == digits
+    assert scored(tmp_path / "in.npy", whole=False)["digit"] == digits
 
 
 @pytest.mark.parametrize("size", ["FILES", "PIXELS"])
@@ -246,10 +240,9 @@ def test_ids_count_on_through_the_batches_of_a_row_group(
     images = make_digits(20, seed=1)[0]
     column = structs(images) if size == "FILES" else pa.array(images.tolist())
     write_parquet(tmp_path / "in.parquet", column)  # in groups of 7
-    score.run([tmp_path / "in.parquet"], tmp_path / "out.parquet", str(MODEL), normalise=False)
-    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    found = scored(tmp_path / "in.parquet")
     assert found["id"] == [f"in.parquet[{n}]" for n in range(20)]
-    assert found["digit"] == OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
+    assert found["digit"] == digits_of(images)
 
 
 @pytest.mark.parametrize("name", ["folder", "digits.idx", "bytes.npy"])
@@ -268,15 +261,14 @@ def test_shards_of_several_batches_are_put_together_in_order(
         return join(paths, *others)
 
     monkeypatch.setattr(score, "_join", watched)
-    assert score.run([tmp_path / name], tmp_path / "out.parquet", str(MODEL), normalise=False)
-    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    found = scored(tmp_path / name)
     order = list(range(75))
     if name == "folder":
         order.sort(key=lambda n: f"{n % 3}/{n:05}")
         assert found["id"] == [f"{n % 3}/{n:05}.png" for n in order]
     else:
         assert found["id"] == [f"{name}[{n}]" for n in order]
-    assert found["digit"] == read_by_model(images[order])
+    assert found["digit"] == digits_of(images[order])
     assert kept == [[f"{shard:06}.parquet" for shard in range(3)]]
 
 
@@ -299,7 +291,7 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     ids = ["a.png", f"{idx3}[0]", f"{idx3}[1]", "c.npy"]
     ids += [f"{parts.format(n)}[{row}]" for n, row in [(0, 0), (0, 1), (1, 0)]]
     assert found["id"] == [*ids, parts.format(2)]
-    digits = read_by_model(images)
+    digits = digits_of(images)
     assert found["digit"] == [*digits[:7], None]
     said = capsys.readouterr()
     assert said.err.startswith("ignored: 1 .csv\nerror: deep/part-2.parquet cannot be read")
@@ -311,20 +303,22 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     assert parquet.read_table(output)["id"].to_pylist() == ["a.png"]
 
 
-@pytest.mark.parametrize("rows", [shards.SHARD, 2])
-def test_the_first_reasons_are_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: int
+@pytest.mark.parametrize(("images", "rows"), [(5, shards.SHARD), (5, 2), (3, 2)])
+def test_the_first_three_reasons_are_printed_and_where_the_others_are(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    images: int,
+    rows: int,
 ) -> None:
     monkeypatch.setattr(score, "SHARD", rows)  # that are joined at a time
-    images = np.tile(make_digits(1, seed=1)[0], (5, 2, 2))
-    source, output = tmp_path / "in", tmp_path / "out.parquet"
-    write_folder(source, images)
-    assert not score.run([source], output, str(MODEL), normalise=False)
-    *reasons, others = capsys.readouterr().err.splitlines()[1:]
-    assert len(reasons) == 3
-    for reason in reasons:
+    write_folder(tmp_path / "in", np.tile(make_digits(1, seed=1)[0], (images, 2, 2)))
+    scored(tmp_path / "in", whole=False)
+    _, *said = capsys.readouterr().err.splitlines()
+    for reason in said[:3]:
         assert "56 x 56 pixels (height x width) are not 28 x 28; --normalise brings" in reason
-    assert others == f"the others: column error of {output}"
+    others = [f"the others: column error of {tmp_path}/out.parquet"]
+    assert said[3:] == (others if images > 3 else [])
 
 
 def test_names_need_not_be_utf8(tmp_path: Path) -> None:
@@ -348,8 +342,7 @@ def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
     (source / "dangling.png").symlink_to("nowhere.png")
     (source / "itself").symlink_to(".")
     Path(os.fsdecode(os.fsencode(source) + b"/\xff.png")).write_bytes(b"no picture")
-    assert not score.run([source], tmp_path / "out.parquet", str(MODEL), normalise=False)
-    rows = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    rows = scored(source, whole=False)
     assert rows["id"] == ["a.png", "dangling.png", r"\udcff.png"]
     assert [error is None for error in rows["error"]] == [True, False, False]
 
@@ -361,22 +354,13 @@ def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
     content[4:400] = bytes(396)
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"in\.parquet cannot be read"):
-        score.run([path], tmp_path / "out.parquet", str(MODEL), normalise=False)
-
-
-def test_all_reasons_that_there_are_are_printed_without_mention_of_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_folder(tmp_path / "in", np.tile(make_digits(1, seed=1)[0], (3, 2, 2)))
-    assert not score.run([tmp_path / "in"], tmp_path / "out", str(MODEL), normalise=False)
-    _, *reasons = capsys.readouterr().err.splitlines()
-    assert ["56 x 56 pixels" in reason for reason in reasons] == [True] * 3
+        scored(path)
 
 
 def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
     """The model's 64 characters in every row would be most of the file."""
     np.save(tmp_path / "in.npy", make_digits(20, seed=1)[0])
-    score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    scored(tmp_path / "in.npy")
     group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
     columns = [group.column(n) for n in range(group.num_columns)]
     repeated = {column.path_in_schema for column in columns if column.has_dictionary_page}
@@ -386,7 +370,7 @@ def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
 def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "open_classifier", opened := Mock(wraps=open_classifier))
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
-    score.run([tmp_path / "in.npy"], tmp_path / "out.parquet", str(MODEL), normalise=False)
+    scored(tmp_path / "in.npy")
     assert opened.call_args.kwargs["threads"] == 0  # one per core
 
 
@@ -516,7 +500,7 @@ def test_progress_counts_all_images_from_those_that_were_scored_before(
             bars.append(self)
 
     monkeypatch.setattr(score, "tqdm", Shown)
-    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    scored(interrupted / "in")
     assert "2 images were scored before" in capsys.readouterr().err
     np.save(interrupted / "new.npy", make_digits(30, seed=1)[0])
     score.run([interrupted / "new.npy"], interrupted / "out", str(MODEL), normalise=False)
@@ -528,9 +512,7 @@ def test_progress_counts_all_images_from_those_that_were_scored_before(
 def test_a_shard_that_was_cut_off_is_scored_again(interrupted: Path, size: int) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
     os.truncate(part, size % part.stat().st_size)
-    output = interrupted / "out.parquet"
-    assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
-    assert parquet.read_table(output)["digit"].to_pylist() == [3, 7]
+    assert scored(interrupted / "in")["digit"] == [3, 7]
 
 
 def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupted: Path) -> None:
@@ -538,10 +520,9 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
     content = bytearray(part.read_bytes())
     content[4:200] = bytes(196)
     part.write_bytes(content)
-    output = interrupted / "out.parquet"
     with pytest.raises(UserError, match=r"000000\.parquet is damaged .* start again"):
-        score.run([interrupted / "in"], output, str(MODEL), normalise=False)
-    assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
+        scored(interrupted / "in")
+    assert scored(interrupted / "in")["digit"] == [3, 7]
 
 
 def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
@@ -659,7 +640,7 @@ def test_what_somebody_puts_into_its_folder_meanwhile_stays(
         return join(*arguments)
 
     monkeypatch.setattr(score, "_join", join_and_note)
-    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    scored(interrupted / "in")
     assert list(note.parent.iterdir()) == [note]
 
 
@@ -675,20 +656,19 @@ def test_the_folder_of_who_comes_next_is_left_to_it(
             path.touch()
 
     monkeypatch.setattr(Path, "unlink", unlink_and_begin)
-    score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
+    scored(interrupted / "in")
     assert lock.exists()
 
 
 def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
-    source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
-    np.save(source, make_digits(5, seed=1)[0])
+    np.save(tmp_path / "in.npy", make_digits(5, seed=1)[0])
     (tmp_path / "out.parquet.partial").mkdir()
     with (
         filelock.FileLock(tmp_path / "out.parquet.partial/lock"),
         pytest.raises(UserError, match="another process holds"),
     ):
-        score.run([source], output, str(MODEL), normalise=False)
-    assert score.run([source], output, str(MODEL), normalise=False)
+        scored(tmp_path / "in.npy")
+    assert len(scored(tmp_path / "in.npy")["id"]) == 5
 
 
 def nothing(path: Path) -> None:
@@ -767,7 +747,7 @@ def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
     make, said = UNUSABLE[name]
     make(tmp_path / name)
     with pytest.raises(UserError, match=f"{name}.*{said}"):
-        score.run([tmp_path / name], tmp_path / "out.parquet", str(MODEL), normalise=False)
+        scored(tmp_path / name)
     assert list(tmp_path.glob("out.*")) == []
 
 

@@ -28,16 +28,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-def of_other_weights(workspace: Workspace) -> None:
-    edit(workspace.export_report, weights_sha256="0" * 64)
-
-
-def without_export(workspace: Workspace) -> None:
-    workspace.export_report.unlink()
-
-
-def of_another_model(workspace: Workspace) -> None:
-    edit(workspace.subject, model_sha256="0" * 64)
+def rewrite(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
 
 
 def of_an_earlier_history(workspace: Workspace) -> None:
@@ -45,69 +37,30 @@ def of_an_earlier_history(workspace: Workspace) -> None:
     write_csv(workspace.curves, [row | {"training_loss": 9.0} for row in rows])
 
 
-def of_an_older_version(workspace: Workspace) -> None:
-    edit(workspace.subject, schema_version=None)
-
-
-def without_speed(workspace: Workspace) -> None:
-    workspace.speed.unlink()
-
-
-def with_broken_classes(workspace: Workspace) -> None:
-    workspace.per_class.write_text("label,precision\n0,high\n")
-
-
-def with_the_classes_of_an_older_version(workspace: Workspace) -> None:
-    text = workspace.per_class.read_text()
-    workspace.per_class.write_text(text.replace("label", "digit"))
-
-
-def with_a_history_without_time(workspace: Workspace) -> None:
-    workspace.history.write_text(workspace.history.read_text().replace("seconds", "minutes"))
-    edit(workspace.training_report, final=read_csv(workspace.history)[-1])
-
-
-def with_a_table_that_is_no_text(workspace: Workspace) -> None:
-    workspace.gate_table.write_bytes(b"\xff")
-
-
-def with_a_better_loss(workspace: Workspace) -> None:
-    edit(workspace.metrics, loss=0.001)
-
-
-def with_faster_answers(workspace: Workspace) -> None:
-    edit(workspace.speed, images_per_second=9999)
-
-
-def with_better_classes(workspace: Workspace) -> None:
-    text = workspace.per_class.read_text()
-    workspace.per_class.write_text(text.replace("0.99", "1.0"))
-
-
-def a_verdict_on_another(workspace: Workspace) -> None:
-    edit(workspace.gate_report, model_sha256="0" * 64)
-
-
-def without_table(workspace: Workspace) -> None:
-    workspace.gate_table.unlink()
-
-
-MIXTURES = [  # what is wrong, with what it says, and what is left of evaluation and verdict
-    (of_other_weights, "export.json is of other weights than .*summary.json", False, False),
-    (without_export, "export.json is missing", False, False),
-    (of_another_model, "subject.json is of another model than .*export.json", False, False),
+MIXTURES: list[tuple[Change, str, bool, bool]] = [
+    # what is wrong, with what it says, and what is left of evaluation and verdict
+    (lambda w: edit(w.export_report, weights_sha256="0" * 64),
+     "export.json is of other weights than .*summary.json", False, False),
+    (lambda w: w.export_report.unlink(), "export.json is missing", False, False),
+    (lambda w: edit(w.subject, model_sha256="0" * 64),
+     "subject.json is of another model than .*export.json", False, False),
     (of_an_earlier_history, "curves.csv is of another training than", False, True),
-    (of_an_older_version, "subject.json has no schema version", False, False),
-    (without_speed, "speed.json is missing", False, False),
-    (with_broken_classes, "classes.csv is corrupt", False, False),
-    (with_the_classes_of_an_older_version, "classes.csv has no column label", False, False),
-    (a_verdict_on_another, "gate.json is of another model than .*export.json", True, False),
-    (with_a_better_loss, "metrics.json is not as it was when", True, False),
-    (with_faster_answers, "speed.json is not as it was when", True, False),
-    (with_better_classes, "classes.csv is not as it was when", True, False),
-    (without_table, "gate.md is missing", True, False),
-    (with_a_table_that_is_no_text, "gate.md is corrupt", True, False),
-]
+    (lambda w: edit(w.subject, schema_version=None),
+     "subject.json has no schema version", False, False),
+    (lambda w: w.speed.unlink(), "speed.json is missing", False, False),
+    (lambda w: rewrite(w.per_class, "0.99", "high"), "classes.csv is corrupt", False, False),
+    (lambda w: rewrite(w.per_class, "label", "digit"),
+     "classes.csv has no column label", False, False),
+    (lambda w: edit(w.gate_report, model_sha256="0" * 64),
+     "gate.json is of another model than .*export.json", True, False),
+    (lambda w: edit(w.metrics, loss=0.001), "metrics.json is not as it was when", True, False),
+    (lambda w: edit(w.speed, images_per_second=9999),
+     "speed.json is not as it was when", True, False),
+    (lambda w: rewrite(w.per_class, "0.99", "1.0"),
+     "classes.csv is not as it was when", True, False),
+    (lambda w: w.gate_table.unlink(), "gate.md is missing", True, False),
+    (lambda w: w.gate_table.write_bytes(b"\xff"), "gate.md is corrupt", True, False),
+]  # fmt: skip
 
 
 def test_all_reports_on_one_model_are_read(workspace: Workspace) -> None:
@@ -135,7 +88,8 @@ def test_a_mixture_is_refused_in_one_line_and_not_shown(
 
 
 def test_a_history_without_a_column_that_is_shown_is_one_line(workspace: Workspace) -> None:
-    with_a_history_without_time(workspace)
+    rewrite(workspace.history, "seconds", "minutes")
+    edit(workspace.training_report, final=read_csv(workspace.history)[-1])
     with pytest.raises(UserError, match=r"history\.csv has no column seconds; `dvc repro`"):
         read_training_run(workspace, files=True)
 
