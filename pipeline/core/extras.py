@@ -27,7 +27,9 @@ def advice(error: ModuleNotFoundError) -> str | None:
     None if the pipeline's own code is at fault, or a package that lacks one of its dependencies.
     """
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    project, _, module = str(frame.f_globals.get("__name__")).partition(".")
+    spec = frame.f_globals.get("__spec__")  # by `python -m`, __name__ is __main__
+    name = spec.name if spec else str(frame.f_globals.get("__name__"))
+    project, _, module = name.partition(".")
     package = error.name or ""
     extra = OF_PACKAGES.get(package) or EXTRAS.get(module.partition(".")[0])
     if project != "pipeline" or package.partition(".")[0] == "pipeline" or extra is None:

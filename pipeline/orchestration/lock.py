@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, exit_on_failure
 from pipeline.core.files import existing, read_json, write_json
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
@@ -40,7 +40,7 @@ def faults(workspace: Workspace) -> list[str]:
     if written != _locked(workspace):
         found.append(
             f"{workspace.name(workspace.versions)} does not have the versions of "
-            f"{workspace.name(workspace.requirements)}: run `make repro` and commit what changes"
+            f"{workspace.name(workspace.requirements)}: run `make repro` and commit the changes"
         )
     if not isinstance(written, dict):  # so DVC cannot read it either
         return found
@@ -49,13 +49,13 @@ def faults(workspace: Workspace) -> list[str]:
         stages = ", ".join(f"{stage} ({', '.join(names)})" for stage, names in changed.items())
         found.append(
             "dvc.lock is of other code, params or results: run `dvc repro` (or `dvc commit`, if "
-            f"the results stay the same) and commit what changes; stages: {stages}"
+            f"the results stay the same) and commit the changes; stages: {stages}"
         )
     return found
 
 
 def stale_stages(root: Path) -> dict[str, list[str]]:
-    """The stages whose entry in dvc.lock is not of these files and params, and what differs.
+    """The stages whose entry in dvc.lock does not match the files and params, and what differs.
 
     Data and weights are left out where they are missing: git does not have them.
     """
@@ -81,26 +81,30 @@ def stale_stages(root: Path) -> dict[str, list[str]]:
     return stale
 
 
+@exit_on_failure()
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit status."""
+    """Do what the arguments say; returns 1 if a lock disagrees, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.orchestration.lock",
-        description="Write versions.json, by which DVC sees what requirements.txt locks.",
+        description="Write versions.json, which tells DVC what requirements.txt locks.",
     )
-    parser.add_argument("--workspace", type=Path, help="else that of the current folder")
     parser.add_argument(
-        "--check", action="store_true", help="say instead where a lock and this checkout disagree"
+        "--workspace",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder that holds params.yaml; by default the current one or one above it",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; report where a lock and this checkout disagree",
     )
     options = parser.parse_args(arguments)
-    try:
-        workspace = Workspace.at(options.workspace) if options.workspace else Workspace.find()
-        if not options.check:
-            write_versions(workspace)
-            return 0
-        found = faults(workspace)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
+    workspace = Workspace.at(options.workspace) if options.workspace else Workspace.find()
+    if not options.check:
+        write_versions(workspace)
+        return 0
+    found = faults(workspace)
     for fault in found:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if found else 0

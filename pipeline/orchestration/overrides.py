@@ -3,11 +3,8 @@
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, ValueType
-from hydra.errors import HydraException
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
@@ -15,6 +12,9 @@ from ruamel.yaml.error import YAMLError
 from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
 from pipeline.core.task import load_task
+
+if TYPE_CHECKING:  # of an extra
+    from hydra.core.override_parser.types import Override
 
 
 def overridden(overrides: Sequence[str], path: Path) -> str:
@@ -81,7 +81,11 @@ def _changed(values: Mapping[str, Any], path: Path) -> str:
     return changed.getvalue()
 
 
-def _parse(text: str) -> Override:
+def _parse(text: str) -> "Override":
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType, ValueType
+    from hydra.errors import HydraException
+
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
     except (HydraException, ValueError, RecursionError) as error:
