@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline.batch.formats import Answer, Format, format_of, write_answers
 from pipeline.batch.input_files import find_input_files
-from pipeline.batch.output import as_text, validate_output
+from pipeline.batch.output import as_text, summary, validate_output
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.core.workspace import Workspace
@@ -72,8 +72,7 @@ def run(
                 write_answers(answers, file, form, fields, labels)
             if count.answered == 0:
                 raise UserError(f"{output} is not written: no image could be read")
-        images = count.answered + count.unread
-        print(as_text(f"{output}: {images:,} images, {count.unread:,} of them could not be read"))
+        print(summary(output, count.answered + count.unread, count.unread))
     return count.unread == 0 and not found.errors
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import pipeline
 from pipeline.batch.input_files import InputFiles, find_input_files
-from pipeline.batch.output import as_text, validate_output
+from pipeline.batch.output import summary, validate_output
 from pipeline.batch.readers.opening import open_shards
 from pipeline.batch.readers.shards import SHARD, Shards
 from pipeline.batch.scratch import JOINED, scratch_folder
@@ -87,7 +87,7 @@ def run(
         print(f"error: {reason}", file=sys.stderr)
     if unread > len(reasons):
         print(f"the others: column error of {output}", file=sys.stderr)
-    print(as_text(f"{output}: {shards.images:,} images, {unread:,} of them could not be read"))
+    print(summary(output, shards.images, unread))
     return unread == 0 and not found.errors
 
 

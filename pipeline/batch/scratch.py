@@ -24,7 +24,7 @@ def scratch_folder(folder: Path) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is in the way, which `score` needs as a folder: move it")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     foreign = next((path.name for path in folder.iterdir() if not OWN.fullmatch(path.name)), None)
     if foreign is not None:
         raise UserError(f"{folder} has {foreign}, which is not of `score`: move it elsewhere")

@@ -206,9 +206,10 @@ def test_a_subfolder_that_cannot_be_read_is_an_error(
         (["white.png", "--normalize"], ["white.png: no ink found"]),
         (["folder"], ["folder", "no files of images"]),
         (["*.bmp"], ["*.bmp"]),
-        (["good.png", ""], ["an empty name"]),
-        (["good.png", "--output", ""], ["--output", "an empty name"]),
-        (["good.png", "--model", ""], ["--model", "an empty name"]),
+        (["good.png", ""], ["empty"]),
+        (["good.png", "--output", ""], ["--output", "empty"]),
+        (["good.png", "--model", ""], ["--model", "empty"]),
+        (["good.png", "--output", "new/labels.csv"], ["new/labels.csv", "folder new"]),
         (["good.png", "--output", "csv"], ["--format csv"]),
         (["good.png", "--output", "digits.parquet"], ["digits.parquet", "`score` writes Parquet"]),
         (["https://server/digit.png"], ["https://server/digit.png", "download"]),
@@ -246,6 +247,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(
     result = predict(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
+    assert not Path("new").exists()
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert [word for word in said if word not in line] == []

@@ -21,6 +21,7 @@ from tqdm import tqdm
 import pipeline
 from pipeline.batch import score
 from pipeline.batch.input_files import find_input_files
+from pipeline.batch.output import summary
 from pipeline.batch.readers import shards
 from pipeline.batch.readers.opening import open_shards
 from pipeline.batch.readers.shards import fingerprint_of
@@ -87,6 +88,7 @@ def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
 ) -> None:
     images = make_digits(25, seed=1)[0]
     source, output = tmp_path / name, tmp_path / "new/out.parquet"
+    output.parent.mkdir()
     FORMS[name](source, images)
     assert score.run([source], output, str(MODEL), normalise=False)
     found = parquet.read_table(output).to_pydict()
@@ -104,7 +106,7 @@ def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
     assert found["error"] == [None] * 25
     assert set(found["model_sha256"]) == {model.sha256}
     assert sorted(path.name for path in output.parent.iterdir()) == ["out.parquet"]
-    assert "25 images, 0 of them could not be read" in capsys.readouterr().out
+    assert ": 25 images, " in capsys.readouterr().out
 
 
 def test_ids_of_a_parquet_file_are_kept(tmp_path: Path) -> None:
@@ -617,11 +619,12 @@ FORBIDDEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "in/a.png": (nothing_new, "is an input"),
     "twin": (lambda folder: os.link(folder / "in/b.png", folder / "twin"), "is an input"),
     "link": (lambda folder: (folder / "link").symlink_to("in/a.png"), "is an input"),
-    "in/new.png": (nothing_new, "would be read as one"),
-    "in/deep/scores.parquet": (nothing_new, "would be read as one"),
+    "in/new.png": (nothing_new, "would be read as"),
+    "in/deep/scores.parquet": (nothing_new, "would be read as"),
     "out.parquet.partial/scores": (nothing_new, "which `score` removes"),
     "scores.csv": (nothing_new, "`score` writes Parquet"),
-    "": (nothing_new, "an empty name"),
+    "new/scores.parquet": (nothing_new, "new first$"),
+    "": (nothing_new, "empty"),
 }
 
 
@@ -792,3 +795,11 @@ def test_an_input_is_cut_into_shards_that_are_read_in_batches(
     assert (found.images, len(found)) == (count, expected)
     sizes = [len(ids) for shard in range(expected) for ids, *_ in found.batches(shard)]
     assert (sum(sizes), max(sizes)) == (count, 16 if name == "bytes.npy" else 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "unreadable", "said"),
+    [(1, 0, "a: 1 image, "), (1_000, 0, "a: 1,000 images, "), (2, 1, "2 images, 1 could not")],
+)
+def test_the_last_line_counts_the_images(images: int, unreadable: int, said: str) -> None:
+    assert said in summary("a", images, unreadable)
