@@ -144,7 +144,7 @@ def test_every_page_and_every_image_of_an_array_has_an_answer_or_an_error(
     assert (result.returncode, result.stderr) == (2, "error: array.npy[1]: no ink found\n")
 
 
-@pytest.mark.parametrize("name", ["digits.csv", "digits.jsonl", "digits.txt", "new/digits.json"])
+@pytest.mark.parametrize("name", ["digits.csv", "digits.jsonl", "digits.txt", "digits.json"])
 def test_answers_go_to_a_file_in_the_format_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ten: Images, name: str
 ) -> None:

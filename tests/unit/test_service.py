@@ -25,6 +25,7 @@ from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.service.bodies import Body
+from pipeline.service.routes import docs, page
 from pipeline.service.server import read_token, run
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
@@ -290,6 +291,18 @@ def test_every_answer_has_the_headers_that_keep_browsers_safe(client: Client) ->
         assert {"default-src 'self'", "base-uri 'none'", "form-action 'none'"} < {*policy}
         assert "frame-ancestors 'none'" in policy
         assert any("unsafe" in rule for rule in policy) is (response is docs)
+
+
+def test_of_the_static_folders_only_named_files_are_served(client: Client) -> None:
+    """Not the page's template, nor the Python files of a package."""
+    served = set()
+    for prefix, folder in (("/page", page.FOLDER), ("/docs", docs.FOLDER)):
+        for file in folder.rglob("*"):
+            path = f"{prefix}/{file.relative_to(folder)}"
+            served |= {path} if client.get(path).status_code == 200 else set()
+    linked = set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/").text))
+    linked |= set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/docs").text))
+    assert served == {f"/{path}" for path in linked} | {"/page/paper.js"}  # which app.js imports
 
 
 # the token

@@ -6,17 +6,17 @@ from pathlib import Path
 from string import Template
 
 from fastapi import APIRouter
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.inference.signature import Signature
 from pipeline.service import figures
 from pipeline.service.documentation import title
+from pipeline.service.routes.static_files import NamedFiles
 from pipeline.service.state import ServiceState
 
-FILES = Path(__file__).parents[1] / "page"
-PAGE = Template((FILES / "index.html").read_text(encoding="utf-8"))
+FOLDER = Path(__file__).parents[1] / "page"
+PAGE = Template((FOLDER / "index.html").read_text(encoding="utf-8"))
 router = APIRouter(include_in_schema=False)
 
 
@@ -35,7 +35,7 @@ async def figure(name: str, service: ServiceState) -> Response:
     return FileResponse(path)
 
 
-router.mount("/page", StaticFiles(directory=FILES))
+router.mount("/page", NamedFiles(FOLDER, "app.js", "paper.js", "style.css", "icon.svg"))
 
 
 def _page(signature: Signature) -> str:
