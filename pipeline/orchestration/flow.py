@@ -36,6 +36,7 @@ from pipeline.core.files import write_text
 from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, results
+from pipeline.orchestration.settings import FLOW
 
 REFUSED, RELEASED = "Refused", "Released"  # ways for a flow run to end, and for a task
 CACHED = "Cached"  # for a task alone
@@ -43,7 +44,7 @@ RELEASE = "release"  # the stage that does it
 SILENCE = 60.0  # seconds without output after which the log says that the stage still runs
 
 
-@flow(name="mnist-release")
+@flow(name=FLOW)
 def mnist_release(
     targets: list[str] | None = None,
     force: bool = False,

@@ -1,6 +1,6 @@
-"""Prefect's settings: those in the workspace's pyproject.toml, from whichever folder it runs.
+"""Prefect's settings: those in the workspace's pyproject.toml, whatever the current folder is.
 
-Prefect itself reads the pyproject.toml of the current folder, when it is imported.
+Prefect itself reads the pyproject.toml of the current folder when it is imported.
 """
 
 import os
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+FLOW = "mnist-release"  # for any task: prefect.yaml and runs that exist are named after it
 PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
 
 

@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from pipeline import DISTRIBUTION
 from pipeline.core.task import ImageForm
 from pipeline.pictures.images import Images
 from pipeline.service.messages import ALL_OUTPUTS, InferInput, request_model
@@ -76,8 +77,14 @@ def write_response(
     return Response(b"".join([header, *tensors]), len(header) if tensors else None)
 
 
+def server_metadata(model: ServedModel) -> dict[str, Any]:
+    """The server as the protocol describes it, with the version of the model's interface."""
+    version = model.signature.interface
+    return {"name": DISTRIBUTION, "version": version, "extensions": ["binary_tensor_data"]}
+
+
 def metadata(model: ServedModel) -> dict[str, Any]:
-    """What the protocol tells about a model; the parameters are of our own choice."""
+    """A model as the protocol describes it; the parameters are an addition of this service."""
     signature = model.signature
     shape = [-1, signature.height, signature.width]
     classes = [-1, len(signature.labels)]
