@@ -43,7 +43,7 @@ def test_the_help_waits_for_nothing_that_is_slow_to_import(tmp_path: Path) -> No
         (["flow", "-S", "train.epoch=1"], "params.yaml has no train.epoch"),
         (["flow", "-S", "task=pipeline/letters"], "task: pipeline/letters is "),
         (["flow", "-S", ""], "'': not of the form KEY=VALUE"),
-        (["use", ""], "'': an empty name"),
+        (["use", ""], "empty"),
         (["flow"], "the package prefect is not installed: it comes with the extra flow of "),
     ],
 )

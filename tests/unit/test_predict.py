@@ -174,7 +174,7 @@ def test_names_without_a_match_are_told_and_the_others_answered(
     result = predict("--format=csv", "*.bmp", "empty", "0.png", "1.png")
     assert result.returncode == 2
     assert result.stdout.splitlines()[1].startswith("0.png,0,")
-    said = ["*.bmp", "empty has no files of images", "1.png: no such file"]
+    said = ["*.bmp", "empty has no image files", "1.png: no such file"]
     for line, words in zip(result.stderr.splitlines(), said, strict=True):
         assert line.startswith("error: ")
         assert words in line
@@ -204,7 +204,7 @@ def test_a_subfolder_that_cannot_be_read_is_an_error(
         (["empty.png"], ["empty.png is empty"]),
         (["wide.png"], ["wide.png", "40 x 30", "28 x 28", "--normalise"]),
         (["white.png", "--normalize"], ["white.png: no ink found"]),
-        (["folder"], ["folder", "no files of images"]),
+        (["folder"], ["folder", "no image files"]),
         (["*.bmp"], ["*.bmp"]),
         (["good.png", ""], ["empty"]),
         (["good.png", "--output", ""], ["--output", "empty"]),

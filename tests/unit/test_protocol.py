@@ -81,9 +81,9 @@ def test_a_model_has_a_version_of_its_own(client: Client, ten: Images) -> None:
 @pytest.mark.parametrize(
     ("model", "there_is"),
     [
-        ("another", "there is mnist-cnn"),
-        ("mnist-cnn/versions/1", "there is [0-9a-f]{12}$"),
-        ("another/versions/1", "there is mnist-cnn"),
+        ("another", "has mnist-cnn"),
+        ("mnist-cnn/versions/1", "has [0-9a-f]{12}$"),
+        ("another/versions/1", "has mnist-cnn"),
     ],
 )
 def test_of_another_model_it_says_what_there_is(
@@ -105,7 +105,7 @@ def faulty_output(said: str, **output: Any) -> tuple[dict[str, Any], str]:
     return {"inputs": [images_input(ONE)], "outputs": [output]}, said
 
 
-INTEGER, SHARED = "valid integer", "shared_memory_region: it is not supported"
+INTEGER, SHARED = "valid integer", "shared_memory_region: not supported"
 MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "inputs: Field required"),
     "no input": ({"inputs": []}, "inputs: List should have at least 1 item"),
@@ -132,7 +132,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
         f"inputs.0.parameters.{SHARED}", data=None, parameters={"shared_memory_region": "a"}
     ),
     "classes": faulty_output(
-        "outputs.0.parameters.classification: it is not supported",
+        "outputs.0.parameters.classification: not supported",
         name="logits",
         parameters={"classification": 3},
     ),

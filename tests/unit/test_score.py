@@ -213,7 +213,7 @@ def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path:
     assert not score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
     found = parquet.read_table(output).to_pydict()
     assert found["digit"] == [0, None, None, None, None, None, 0]
-    said = ["783 pixels", "0 pixels", "lacks pixels", "from 0 to 256", "from -1 to 254"]
+    said = ["783 pixels", "0 pixels", "pixels are missing", "from 0 to 256", "from -1 to 254"]
     for error, words in zip(found["error"][1:-1], said, strict=True):
         assert words in error
 
@@ -224,7 +224,7 @@ def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
     output = tmp_path / "out.parquet"
     assert not score.run([tmp_path / "in.parquet"], output, str(MODEL), normalise=False)
     errors = parquet.read_table(output)["error"].to_pylist()
-    for error, words in zip(errors, ["embed the file", "is empty", "is null"], strict=True):
+    for error, words in zip(errors, ["no bytes", "is empty", "is null"], strict=True):
         assert words in error
 
 
@@ -308,7 +308,7 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
     names = [f"{source}/a.png", f"{source}/deep/*-0.parquet", "none*.png", f"{source}/c.npy"]
     assert not score.run(names, output, str(MODEL), normalise=False)
     assert parquet.read_table(output)["digit"].to_pylist() == [digits[n] for n in (0, 4, 5, 3)]
-    assert "error: no file is named like none*.png" in capsys.readouterr().err
+    assert "none*.png" in capsys.readouterr().err
     assert score.run([source / "a.png"], output, str(MODEL), normalise=False)
     assert parquet.read_table(output)["id"].to_pylist() == ["a.png"]
 
@@ -326,7 +326,7 @@ def test_the_first_reasons_are_printed(
     assert len(reasons) == 3
     for reason in reasons:
         assert "56 x 56 pixels are not 28 x 28; --normalise brings" in reason
-    assert others == f"the others: column error of {output}"
+    assert others.endswith(f"column error of {output}")
 
 
 def test_names_need_not_be_utf8(tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
         monkeypatch.setattr("onnxruntime.__version__", "0.0")
     output = interrupted / "out.parquet"
     score.run([interrupted / "in"], output, str(model), normalise=change == "options")
-    assert ("from the start" in capsys.readouterr().err) is (change is not nothing_new)
+    assert ("changed" in capsys.readouterr().err) is (change is not nothing_new)
     rows = parquet.read_table(output).to_pylist()
     assert [row["id"] for row in rows] == sorted(
         path.name for path in (interrupted / "in").iterdir()
@@ -519,10 +519,10 @@ def test_progress_counts_all_images_from_those_that_were_scored_before(
 
     monkeypatch.setattr(score, "tqdm", Shown)
     score.run([interrupted / "in"], interrupted / "out.parquet", str(MODEL), normalise=False)
-    assert "2 images were scored before" in capsys.readouterr().err
+    assert "2 images are already scored" in capsys.readouterr().err
     np.save(interrupted / "new.npy", make_digits(30, seed=1)[0])
     score.run([interrupted / "new.npy"], interrupted / "out", str(MODEL), normalise=False)
-    assert "scored before" not in capsys.readouterr().err
+    assert "already scored" not in capsys.readouterr().err
     assert [(bar.initial, bar.n, bar.total) for bar in bars] == [(2, 2, 2), (0, 30, 30)]
 
 
@@ -541,7 +541,7 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
     content[4:200] = bytes(196)
     part.write_bytes(content)
     output = interrupted / "out.parquet"
-    with pytest.raises(UserError, match=r"000000\.parquet is damaged .* start again"):
+    with pytest.raises(UserError, match=r"000000\.parquet .*damaged"):
         score.run([interrupted / "in"], output, str(MODEL), normalise=False)
     assert score.run([interrupted / "in"], output, str(MODEL), normalise=False)
 
@@ -688,7 +688,7 @@ def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "out.parquet.partial").mkdir()
     with (
         filelock.FileLock(tmp_path / "out.parquet.partial/lock"),
-        pytest.raises(UserError, match="another process holds"),
+        pytest.raises(UserError, match="another process"),
     ):
         score.run([source], output, str(MODEL), normalise=False)
     assert score.run([source], output, str(MODEL), normalise=False)
@@ -706,8 +706,8 @@ def cut(path: Path) -> None:
 
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing.npy": (nothing, "no such file or folder"),
-    "empty": (lambda path: path.mkdir(), "has no files of images"),
-    "empty.npy": (lambda path: path.touch(), "is no IDX, .npy or Parquet file"),
+    "empty": (lambda path: path.mkdir(), "has no image files"),
+    "empty.npy": (lambda path: path.touch(), "IDX, .npy or Parquet"),
     "pipe.npy": (os.mkfifo, "is a pipe or a device, not a file: save it"),
     "cut.npy": (cut, "cannot be read"),
     "cut.idx": (
@@ -754,7 +754,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "an empty name"), ("-", "standard input")])
+@pytest.mark.parametrize(("name", "said"), [("", "empty"), ("-", "standard input")])
 def test_an_unset_variable_and_standard_input_are_no_inputs(
     tmp_path: Path, name: str, said: str
 ) -> None:

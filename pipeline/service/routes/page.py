@@ -1,4 +1,4 @@
-"""The page, and the figures that it shows."""
+"""The page and its figures."""
 
 import json
 from html import escape
@@ -28,10 +28,10 @@ async def page(service: ServiceState) -> Response:
 
 @router.get("/figures/{name}")
 async def figure(name: str, service: ServiceState) -> Response:
-    """A report about the model."""
+    """A report about the default model."""
     path = figures.find_figure(service.workspace, name, service.pool.default.classifier.sha256)
     if path is None:
-        raise HTTPException(404, f"there is no figure {name!r} of this model here")
+        raise HTTPException(404, f"no figure {name!r} of this model")
     return FileResponse(path)
 
 

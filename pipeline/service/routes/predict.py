@@ -45,12 +45,12 @@ async def predict(
     sends it, and returns its class and the probability of each class."""
     kind = request.headers.get("content-type", "")
     async with service.bodies.read(request) as body:
-        return await service.workers.run(request, partial(_read, service, body, kind, options))
+        return await service.workers.run(request, partial(_classify, service, body, kind, options))
 
 
-def _read(service: Service, body: Body, content_type: str, options: Options) -> Response:
+def _classify(service: Service, body: Body, content_type: str, options: Options) -> Response:
     model = service.pool.default
-    picture = read_picture(body.unpacked(), content_type, service.limits.pixels)
+    picture = read_picture(body.decompressed(), content_type, service.limits.pixels)
     images = in_form(
         [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
     )

@@ -94,7 +94,7 @@ async def infer(request: Request, model: NamedModel, service: ServiceState) -> R
 
 
 def _infer(service: Service, model: ServedModel, body: Body, header_length: int | None) -> Response:
-    request = protocol.read_request(body.unpacked(), header_length, model.signature.form)
+    request = protocol.read_request(body.decompressed(), header_length, model.signature.form)
     predictions = service.predict(model, request.images)
     outputs = {"logits": predictions.logits, "probabilities": predictions.probabilities}
     content, length = protocol.write_response(request, model, outputs)
