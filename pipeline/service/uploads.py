@@ -12,10 +12,10 @@ JSON = rb'\s*([\[{"]|null\b)'
 NAME = rb"@?[^\0-\x1f]{1,255}\.(png|jpe?g|bmp|tiff?)\s*"
 
 
-def read_picture(content: bytes, content_type: str, most_pixels: int) -> Picture:
+def read_picture(content: bytes, content_type: str, max_pixels: int) -> Picture:
     """The picture in a body as grey [H, W]. ValueError if it is none, or has too many pixels."""
     try:
-        return decode_picture(content, most_pixels)
+        return decode_picture(content, max_pixels)
     except ValueError as error:
         kind = content_type.partition(";")[0].strip().lower()
         found = _recognise(content, kind)

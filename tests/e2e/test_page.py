@@ -479,11 +479,11 @@ def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
         field = page.get_by_label("This service requires a token")
         for wrong in ("close sesame", "Sésame, ouvre-toi \u20ac"):  # which no header can hold
             field.fill(wrong)
-            page.get_by_role("button", name="Use it").click()
+            page.get_by_role("button", name="Use token").click()
             expect(page.locator("#verdict")).to_have_text("The token is missing or wrong.")
         assert not field.evaluate("field => field.checkValidity()")
         field.fill("open sesame")
-        page.get_by_role("button", name="Use it").click()
+        page.get_by_role("button", name="Use token").click()
         expect(page.locator("#verdict strong")).to_have_text("1")
         context.close()
 
@@ -505,7 +505,7 @@ def test_the_documentation_works_behind_a_proxy_that_adds_a_prefix(browser: Brow
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"http://127.0.0.1:{port}/digits/docs/")
-        page.locator("#operations-Open_Inference_Protocol-infer_v2_models__name__infer_post"
+        page.locator("#operations-Open_Inference_Protocol-infer"
                      " .opblock-summary").click()  # fmt: skip
         with page.expect_response("**/infer") as answer:
             page.get_by_role("button", name="Execute").click()

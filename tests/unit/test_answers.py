@@ -119,7 +119,7 @@ def test_a_picture_of_another_size_is_told_the_size_of_the_form(
     letters: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not predict.run([str(pictures)], str(letters), normalise=False)
-    assert "80 x 80 pixels are not 32 x 40; --normalise brings" in capsys.readouterr().err
+    assert "80 x 80 pixels are not 32 x 40; --normalise " in capsys.readouterr().err
 
 
 def test_numbers_beyond_a_byte_have_room_in_the_output(tmp_path: Path) -> None:

