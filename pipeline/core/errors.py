@@ -1,4 +1,4 @@
-"""The two foreseen ways for a command to fail, and how a program ends by them."""
+"""The two foreseen ways for a command to fail, and how a program reports them."""
 
 import os
 import sys

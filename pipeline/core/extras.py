@@ -1,4 +1,4 @@
-"""Which extra of the distribution brings a package that is not installed."""
+"""Which extra of the distribution installs a missing package."""
 
 import traceback
 
@@ -18,7 +18,11 @@ EXTRAS = {  # by the folder of pipeline/ that imports the package
     "tracking": "tracking",
     "orchestration": "flow",
 }
-OF_PACKAGES = {"onnxruntime": "cpu", "mlflow": "tracking", "ray": "ray"}  # wherever it is imported
+OF_PACKAGES = {
+    "onnxruntime": "cpu",
+    "mlflow": "tracking",
+    "ray": "ray",
+}  # whichever module imports it
 
 
 def advice(error: ModuleNotFoundError) -> str | None:

@@ -1,7 +1,7 @@
-"""The two locks: requirements.txt, of packages, and dvc.lock, of results.
+"""The two locks: requirements.txt for packages, and dvc.lock for results.
 
-A stage in dvc.yaml names the packages that its result depends on, so that another version of one
-of them in requirements.txt runs the stage again: DVC sees the versions in versions.json.
+A stage in dvc.yaml lists the packages that its result depends on. DVC reads their versions from
+versions.json, so that another version in requirements.txt runs the stage again.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
-ABSENT = {"deleted", "not in cache"}  # in DVC's words; so is all in DVC's cache in a fresh clone
+ABSENT = {"deleted", "not in cache"}  # DVC's words, also for cached files in a fresh clone
 
 
 def locked_versions(requirements: str) -> dict[str, str]:
-    """The version of each package; all of them where that depends on Python or the system."""
+    """The version of each package; several where it depends on Python or the system."""
     found: dict[str, list[str]] = {}
     for name, version in PIN.findall(requirements):
         found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), []).append(version)
@@ -33,8 +33,8 @@ def write_versions(workspace: Workspace) -> None:
     write_json(workspace.versions, _locked(workspace))
 
 
-def faults(workspace: Workspace) -> list[str]:
-    """What disagrees: a sentence each, which says what to do. UserError if dvc.yaml is wrong."""
+def find_disagreements(workspace: Workspace) -> list[str]:
+    """What disagrees, and what to do about it. UserError if dvc.yaml is invalid."""
     found = []
     written = _written(workspace)
     if written != _locked(workspace):
@@ -57,7 +57,7 @@ def faults(workspace: Workspace) -> list[str]:
 def stale_stages(root: Path) -> dict[str, list[str]]:
     """The stages whose entry in dvc.lock does not match the files and params, and what differs.
 
-    Data and weights are left out where they are missing: git does not have them.
+    Missing data and weights are ignored: git does not have them.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -104,9 +104,9 @@ def main(arguments: Sequence[str]) -> int:
     if not options.check:
         write_versions(workspace)
         return 0
-    found = faults(workspace)
-    for fault in found:
-        print(f"error: {fault}", file=sys.stderr)
+    found = find_disagreements(workspace)
+    for disagreement in found:
+        print(f"error: {disagreement}", file=sys.stderr)
     return 1 if found else 0
 
 
@@ -115,7 +115,7 @@ def _locked(workspace: Workspace) -> dict[str, str]:
 
 
 def _written(workspace: Workspace) -> Any:
-    """What versions.json holds; None if that is nothing, or broken as by a merge."""
+    """The content of versions.json; None if it is missing or invalid, as after a merge conflict."""
     try:
         return read_json(workspace.versions)
     except UserError:
@@ -125,7 +125,7 @@ def _written(workspace: Workspace) -> Any:
 def _differing(
     change: str | dict[str, dict[str, object]], paths: dict[str, str], cached: set[str]
 ) -> list[str]:
-    """What differs by one entry of DVC's status: a text, or paths by kind of change."""
+    """What differs by one entry of DVC's status: a string, or paths by kind of change."""
     if isinstance(change, str):
         return [change]
     names = []

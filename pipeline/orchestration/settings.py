@@ -14,7 +14,7 @@ PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
 
 
 def use(root: Path) -> None:
-    """Set Prefect's variables in the environment as the workspace says, unless they are set."""
+    """Set Prefect's environment variables as the workspace says, unless they are set."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:
