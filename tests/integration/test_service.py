@@ -283,9 +283,9 @@ def test_an_address_that_cannot_be_listened_on_is_named() -> None:
         listen("127.0.0.1", port)
     assert re.fullmatch(f"port {port} .*127.0.0.1 .*--port 0 .*", str(error.value))
     for host, said in (
-        ("192.0.2.1", "is not an address"),
-        ("nowhere.invalid", "unknown host"),
-        ("a..b", "unknown host"),
+        ("192.0.2.1", "address"),
+        ("nowhere.invalid", "host"),
+        ("a..b", "host"),
     ):
-        with pytest.raises(UserError, match=f"{host}.* {said}"):
+        with pytest.raises(UserError, match=f"{host}.*{said}|{said}.*{host}"):
             listen(host, 0)
