@@ -125,8 +125,8 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = environment.without_password(str(client.api_url))
-    if error := client.api_healthcheck():
-        raise UserError(f"no Prefect server at {server}: {error}")
+    if failure := client.api_healthcheck():
+        raise UserError(f"no Prefect server at {server}: {failure}")
     try:
         client.api_version()  # which requires the password, unlike the health check
     except PrefectHTTPStatusError as error:
