@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, exit_on_failure
 from pipeline.core.workspace import Workspace
 
 
@@ -51,9 +51,18 @@ def listing() -> str:
     )
 
 
+@exit_on_failure()
 def run(name: str, arguments: Sequence[str]) -> None:
     """Run a benchmark with the arguments of its command line; an error is one line, status 2."""
-    module = import_module(f"benchmarks.{BENCHMARKS[name].module}")
+    try:
+        module = import_module(f"benchmarks.{BENCHMARKS[name].module}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("benchmarks", "pipeline"):
+            raise
+        raise UserError(
+            f"the package {error.name} is not installed: benchmarks run in the environment that "
+            "`make bench` installs"
+        ) from error
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=module.__doc__,
@@ -64,13 +73,9 @@ def run(name: str, arguments: Sequence[str]) -> None:
     )
     module.add_arguments(parser)
     options = vars(parser.parse_args(arguments))
-    try:
-        folder = options.pop("workspace")
-        workspace = Workspace.at(folder) if folder else Workspace.find()
-        module.main(workspace, **options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    folder = options.pop("workspace")
+    workspace = Workspace.at(folder) if folder else Workspace.find()
+    module.main(workspace, **options)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
-"""Scoring on a Ray cluster, whose machines share the folders of input and output.
+"""Scoring on a Ray cluster whose machines share the input and output folders.
 
-Ray Data gives a shard to each free core, and what a lost machine had to others. A shard that is
-scored twice by that does no harm: its file is replaced by one like it.
+Ray Data assigns a shard to each free core, and reassigns the shards of a lost machine. A shard that
+is scored twice does no harm: an identical file replaces the first one.
 """
 
 import logging
@@ -25,8 +25,8 @@ from pipeline.batch.worker import score_shard
 from pipeline.core.errors import UserError, first_line
 from pipeline.inference.classifier import Classifier
 
-RETRIES = 5  # of a shard whose process or machine was lost
-HTTP2_SETTINGS = b"\x04"  # the type of the frame that each side sends first (RFC 9113); gRPC's too
+RETRIES = 5  # for a shard whose process or machine was lost
+HTTP2_SETTINGS = b"\x04"  # the type of the first frame from each side (RFC 9113), also in gRPC
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + HTTP2_SETTINGS + bytes(5)
 
 
@@ -39,21 +39,21 @@ def score_on_cluster(
 ) -> Iterator[int]:
     """Score shards into the files `missing`; yields the number of images of each.
 
-    UserError if this machine is none of the cluster, if one of its machines does not see the paths
-    `shared` or cannot work, or if the input cannot be used.
+    UserError if this machine does not belong to the cluster, if a machine of the cluster does not
+    see the paths `shared` or fails, or if the input cannot be used.
     """
     if not missing:
         return
     stop = signal.getsignal(signal.SIGTERM)
     _join(address)
-    signal.signal(signal.SIGTERM, stop)  # Ray has put its own in its place
+    signal.signal(signal.SIGTERM, stop)  # Ray has replaced it
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.execution_no_progress_timeout_s = -1  # a shard of large pictures takes its time
+        context.execution_no_progress_timeout_s = -1  # a shard of large pictures takes long
         rows = [{"shard": shard, "path": os.fsencode(path)} for shard, path in missing.items()]
         tasks = ray.data.from_items(rows, override_num_blocks=len(rows))
-        with warnings.catch_warnings():  # until Ray Data has another way to say how many retries
+        with warnings.catch_warnings():  # Ray Data has no other way to set retries yet
             warnings.simplefilter("ignore", RayDeprecationWarning)
             results = tasks.map(partial(_scored, shards, classifier, shared), max_retries=RETRIES)
         for result in results.iter_rows():
@@ -68,7 +68,9 @@ def score_on_cluster(
 
 def _join(address: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")  # if it is no head
+    os.environ.setdefault(
+        "RAY_gcs_server_request_timeout_seconds", "10"
+    )  # if it is not a head node
     try:
         _probe(address)
         ray.init(
@@ -83,13 +85,15 @@ def _join(address: str) -> None:
 
 
 def _probe(address: str) -> None:
-    """Raise ValueError or OSError where Ray would try for minutes: at what cannot be a head."""
+    """ValueError or OSError if this is no head node, which Ray would try to reach for minutes."""
     if not address:
         raise ValueError("the address is empty: is a variable not set?")
     scheme, separator, rest = address.rpartition("://")
     if separator:
         host = rest.partition("/")[0].rpartition(":")[0] or rest
-        raise ValueError(f"the address is that of the head, {host}:6379, without {scheme}://")
+        raise ValueError(
+            f"give the address of the head node without {scheme}://, as in {host}:6379"
+        )
     host, _, port = address.rpartition(":")
     if not port.isdigit() or os.environ.get("RAY_USE_TLS") == "1":
         return
@@ -97,18 +101,18 @@ def _probe(address: str) -> None:
         connection.sendall(HTTP2_PREFACE)
         answer = connection.recv(9)
     if answer[3:4] != HTTP2_SETTINGS:
-        raise ValueError("there is a server, but no Ray head, whose port is usually 6379")
+        raise ValueError("the server there is not a Ray head node, whose port is usually 6379")
 
 
 def _scored(
     shards: Shards, classifier: Classifier, shared: list[Path], row: dict[str, Any]
 ) -> dict[str, Any]:
     """Score a shard on a machine of the cluster."""
-    machine = f"{socket.gethostname()}, a machine of the cluster,"
+    machine = f"machine {socket.gethostname()} of the cluster"
     try:
         for path in shared:
             if not path.exists():
-                error = f"{machine} does not have {path}: it must be on storage that all share"
+                error = f"{machine} does not have {path}: put it on storage that all machines share"
                 return {"images": 0, "error": error}
         images = sum(score_shard(shards, row["shard"], classifier, Path(os.fsdecode(row["path"]))))
     except UserError as error:

@@ -1,4 +1,4 @@
-"""How `predict` writes its answers: as a table, as lines of JSON or as CSV."""
+"""The output formats of `predict`: a table, JSON Lines and CSV."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 
 
 class Format(StrEnum):
-    """The format of the answers."""
+    """An output format."""
 
     TABLE = "table"
     JSONL = "jsonl"
@@ -28,20 +28,22 @@ SUFFIXES = {
 
 
 class Answer(NamedTuple):
-    """What one image shows."""
+    """The answer for one image."""
 
     image: str
-    fields: dict[str, str | int]  # that name its class
+    fields: dict[str, str | int]  # that name the class
     confidence: float
     probabilities: list[float]  # of all classes
 
 
 def format_of(output: str) -> Format:
-    """The format that the name of a file says. UserError if it is none of `predict`."""
+    """The format that a file's name implies. UserError if `predict` does not write it."""
     if output in set(Format):
-        raise UserError(f"--output names a file: for this format, --format {output}")
+        raise UserError(
+            f"--output {output} names a file; to choose the format, use --format {output}"
+        )
     if Path(output).suffix.lower() in TABLES:
-        raise UserError(f"{output}: `predict` writes CSV and JSON lines; `score` writes Parquet")
+        raise UserError(f"{output}: `predict` writes CSV and JSON Lines; `score` writes Parquet")
     return SUFFIXES.get(Path(output).suffix.lower(), Format.TABLE)
 
 
@@ -52,9 +54,9 @@ def write_answers(
     fields: Sequence[str],
     labels: Sequence[str],
 ) -> None:
-    """Write answers whose class has these fields, with a column for the probability of each label.
+    """Write answers whose class has these fields, with one probability column per label.
 
-    CSV and JSON lines are written as the answers come.
+    CSV and JSON Lines are written as the answers come.
     """
     _WRITE[form](answers, file, ["image", *fields, "confidence", *labels])
 
@@ -72,7 +74,7 @@ def _table(answers: Iterable[Answer], file: TextIO, columns: list[str]) -> None:
 
 def _percent(confidence: float) -> str:
     shown = f"{confidence:.2%}"
-    return ">99.99%" if shown == "100.00%" else shown  # no network is sure
+    return ">99.99%" if shown == "100.00%" else shown  # a network is never certain
 
 
 def _json_lines(answers: Iterable[Answer], file: TextIO, columns: list[str]) -> None:

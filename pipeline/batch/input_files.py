@@ -1,4 +1,4 @@
-"""The files that names, folders and patterns mean, and those in a folder that are ignored."""
+"""The input files that names, folders and patterns stand for."""
 
 import os
 import sys
@@ -10,37 +10,35 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 
-ARRAYS = {".idx", ".npy"}  # also with .gz, as all others
+ARRAYS = {".idx", ".npy"}  # these and all others also with .gz
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"} | ARRAYS
-TABLES = {".parquet", ".pq"}  # which `score` reads, and `predict` does not
-LOCK = "lock"  # a folder *.partial that holds such a file is where `score` keeps its shards
-KINDS = 6  # at most so many kinds of ignored files are named
+TABLES = {".parquet", ".pq"}  # read by `score` alone
+LOCK = "lock"  # marks a folder *.partial as one in which `score` keeps its shards
+KINDS = 6  # of ignored files, in a report
 
 
 @dataclass
 class InputFiles:
-    """The files that are meant, in their order, what was wrong, and what was ignored."""
+    """The input files in order, the errors, and the number of ignored files."""
 
     suffixes: set[str]
     files: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)  # number of files of each kind
-    folders: set[str] = field(default_factory=set)  # real paths of all that were searched
+    ignored: Counter[str] = field(default_factory=Counter)  # files by suffix
+    folders: set[str] = field(default_factory=set)  # real paths of all searched folders
 
     def reads(self, name: str) -> bool:
-        """Whether a file in a folder is read, by its name."""
+        """Whether a file in a folder is read, judged by its name."""
         return _suffix(name) in self.suffixes
 
     def report(self) -> None:
-        """Print to standard error what was ignored and what was wrong. UserError if no file is
-        left.
-        """
+        """Print ignored files and errors to standard error. UserError if no file is left."""
         if self.ignored:
-            by_number = sorted(self.ignored.items(), key=lambda item: (-item[1], item[0]))
-            kinds = by_number[:KINDS]
+            by_count = sorted(self.ignored.items(), key=lambda item: (-item[1], item[0]))
+            kinds = by_count[:KINDS]
             rest = self.ignored.total() - sum(count for _, count in kinds)
             named = [f"{count:,} {kind}" for kind, count in kinds]
-            others = [f"{rest:,} of other kinds"] if rest else []
+            others = [f"{rest:,} others"] if rest else []
             print(f"ignored: {', '.join(named + others)}", file=sys.stderr)
         last = None if self.files else self.errors.pop()
         for error in self.errors:
@@ -50,18 +48,18 @@ class InputFiles:
 
 
 def find_input_files(names: Iterable[str], *, tables: bool = False) -> InputFiles:
-    """The files that are meant: by name, by pattern (`scans/**/*.png`), or all those of images
-    under a folder, with `tables` those of Parquet too. A name that stands for none is an error.
+    """The files that names, patterns (`scans/**/*.png`) and folders stand for. Of a folder, these
+    are all image files below it, with `tables` also Parquet files. A name without any is an error.
 
     In folders and patterns, hidden names and __MACOSX are ignored; links to folders are followed,
-    to each folder once. UserError for a name that is empty or a web address.
+    each folder once. UserError for an empty name or a URL.
     """
     found = InputFiles(SUFFIXES | TABLES if tables else SUFFIXES)
     for name in names:
         if not name:
-            raise UserError("an empty name: is a variable not set?")
+            raise UserError("an input name is empty: is a variable not set?")
         if name.lower().startswith(("http://", "https://")):
-            raise UserError(f"{name} is a web address: download it first")
+            raise UserError(f"{name} is a URL: download the file first")
         path = Path(name)
         if path.is_dir():
             _search(path, found)
@@ -73,12 +71,12 @@ def find_input_files(names: Iterable[str], *, tables: bool = False) -> InputFile
 
 
 def is_array(name: str) -> bool:
-    """Whether a file may have many images, by its name."""
+    """Whether a file may hold many images, judged by its name."""
     return _suffix(name) in ARRAYS | TABLES
 
 
 def _suffix(name: str) -> str:
-    """The suffix of what is in a file, packed or not; those of MNIST have none."""
+    """The suffix of a file's content, gzipped or not; MNIST's files have none."""
     path = Path(name.lower().removesuffix(".gz"))
     return ".idx" if "idx3" in path.name else path.suffix
 
@@ -92,7 +90,7 @@ def _search(folder: Path, found: InputFiles) -> None:
             found.ignored[Path(path).suffix.lower() or "without suffix"] += 1
     if not files:
         suffixes = ", ".join(sorted(found.suffixes))
-        found.errors.append(f"{folder} has no files of images, {suffixes}")
+        found.errors.append(f"{folder} has no image files ({suffixes})")
     found.files += sorted(files)
 
 
@@ -103,12 +101,12 @@ def _match(pattern: str, found: InputFiles) -> None:
         if Path(path).is_file() and ("__MACOSX" in pattern or "__MACOSX" not in Path(path).parts)
     ]
     if not files:
-        found.errors.append(f"no file is named like {pattern}")
+        found.errors.append(f"no file matches {pattern}")
     found.files += sorted(files)
 
 
 def _walk(folder: Path, seen: set[str], unreadable: list[str]) -> Iterator[str]:
-    """All files under a folder that are not hidden; it goes into links after all else."""
+    """All files under a folder that are not hidden; links to folders come last."""
     tops = [str(folder)]
     for top in tops:
         for parent, folders, names in os.walk(

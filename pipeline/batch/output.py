@@ -1,4 +1,4 @@
-"""Where answers are written: never over an input, nor over what is no file."""
+"""The output file: never an input, never anything but a file; and the line that sums it up."""
 
 import os
 from contextlib import suppress
@@ -9,28 +9,34 @@ from pipeline.core.errors import UserError
 
 
 def as_text(name: str) -> str:
-    """What can be written as UTF-8 of a name that was none."""
+    """A name that can be written as UTF-8; what cannot be encoded is escaped."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def summary(output: str | Path, images: int, unreadable: int) -> str:
+    """What an output file holds, in one line."""
+    result = f"{unreadable:,} could not be read" if unreadable else "all read"
+    return as_text(f"{output}: {images:,} image{'' if images == 1 else 's'}, {result}")
 
 
 def validate_output(name: str, found: InputFiles) -> Path:
     """The file that `--output` names, links resolved. UserError if it must not be written.
 
-    That is so if it is one of the inputs or would be read as one of them the next time, if it is
-    protected, and if it is no file.
+    It must not if it is an input or would be read as one the next time, if it is read-only or no
+    regular file, or if its folder does not exist.
     """
     if not name:
-        raise UserError("--output has an empty name: is a variable not set?")
+        raise UserError("--output is empty: is a variable not set?")
     given = Path(name)
     try:
         exists, path = given.exists(), given.resolve()
     except (OSError, RuntimeError) as error:  # a link to itself, a name that is too long
         raise UserError(f"{name} cannot be written: {error}") from error
     if given.is_dir():
-        raise UserError(f"{name} is a folder, not a file to be written")
+        raise UserError(f"{name} is a folder: name a file in it")
     if exists:
         if not given.is_file():
-            raise UserError(f"{name} is a pipe or a device, not a file that could be replaced")
+            raise UserError(f"{name} is a pipe or a device, which cannot be replaced: name a file")
         if not os.access(path, os.W_OK) or not path.stat().st_mode & 0o222:
             raise UserError(f"{name} is read-only")
         for file in found.files:
@@ -39,10 +45,12 @@ def validate_output(name: str, found: InputFiles) -> Path:
                     raise UserError(f"{name} is an input, {file}: write to another file")
     if found.reads(path.name) and any(str(folder) in found.folders for folder in path.parents):
         raise UserError(
-            f"{name} lies in a folder of inputs and would be read as one the next time: write it "
+            f"{name} is in an input folder and would be read as an input the next time: write it "
             "elsewhere"
         )
     for folder in path.parents:
         if folder.name.endswith(".partial") and (folder / LOCK).exists():
-            raise UserError(f"{name} lies in {folder}, which `score` removes: write it elsewhere")
+            raise UserError(f"{name} is in {folder}, which `score` removes: write it elsewhere")
+    if not path.parent.is_dir():
+        raise UserError(f"{name} cannot be written: create the folder {given.parent} first")
     return path

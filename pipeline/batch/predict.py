@@ -1,4 +1,4 @@
-"""python -m pipeline predict: what image files show."""
+"""The command `predict`: classifies the images in files."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline.batch.formats import Answer, Format, format_of, write_answers
 from pipeline.batch.input_files import find_input_files
-from pipeline.batch.output import as_text, validate_output
+from pipeline.batch.output import as_text, summary, validate_output
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.core.workspace import Workspace
@@ -22,14 +22,14 @@ from pipeline.registry import open_classifier
 
 @dataclass
 class Tally:
-    """How many images have an answer, and how many images or files have none."""
+    """The number of images with an answer, and of images or files without one."""
 
     answered: int = 0
-    unread: int = 0
+    unreadable: int = 0
 
     def fail(self, error: str) -> None:
-        """Print what is wrong with one."""
-        self.unread += 1
+        """Print an error and count it."""
+        self.unreadable += 1
         tqdm.write(f"error: {error}", file=sys.stderr)
 
 
@@ -42,19 +42,19 @@ def run(
     form: Format | None = None,
     workspace: Workspace | None = None,
 ) -> bool:
-    """Answer with label and probabilities of every image; False if some could not be read.
+    """Write label and probabilities of every image; False if some could not be read.
 
-    What is wrong with those goes to standard error; the answers go to the file `output`, which is
-    replaced once it is whole, or to standard output. Their format is `form`, else that of the
-    file's suffix. `model` and `workspace` are those of `open_classifier`.
+    Errors go to standard error. The answers go to standard output or to the file `output`, which
+    appears once it is complete. Their format is `form`, else the one that the file's suffix
+    implies. `model` and `workspace` are passed to `open_classifier`.
     """
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may end it
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as `| head` sends
     found = find_input_files(names)
     form, target = form or format_of(output), None
     if output != "-":
         target = validate_output(output, found)
     elif sys.stdout is None:
-        raise UserError("standard output is closed: name a file by --output")
+        raise UserError("standard output is closed: name a file with --output")
     found.report()
     classifier = open_classifier(model, workspace)
     labels = classifier.signature.labels
@@ -72,9 +72,8 @@ def run(
                 write_answers(answers, file, form, fields, labels)
             if count.answered == 0:
                 raise UserError(f"{output} is not written: no image could be read")
-        images = count.answered + count.unread
-        print(as_text(f"{output}: {images:,} images, {count.unread:,} of them could not be read"))
-    return count.unread == 0 and not found.errors
+        print(summary(output, count.answered + count.unreadable, count.unreadable))
+    return count.unreadable == 0 and not found.errors
 
 
 def _answers(
@@ -85,9 +84,9 @@ def _answers(
     normalise: bool,
     pipes: Container[str],
 ) -> Iterator[Answer]:
-    """What the images in these files show; what is wrong with others is printed.
+    """The answers for the images in these files; errors are printed.
 
-    Of the files, `pipes` may be pipes: those that were named, not just found in a folder.
+    The files in `pipes` may be pipes: those that were named, not found in a folder.
     """
     fields = class_fields(classifier.signature)
     for name in files:

@@ -1,9 +1,8 @@
-"""python -m pipeline score: what the images of an input of any size show, as a Parquet file.
+"""The command `score`: classifies the images of an input of any size into a Parquet file.
 
-A shard that has been scored is a file in OUTPUT.partial, whole or not there. An interrupted run
-resumes with the shards that are missing; when none is, they are joined. Who scores a shard does
-not matter: all cores of this machine, one shard after the other, or those of a Ray cluster, a
-shard for each core.
+A scored shard is a file in OUTPUT.partial, complete or absent. An interrupted run resumes with the
+missing shards; when none is missing, they are joined. It does not matter who scores a shard: all
+cores of this machine, one shard after the other, or a Ray cluster, one shard per core.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 import pipeline
 from pipeline.batch.input_files import InputFiles, find_input_files
-from pipeline.batch.output import as_text, validate_output
+from pipeline.batch.output import summary, validate_output
 from pipeline.batch.readers.opening import open_shards
 from pipeline.batch.readers.shards import SHARD, Shards
 from pipeline.batch.scratch import JOINED, scratch_folder
@@ -35,9 +34,9 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 from pipeline.registry import open_classifier
 
-OTHERS = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx"}  # what it does not write
-SHOWN = 3  # reasons why images could not be read
-CODE = ["batch", "core", "inference", "pictures"]  # folders of what makes answers out of an input
+OTHERS = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx"}  # which it does not write
+SHOWN = 3  # errors of images
+CODE = ["batch", "core", "inference", "pictures"]  # folders that determine the answers
 
 
 def run(
@@ -49,13 +48,13 @@ def run(
     cluster: str | None = None,
     workspace: Workspace | None = None,
 ) -> bool:
-    """Score all images of `names` into `output`; False if some of them could not be read.
+    """Score all images of `names` into `output`; False if some could not be read.
 
-    `cluster`: the address of a Ray cluster that does the work, if it is not this machine.
-    `model` and `workspace` are those of `open_classifier`.
+    `cluster`: the address of a Ray cluster that does the work, or None for this machine. `model`
+    and `workspace` are passed to `open_classifier`.
     """
     if Path(output).suffix.lower() in OTHERS:
-        raise UserError(f"{output}: `score` writes Parquet; `predict` writes CSV and JSON lines")
+        raise UserError(f"{output}: `score` writes Parquet; `predict` writes CSV and JSON Lines")
     if "-" in names:
         raise UserError("`score` does not read standard input: save it as a file first")
     found = find_input_files(map(str, names), tables=True)
@@ -80,33 +79,33 @@ def run(
             scored = score_on_cluster(cluster, shards, classifier, missing, shared)
         done = sum(_rows(path) or 0 for shard, path in enumerate(paths) if shard not in missing)
         _show_progress(scored, shards.images, done)
-        unread, reasons = _join(paths, scratch / JOINED, classifier.signature)
+        unreadable, errors = _join(paths, scratch / JOINED, classifier.signature)
         (scratch / JOINED).replace(target)
         shutil.rmtree(folder)
-    for reason in reasons:
-        print(f"error: {reason}", file=sys.stderr)
-    if unread > len(reasons):
-        print(f"the others: column error of {output}", file=sys.stderr)
-    print(as_text(f"{output}: {shards.images:,} images, {unread:,} of them could not be read"))
-    return unread == 0 and not found.errors
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if unreadable > len(errors):
+        print(f"for the others, see the column error of {output}", file=sys.stderr)
+    print(summary(output, shards.images, unreadable))
+    return unreadable == 0 and not found.errors
 
 
 def _shard_folder(
     scratch: Path, shards: Shards, classifier: Classifier, *, normalise: bool
 ) -> Path:
-    """The folder of these shards' files; those of another input, model or code are removed."""
+    """The folder for these shards' files; those of another input, model or code are removed."""
     schema = schema_of(classifier.signature)
     made_by = [shards.fingerprint, classifier.sha256, normalise, schema, SHARD, _code()]
     folder = scratch / hashlib.sha256(repr(made_by).encode()).hexdigest()
     for other in scratch.iterdir():
         if other.is_dir() and other != folder:
-            print("from the start: input, model or options are not as before", file=sys.stderr)
+            print("starting over: the input, model, options or code have changed", file=sys.stderr)
             shutil.rmtree(other)
     return folder
 
 
 def _code() -> str:
-    """A digest of what makes answers out of an input: this code, and its libraries."""
+    """A digest of the code and the library versions that determine the answers."""
     digest = hashlib.sha256()
     for module in (np, onnxruntime, PIL, pa, scipy):
         digest.update(f"{module.__name__} {module.__version__}\n".encode())
@@ -122,13 +121,13 @@ def _score(shards: Shards, classifier: Classifier, missing: dict[int, Path]) -> 
 
 
 def _shared_paths(names: Sequence[str | Path], found: InputFiles) -> list[Path]:
-    """What every machine of a cluster must see of the input."""
+    """The input paths that every machine of a cluster must see."""
     named = [path.absolute() for path in map(Path, names) if path.exists()]
     return [*named, Path(found.files[0]).absolute().parent]
 
 
 def _rows(path: Path) -> int | None:
-    """How many images were scored into the file of a shard, or None if it is missing or broken."""
+    """The number of rows in the file of a shard, or None if it is missing or damaged."""
     try:
         with path.open("rb") as file, ParquetFile(file) as shard:
             return int(shard.metadata.num_rows)
@@ -137,17 +136,17 @@ def _rows(path: Path) -> int | None:
 
 
 def _show_progress(scored: Iterator[int], images: int, done: int) -> None:
-    """Let the images be scored, as many as `scored` says one after the other."""
+    """Score by consuming `scored`, which yields numbers of images, and show the progress."""
     if done:
-        print(f"{done:,} images were scored before", file=sys.stderr)
+        print(f"resuming: {done:,} images are already scored", file=sys.stderr)
     with tqdm(total=images, initial=done, unit=" images", unit_scale=True, disable=None) as bar:
         for number in scored:
             bar.update(number)
 
 
 def _join(paths: list[Path], output: Path, signature: Signature) -> tuple[int, list[str]]:
-    """Join the files of the shards; how many images could not be read, and some reasons."""
-    unread, reasons = 0, list[str]()
+    """Join the files of the shards; the number of unreadable images, and the first errors."""
+    unreadable, errors = 0, list[str]()
     with (
         replacing(output) as temporary,
         temporary.open("wb") as joined,
@@ -155,18 +154,20 @@ def _join(paths: list[Path], output: Path, signature: Signature) -> tuple[int, l
     ):
         for rows in chain.from_iterable(map(_read, paths)):
             writer.write_batch(rows)
-            unread += rows["label"].null_count
-            reasons += rows["error"].drop_null()[: SHOWN - len(reasons)].to_pylist()
-    return unread, reasons
+            unreadable += rows["label"].null_count
+            errors += rows["error"].drop_null()[: SHOWN - len(errors)].to_pylist()
+    return unreadable, errors
 
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows in the file of a shard. A damaged one is removed, to be scored again."""
+    """The rows in the file of a shard. A damaged file is removed, so that it is scored again."""
     try:
         with path.open("rb") as file, ParquetFile(file) as shard:
             yield from shard.iter_batches(SHARD)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not the content
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # an error of the disk, not of the content
             raise
         path.unlink()
-        raise UserError(f"{path} is damaged and was removed: start again") from error
+        raise UserError(f"{path} was damaged and is now removed: run the command again") from error

@@ -1,4 +1,4 @@
-"""The folder in which `score` keeps scored shards until all are there."""
+"""The folder in which `score` keeps shards until all are scored."""
 
 import re
 from collections.abc import Iterator
@@ -19,30 +19,32 @@ OWN = re.compile(rf"{LOCK}|\.?{re.escape(JOINED)}.*|\.?[0-9a-f]{{64}}.*")  # nam
 def scratch_folder(folder: Path) -> Iterator[None]:
     """Lock a folder for this process in the block.
 
-    At its end the folder is removed, unless it has shards that are not yet joined. UserError if
-    another process has locked it, or if it has what `score` did not make.
+    At the end of the block, the folder is removed unless it holds shards that are not yet joined.
+    UserError if another process has locked it, or if it holds files that `score` did not make.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is in the way, which `score` needs as a folder: move it")
-    folder.mkdir(parents=True, exist_ok=True)
+        raise UserError(f"{folder} is in the way of a folder that `score` needs: move it")
+    folder.mkdir(exist_ok=True)
     foreign = next((path.name for path in folder.iterdir() if not OWN.fullmatch(path.name)), None)
     if foreign is not None:
-        raise UserError(f"{folder} has {foreign}, which is not of `score`: move it elsewhere")
+        raise UserError(f"{folder} holds {foreign}, which `score` did not write: move it elsewhere")
     try:
         with filelock.FileLock(folder / LOCK, timeout=0):
             try:
                 yield
             finally:
-                if not any(folder.glob("*/[0-9]*.parquet")):  # nor one begun: .000001...
+                if not any(folder.glob("*/[0-9]*.parquet")):  # nor an unfinished one, .000001...
                     _remove(folder)
     except filelock.Timeout as taken:
-        raise UserError(f"another process holds {folder}: wait for its end, or stop it") from taken
+        raise UserError(
+            f"another process is using {folder}: wait until it ends, or stop it"
+        ) from taken
 
 
 def _remove(folder: Path) -> None:
-    """Remove a locked folder of `score`, but for what `score` has not made.
+    """Remove what `score` made in a locked folder, and the folder if nothing else is in it.
 
-    The lock goes last: whoever comes next makes the folder anew.
+    The lock goes last: the next process creates the folder anew.
     """
     own = [path for path in folder.iterdir() if OWN.fullmatch(path.name)]
     for path in sorted(own, key=lambda path: path.name == LOCK):
@@ -50,5 +52,5 @@ def _remove(folder: Path) -> None:
             rmtree(path)
         else:
             path.unlink()
-    with suppress(OSError):  # the next one is there already, or something that is not of `score`
+    with suppress(OSError):  # in use by the next process, or with other files in it
         folder.rmdir()

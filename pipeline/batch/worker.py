@@ -1,4 +1,4 @@
-"""Scoring one shard into a file, on this machine or on one of a cluster."""
+"""Scoring one shard into a file, on this machine or on a machine of a cluster."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +20,11 @@ from pipeline.pictures.batch import Batch
 
 T = TypeVar("T")
 
-PATIENCE = 5  # seconds for a thread to end, when the process is stopped
+PATIENCE = 5  # seconds for a thread to end when the process stops
 
 
 def schema_of(signature: Signature) -> pa.Schema:
-    """The columns of the output. Where there is an error, those from label to probabilities are
-    null.
-    """
+    """The columns of the output. In a row with an error, label to probabilities are null."""
     return pa.schema(
         [
             ("id", pa.string()),
@@ -40,7 +38,7 @@ def schema_of(signature: Signature) -> pa.Schema:
 
 
 def score_shard(shards: Shards, shard: int, classifier: Classifier, path: Path) -> Iterator[int]:
-    """Score a shard into the file `path`, whole or not at all; yields how many images are done."""
+    """Score a shard into the file `path`, completely or not at all; yields numbers of images."""
     with (
         replacing(path) as temporary,
         temporary.open("wb") as file,
@@ -53,7 +51,7 @@ def score_shard(shards: Shards, shard: int, classifier: Classifier, path: Path) 
 
 
 def open_writer(file: IO[bytes], signature: Signature) -> ParquetWriter:
-    """A writer of such rows."""
+    """A writer for rows of this schema."""
     repeated = [*class_fields(signature)[0], "error", "model_sha256"]  # few different values
     return ParquetWriter(file, schema_of(signature), use_dictionary=repeated)
 
@@ -95,9 +93,9 @@ def _table(batch: Batch, classifier: Classifier) -> pa.Table:
 
 
 def _prefetch(items: Iterator[T]) -> Iterator[T]:
-    """The items; each next one is made while one is used.
+    """The items, each produced in a thread while the caller uses the one before.
 
-    By a thread that does not keep a stopped process, should it wait for a file for ever.
+    The thread does not keep a stopped process alive, even if it waits for a file forever.
     """
     requests, made = SimpleQueue[bool](), SimpleQueue[tuple[T | None, BaseException | None]]()
 
@@ -105,7 +103,7 @@ def _prefetch(items: Iterator[T]) -> Iterator[T]:
         while requests.get():
             try:
                 made.put((next(items, None), None))
-            except BaseException as error:  # for who uses the items
+            except BaseException as error:  # re-raised in the caller
                 made.put((None, error))
 
     maker = Thread(target=make, daemon=True)

@@ -1,4 +1,4 @@
-"""python -m pipeline COMMAND: a module for each group of commands; `main` is the program."""
+"""The command line: a module for each group of commands; `main` is the program."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Never
 
-from pipeline.cli.app import app
-from pipeline.core import extras, loopback
-from pipeline.core.errors import RefusedError, UserError
+from pipeline.cli.app import app, program_name
+from pipeline.core import loopback
+from pipeline.core.errors import exit_on_failure
 
 __all__ = ["app", "main"]
 
@@ -23,29 +23,13 @@ def main() -> Never:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     loopback.bypass_proxy()
-    if sys.stdout is not None:  # what its encoding lacks is escaped, as on standard error
+    if sys.stdout is not None:  # escape what its encoding lacks, as standard error does
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.stderr is None:  # it was closed
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
-    try:
-        app(prog_name="python -m pipeline", standalone_mode=True)
-    except (UserError, RefusedError) as error:
-        _fail(str(error), error.status, error)
-    except ModuleNotFoundError as error:
-        if (advice := extras.advice(error)) is None:
-            raise
-        _fail(advice, UserError.status, error)
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}", UserError.status, error)
+    with exit_on_failure():
+        app(prog_name=program_name(), standalone_mode=True)
     sys.exit(0)
-
-
-def _fail(message: str, status: int, error: BaseException) -> Never:
-    if os.environ.get("PIPELINE_DEBUG"):
-        raise error
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 def _stop(number: int, frame: FrameType | None) -> Never:

@@ -1,6 +1,7 @@
 """The command line: the options that all commands share, and the workspace they act on."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,24 +12,35 @@ from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 
 app = typer.Typer(
-    help="""python -m pipeline COMMAND: the stages one by one, and what is done with their results.
+    help="""Run the stages of the pipeline one by one, and use the model that they release.
 
-`dvc repro` runs the stages in their order, each only if what it depends on has changed.
+`dvc repro` runs the stages in order, each only if something that it depends on has changed.
 """,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # which fills the lines of a paragraph anew, to the terminal
+    rich_markup_mode="markdown",  # which wraps paragraphs to the width of the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-STAGES, OTHERS = "Stages (dvc repro runs them)", "Other commands"
+STAGES, OTHERS = "Stages (run by dvc repro)", "Other commands"
+
+
+def program_name() -> str:
+    """The command that started this program, for usage, errors and hints."""
+    return DISTRIBUTION if Path(sys.argv[0]).stem == DISTRIBUTION else "python -m pipeline"
+
+
+def examples(*arguments: str) -> str:
+    """The epilog of a command's help: how to call it, in Markdown."""
+    calls = (f"- `{program_name()} {text}`" for text in arguments)
+    return "\n\n".join([f"Example{'s' * (len(arguments) > 1)}:", *calls])
 
 
 def named_path(text: str) -> Path:
-    """The path of this name. UserError if it is empty, as of a variable that is not set."""
+    """The path with this name. UserError if it is empty, as from a variable that is not set."""
     if not text:
-        raise UserError("'': an empty name of a file")
+        raise UserError("a file name is empty: is a variable not set?")
     return Path(text)
 
 
@@ -47,14 +59,18 @@ def options(
         typer.Option(
             parser=named_path,
             metavar="FOLDER",
-            help="The folder that holds params.yaml; by default the current one or one above it.",
+            help="The folder that holds params.yaml; by default the current folder or the nearest "
+            "one above it.",
+            show_default=False,
         ),
     ] = None,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=show_version, is_eager=True
+        ),
     ] = False,
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Take the options that all commands share."""
     context.obj = workspace
@@ -63,11 +79,11 @@ def options(
 
 
 def named_workspace(context: typer.Context) -> Workspace | None:
-    """The workspace that --workspace names; None without it. UserError if there is none."""
+    """The workspace that --workspace names; None without it. UserError if it is no workspace."""
     named: Path | None = context.obj
     return None if named is None else Workspace.at(named)
 
 
 def find_workspace(context: typer.Context) -> Workspace:
-    """The workspace that --workspace names, or that of the current folder. UserError if none."""
+    """The workspace that --workspace names, else that of the current folder. UserError if none."""
     return named_workspace(context) or Workspace.find()

@@ -1,18 +1,21 @@
-"""Commands to experiment with: the network's table, the flow, other params."""
+"""Commands for experiments: the layer table, the flow, other parameters."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import OTHERS, app, find_workspace, named_path
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path
 from pipeline.config import load_params
 from pipeline.core.task import load_task
 
 
 @app.command(rich_help_panel=OTHERS)
 def summary(context: typer.Context) -> None:
-    """Print the network's layer table."""
+    """Print the network's layers and parameters.
+
+    The table lists each layer with its output shape and its number of parameters.
+    """
     from tabulate import tabulate
 
     from pipeline.training.network import build_network, count_parameters, layer_table
@@ -28,15 +31,21 @@ def summary(context: typer.Context) -> None:
     print(f"\nTotal params: {count_parameters(network):,}")
 
 
-@app.command(rich_help_panel=OTHERS)
+@app.command(
+    rich_help_panel=OTHERS, epilog=examples("flow", "flow evaluate -S train.epochs=2 --force")
+)
 def flow(
     context: typer.Context,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(help="Stages to bring up to date; all, if none is named.", metavar="STAGE"),
+        typer.Argument(
+            help="Stages to bring up to date, with the stages that they need; by default all.",
+            metavar="STAGE",
+            show_default=False,
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Run them even if nothing has changed.")
+        bool, typer.Option("--force", "-f", help="Run the stages even if nothing has changed.")
     ] = False,
     set_params: Annotated[
         list[str] | None,
@@ -44,15 +53,16 @@ def flow(
             "--set-param",
             "-S",
             metavar="KEY=VALUE",
-            help="A value for params.yaml, where it stays, as train.epochs=2; may be repeated.",
+            help="Write this value to params.yaml before the run; repeatable. It stays there.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Run the stages as a Prefect flow.
 
-    Each stage is a task that DVC runs, or finds up to date, as `dvc repro` does.
-    The runs are kept in .prefect; `make prefect` shows them. With PREFECT_API_URL
-    set, that server has them.
+    Each stage is a task, which DVC runs or finds up to date, as `dvc repro` does. Prefect
+    records the runs in .prefect, and `make prefect` shows them. If PREFECT_API_URL is set,
+    that server records them instead.
     """
     from pipeline.orchestration import dag, settings
 
@@ -64,7 +74,7 @@ def flow(
     flow.run(workspace, targets or [], force=force, set_params=set_params or [])
 
 
-@app.command(rich_help_panel=OTHERS)
+@app.command(rich_help_panel=OTHERS, epilog=examples("use params.fast.yaml"))
 def use(
     context: typer.Context,
     file: Annotated[
@@ -72,14 +82,14 @@ def use(
         typer.Argument(
             parser=named_path,
             metavar="FILE",
-            help="A YAML file of keys and sections of params.yaml.",
+            help="A YAML file with some of the sections and keys of params.yaml.",
         ),
     ],
 ) -> None:
     """Merge the values of another file, such as params.fast.yaml, into params.yaml.
 
-    They stay there, so that params.yaml always says what made the results;
-    `git checkout params.yaml` takes them back.
+    The values stay there, so that params.yaml always says what made the results;
+    `git checkout params.yaml` restores the committed values.
     """
     from pipeline.core.files import write_text
     from pipeline.orchestration.overrides import merged

@@ -1,4 +1,4 @@
-"""What is done with an exported model: predict, score, serve."""
+"""Commands that use a model: predict, score, serve."""
 
 import sys
 from contextlib import suppress
@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import OTHERS, app, find_workspace, named_workspace
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_workspace
 from pipeline.core.errors import UserError
 
 
 def _model(context: typer.Context, name: str | None) -> str | None:
-    """The model that is named, or that of a workspace that is named; else None, the released."""
+    """The model that --model names, else that of --workspace, else None: the released one."""
     if name == "":
-        raise UserError("--model has an empty name: is a variable not set?")
+        raise UserError("--model is empty: is a variable not set?")
     if name is None and (workspace := named_workspace(context)):
         return str(workspace.released_model)
     return name
@@ -23,8 +23,9 @@ def _model(context: typer.Context, name: str | None) -> str | None:
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="An ONNX file, or a model in MLflow: models:/NAME@ALIAS; by default the released "
-        "model, of the workspace or of this package.",
+        metavar="MODEL",
+        help="An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released "
+        "model of the workspace or of this package.",
         show_default=False,
         callback=_model,
     ),
@@ -34,20 +35,22 @@ NormaliseOption = Annotated[
     typer.Option(
         "--normalise",
         "--normalize",
-        help="Bring pictures into the form of the model's images: invert dark on light, scale, "
-        "centre.",
+        help="Convert pictures to the model's form first: invert dark on light, scale and centre.",
     ),
 ]
 
 
-@app.command(rich_help_panel=OTHERS)
+@app.command(
+    rich_help_panel=OTHERS,
+    epilog=examples("predict --normalise photo.jpg", "predict scans/ --output labels.csv"),
+)
 def predict(
     context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures (PNG, JPEG, BMP, TIFF), IDX and .npy files, also as .gz; folders of "
-            "them; patterns such as 'scans/**/*.png'; - for standard input.",
+            help="Pictures (PNG, JPEG, BMP, TIFF), IDX and .npy files, each also gzipped; folders "
+            "of them; patterns such as 'scans/**/*.png'; - for standard input.",
             metavar="FILE...",
         ),
     ],
@@ -56,23 +59,24 @@ def predict(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", help="The file to write, instead of standard output.", metavar="FILE"
+            "--output", "-o", help="The file to write; - is standard output.", metavar="FILE"
         ),
     ] = "-",
     form: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="A table, a JSON object a line, or CSV; without it, what the suffix of the output "
-            "says, .csv or .jsonl, else a table.",
+            help="The output format: a table, JSON Lines or CSV; by default the one that the "
+            "suffix of --output names, .csv or .jsonl, else a table.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Classify the images in files.
 
-    A picture is expected in the form of the model's images: of their size, light
-    ink on dark ground. Others require --normalise. An image that cannot be read
-    is named on standard error, the others are answered, and the exit status is 2.
+    A picture must have the form of the model's images: their size, light ink on a dark
+    background. Any other picture requires --normalise. If an image cannot be read, the command
+    names it on standard error, classifies the others and exits with status 2.
     """
     from pipeline.batch import predict
 
@@ -83,14 +87,17 @@ def predict(
         raise typer.Exit(UserError.status)
 
 
-@app.command(rich_help_panel=OTHERS)
+@app.command(
+    rich_help_panel=OTHERS,
+    epilog=examples("score scans/ --output labels.parquet --normalise"),
+)
 def score(
     context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, IDX and .npy files, also as .gz; Parquet files with a column image; "
-            "folders of them; patterns such as 'scans/**/*.png'.",
+            help="Pictures, IDX and .npy files, each also gzipped; Parquet files with a column "
+            "image; folders of them; patterns such as 'scans/**/*.png'.",
             metavar="FILE...",
         ),
     ],
@@ -102,18 +109,19 @@ def score(
     ray: Annotated[
         str | None,
         typer.Option(
-            help="The Ray cluster that does the work, as HOST:PORT or auto; this machine is one of "
-            "its own. All must see input and output under the same paths.",
+            help="Score on the Ray cluster at this address, HOST:PORT or auto. This machine must "
+            "belong to it, and all its machines must see input and output under the same paths.",
             metavar="ADDRESS",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Classify the images of an input of any size, into a Parquet file.
+    """Classify the images of an input of any size into a Parquet file.
 
-    Its columns are id, label (of digits, digit too), confidence, probabilities,
-    error, model_sha256. Little is in memory at a time, and an interrupted run
-    resumes. An image that cannot be read has an error instead of a label; then
-    the exit status is 2.
+    The columns are id, label (for digits also digit), confidence, probabilities, error and
+    model_sha256. Memory use stays small whatever the size of the input, and an interrupted run
+    resumes. An image that cannot be read has an error instead of a label, and the exit status
+    is then 2.
     """
     from pipeline.batch import score
 
@@ -122,29 +130,41 @@ def score(
         raise typer.Exit(UserError.status)
 
 
-@app.command(rich_help_panel=OTHERS)
+@app.command(
+    rich_help_panel=OTHERS,
+    epilog=examples("serve", "serve --port 0 --model artifacts/model.onnx"),
+)
 def serve(
     context: typer.Context,
     model: ModelOption = None,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+        str,
+        typer.Option(
+            metavar="HOST",
+            help="The address to listen on; 0.0.0.0 stands for all addresses of this machine.",
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="The port to listen on; 0 picks a free one."
+        ),
+    ] = 8000,
     json_log: Annotated[
-        bool, typer.Option("--json-log", help="Log lines of JSON on a terminal, too.")
+        bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
 ) -> None:
-    """Serve the released model by HTTP, with a page to draw on.
+    """Serve a model over HTTP, with a page to draw on.
 
-    The page is at /, documentation at /docs. Clients of the Open Inference
-    Protocol find the model under its name; /predict takes a picture file; Prometheus
-    reads /metrics. With PIPELINE_SERVE_TOKEN set, or PIPELINE_SERVE_TOKEN_FILE, all but
-    page, documentation and health require it: Authorization: Bearer TOKEN.
+    The page is at /, the documentation of the interface at /docs. /predict takes a picture file,
+    Open Inference Protocol clients find the model by its name, and Prometheus scrapes /metrics.
+    If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
+    documentation and the health checks requires the header Authorization: Bearer TOKEN.
     """
     from pipeline.service import server
 
     workspace = named_workspace(context)
-    with suppress(UserError):  # outside a workspace the page has no reports to show
+    with suppress(UserError):  # outside a workspace, the page has no reports to show
         workspace = workspace or find_workspace(context)
     json_log = json_log or not sys.stderr.isatty()
     server.run(model, host, port, json_log=json_log, workspace=workspace)

@@ -1,11 +1,11 @@
-"""The stages: a command for each, which locks the workspace while it runs."""
+"""The stages: one command each, which locks the workspace while it runs."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import typer
 
-from pipeline.cli.app import STAGES, app, find_workspace
+from pipeline.cli.app import STAGES, app, find_workspace, program_name
 from pipeline.config import Params, load_params
 from pipeline.core import environment
 from pipeline.core.task import load_task
@@ -23,7 +23,7 @@ def stage(run: Run) -> Run:
         params = load_params(workspace.params)
         with ExitStack() as stack:
             if environment.flow_run() is None:
-                stack.enter_context(workspace.lock(f"`python -m pipeline {run.__name__}`"))
+                stack.enter_context(workspace.lock(f"`{program_name()} {run.__name__}`"))
             run(workspace, params)
 
     app.command(run.__name__, help=run.__doc__, rich_help_panel=STAGES)(command)
@@ -32,11 +32,11 @@ def stage(run: Run) -> Run:
 
 @stage
 def backprop(workspace: Workspace, params: Params) -> None:
-    """Train a 2-2-2 network by hand-derived gradients and explain it.
+    """Train a 2-2-2 network with hand-derived gradients and explain it.
 
-    Requires neither data nor torch. Writes every number of every iteration, figures and a
-    spreadsheet that computes, BackPropagation.xlsx, to reports/backprop. All settings:
-    params.yaml, backprop.
+    Requires neither data nor PyTorch. Writes every number of every iteration, the figures and a
+    live spreadsheet, BackPropagation.xlsx, to reports/backprop. The section backprop of
+    params.yaml holds all settings.
     """
     from pipeline.stages import backprop
 
@@ -45,10 +45,10 @@ def backprop(workspace: Workspace, params: Params) -> None:
 
 @stage
 def fetch(workspace: Workspace, params: Params) -> None:
-    """Fetch the published files of the data set into data/raw.
+    """Download the data set's published files into data/raw.
 
-    The mirrors in params.yaml, fetch.mirrors, are tried in order: folders and http(s) addresses.
-    A file is kept only if its SHA-256 is the one in fetch.files.
+    Tries the mirrors of fetch.mirrors in params.yaml in order; each is a folder or an http(s)
+    URL. Keeps a file only if its SHA-256 is the one in fetch.files.
     """
     from pipeline.stages import fetch
 
@@ -57,10 +57,10 @@ def fetch(workspace: Workspace, params: Params) -> None:
 
 @stage
 def prepare(workspace: Workspace, params: Params) -> None:
-    """Check the files in data/raw and decode them.
+    """Validate the files in data/raw and decode them.
 
     Writes data/train.safetensors and data/test.safetensors (uint8 images [N, H, W] and labels
-    [N]), a sheet of sample images and the class counts in reports/prepare.
+    [N]), and a sheet of sample images and the class counts to reports/prepare.
     """
     from pipeline.stages import prepare
 
@@ -71,8 +71,8 @@ def prepare(workspace: Workspace, params: Params) -> None:
 def train(workspace: Workspace, params: Params) -> None:
     """Train the network on data/train.safetensors alone.
 
-    An interrupted training resumes after its last finished epoch and ends in the same weights.
-    Ctrl-C stops it within a batch. All settings: params.yaml, train.
+    An interrupted run resumes after its last finished epoch and ends with the same weights.
+    Ctrl-C stops it within a batch. The section train of params.yaml holds all settings.
     """
     from pipeline.stages import train
 
@@ -81,7 +81,7 @@ def train(workspace: Workspace, params: Params) -> None:
 
 @stage
 def export(workspace: Workspace, params: Params) -> None:
-    """Export the weights to ONNX and compare the file with torch.
+    """Export the weights to ONNX and compare the file with PyTorch.
 
     Writes artifacts/model.onnx, which takes raw uint8 images, and reports/export.json.
     """
@@ -92,9 +92,9 @@ def export(workspace: Workspace, params: Params) -> None:
 
 @stage
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Measure the exported file on the test set with ONNX Runtime.
+    """Measure the exported model on the test set with ONNX Runtime.
 
-    Writes metrics, speed, curves, confusion matrix and misclassified images to
+    Writes metrics, speed, training curves, the confusion matrix and the misclassified images to
     reports/evaluation.
     """
     from pipeline.stages import evaluate
@@ -104,9 +104,10 @@ def evaluate(workspace: Workspace, params: Params) -> None:
 
 @stage
 def gate(workspace: Workspace, params: Params) -> None:
-    """Judge the reports by the criteria in params.yaml, gate.
+    """Check the reports against the release criteria.
 
-    Writes the table of criteria to reports/gate.md. Exit status 1 if any of them fails.
+    The section gate of params.yaml holds the criteria. Writes their table to reports/gate.md, and
+    exits with status 1 if any criterion fails.
     """
     from pipeline.stages import gate
 
@@ -115,10 +116,10 @@ def gate(workspace: Workspace, params: Params) -> None:
 
 @stage
 def release(workspace: Workspace, params: Params) -> None:
-    """Release the model that passed the gate: into models/ and to MLflow.
+    """Release the model that passed the gate, to models/ and to MLflow.
 
-    Exit status 1, and nothing changes, if the gate refused it or if the released model is
-    significantly better.
+    Changes nothing and exits with status 1 if the gate refused the model or if the released model
+    is significantly better.
     """
     from pipeline.stages import release
 

@@ -1,11 +1,11 @@
-"""What MLflow shows."""
+"""The command that brings MLflow up to date."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.app import OTHERS, app, find_workspace
+from pipeline.cli.app import OTHERS, app, examples, find_workspace
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import Component
@@ -14,13 +14,13 @@ if TYPE_CHECKING:  # slow to import
     from pipeline.tracking.runs import Published
 
 
-@app.command(rich_help_panel=OTHERS)
+@app.command(rich_help_panel=OTHERS, epilog=examples("track", "track training release"))
 def track(
     context: typer.Context,
     components: Annotated[
         list[Component] | None,
         typer.Argument(
-            help="What to publish: backprop, training, release; all, if nothing is named.",
+            help="What to publish: backprop, training or release; by default all.",
             metavar="COMPONENT",
             show_default=False,
         ),
@@ -28,17 +28,17 @@ def track(
     follow: Annotated[bool, typer.Option(hidden=True)] = False,  # until standard input ends
     wait: Annotated[bool, typer.Option(hidden=True)] = False,  # until it ends, and begin then
 ) -> None:
-    """Bring MLflow up to date from reports/ and models/.
+    """Bring MLflow up to date with reports/ and models/.
 
-    Publishes what the server lacks, and says what that was. It moves the alias champion only if a
-    release from this folder could not do so. Run it at any time. The server is
-    MLFLOW_TRACKING_URI, by default sqlite:///mlflow.db; `make mlflow` shows it.
+    Publishes what the tracking server lacks and reports what that was; a second run changes
+    nothing. It moves the alias champion only if a release from this folder could not do so.
+    MLFLOW_TRACKING_URI names the server, by default sqlite:///mlflow.db; `make mlflow` shows it.
     """
     from pipeline.tracking import background, links
 
     workspace = find_workspace(context)
     if not background.enabled():
-        raise UserError("MLFLOW_TRACKING_URI is none, which turns tracking off: name a server")
+        raise UserError("MLFLOW_TRACKING_URI=none turns tracking off: name a server")
     workspace.check_places()
     from pipeline.tracking import publisher
 
@@ -58,7 +58,7 @@ def track(
         if component not in {published.component for published in done}:
             print(f"{component}: nothing to publish here")
     if not done and not components:
-        print("nothing to publish: neither reports/ nor models/ holds anything")
+        print("nothing to publish: reports/ and models/ are empty")
 
 
 def publish(
@@ -66,13 +66,13 @@ def publish(
 ) -> list["Published"]:
     """Bring these components up to date in the workspace's store, runs first, then the release.
 
-    One whose files cannot be read keeps no other from it: the UserError is raised after them all.
+    If the files of one cannot be read, the others are published before the UserError is raised.
     """
     from pipeline.registry import registration
     from pipeline.tracking import publisher, store
 
     done: list[Published] = []
-    problems: list[UserError] = []
+    errors: list[UserError] = []
     with store.connect(workspace) as client:
         training = publisher.is_training(workspace)
         for component in (Component.TRAINING, Component.BACKPROP, Component.RELEASE):
@@ -85,7 +85,7 @@ def publish(
                     shown = publisher.publish(workspace, client, component, training=training)
                 done += [shown] if shown else []
             except UserError as error:
-                problems.append(error)
-    if problems:
-        raise UserError("; ".join(map(str, problems))) from problems[0]
+                errors.append(error)
+    if errors:
+        raise UserError("; ".join(map(str, errors))) from errors[0]
     return done

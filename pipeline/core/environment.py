@@ -1,4 +1,4 @@
-"""What a result was made on, from and by: hardware, library versions, git revision, flow run."""
+"""Where a result comes from: hardware, library versions, git revision, flow run."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ import psutil
 LIBRARIES = ["torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"]
 FLOW_RUN_ID, FLOW_RUN_URL = "PIPELINE_FLOW_RUN_ID", "PIPELINE_FLOW_RUN_URL"  # set by a flow run
 EXPERIMENT, MAIN_ROOT = "DVC_EXP_NAME", "DVC_ROOT"  # set by `dvc exp run` for its stages
-NO_REPOSITORY = "fatal: not a git repository (or any"  # else it is one whose history is not here
+NO_REPOSITORY = "fatal: not a git repository (or any"  # any other message: the history is missing
 CODE = ["pipeline", "dvc.yaml", "params.yaml", "requirements.txt"]
 
 
@@ -40,9 +40,9 @@ def versions() -> dict[str, str]:
 
 
 def git_revision(root: Path) -> str:
-    """The commit checked out, with `-dirty` where code or params differ from it; or `unknown`.
+    """The current commit, with `-dirty` if code or params differ from it; or `unknown`.
 
-    It is unknown where there is no repository, and with a warning where git fails.
+    It is unknown without a repository, and with a warning if git fails.
     """
     try:
         commit = _git(root, "rev-parse", "--verify", "HEAD")
@@ -58,29 +58,29 @@ def git_revision(root: Path) -> str:
         if damaged or not said[0].startswith(NO_REPOSITORY):
             _warn_once(said[0])
         return "unknown"
-    if not known:  # such as an unpacked archive in somebody's repository
-        _warn_once("the files here are not of the repository around them")
+    if not known:  # such as an archive unpacked in another repository
+        _warn_once("the repository around these files does not contain them")
         return "unknown"
     return f"{commit}-dirty" if changed else commit
 
 
 def flow_run() -> dict[str, str] | None:
-    """The id and the address of the flow run that this process belongs to, if it does to one."""
+    """The id and the URL of the flow run that this process belongs to, if any."""
     if not {FLOW_RUN_ID, FLOW_RUN_URL} <= os.environ.keys():
         return None
     return {"id": os.environ[FLOW_RUN_ID], "url": os.environ[FLOW_RUN_URL]}
 
 
 def experiment() -> str | None:
-    """The name of the experiment of DVC that this process belongs to, if it does to one."""
+    """The name of the DVC experiment that this process belongs to, if any."""
     return os.environ.get(EXPERIMENT)
 
 
 def lasting_folder(root: Path) -> Path:
-    """The absolute path of a workspace, or in an experiment that of the one it is a copy of.
+    """The absolute path of a workspace, or in an experiment that of the original workspace.
 
-    `dvc exp run --temp` and `--queue` run the stages in a copy that is removed with all that is in
-    it but the outputs of stages.
+    `dvc exp run --temp` and `--queue` run the stages in a copy, which is removed with everything
+    but the outputs of stages.
     """
     here = root.resolve()
     if experiment() is None or MAIN_ROOT not in os.environ:
@@ -90,7 +90,7 @@ def lasting_folder(root: Path) -> Path:
 
 
 def without_password(address: str) -> str:
-    """A server's address as anyone may see it: without user and password."""
+    """A server's URL without user and password."""
     shown = re.sub("(?<=://)[^/?#]*@", "", address)
     return shown if ":///" in shown else shown.rstrip("/")  # sqlite:///mlflow.db names no server
 
@@ -103,7 +103,7 @@ def _git(root: Path, *arguments: str) -> str:
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env=os.environ | {"LC_ALL": "C"},  # its messages, as they are compared with
+        env=os.environ | {"LC_ALL": "C"},  # untranslated messages, to compare with
     ).stdout.strip()
 
 

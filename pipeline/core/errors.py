@@ -1,4 +1,11 @@
-"""The two foreseen ways for a command to fail, and the first line of any error."""
+"""The two foreseen ways for a command to fail, and how a program reports them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.core import extras
 
 
 class UserError(Exception):
@@ -16,3 +23,29 @@ class RefusedError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; its type's name, if it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def exit_on_failure() -> Iterator[None]:
+    """Exit with one line on standard error and a status if the block fails in a foreseen way.
+
+    Foreseen are UserError, RefusedError, OSError and a package that is not installed. Anything else
+    is a defect and passes, as everything does with PIPELINE_DEBUG set.
+    """
+    try:
+        yield
+    except (UserError, RefusedError, ModuleNotFoundError, OSError) as error:
+        message = _message(error)
+        if message is None or os.environ.get("PIPELINE_DEBUG"):
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(getattr(error, "status", UserError.status))
+
+
+def _message(error: Exception) -> str | None:
+    if isinstance(error, ModuleNotFoundError):
+        return extras.advice(error)
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return str(error)

@@ -1,4 +1,4 @@
-"""Which extra of the distribution brings a package that is not installed."""
+"""Which extra of the distribution installs a missing package."""
 
 import traceback
 
@@ -18,7 +18,11 @@ EXTRAS = {  # by the folder of pipeline/ that imports the package
     "tracking": "tracking",
     "orchestration": "flow",
 }
-OF_PACKAGES = {"onnxruntime": "cpu", "mlflow": "tracking", "ray": "ray"}  # wherever it is imported
+OF_PACKAGES = {
+    "onnxruntime": "cpu",
+    "mlflow": "tracking",
+    "ray": "ray",
+}  # whichever module imports it
 
 
 def advice(error: ModuleNotFoundError) -> str | None:
@@ -27,7 +31,9 @@ def advice(error: ModuleNotFoundError) -> str | None:
     None if the pipeline's own code is at fault, or a package that lacks one of its dependencies.
     """
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    project, _, module = str(frame.f_globals.get("__name__")).partition(".")
+    spec = frame.f_globals.get("__spec__")  # by `python -m`, __name__ is __main__
+    name = spec.name if spec else str(frame.f_globals.get("__name__"))
+    project, _, module = name.partition(".")
     package = error.name or ""
     extra = OF_PACKAGES.get(package) or EXTRAS.get(module.partition(".")[0])
     if project != "pipeline" or package.partition(".")[0] == "pipeline" or extra is None:

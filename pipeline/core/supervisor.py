@@ -1,8 +1,9 @@
-"""A command that ends when its starter does: python -m pipeline.core.supervisor COMMAND...
+"""Runs a command that ends with its parent: python -m pipeline.core.supervisor COMMAND...
 
-The starter holds the other end of standard input. However it lets go, killed outright too, the
-input ends here, and with it every process of the command's group: by SIGTERM, or else by SIGKILL.
-What even that cannot end (it waits for a disk, or belongs to another user) is named and left.
+The parent holds the other end of standard input. However the parent ends, even by SIGKILL, the
+input ends, and the supervisor stops every process of the command's group: with SIGTERM, then with
+SIGKILL. It reports a process that survives both (one that waits for a disk or belongs to another
+user).
 """
 
 import os
@@ -17,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
-GRACE = 10.0  # seconds to end by themselves after SIGTERM, and as many to be gone after SIGKILL
+GRACE = 10.0  # seconds to end after SIGTERM, and again after SIGKILL
 
-_ending = threading.Lock()  # so that SIGTERM is sent once: a second would cut off cleaning up
-_left: set[int] = set()  # processes of the group that cannot be ended
+_ending = threading.Lock()  # sends SIGTERM once: a second one would interrupt the clean-up
+_left: set[int] = set()  # ids of processes that cannot be stopped
 
 
 def run(
@@ -30,11 +31,11 @@ def run(
     holding: int,
     on_line: Callable[[str], object],
 ) -> int:
-    """The exit status of a command, run in this folder and in a process group of its own.
+    """Run a command in this folder, in a process group of its own; returns its exit status.
 
-    Each line that it writes, errors too, goes to `on_line`. If that raises, or a signal's handler
-    does, the group is stopped and the exception goes on. The file descriptor `holding`, a lock's,
-    stays open until the group has ended, also if this process is killed before.
+    `on_line` gets each line of its output and errors. If `on_line` or a signal handler raises, the
+    group is stopped and the exception propagates. The file descriptor `holding`, of a lock, stays
+    open until the group has ended, even if this process is killed first.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.core.supervisor", *command],
@@ -58,14 +59,14 @@ def run(
         process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(3 * GRACE)
-        with suppress(ProcessLookupError, PermissionError):  # it was killed before, or hangs
+        with suppress(ProcessLookupError, PermissionError):  # it was killed already, or hangs
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
 
 
 def exit_with_parent() -> None:
-    """Send this process SIGTERM when its parent dies, which then can no longer do it."""
+    """Send this process SIGTERM when its parent dies."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -78,7 +79,7 @@ def exit_with_parent() -> None:
 
 def main() -> None:
     """Run the command in the arguments and exit with its status."""
-    signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the others of the group
+    signal.signal(signal.SIGTERM, lambda *_: None)  # meant for the other processes of the group
     command = subprocess.Popen(
         sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -87,8 +88,8 @@ def main() -> None:
     relay.start()
     threading.Thread(target=_end_group_with_input, daemon=True).start()
     status = command.wait()
-    _end_group()  # what the command has left behind
-    relay.join(GRACE)  # not for ever: a process of another group may hold the other end
+    _end_group()  # what the command left running
+    relay.join(GRACE)  # a process of another group may hold the other end open
     sys.exit(status if status >= 0 else 128 - status)
 
 
@@ -109,12 +110,12 @@ def _end_group() -> None:
         _wait_for_end()
         for process in _wait_for_end(kill=True):
             _left.add(process.pid)
-            with suppress(OSError):  # there may be nobody to tell
-                print(f"error: process {process.pid} of this stage cannot be ended", flush=True)
+            with suppress(OSError):  # nobody may be reading
+                print(f"error: process {process.pid} of this stage cannot be stopped", flush=True)
 
 
 def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
-    """The processes that are alive after GRACE; with `kill`, they get SIGKILL until then."""
+    """The processes still alive after GRACE; with `kill`, they get SIGKILL meanwhile."""
     deadline = time.monotonic() + GRACE
     while (others := _other_processes()) and time.monotonic() < deadline:
         for process in others if kill else ():
@@ -125,7 +126,7 @@ def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
 
 
 def _other_processes() -> list[psutil.Process]:
-    """The living processes of this group but this one and those that are given up."""
+    """The living processes of this group except this one and those in `_left`."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -135,7 +136,7 @@ def _other_processes() -> list[psutil.Process]:
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
                 found.append(process)
-        except (psutil.Error, OSError):  # gone, or not for us to see
+        except (psutil.Error, OSError):  # gone, or not visible
             continue
     return found
 

@@ -1,6 +1,6 @@
-"""The DAG of dvc.yaml, as DVC has it: its stages, their order, and the command that runs one.
+"""The DAG in dvc.yaml: its stages, their order, the command that runs one, and DVC's output.
 
-Beside it, only `lock` knows DVC. What DVC says of a stage that it runs, it says on standard output.
+Only this module and `lock` use DVC.
 """
 
 import os
@@ -23,26 +23,26 @@ DAG = "dvc.yaml"
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, the stages it needs, and those of its outputs that are for people."""
+    """A stage, the stages that it depends on, and its outputs for people."""
 
     name: str
     needs: tuple[str, ...]
-    texts: tuple[Path, ...]  # Markdown; this and the others from the root of the workspace
+    texts: tuple[Path, ...]  # Markdown; all paths are relative to the workspace
     metrics: tuple[Path, ...]  # JSON that dvc.yaml lists under metrics
     images: tuple[Path, ...]  # PNG that dvc.yaml lists under plots
 
 
 def read_dag(root: Path) -> dict[str, Stage]:
-    """The stages of dvc.yaml in this folder and those that they need, by name, in DVC's order.
+    """The stages of dvc.yaml in this folder and their dependencies, by name, in DVC's order.
 
-    UserError if dvc.yaml is missing or wrong.
+    UserError if dvc.yaml is missing or invalid.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
     if not (root / DAG).is_file():
-        raise UserError(f"{DAG}: it does not exist in {root.resolve()}")
+        raise UserError(f"{DAG} is missing in {root.resolve()}")
     try:
         with Repo(str(root)) as repo:
             graph = get_active_graph(repo.index.graph)
@@ -50,7 +50,7 @@ def read_dag(root: Path) -> dict[str, Stage]:
             stages = plan_repro(graph, own) if own else []
     except DvcException as error:
         raise UserError(
-            f"{DAG}: {' '.join(str(error).split())}; `dvc stage list` may say more"
+            f"{DAG}: {' '.join(str(error).split())}; `dvc stage list` may tell more"
         ) from error
 
     content = YAML(typ="safe", pure=True).load(root / DAG)
@@ -70,7 +70,7 @@ def read_dag(root: Path) -> dict[str, Stage]:
 
 
 def name_of(stage: Any, root: Path) -> str:
-    """What DVC calls a stage where `root` is the current folder, whichever that is."""
+    """DVC's name of a stage as seen from `root`."""
     file, name = path_from(root, stage.path), getattr(stage, "name", None)
     if name is None:  # of `dvc add`
         return file
@@ -78,12 +78,12 @@ def name_of(stage: Any, root: Path) -> str:
 
 
 def path_from(root: Path, path: str | Path) -> str:
-    """A path as it is seen from `root`."""
+    """A path relative to `root`."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
 def plan(stages: Mapping[str, Stage], targets: Sequence[str] = ()) -> list[Stage]:
-    """The stages that `dvc repro TARGETS` looks at (no target: all), in its order.
+    """The stages that `dvc repro TARGETS` considers, in its order; without a target, all.
 
     UserError if there is no such stage.
     """
@@ -97,7 +97,7 @@ def plan(stages: Mapping[str, Stage], targets: Sequence[str] = ()) -> list[Stage
 
     for target in targets or stages:
         if target not in stages:
-            raise UserError(f"{DAG}: there is no stage {target!r}; it has {', '.join(stages)}")
+            raise UserError(f"{DAG} has no stage {target!r}; its stages are {', '.join(stages)}")
         add(target)
     return list(ordered.values())
 
@@ -105,7 +105,7 @@ def plan(stages: Mapping[str, Stage], targets: Sequence[str] = ()) -> list[Stage
 def read_plan(
     workspace: Workspace, targets: Sequence[str], set_params: Sequence[str]
 ) -> tuple[list[Stage], Flow, str]:
-    """The stages to run, how, and params.yaml with these values; UserError for an error in them."""
+    """The stages to run, their settings, and params.yaml with these values; or a UserError."""
     content = overridden(set_params, workspace.params)
     settings = parse_params(content, workspace.params).flow
     stages = read_dag(workspace.root)
@@ -115,37 +115,37 @@ def read_plan(
 
 
 def repro_command(stage: str, *, force: bool) -> list[str]:
-    """What runs this stage alone, if anything that it depends on has changed, or if forced.
+    """The command that runs this stage alone, if a dependency has changed or if forced.
 
-    To be run in the workspace.
+    It must run in the workspace.
     """
     dvc = [sys.executable, "-m", "dvc", "--wait-for-lock"]
     return [*dvc, "repro", "--single-item", *(["--force"] if force else []), stage]
 
 
 def ran(stage: str, output: Sequence[str]) -> bool:
-    """Whether DVC, which said this, has run the stage, rather than found its outputs somewhere."""
+    """Whether DVC ran the stage, by its output, rather than found its results."""
     return f"Running stage '{stage}':" in output
 
 
 def unchanged(stage: str, output: Sequence[str]) -> bool:
-    """Whether DVC, which said this, has found the stage's outputs in their place."""
+    """Whether DVC found the stage's results in place, by its output."""
     return f"Stage '{stage}' didn't change, skipping" in output
 
 
 def advice(line: str) -> bool:
-    """Whether DVC says here what its user may do next; it is for those who run it by hand."""
+    """Whether DVC advises here what to do next, which only helps who runs it by hand."""
     return _ADVICE.fullmatch(line) is not None
 
 
 def exit_status(output: Sequence[str]) -> int | None:
-    """The exit status of the stage's command, if DVC says here that it failed."""
+    """The exit status of the stage's command, if DVC reports that it failed."""
     found = [re.search(r"^ERROR: .*, exited with (\d+)$", line) for line in output]
     return next((int(status[1]) for status in reversed(found) if status), None)
 
 
 def _listed(entries: Any) -> set[str]:
-    """The paths in a list of dvc.yaml, each a text or the key of its options.
+    """The paths in a list of dvc.yaml, each a string or a mapping from it to its options.
 
     DVC itself resolves them from the current folder.
     """

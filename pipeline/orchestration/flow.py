@@ -1,9 +1,7 @@
-"""The DAG of dvc.yaml as a Prefect flow: a task for each stage, which DVC runs or finds up to date.
+"""The DAG in dvc.yaml as a Prefect flow: one task per stage, which DVC runs or finds up to date.
 
-    python -m pipeline flow                          with a Prefect server of its own
-    prefect deployment run 'mnist-release/local'     by a worker: prefect.yaml
-
-Beside it, only `results` knows Prefect.
+The command `flow` runs it with a Prefect server of its own; the deployments in prefect.yaml run it
+on a worker. Only this module and `results` use Prefect.
 """
 
 import logging
@@ -36,27 +34,28 @@ from pipeline.core.files import write_text
 from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, results
+from pipeline.orchestration.settings import FLOW
 
-REFUSED, RELEASED = "Refused", "Released"  # ways for a flow run to end, and for a task
-CACHED = "Cached"  # for a task alone
-RELEASE = "release"  # the stage that does it
-SILENCE = 60.0  # seconds without output after which the log says that the stage still runs
+REFUSED, RELEASED = "Refused", "Released"  # final states of a flow run and of a task
+CACHED = "Cached"  # final state of a task alone
+RELEASE = "release"  # the stage that releases
+SILENCE = 60.0  # seconds without output before the log says that the stage is still running
 
 
-@flow(name="mnist-release")
+@flow(name=FLOW)
 def mnist_release(
     targets: list[str] | None = None,
     force: bool = False,
     set_params: list[str] | None = None,
     folder: str | None = None,
 ) -> State[Any]:
-    """Bring stages up to date as `dvc repro` does: data to gated release.
+    """Bring stages up to date as `dvc repro` does, from the data to the gated release.
 
     Args:
-        targets: stages to bring up to date, with all that they need; none: every stage
-        force: run them even if nothing has changed
-        set_params: values for params.yaml, where they stay, each as in train.epochs=2
-        folder: the workspace; none: that of the folder in which the flow runs
+        targets: stages to bring up to date, with the stages that they need; by default all
+        force: run the stages even if nothing has changed
+        set_params: values to write to params.yaml, where they stay, as in train.epochs=2
+        folder: the workspace; by default the one of the folder in which the flow runs
     """
     loopback.bypass_proxy()
     if "PREFECT__WORKER_NAME" in os.environ:
@@ -71,19 +70,19 @@ def mnist_release(
 def bring_up_to_date(
     workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]
 ) -> State[Any]:
-    """Run the tasks of these stages, one run at a time in a folder; how the flow run ends."""
+    """Run the tasks of these stages, one flow run per workspace at a time; the final state."""
     logger = get_run_logger()
 
-    def say_wait(message: str) -> None:
-        dag.read_plan(workspace, targets, set_params)  # a wrong name or value fails at once
+    def report_wait(message: str) -> None:
+        dag.read_plan(workspace, targets, set_params)  # an invalid name or value fails at once
         logger.warning(message)
 
     states: dict[str, State[Any]] = {}
-    with workspace.lock(f"flow run {flow_run.name!r}", say_wait) as lock:
+    with workspace.lock(f"flow run {flow_run.name!r}", report_wait) as lock:
         stages, settings, content = dag.read_plan(workspace, targets, set_params)
         if set_params:
             write_text(workspace.params, content)
-            logger.info("%s now has %s", workspace.params, ", ".join(set_params))
+            logger.info("wrote to %s: %s", workspace.params, ", ".join(set_params))
         for stage in stages:
             state = repro.with_options(
                 name=stage.name,
@@ -107,33 +106,33 @@ def bring_up_to_date(
 
 
 def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]) -> None:
-    """Run the flow here and now. RefusedError or UserError if it ends other than well."""
+    """Run the flow in this process. RefusedError or UserError if it does not complete."""
     if not (PREFECT_API_URL.value() or PREFECT_SERVER_API_AUTH_STRING.value()):
-        # a server of its own must not take orders from other users, nor from pages in a browser
+        # its own server must not take requests from other users, nor from web pages
         password = f"pipeline:{secrets.token_hex(24)}"
         os.environ |= dict.fromkeys(
             ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"), password
         )
         refresh_global_settings_context()
-    # Ctrl-C is for the flow run; a server that is started for it lives on, to record how it ended
+    # Ctrl-C stops the flow run; a server started for it lives on to record the final state
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         client = get_client(sync_client=True)
     except RuntimeError as error:
-        raise UserError(f"Prefect's server does not start: {error}") from error
-    except ImportError as error:  # of support for such a proxy
-        raise UserError("Prefect takes no SOCKS proxy: unset ALL_PROXY") from error
+        raise UserError(f"the Prefect server does not start: {error}") from error
+    except ImportError as error:  # of the support for such a proxy
+        raise UserError("Prefect does not support a SOCKS proxy: unset ALL_PROXY") from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = environment.without_password(str(client.api_url))
-    if problem := client.api_healthcheck():
-        raise UserError(f"no Prefect server at {server}: {problem}")
+    if failure := client.api_healthcheck():
+        raise UserError(f"no Prefect server at {server}: {failure}")
     try:
-        client.api_version()  # which, unlike the health, requires the password
+        client.api_version()  # which requires the password, unlike the health check
     except PrefectHTTPStatusError as error:
         raise UserError(
             f"the Prefect server at {server} answers {error.response.status_code}: "
-            "PREFECT_API_AUTH_STRING must be its password"
+            "set PREFECT_API_AUTH_STRING to its password"
         ) from error
     state = mnist_release(targets, force, set_params, str(workspace.root), return_state=True)
     if not state.is_completed():
@@ -142,7 +141,7 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
 
 @task(cache_policy=NO_CACHE)
 def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
-    """Have DVC run a stage, or find it up to date; what is said goes to the log line by line."""
+    """Have DVC run a stage or find it up to date; its output goes to the log line by line."""
     logger = get_run_logger()
     variables = {
         **os.environ,
@@ -151,27 +150,29 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
         environment.FLOW_RUN_ID: str(flow_run.id),
         environment.FLOW_RUN_URL: results.address(flow_run.id),
     }
-    said: list[str] = []
+    output: list[str] = []
 
     def on_line(line: str) -> None:
         if dag.advice(line):
             return
-        said.append(line)
+        output.append(line)
         serious = re.match("(error|warning):", line, re.IGNORECASE)
         level = logging.getLevelNamesMapping()[serious[1].upper()] if serious else logging.INFO
         logger.log(level, line)
 
     command = dag.repro_command(stage.name, force=force)
-    with signs_of_life(stage.name, said, logger.info):
+    with signs_of_life(stage.name, output, logger.info):
         status = supervisor.run(command, workspace.root, variables, holding=lock, on_line=on_line)
-    results.show(workspace, stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
+    results.show(
+        workspace, stage, complete=status == 0, images=not dag.unchanged(stage.name, output)
+    )
     if status != 0:
-        errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-        refused = errors and dag.exit_status(said) == RefusedError.status
-        message = errors[-1] if errors else said[-1] if said else f"exit status {status}"
+        errors = [line.removeprefix("error: ") for line in output if line.startswith("error: ")]
+        refused = errors and dag.exit_status(output) == RefusedError.status
+        message = errors[-1] if errors else output[-1] if output else f"exit status {status}"
         return Failed(name=REFUSED if refused else "Failed", message=message)
-    if not dag.ran(stage.name, said):
-        return Completed(name=CACHED, message="DVC has its outputs already")
+    if not dag.ran(stage.name, output):
+        return Completed(name=CACHED, message="up to date in DVC")
     if stage.name == RELEASE:
         accuracy = Metrics.read(workspace.metrics).accuracy
         return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
@@ -179,14 +180,16 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
 
 
 @contextmanager
-def signs_of_life(stage: str, said: Sequence[str], log: Callable[[str], object]) -> Iterator[None]:
-    """In the block, log that the stage runs after each SILENCE in which it has said nothing."""
+def signs_of_life(
+    stage: str, output: Sequence[str], log: Callable[[str], object]
+) -> Iterator[None]:
+    """In the block, log that the stage is running after each SILENCE without output."""
     start, done = time.monotonic(), threading.Event()
 
     def watch() -> None:
         heard = -1
         while not done.wait(SILENCE):
-            if heard == (heard := len(said)):
+            if heard == (heard := len(output)):
                 log(f"{stage} has been running for {time.monotonic() - start:.0f} s")
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -199,7 +202,7 @@ def signs_of_life(stage: str, said: Sequence[str], log: Callable[[str], object])
 
 
 def conclude(states: Mapping[str, State[Any]]) -> State[Any]:
-    """How the flow run ends: released, refused, failed, or completed without a release."""
+    """The final state of the flow run: released, refused, failed, or completed otherwise."""
     failed = {stage: state for stage, state in states.items() if state.is_failed()}
     released = [state.message for state in states.values() if state.name == RELEASED]
     if failed:

@@ -1,7 +1,7 @@
-"""The two locks: requirements.txt, of packages, and dvc.lock, of results.
+"""The two locks: requirements.txt for packages, and dvc.lock for results.
 
-A stage in dvc.yaml names the packages that its result depends on, so that another version of one
-of them in requirements.txt runs the stage again: DVC sees the versions in versions.json.
+A stage in dvc.yaml lists the packages that its result depends on. DVC reads their versions from
+versions.json, so that another version in requirements.txt runs the stage again.
 """
 
 import argparse
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, exit_on_failure
 from pipeline.core.files import existing, read_json, write_json
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
-ABSENT = {"deleted", "not in cache"}  # in DVC's words; so is all in DVC's cache in a fresh clone
+ABSENT = {"deleted", "not in cache"}  # DVC's words, also for cached files in a fresh clone
 
 
 def locked_versions(requirements: str) -> dict[str, str]:
-    """The version of each package; all of them where that depends on Python or the system."""
+    """The version of each package; several where it depends on Python or the system."""
     found: dict[str, list[str]] = {}
     for name, version in PIN.findall(requirements):
         found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), []).append(version)
@@ -33,14 +33,14 @@ def write_versions(workspace: Workspace) -> None:
     write_json(workspace.versions, _locked(workspace))
 
 
-def faults(workspace: Workspace) -> list[str]:
-    """What disagrees: a sentence each, which says what to do. UserError if dvc.yaml is wrong."""
+def find_disagreements(workspace: Workspace) -> list[str]:
+    """What disagrees, and what to do about it. UserError if dvc.yaml is invalid."""
     found = []
     written = _written(workspace)
     if written != _locked(workspace):
         found.append(
             f"{workspace.name(workspace.versions)} does not have the versions of "
-            f"{workspace.name(workspace.requirements)}: run `make repro` and commit what changes"
+            f"{workspace.name(workspace.requirements)}: run `make repro` and commit the changes"
         )
     if not isinstance(written, dict):  # so DVC cannot read it either
         return found
@@ -49,15 +49,15 @@ def faults(workspace: Workspace) -> list[str]:
         stages = ", ".join(f"{stage} ({', '.join(names)})" for stage, names in changed.items())
         found.append(
             "dvc.lock is of other code, params or results: run `dvc repro` (or `dvc commit`, if "
-            f"the results stay the same) and commit what changes; stages: {stages}"
+            f"the results stay the same) and commit the changes; stages: {stages}"
         )
     return found
 
 
 def stale_stages(root: Path) -> dict[str, list[str]]:
-    """The stages whose entry in dvc.lock is not of these files and params, and what differs.
+    """The stages whose entry in dvc.lock does not match the files and params, and what differs.
 
-    Data and weights are left out where they are missing: git does not have them.
+    Missing data and weights are ignored: git does not have them.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -81,28 +81,32 @@ def stale_stages(root: Path) -> dict[str, list[str]]:
     return stale
 
 
+@exit_on_failure()
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit status."""
+    """Do what the arguments say; returns 1 if a lock disagrees, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.orchestration.lock",
-        description="Write versions.json, by which DVC sees what requirements.txt locks.",
+        description="Write versions.json, which tells DVC what requirements.txt locks.",
     )
-    parser.add_argument("--workspace", type=Path, help="else that of the current folder")
     parser.add_argument(
-        "--check", action="store_true", help="say instead where a lock and this checkout disagree"
+        "--workspace",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder that holds params.yaml; by default the current one or one above it",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; report where a lock and this checkout disagree",
     )
     options = parser.parse_args(arguments)
-    try:
-        workspace = Workspace.at(options.workspace) if options.workspace else Workspace.find()
-        if not options.check:
-            write_versions(workspace)
-            return 0
-        found = faults(workspace)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    for fault in found:
-        print(f"error: {fault}", file=sys.stderr)
+    workspace = Workspace.at(options.workspace) if options.workspace else Workspace.find()
+    if not options.check:
+        write_versions(workspace)
+        return 0
+    found = find_disagreements(workspace)
+    for disagreement in found:
+        print(f"error: {disagreement}", file=sys.stderr)
     return 1 if found else 0
 
 
@@ -111,7 +115,7 @@ def _locked(workspace: Workspace) -> dict[str, str]:
 
 
 def _written(workspace: Workspace) -> Any:
-    """What versions.json holds; None if that is nothing, or broken as by a merge."""
+    """The content of versions.json; None if it is missing or invalid, as after a merge conflict."""
     try:
         return read_json(workspace.versions)
     except UserError:
@@ -121,7 +125,7 @@ def _written(workspace: Workspace) -> Any:
 def _differing(
     change: str | dict[str, dict[str, object]], paths: dict[str, str], cached: set[str]
 ) -> list[str]:
-    """What differs by one entry of DVC's status: a text, or paths by kind of change."""
+    """What differs by one entry of DVC's status: a string, or paths by kind of change."""
     if isinstance(change, str):
         return [change]
     names = []

@@ -1,13 +1,10 @@
-"""Other values for params.yaml: KEY=VALUE as `dvc exp run --set-param` takes them, or a file."""
+"""Overrides of params.yaml: KEY=VALUE as `dvc exp run --set-param` takes them, or a file."""
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, ValueType
-from hydra.errors import HydraException
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
@@ -16,12 +13,15 @@ from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
 from pipeline.core.task import load_task
 
+if TYPE_CHECKING:  # of an extra
+    from hydra.core.override_parser.types import Override
+
 
 def overridden(overrides: Sequence[str], path: Path) -> str:
-    """The text of params.yaml with these values, each as in train.epochs=2; the rest as it is.
+    """The text of params.yaml with these values, each as in train.epochs=2; the rest unchanged.
 
-    UserError for what is no override, for a key that is not there, and for a value that it cannot
-    have. (The grammar is Hydra's: `[0, 0.1]` is a list, `{a: 1}` a mapping, quotes make a text.)
+    UserError for a malformed override, an unknown key or an invalid value. (The grammar is Hydra's:
+    `[0, 0.1]` is a list, `{a: 1}` a mapping, quotes make a string.)
     """
     load_params(path)
     values = {}
@@ -35,9 +35,9 @@ def overridden(overrides: Sequence[str], path: Path) -> str:
 
 
 def merged(file: Path, path: Path) -> str:
-    """The text of params.yaml with the values of another file, which has some of its keys.
+    """The text of params.yaml with the values of another file that has some of its keys.
 
-    UserError for a file that is missing or no YAML, an unknown key, and a bad value.
+    UserError for a file that is missing or not YAML, an unknown key or an invalid value.
     """
     load_params(path)
     try:
@@ -47,7 +47,7 @@ def merged(file: Path, path: Path) -> str:
     except YAMLError:
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{file} is no YAML file of sections and keys, as {path} is")
+        raise UserError(f"{file} is not a YAML file of sections and keys, as {path} is")
     values: dict[str, Any] = {}
     for name, section in content.items():
         if isinstance(section, dict):
@@ -61,7 +61,7 @@ def merged(file: Path, path: Path) -> str:
 
 
 def _changed(values: Mapping[str, Any], path: Path) -> str:
-    """The text of the file with other values for these dotted keys; comments stay."""
+    """The text of the file with new values for these dotted keys; comments stay."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -81,7 +81,11 @@ def _changed(values: Mapping[str, Any], path: Path) -> str:
     return changed.getvalue()
 
 
-def _parse(text: str) -> Override:
+def _parse(text: str) -> "Override":
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType, ValueType
+    from hydra.errors import HydraException
+
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
     except (HydraException, ValueError, RecursionError) as error:
@@ -93,7 +97,7 @@ def _parse(text: str) -> Override:
 
 
 def _styled(value: Any) -> Any:
-    """Numbers in one line; texts a line each, for not every parser takes an address in brackets."""
+    """Lists of numbers on one line; strings one per line: not all parsers take URLs in brackets."""
     if isinstance(value, list) and not any(isinstance(item, str) for item in value):
         value = CommentedSeq(value)
         value.fa.set_flow_style()

@@ -1,4 +1,4 @@
-"""What a flow run shows of its results: artifacts in Prefect, and a message to a webhook."""
+"""How a flow run shows its results: artifacts in Prefect, and a message to a webhook."""
 
 import base64
 import os
@@ -18,11 +18,11 @@ from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 from pipeline.tracking import links
 
-UI = "http://127.0.0.1:4200"  # where `make prefect` shows the runs of `python -m pipeline flow`
+UI = "http://127.0.0.1:4200"  # of `make prefect`
 
 
 def show(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
-    """Make artifacts of a stage's texts, and if it is `complete` of its metrics and `images`."""
+    """Create artifacts of a stage's texts, and if it is `complete` of its metrics and `images`."""
     for path in stage.texts:
         if (file := workspace.root / path).exists():
             text = file.read_text(encoding="utf-8")
@@ -38,14 +38,14 @@ def show(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool
 
 
 def show_links(workspace: Workspace) -> None:
-    """Make artifacts that lead to what MLflow shows of the workspace."""
+    """Create artifacts that link to the workspace's pages in MLflow."""
     for part, link in links.addresses(workspace).items():
-        description = f"{part} in MLflow; `make mlflow` shows a store of this folder"
+        description = f"{part} in MLflow; `make mlflow` serves a local store"
         artifacts.create_link_artifact(link, key=f"mlflow-{part}", description=description)
 
 
 def announce(state: State[Any]) -> None:
-    """Post a release or a refusal to the address in PIPELINE_WEBHOOK; it never fails the run."""
+    """Post a release or a refusal to the URL in PIPELINE_WEBHOOK; never fails the run."""
     webhook = os.environ.get("PIPELINE_WEBHOOK")
     if not webhook:
         return
@@ -57,12 +57,12 @@ def announce(state: State[Any]) -> None:
     }
     try:
         requests.post(webhook, json=content, timeout=10).raise_for_status()
-    except requests.RequestException as error:  # its text may hold the address, a secret
+    except requests.RequestException as error:  # its text may hold the URL, a secret
         get_run_logger().warning("PIPELINE_WEBHOOK: %s", type(error).__name__)
 
 
 def address(run_id: object) -> str:
-    """Where people see a flow run."""
+    """The URL of a flow run's page."""
     server = environment.without_password(PREFECT_UI_URL.value() or UI)
     return f"{server}/runs/flow-run/{run_id}"
 

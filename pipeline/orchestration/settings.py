@@ -1,6 +1,6 @@
-"""Prefect's settings: those in the workspace's pyproject.toml, from whichever folder it runs.
+"""Prefect's settings: those in the workspace's pyproject.toml, whatever the current folder is.
 
-Prefect itself reads the pyproject.toml of the current folder, when it is imported.
+Prefect itself reads the pyproject.toml of the current folder when it is imported.
 """
 
 import os
@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+FLOW = "mnist-release"  # for any task: prefect.yaml and runs that exist are named after it
 PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
 
 
 def use(root: Path) -> None:
-    """Set Prefect's variables in the environment as the workspace says, unless they are set."""
+    """Set Prefect's environment variables as the workspace says, unless they are set."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Images that are read together, and what is wrong with some of them."""
+"""Images that are read together, and the errors of some of them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import Images, in_form
 
-Pictures = Sequence[Picture] | Images  # [N, H, W], or each of its own size
+Pictures = Sequence[Picture] | Images  # [N, H, W], or of different sizes
 
 
 class Batch(NamedTuple):
-    """N images, what they are called, and what was wrong with some."""
+    """N images, their names and their errors."""
 
     ids: list[str]
-    images: Images  # [N, H, W]; one that could not be read is black
+    images: Images  # [N, H, W]; black where there is an error
     errors: list[str | None]
 
 
@@ -28,7 +28,7 @@ def batch_of(
     *,
     normalise: bool,
 ) -> Batch:
-    """Pictures as the model takes them. In the place of one may stand what is wrong with it."""
+    """Pictures as the model takes them. An error may stand in the place of a picture."""
     try:
         read = [picture for picture in pictures if not isinstance(picture, str)]
         if len(read) == len(ids):
@@ -51,9 +51,9 @@ def batch_of(
 def convert(
     ids: list[str], rows: Any, pictures_of: Callable[[Any], Images]
 ) -> Images | list[Images | str]:
-    """`pictures_of` these rows, [N, H, W]; if it refuses them, of one after the other.
+    """`pictures_of` all rows, [N, H, W]; if it raises ValueError, of each row by itself.
 
-    In the place of a picture stands what is wrong with its row.
+    The error of a row stands in the place of its picture.
     """
     try:
         return pictures_of(rows)

@@ -1,4 +1,4 @@
-"""Picture files as grey pictures: each page of them, or an error that says what the file is."""
+"""Decodes each page of a picture file to grey, or raises an error that says what the file is."""
 
 import io
 import re
@@ -14,55 +14,55 @@ from pipeline.core.errors import first_line
 from pipeline.pictures.file_types import what_it_is
 from pipeline.pictures.grey import Picture, as_grey
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # of pictures; no other decoder sees foreign bytes
-MOST_PAGES = 1000
-MOST_SCANS = 100  # of a JPEG, each of which costs as much as the picture; cameras use 1, the web 10
-MOST_CHUNKS = 100_000  # of a PNG, and segments of a JPEG
-MOST_RUNS = 1 << 20  # bytes of a run-length encoded BMP, which Pillow decodes slowly
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # no other decoder sees untrusted bytes
+MAX_PAGES = 1000
+MAX_SCANS = 100  # of a JPEG: each costs as much as the picture; cameras use 1, the web 10
+MAX_CHUNKS = 100_000  # of a PNG, or segments of a JPEG
+MAX_RUNS = 1 << 20  # bytes of a run-length encoded BMP: Pillow decodes it slowly
 PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
 
-# Pillow warns of what is wrong beside the pixels, which are all that counts here.
+# Pillow warns about data other than the pixels, which are all that counts here.
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def decode_pictures(content: bytes, most_pixels: int | None = None) -> list[Picture]:
+def decode_pictures(content: bytes, max_pixels: int | None = None) -> list[Picture]:
     """Every page of a picture file as grey [H, W], rotated as it is displayed, from 0 to 255.
 
     Pictures of up to 8 bits are uint8; those of more are float32, which keeps a low contrast.
-    Thumbnails and the frames of an animation after the first are no pages. ValueError if the
-    content is no picture, is broken, or has more than `most_pixels` on all its pages.
+    Thumbnails, and frames of an animation after the first, are not pages. ValueError if the content
+    is not a picture, is damaged, or has more than `max_pixels` on all its pages together.
     """
-    return _decode(content, most_pixels, MOST_PAGES)
+    return _decode(content, max_pixels, MAX_PAGES)
 
 
-def decode_picture(content: bytes, most_pixels: int | None = None) -> Picture:
-    """The same of a file with exactly one page, else a ValueError."""
-    return _decode(content, most_pixels, 1)[0]
+def decode_picture(content: bytes, max_pixels: int | None = None) -> Picture:
+    """The page of a picture file that has exactly one, else a ValueError."""
+    return _decode(content, max_pixels, 1)[0]
 
 
-def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Picture]:
+def _decode(content: bytes, max_pixels: int | None, max_pages: int) -> list[Picture]:
     if not content:
         raise ValueError("it is empty")
     try:
         if content.startswith(JPEG):
-            return [_decode_jpeg(content, most_pixels)]
+            return [_decode_jpeg(content, max_pixels)]
         if content.startswith(PNG):
             content = _pixel_chunks(content)
         elif content.startswith((b"II", b"MM")):  # TIFF
             _check_directories(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            if most_pixels is not None and _is_bmp_of_runs(picture) and len(content) > MOST_RUNS:
+            if max_pixels is not None and _is_bmp_of_runs(picture) and len(content) > MAX_RUNS:
                 raise ValueError("it is a run-length encoded BMP of more than 1 MiB; send a PNG")
             pages = _pages(picture)
-            if len(pages) > most_pages:
+            if len(pages) > max_pages:
                 raise ValueError(f"it holds {len(pages)} pages, not one")
             sizes = []
             for page in pages:
                 picture.seek(page)
                 sizes.append(_unpacked_size(picture))
-            _check_size(sizes, most_pixels)
+            _check_size(sizes, max_pixels)
             found = []
             for page in pages:
                 picture.seek(page)
@@ -70,12 +70,12 @@ def _decode(content: bytes, most_pixels: int | None, most_pages: int) -> list[Pi
             return found
     except UnidentifiedImageError as error:
         raise ValueError(what_it_is(content, FORMATS)) from error
-    except Exception as error:  # the decoders raise what they like
+    except Exception as error:  # the decoders raise anything
         raise ValueError(first_line(error)) from error
 
 
 def _check_directories(tiff: bytes) -> None:
-    """ValueError if the directories of a TIFF overlap, so that few bytes are endless entries."""
+    """ValueError if the directories of a TIFF overlap, so that few bytes hold endless entries."""
     order = "<" if tiff.startswith(b"II") else ">"
     big = 43 in tiff[2:4]
     link, count, entry = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}L", f"{order}H", 12)
@@ -83,7 +83,7 @@ def _check_directories(tiff: bytes) -> None:
     size = 0
     try:
         (place,) = struct.unpack_from(link, tiff, 8 if big else 4)
-        while place and place not in seen and len(seen) <= MOST_PAGES:
+        while place and place not in seen and len(seen) <= MAX_PAGES:
             seen.add(place)
             entries = entry * struct.unpack_from(count, tiff, place)[0]
             size += entries
@@ -91,15 +91,15 @@ def _check_directories(tiff: bytes) -> None:
                 raise ValueError("the directories of the TIFF overlap")
             (place,) = struct.unpack_from(link, tiff, place + struct.calcsize(count) + entries)
     except struct.error:
-        return  # it is cut off, which the decoder tells
+        return  # it is truncated, which the decoder reports
 
 
 def _pages(picture: Image.Image) -> list[int]:
-    """The frames of a TIFF that are pages; of other files the first alone is one."""
+    """The frames of a TIFF that are pages; of any other file, the first frame."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
         return [0]
     frames = []
-    for frame in range(MOST_PAGES + 1):
+    for frame in range(MAX_PAGES + 1):
         try:
             picture.seek(frame)
         except EOFError:
@@ -107,7 +107,7 @@ def _pages(picture: Image.Image) -> list[int]:
         if not int(picture.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & THUMBNAIL_OR_MASK:
             frames.append(frame)
     else:
-        raise ValueError(f"it holds more than {MOST_PAGES:,} pages")
+        raise ValueError(f"it holds more than {MAX_PAGES:,} pages")
     return frames or [0]
 
 
@@ -115,16 +115,16 @@ def _is_bmp_of_runs(picture: Image.Image) -> bool:
     return picture.format == "BMP" and picture.info.get("compression") in (1, 2)
 
 
-def _check_size(sizes: list[tuple[int, int]], most_pixels: int | None) -> None:
-    if most_pixels is None or sum(width * height for width, height in sizes) <= most_pixels:
+def _check_size(sizes: list[tuple[int, int]], max_pixels: int | None) -> None:
+    if max_pixels is None or sum(width * height for width, height in sizes) <= max_pixels:
         return
     if len(sizes) == 1:
-        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels are more than {most_pixels:,}")
-    raise ValueError(f"its {len(sizes)} pages have more than {most_pixels:,} pixels")
+        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels are more than {max_pixels:,}")
+    raise ValueError(f"its {len(sizes)} pages have more than {max_pixels:,} pixels")
 
 
 def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height of what is unpacked at a time: in a TIFF, tiles may be the larger ones."""
+    """Width and height of what is decoded at a time: a TIFF's tiles may be larger than it is."""
     tags = getattr(picture, "tag_v2", {})
     tile = [
         int(tags.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
@@ -132,25 +132,25 @@ def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
     return max(picture.width, tile[0]), max(picture.height, tile[1])
 
 
-def _decode_jpeg(content: bytes, most_pixels: int | None) -> Picture:
-    """The first picture of a JPEG. One that lacks its end mark alone is whole nevertheless."""
+def _decode_jpeg(content: bytes, max_pixels: int | None) -> Picture:
+    """The first picture of a JPEG, which may lack its end marker, but no pixels."""
     scans, ended = 0, False
     for segments, marker in enumerate(_markers(content)):
         scans += marker == 0xDA
         ended = marker == 0xD9
-        if scans > MOST_SCANS:
-            raise ValueError(f"it is a JPEG of more than {MOST_SCANS} scans")
-        if segments > MOST_CHUNKS:
-            raise ValueError(f"it is a JPEG of more than {MOST_CHUNKS:,} segments")
+        if scans > MAX_SCANS:
+            raise ValueError(f"it is a JPEG of more than {MAX_SCANS} scans")
+        if segments > MAX_CHUNKS:
+            raise ValueError(f"it is a JPEG of more than {MAX_CHUNKS:,} segments")
 
     def decode(content: bytes) -> Picture:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            _check_size([picture.size], most_pixels)
+            _check_size([picture.size], max_pixels)
             return as_grey(picture)
 
     if ended or not scans:
         return decode(content)
-    # Where pixels are missing, libjpeg takes what follows for them, and else passes over it.
+    # libjpeg takes bytes that follow for missing pixels, and ignores them if none are missing.
     cut = content.rstrip(b"\xff")
     found, other = decode(cut + END_OF_JPEG), decode(cut + b"\x5a\xc3" * 64 + END_OF_JPEG)
     if not np.array_equal(found, other):
@@ -159,7 +159,7 @@ def _decode_jpeg(content: bytes, most_pixels: int | None) -> Picture:
 
 
 def _markers(jpeg: bytes) -> Iterator[int]:
-    """The markers that begin a JPEG's segments, whose content is passed over, to its end mark."""
+    """The markers of a JPEG's segments, up to its end marker."""
     place = 2
     while found := re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]").search(jpeg, place):
         marker = jpeg[found.start() + 1]
@@ -170,12 +170,12 @@ def _markers(jpeg: bytes) -> Iterator[int]:
 
 
 def _pixel_chunks(png: bytes) -> bytes:
-    """A PNG without what does not make its pixels: comments, animation, colour profiles.
+    """A PNG without the chunks that do not affect its pixels: text, animation, colour profiles.
 
-    Its EXIF data is kept if it is not damaged.
+    EXIF data is kept if it is intact.
     """
     parts, place = [PNG], len(PNG)
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if place >= len(png):
             return b"".join(parts)
         kind, end = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4])
@@ -183,4 +183,4 @@ def _pixel_chunks(png: bytes) -> bytes:
         if kind in PIXEL_CHUNKS or (kind == b"eXIf" and intact) or kind[:1].isupper():
             parts.append(png[place:end])
         place = end
-    raise ValueError(f"it is a PNG of more than {MOST_CHUNKS:,} chunks")
+    raise ValueError(f"it is a PNG of more than {MAX_CHUNKS:,} chunks")

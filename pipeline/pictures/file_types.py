@@ -1,8 +1,8 @@
-"""What a file that is no readable picture is, told by its first bytes."""
+"""Recognises, by its first bytes, a file that is not a readable picture."""
 
 import re
 
-KINDS = [  # of files, by what they begin with
+KINDS = [  # by the first bytes
     (rb"RIFF.{4}WEBP", "WebP"),
     (rb"GIF8", "GIF"),
     (rb"%PDF", "PDF"),
@@ -19,7 +19,7 @@ KINDS = [  # of files, by what they begin with
     (rb"PAR1", "Parquet"),
     (rb"\x00\x00[\x08-\x0e][\x01-\x04]", "IDX"),
 ]
-READ = [  # formats that are read
+SUPPORTED = [
     (rb"\x89PNG\r\n", "a PNG"),
     (rb"\xff\xd8\xff", "a JPEG"),
     (rb"BM.{4}\x00{4}", "a BMP"),
@@ -39,18 +39,18 @@ TEXTS = [
 
 
 def what_it_is(content: bytes, formats: tuple[str, ...]) -> str:
-    """A sentence that says what content is that is in none of the formats, and what to do."""
+    """Why content cannot be read in one of the formats: what it is, and what to do."""
     read = f"{', '.join(formats)} are read"
     if not content:
         return "it is empty"
     for sign, kind in KINDS:
         if re.match(sign, content, re.DOTALL):
             return f"it is {kind}; {read}"
-    for sign, kind in READ:
+    for sign, kind in SUPPORTED:
         if re.match(sign, content, re.DOTALL):
-            return f"it is {kind} that is damaged or of a rare kind: save it anew as a PNG"
+            return f"it is {kind} that is damaged or of a rare kind: save it again as a PNG"
     text = content[:2000].removeprefix(b"\xef\xbb\xbf").lstrip()
     for sign, kind in TEXTS:
         if re.match(sign, text, re.DOTALL | (0 if kind == "base64" else re.IGNORECASE)):
             return f"it is {kind}, not the picture file itself; {read}"
-    return f"it is no picture ({', '.join(formats)})"
+    return f"it is not a picture ({', '.join(formats)})"

@@ -1,4 +1,4 @@
-"""A decoded picture as grey pixels: upright, on paper, and of any depth from 0 to 255."""
+"""Converts a decoded picture to grey pixels from 0 to 255: upright, on paper, of any bit depth."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,16 @@ ORIENTATIONS = {
 def as_grey(picture: Image.Image) -> Picture:
     """A picture of any mode as grey [H, W], rotated as it is displayed, on paper.
 
-    Paper is white, and black under ink that is light all over. If one colour of a picture stands
-    for transparency, it is that of the paper. More than 8 bits become float32.
+    The paper under transparent pixels is white, or black if all visible ink is light. A colour that
+    stands for transparency counts as the paper's. More than 8 bits become float32.
     """
     tags = getattr(picture, "tag_v2", {})
-    if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would cut off at 255
+    if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would clip at 255
         bits = int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
         white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
         pixels = np.asarray(_upright(picture))
         if picture.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == UNSIGNED:
-            pixels = pixels.view(np.uint32)  # of which Pillow knows only signed ones
+            pixels = pixels.view(np.uint32)  # Pillow knows signed ones alone
         values = pixels.astype(np.float32)
         return _scaled(values, bits, white_is_zero=white_is_zero)
     picture = _upright(picture)
@@ -43,18 +43,18 @@ def as_grey(picture: Image.Image) -> Picture:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation wants it displayed; any other tag may be damaged."""
+    """The picture, rotated by its EXIF orientation; any other tag may be damaged."""
     picture.load()
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # whatever the parser of the tags raises, the pixels are read
+    except Exception:  # whatever the tag parser raises, the pixels are readable
         return picture
-    turn = ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
-    return picture if turn is None else picture.transpose(turn)
+    rotation = ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
+    return picture if rotation is None else picture.transpose(rotation)
 
 
 def _on_paper(picture: Image.Image) -> Image.Image:
-    """An RGBA picture on white paper; on black paper if all that is visible is light."""
+    """An RGBA picture on white paper, or on black paper if all its visible pixels are light."""
     grey, alpha = np.asarray(picture.convert("RGB").convert("L")), np.asarray(picture)[..., 3]
     visible = grey[alpha > 127]
     light = visible.size > 0 and np.percentile(visible, 1) > 127
@@ -63,7 +63,7 @@ def _on_paper(picture: Image.Image) -> Image.Image:
 
 
 def _scaled(values: NDArray[np.float32], bits: int, *, white_is_zero: bool) -> NDArray[np.float32]:
-    """Numbers as pixels from 0 to 255: of floats from 0 to 1, or of 8 to 32 bits."""
+    """Scale floats from 0 to 1, or integers of 8 to 32 bits, to pixels from 0 to 255."""
     finite = values[np.isfinite(values)]
     highest = float(finite.max(initial=0))
     values = np.nan_to_num(values, posinf=highest)

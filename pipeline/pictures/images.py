@@ -1,4 +1,4 @@
-"""Images as a model takes them: uint8 [N, H, W] of its form, light ink on dark ground."""
+"""Images as a model takes them: uint8 [N, H, W] of its form, light ink on a dark background."""
 
 import logging
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from pipeline.pictures.normal_form import bring_into_form
 
 Images = NDArray[np.uint8]
 LOG = logging.getLogger(__name__)
-ROUNDING = 1e-6  # what floats from 0 to 1 may be off by
-LEAST_SIDE, MOST_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
+ROUNDING = 1e-6  # tolerance of floats from 0 to 1
+MIN_SIDE, MAX_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
 
 
 def as_images(images: ArrayLike, form: ImageForm) -> Images:
@@ -37,7 +37,7 @@ def as_pixels(array: NDArray[Any]) -> Images:
         raise ValueError(f"pixels are integers or floats, not {array.dtype}")
     floats = array.dtype.kind == "f"
     least, most = (-ROUNDING, 1 + ROUNDING) if floats else (0, 255)
-    if not ((array >= least) & (array <= most)).all():  # no NaN is either
+    if not ((array >= least) & (array <= most)).all():  # NaN fails, too
         scale = "floats from 0 to 1" if floats else "integers from 0 to 255"
         raise ValueError(
             f"pixels are {scale}, and these are from {array.min():g} to {array.max():g}"
@@ -53,9 +53,9 @@ def as_pixels(array: NDArray[Any]) -> Images:
 def as_pictures(array: ArrayLike, form: ImageForm) -> Images:
     """uint8 [N, H, W] of an array of pictures of any size, or of one, [H, W], else a ValueError.
 
-    [N, H, W, 1] and [N, 1, H, W] are accepted too. An array is refused whose axes seem to mean
-    something else: images of the form as rows of pixels or stacked along the last axis, and
-    pictures with a side of fewer than 8 pixels, or one more than 10 times the other.
+    [N, H, W, 1] and [N, 1, H, W] are accepted too. An array is rejected if its axes seem to mean
+    something else: images as rows of pixels or stacked along the last axis, and pictures with a
+    side of fewer than 8 pixels, or with one side more than 10 times the other.
     """
     pictures = np.asarray(array)
     shape = pictures.shape
@@ -75,7 +75,7 @@ def as_pictures(array: ArrayLike, form: ImageForm) -> Images:
 def _plausible(pictures: NDArray[Any], form: ImageForm) -> bool:
     short, long = sorted(pictures.shape[1:])
     in_form = pictures.shape[1:] == form.shape
-    return in_form or (short >= LEAST_SIDE and long <= MOST_RATIO * short)
+    return in_form or (short >= MIN_SIDE and long <= MAX_RATIO * short)
 
 
 def _channels_last(shape: tuple[int, ...], form: ImageForm) -> bool:
@@ -84,10 +84,10 @@ def _channels_last(shape: tuple[int, ...], form: ImageForm) -> bool:
 
 
 def _hint(array: NDArray[Any], form: ImageForm) -> str:
-    if _channels_last(array.shape, form):  # of up to four it is a picture in colour
-        return "; np.moveaxis(images, -1, 0) may be what is meant" if array.shape[2] > 4 else ""
+    if _channels_last(array.shape, form):  # up to four are the colours of a picture
+        return "; np.moveaxis(images, -1, 0) may be what you need" if array.shape[2] > 4 else ""
     if array.size and array.size % form.pixels == 0:
-        return f"; images.reshape(-1, {form.height}, {form.width}) may be what is meant"
+        return f"; images.reshape(-1, {form.height}, {form.width}) may be what you need"
     return ""
 
 
@@ -98,11 +98,11 @@ def in_form(
     normalise: bool,
     option: str = "--normalise",
 ) -> Images:
-    """Pictures [H, W] as the model takes them, uint8 [N, height, width]: brought into the form,
-    or in it already.
+    """Pictures [H, W] as the model takes them, uint8 [N, height, width]: already in the form, or
+    converted to it with `normalise`.
 
-    ValueError if there are none, if they are of another size, or if one has no ink; it calls
-    `normalise` as who reads the error does, `option`. Images that look dark on light are logged.
+    ValueError if there are none, if they have another size, or if one has no ink; `option` names
+    `normalise` in messages. Logs a warning if images look dark on light.
     """
     if len(pictures) == 0 or pictures[0].size == 0:
         raise ValueError("there is no image")
@@ -113,13 +113,15 @@ def in_form(
             height, width = picture.shape
             raise ValueError(
                 f"{height} x {width} pixels (height x width) are not {form.height} x {form.width}; "
-                f"{option} brings a picture into that form"
+                f"{option} converts a picture to that form"
             )
     images: Images = np.rint(np.asarray(pictures)).astype(np.uint8)
     rows, columns = images[:, [0, -1]], images[:, :, [0, -1]]
     border = np.concatenate([side.reshape(len(images), -1) for side in (rows, columns)], 1)
     if light := int((np.median(border, 1) > 127).sum()):
-        LOG.warning("%s of %s look dark on light, which %s inverts", light, len(images), option)
+        LOG.warning(
+            "%s of %s images look dark on light; %s inverts them", light, len(images), option
+        )
     return images
 
 

@@ -1,4 +1,4 @@
-"""Marks on paper: those that are a character's, and not specks, lines, frames or a table's edge."""
+"""Tells the marks of a character from specks, lines, frames and the edge of a table."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,28 +8,28 @@ from pipeline.pictures.paper import Grey
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
-LEAST_CONTRAST = 6  # of 255
-LEAST_SIZE = 5  # pixels: of ink
-SHEET = 40  # pixels: a smaller one has no character on it
-PAPER = 0.85  # of a sheet: so much of it has no ink, unless it is written on in bold
-SOLID = 0.7  # of its box: so much of it a counter fills
-FULL = 0.85  # of a side: so long is a character that was cut out close to its ink
-ALONG = 0.8  # of a side: so much of a border has a table's edge, or a frame
-TOUCHING = 0.1  # of a side: so much of a border has a corner of the table, or a thumb
-CLEAR = 0.3  # of the darkest ink: a stroke
+MIN_CONTRAST = 6  # of 255
+MIN_SIZE = 5  # pixels: of ink
+SHEET = 40  # pixels: a smaller sheet has no character on it
+PAPER = 0.85  # share of a sheet without ink, unless the writing is bold
+SOLID = 0.7  # share of its box that a counter fills
+FULL = 0.85  # share of a side that a character fills if it is cropped close to its ink
+ALONG = 0.8  # share of a border that the edge of a table or a frame covers
+TOUCHING = 0.1  # share of a border that a corner of the table or a thumb covers
+CLEAR = 0.3  # of the darkest ink: the strength of a clear stroke
 NEIGHBOURS = np.ones((3, 3), bool)
 
 
 def character_in(strength: Grey, grain: float) -> Mask:
     """Where the clear ink of a character is; ValueError if there is none.
 
-    `strength` is how much darker than the paper each pixel is, `grain` how much that varies.
+    `strength`: how much darker than the paper each pixel is; `grain`: how much that varies.
     """
-    threshold = max(6 * grain, LEAST_CONTRAST)
+    threshold = max(6 * grain, MIN_CONTRAST)
     most, found = 0.0, np.zeros(strength.shape, bool)
     all_ink = strength[strength > threshold].sum()
-    # Of several thresholds, that counts which leaves the most ink: a low one may connect the
-    # character with the table's edge, or with the edge of a shadow.
+    # The threshold that leaves the most ink wins: a low one may connect the character with the edge
+    # of the table or of a shadow.
     for least in np.geomspace(threshold, max(threshold, strength.max() / 2), 4):
         parts = _parts(strength, least)
         if (ink := float(strength[parts].sum())) > most:
@@ -44,8 +44,8 @@ def character_in(strength: Grey, grain: float) -> Mask:
 
 
 def fills(mask: Mask) -> bool:
-    """Whether a character was cut out close to its ink: it is as long as the picture, and neither
-    a line, nor a table's edge or a frame, which lie along a border.
+    """Whether a character is cropped close to its ink: it is as long as the picture, and is not a
+    line, nor an edge of a table or a frame, which lie along a border.
     """
     marks = _without_lines(mask)
     along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
@@ -62,7 +62,7 @@ def fills(mask: Mask) -> bool:
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
-    """What of the ink is a character's: none of it if that would be too small."""
+    """The part of the ink that belongs to a character; empty if it would be too small."""
     mask = _without_lines(strength > threshold)
     labels, count = ndimage.label(mask, NEIGHBOURS)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
@@ -83,7 +83,7 @@ def _parts(strength: Grey, threshold: float) -> Mask:
         if areas[part[inside]].any():  # a frame
             areas[n] = 0
     found: Mask = (areas > max(2, 0.02 * areas.max()))[labels]
-    if not found.any() or max(found[box_of(found)].shape) < LEAST_SIZE:
+    if not found.any() or max(found[box_of(found)].shape) < MIN_SIZE:
         return np.zeros_like(found)
     return found
 
@@ -110,7 +110,7 @@ def _lines(mask: Mask) -> Mask:
 
 
 def _opened(mask: Mask, length: int, axis: int) -> Mask:
-    """What of a mask belongs to runs of at least this length along an axis."""
+    """The part of a mask that belongs to runs of at least this length along an axis."""
     eroded = ndimage.minimum_filter1d(mask.astype(np.uint8), length, axis)
     shift = 0 if length % 2 else -1  # of the window of even length, to cover the same pixels
     opened: Mask = ndimage.maximum_filter1d(eroded, length, axis, origin=shift) > 0
@@ -118,7 +118,7 @@ def _opened(mask: Mask, length: int, axis: int) -> Mask:
 
 
 def _spans(box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether something lies along a border, from one end to the other."""
+    """Whether a box lies along a border, from one end to the other."""
     return any(
         (part.start == 0 or part.stop == side) and part.stop - part.start >= 0.9 * side
         for part, side in zip(box, shape, strict=True)
@@ -126,9 +126,10 @@ def _spans(box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def one_mark(parts: Mask) -> Mask:
-    """The parts that lie close together; ValueError if they are not those of one character.
+    """The parts that lie close together; ValueError if they are not of one character.
 
-    It may be of several strokes, but neither far from each other nor as tall side by side.
+    A character may have several strokes, but not far from each other, nor side by side and equally
+    tall.
     """
     reach = max(parts[box_of(parts)].shape) // 4
     labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
@@ -149,9 +150,9 @@ def one_mark(parts: Mask) -> Mask:
 
 
 def is_sheet(mask: Mask) -> bool:
-    """Whether this is no character but a sheet of paper with one on it.
+    """Whether this is not a character but a sheet of paper with one on it.
 
-    What is written on a sheet is strokes, whereas the counters of a D or a B are solid.
+    The holes in a sheet are strokes, whereas the counters of a D or a B are solid.
     """
     if not _encloses(mask):
         return False
@@ -162,7 +163,7 @@ def is_sheet(mask: Mask) -> bool:
 
 
 def _encloses(mask: Mask) -> bool:
-    """Whether a sheet or a frame has something in it; a D, too, looks like that."""
+    """Whether this looks like a sheet or a frame with something in it, as a D does, too."""
     filled = ndimage.binary_fill_holes(mask)
     return bool(
         min(mask.shape) > SHEET
@@ -172,6 +173,6 @@ def _encloses(mask: Mask) -> bool:
 
 
 def box_of(mask: Mask) -> Box:
-    """The box of what a mask has."""
+    """The bounding box of a mask."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -1,4 +1,4 @@
-"""Pictures of one character brought into a form: the ink is found, and scaled and centred."""
+"""Converts a picture of one character to the model's form: finds, scales and centres its ink."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,26 +10,26 @@ from pipeline.pictures.grey import Picture
 from pipeline.pictures.marks import NEIGHBOURS, Box, box_of, character_in, fills, is_sheet, one_mark
 from pipeline.pictures.paper import Grey, ink_on_paper, reduced, without_grain
 
-EVEN = 0.025  # of the contrast: how much clean paper varies
-SHARP = 2  # times the ink of the form: a smaller box of ink is looked at again, closer
+EVEN = 0.025  # of the contrast: the variation of clean paper
+SHARP = 2  # times the ink of the form: a smaller box of ink is examined again, closer
 FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
 
 
 def bring_into_form(picture: Picture, form: ImageForm) -> NDArray[np.uint8]:
     """A picture [H, W] of one character in the form [height, width]: light ink on black, scaled to
-    fit the square of the form's ink, its centre of mass in the middle.
+    fit the square of the form's ink, with its centre of mass in the middle.
 
-    ValueError if there is no ink, or that of several characters.
+    ValueError if there is no ink, or the ink of several characters.
     """
     grey = np.asarray(picture, np.float32)
     return _centred(_scaled(_ink(_with_margin(grey, form), form), form), form)
 
 
 def _with_margin(grey: Grey, form: ImageForm) -> Grey:
-    """A picture with a margin of its paper, if that is clean and a character fills it.
+    """A picture with a margin of its paper, if the paper is clean and a character fills it.
 
-    The paper of one that is cut out close to its ink would be taken for ink, its strokes for an
-    edge.
+    If a picture is cropped close to its ink, the paper would be taken for ink, and the strokes for
+    an edge.
     """
     small, factor = reduced(grey, form)
     small = without_grain(small, form)
@@ -45,7 +45,7 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
 
 
 def _ink(grey: Grey, form: ImageForm) -> Grey:
-    """The ink of a character, cut out: from 0, where there is none, to 255."""
+    """The ink of a character, cropped: from 0, where there is none, to 255."""
     small, factor = reduced(grey, form)
     strength, paper, grain = ink_on_paper(small, form)
     parts = character_in(strength, grain)
@@ -65,7 +65,7 @@ def _ink(grey: Grey, form: ImageForm) -> Grey:
 
 
 def _closer(grey: Grey, box: Box, factor: int, margin: float) -> Grey:
-    """The part of a picture that a box on its copy shows, with a margin, in sizes of the box."""
+    """The part of a picture in a box of its reduced copy, with a margin in sides of the box."""
     width = round(margin * max(part.stop - part.start for part in box))
     rows, columns = (
         slice(max(0, part.start - width) * factor, (part.stop + width) * factor) for part in box
@@ -74,7 +74,7 @@ def _closer(grey: Grey, box: Box, factor: int, margin: float) -> Grey:
 
 
 def _scaled(ink: Grey, form: ImageForm) -> NDArray[np.uint8]:
-    """Ink scaled to fit the square of the form, as dark as before."""
+    """Ink scaled to fit the square of the form, and stretched to 255."""
     scale = form.ink / max(ink.shape)
     height, width = (max(1, round(length * scale)) for length in ink.shape)
     small = np.asarray(
@@ -90,7 +90,7 @@ def _scaled(ink: Grey, form: ImageForm) -> NDArray[np.uint8]:
 
 
 def _centred(ink: NDArray[np.uint8], form: ImageForm) -> NDArray[np.uint8]:
-    """Ink on a black image of the form, its centre of mass in the middle as far as it has room."""
+    """Ink on a black image of the form, its centre of mass as near the middle as there is room."""
     result = np.zeros(form.shape, np.uint8)
     top, left = (
         int(np.clip(round(side / 2 - middle), 0, side - length))

@@ -1,7 +1,7 @@
-"""Paper and ink: how light the paper of a picture is, and how much darker the ink is.
+"""Separates ink from paper: how light the paper is, and how much darker the ink is.
 
-Paper is seldom even: it lies in the shade or has grain. A pixel is therefore judged against the
-paper around it.
+Paper is rarely even: it has shadows and grain. Each pixel is therefore compared with the paper
+around it.
 """
 
 import numpy as np
@@ -12,22 +12,22 @@ from scipy import ndimage
 from pipeline.core.task import ImageForm
 
 Grey = NDArray[np.float32]
-WORKING = 400  # pixels: the longer side of the copy on which ink is looked for
-COARSE = 20  # pixels: the least shorter side of the copy to which the light is fitted
-FINE = 8  # times the ink of the form: that copy shows more than the image that is made of it
+WORKING = 400  # pixels: the longer side of the copy in which ink is sought
+COARSE = 20  # pixels: the minimum of the shorter side of the copy to which the light is fitted
+FINE = 8  # times the ink of the form: the resolution of the working copy
 
 
 def reduced(grey: Grey, form: ImageForm) -> tuple[Grey, int]:
-    """A copy of at most 400 x 400 pixels, of a form of much ink of more; and how many pixels' mean
-    is one of it, along a side.
+    """A copy of at most 400 x 400 pixels, or more for a form with much ink, and the factor of the
+    reduction along a side.
     """
     factor = -(-max(grey.shape) // max(WORKING, FINE * form.ink))
     return (np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey), factor
 
 
 def without_grain(grey: Grey, form: ImageForm) -> Grey:
-    """A picture that is smoothed if it has grain, and is larger than an image of the form, whose
-    strokes would be smoothed.
+    """A picture, smoothed if it has grain and is larger than an image of the form, whose strokes
+    would be smoothed away.
     """
     if min(grey.shape) <= min(form.shape):
         return grey
@@ -38,7 +38,7 @@ def without_grain(grey: Grey, form: ImageForm) -> Grey:
 def ink_on_paper(grey: Grey, form: ImageForm) -> tuple[Grey, Grey, float]:
     """How much darker than the paper each pixel is, how light the paper is there, and its grain.
 
-    Light ink on dark paper is inverted.
+    Light ink on dark paper is inverted first.
     """
     grey = without_grain(grey, form)
     light, is_dark = light_on(grey, form)
@@ -49,9 +49,9 @@ def ink_on_paper(grey: Grey, form: ImageForm) -> tuple[Grey, Grey, float]:
 
 
 def light_on(grey: Grey, form: ImageForm) -> tuple[Grey, bool]:
-    """The light on the paper, and whether that is darker than the ink.
+    """The light on the paper, and whether the paper is darker than the ink.
 
-    It is a surface of second order through most of the pixels; the others are ink. It is fitted to
+    The light is a quadratic surface through most of the pixels; the others are ink. It is fitted to
     a copy about as small as an image of the form.
     """
     factor = max(1, min(grey.shape) // max(COARSE, min(form.shape)))
@@ -69,7 +69,7 @@ def light_on(grey: Grey, form: ImageForm) -> tuple[Grey, bool]:
         last = inner
         factors = np.linalg.lstsq(columns[inner], values[inner])[0]
         rest = values - columns @ factors
-    if inner.mean() < 0.6:  # as much ink as paper, which is then in the corners
+    if inner.mean() < 0.6:  # as much ink as paper: take the corners for paper
         level = np.median(small[[0, 0, -1, -1], [0, -1, 0, -1]])
         return np.full_like(grey, level), bool(((values - level) ** 3).sum() > 0)
     y, x = (np.arange(length) / max(grey.shape) - 0.5 for length in grey.shape)
@@ -80,7 +80,7 @@ def light_on(grey: Grey, form: ImageForm) -> tuple[Grey, bool]:
 
 
 def _paper(grey: Grey, light: Grey) -> tuple[Grey, float]:
-    """How light the paper is at each pixel, also beneath dark ink, and how much it varies."""
+    """How light the paper is at each pixel, also under dark ink, and how much it varies."""
     width = max(3, min(grey.shape) // 2) | 1
     paper = light + ndimage.grey_closing(grey - light, (width, width))
     depth = paper - grey

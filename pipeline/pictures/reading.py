@@ -1,4 +1,4 @@
-"""Images out of files: pictures, IDX and .npy files, also compressed, and standard input."""
+"""Reads images from pictures, IDX and .npy files, also compressed, and from standard input."""
 
 import io
 import stat
@@ -19,18 +19,18 @@ from pipeline.pictures.decoding import decode_pictures
 from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import Images, as_pictures
 
-STDIN = Path("-")  # as people name it
-GZIP, NPY, PARQUET = b"\x1f\x8b", b"\x93NUMPY", b"PAR1"  # how such files begin
+STDIN = Path("-")
+GZIP, NPY, PARQUET = b"\x1f\x8b", b"\x93NUMPY", b"PAR1"  # the first bytes of such files
 IDX_TYPES = b"\x08\x09\x0b\x0c\x0d\x0e"  # in the third byte, after two zeros
 CHUNK = 1 << 20  # bytes
 NO_FILE = "is a pipe or a device, not a file"
-TOO_LARGE = "too large for the memory that is free"
+TOO_LARGE = "too large for the free memory"
 
 
 def read_images(path: Path, form: ImageForm, *, normalise: bool = False) -> Images:
     """The image or images in a file, uint8 [N, height, width]. UserError if one cannot be used.
 
-    The content decides what kind of file it is. `normalise` brings each image into the form.
+    The content decides the type of the file. `normalise` converts each image to the form.
     """
     batch = read_batch(path, form, normalise=normalise)
     for error in filter(None, batch.errors):
@@ -41,8 +41,8 @@ def read_images(path: Path, form: ImageForm, *, normalise: bool = False) -> Imag
 def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = True) -> Batch:
     """The image or images in a file, each under its name. UserError if none can be used.
 
-    Of an array or a picture with several pages, the names are PATH[0], PATH[1], ... Without
-    `pipes`, which may stay empty for ever, they are refused.
+    The names in an array, or in a picture with several pages, are PATH[0], PATH[1], ... Without
+    `pipes`, a pipe is an error, since it may stay empty forever.
     """
     name = str(path)
     content = _from_stdin() if path == STDIN else read_file(path, pipes=pipes)
@@ -60,7 +60,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
     try:
         about = path.stat()
         kinds = {stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if pipes else [])}
-        if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder says why not by itself
+        if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder gives its own error
             raise UserError(f"{path} {NO_FILE}")
         if about.st_size > _free_memory():
             raise UserError(f"{path} is {TOO_LARGE}")
@@ -73,7 +73,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
 
 
 def decode(content: bytes, name: str, form: ImageForm) -> Pictures:
-    """The pictures in the content of a file, which an error calls `name`.
+    """The pictures in the content of a file; errors call the file `name`.
 
     An array [N, H, W] of IDX or NumPy, else the pages [H, W] of a picture; UserError if neither.
     """
@@ -83,12 +83,12 @@ def decode(content: bytes, name: str, form: ImageForm) -> Pictures:
         return _decode(content, form)
     except MemoryError as error:
         raise UserError(f"{name} is {TOO_LARGE}") from error
-    except Exception as error:  # those of NumPy and zlib have no other common base
+    except Exception as error:  # of NumPy and zlib, without another common base
         raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
 
 
 def one_picture(content: bytes, name: str, form: ImageForm) -> Picture:
-    """The same of a file with exactly one picture, else a UserError."""
+    """The picture in the content of a file with exactly one, else a UserError."""
     pictures = decode(content, name, form)
     if len(pictures) != 1:
         kind = "images" if isinstance(pictures, np.ndarray) else "pages"
@@ -97,14 +97,14 @@ def one_picture(content: bytes, name: str, form: ImageForm) -> Picture:
 
 
 def is_idx(content: bytes) -> bool:
-    """Whether a file that begins so is one of IDX."""
+    """Whether a file that begins with this content is an IDX file."""
     return content[:2] == b"\0\0" and content[2:3] in IDX_TYPES and len(content) > 2
 
 
 def decompress(file: BinaryIO) -> Iterator[bytes]:
-    """The content of a .gz file, piece by piece; as gunzip does, without what follows its members.
+    """The content of a .gz file in pieces; as gunzip does, ignores what follows its members.
 
-    EOFError if it ends too early, zlib.error if it is damaged.
+    EOFError if it is truncated, zlib.error if it is damaged.
     """
     member, ended = zlib.decompressobj(wbits=31), False
     while piece := file.read(CHUNK):
@@ -127,7 +127,7 @@ def _decode(content: bytes, form: ImageForm) -> Pictures:
     if content.startswith(NPY):
         return as_pictures(np.load(io.BytesIO(content), allow_pickle=False), form)
     if content.startswith(PARQUET):
-        raise ValueError("it is a Parquet file, which `score` reads")
+        raise ValueError("it is a Parquet file: use `score`")
     return decode_pictures(content)
 
 

@@ -1,13 +1,13 @@
 """The HTTP service: pictures and images in, classes out.
 
-- `app` assembles it, `server` runs it on a host and a port.
-- `pool` has the models, `state` what all routes share, `limits` what a request may cost.
-- `routes/` has a router for each concern, `middleware/` what lies around all of them: the log,
-  the headers, the token, and how many requests there are at a time.
-- `bodies` reads what a request sends and `uploads` takes a picture out of it, `workers` has the
-  threads, `connections` the clients that are too slow.
-- `protocol` is the Open Inference Protocol, `messages` its JSON, `documentation` the description of
-  the interface, `errors` what is wrong with a request, `metrics` what Prometheus reads, `figures`
+- `app` assembles the service, `server` runs it on a host and a port.
+- `pool` holds the models, `state` what all routes share, `limits` what a request may cost.
+- `routes/` holds a router for each concern, `middleware/` what wraps all of them: the access log,
+  security headers, authentication and admission.
+- `bodies` reads the body of a request, `uploads` finds a picture in it, `workers` runs the model in
+  threads, `connections` closes those of slow clients.
+- `protocol` implements the Open Inference Protocol, `messages` its JSON, `documentation` describes
+  the interface, `errors` builds error responses, `metrics` counts for Prometheus, `figures` finds
   the reports that the page shows.
-- `page/` is what a browser runs.
+- `page/` runs in the browser.
 """

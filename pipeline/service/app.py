@@ -1,4 +1,4 @@
-"""The assembly of the HTTP service: routes, middleware and what they share."""
+"""Assembles the HTTP service from routes, middleware and their shared state."""
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -32,12 +32,12 @@ def create_app(
 ) -> FastAPI:
     """The service of these models.
 
-    With a token, all but `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`. The page shows the
-    reports of the workspace.
+    With a token, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`. The page
+    shows the workspace's reports.
     """
     limits, model = limits or Limits(), pool.default
     metrics = Metrics(model.signature)
-    middleware = [  # the outermost first
+    middleware = [  # outermost first
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders),
         Middleware(Chunks),
@@ -57,7 +57,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={HTTPException: refused, RequestValidationError: bad_parameter},
         middleware=middleware,
-        # not include_router, which hides from Authentication and tests which routes there are
+        # not include_router, which hides the routes from Authentication and the tests
         routes=[route for router in ROUTERS for route in router.routes],
     )
     app.state.service = Service(

@@ -1,4 +1,4 @@
-"""The bodies of requests: read within limits, and unpacked."""
+"""Request bodies, read within limits and decompressed."""
 
 import asyncio
 import zlib
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from pipeline.service.errors import BUSY
 from pipeline.service.limits import Limits
 
-WINDOW = {  # zlib's name for what it unpacks
+WINDOW = {  # the wbits argument of zlib
     "gzip": 16 + zlib.MAX_WBITS,
     "x-gzip": 16 + zlib.MAX_WBITS,
     "deflate": zlib.MAX_WBITS,
@@ -22,35 +22,35 @@ WINDOW = {  # zlib's name for what it unpacks
 
 
 class Body(NamedTuple):
-    """A body as it was sent."""
+    """A body as the client sent it."""
 
     content: bytes
     encoding: str  # one of WINDOW
-    most: int  # bytes that it may unpack to
+    limit: int  # bytes, after decompression
 
-    def unpacked(self) -> bytes:
-        """The content without its encoding. ValueError if it is damaged, HTTPException if large."""
+    def decompressed(self) -> bytes:
+        """The decompressed content. ValueError if it is damaged, HTTPException if too large."""
         window = WINDOW[self.encoding]
         if not window:
             return self.content
         if self.encoding == "deflate" and (self.content[:1] or b"\0")[0] & 15 != 8:
-            window = -zlib.MAX_WBITS  # some clients leave zlib's header out
-        unpacker = zlib.decompressobj(window)
+            window = -zlib.MAX_WBITS  # some clients omit zlib's header
+        decompressor = zlib.decompressobj(window)
         try:
-            content = unpacker.decompress(self.content, self.most + 1)
+            content = decompressor.decompress(self.content, self.limit + 1)
         except zlib.error as error:
             raise ValueError(f"the body is not valid {self.encoding}: {error}") from error
-        if len(content) > self.most:
-            raise _too_large(self.most)
-        if not unpacker.eof:
-            raise ValueError(f"the body is not valid {self.encoding}: it ends too early")
-        if unpacker.unused_data:
-            raise ValueError(f"bytes follow the {self.encoding} stream of the body")
+        if len(content) > self.limit:
+            raise _too_large(self.limit)
+        if not decompressor.eof:
+            raise ValueError(f"the body is not valid {self.encoding}: it ends early")
+        if decompressor.unused_data:
+            raise ValueError(f"the body has bytes after its {self.encoding} stream")
         return content
 
 
 class Bodies:
-    """Reads the bodies of requests; all at a time share a number of bytes."""
+    """Reads request bodies, which share one budget of buffered bytes."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._buffered = limits, 0
@@ -59,7 +59,7 @@ class Bodies:
     async def read(self, request: Request) -> AsyncIterator[Body]:
         """The body of a request, buffered until the block ends.
 
-        HTTPException if it is larger or slower than the limits allow, or cannot be unpacked.
+        HTTPException if it exceeds a limit of size or time, or has an unsupported encoding.
         """
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if encoding not in WINDOW:
@@ -89,11 +89,11 @@ class Bodies:
                     if self._buffered > limits.buffered_bytes:
                         raise HTTPException(503, *BUSY)
         except ClientDisconnect as error:
-            raise HTTPException(400, "the body of the request ended too early") from error
+            raise HTTPException(400, "the request body ended early") from error
         except TimeoutError as error:
-            slow = f"the body of the request was not there after {limits.seconds:g} seconds"
+            slow = f"the request body did not arrive within {limits.seconds:g} seconds"
             raise HTTPException(408, slow) from error
 
 
-def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"a request has at most {most:,} bytes")
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"the body exceeds the limit of {limit:,} bytes")

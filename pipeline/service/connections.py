@@ -1,4 +1,4 @@
-"""Connections of clients that send or read too slowly, or not at all: they are closed."""
+"""Connections, closed when their client sends or reads too slowly."""
 
 import asyncio
 from typing import Any
@@ -9,30 +9,30 @@ from pipeline.service.limits import Limits
 
 
 class Connection(H11Protocol):
-    """A connection, which is closed when it waits for its client for too long.
+    """A connection that closes when it has waited too long for its client.
 
-    It waits for the head of a request or for the client to read an answer. The body of a request
-    has a time limit of its own (`bodies`).
+    It waits for the head of a request, or for the client to read a response. A request body has a
+    time limit of its own (`bodies`).
     """
 
     def __init__(
         self, *, limits: Limits, waiting: dict["Connection", None], **options: Any
     ) -> None:
-        """`waiting`: those that wait for their clients, shared by all, the longest first."""
+        """`waiting`: the waiting connections, shared by all, longest first."""
         super().__init__(**options)
         self._limits, self._waiting = limits, waiting
-        self._seconds: float | None = None  # how long it waits at most, if it waits
+        self._seconds: float | None = None  # the time limit while it waits
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Where there are too many, the one that has waited longest makes room."""
+        """If there are too many connections, close the one that has waited longest."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             next(iter(self._waiting), self).transport.abort()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends."""
+        """Receive bytes from the client."""
         super().data_received(data)
         self._watch()
 
@@ -42,12 +42,12 @@ class Connection(H11Protocol):
         self._watch()
 
     def pause_writing(self) -> None:
-        """Wait for the client to read what was sent."""
+        """Wait for the client to read the response."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """The client has read most of it."""
+        """The client has read most of the response."""
         super().resume_writing()
         self._watch()
 
@@ -65,7 +65,7 @@ class Connection(H11Protocol):
             self._wait(None)
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait for the client for so long. What it is waited for already gets no longer by it."""
+        """Wait for the client at most this long; a wait that has begun is not extended."""
         if seconds == self._seconds:
             return
         self._seconds = seconds

@@ -1,5 +1,6 @@
-"""What /docs and /openapi.json say beyond what the framework sees by itself."""
+"""What /docs and /openapi.json say beyond what the framework derives from the code."""
 
+from operator import attrgetter
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,84 +9,143 @@ from pydantic import BaseModel, Field, create_model
 from pipeline.core.task import ImageForm
 from pipeline.inference.answers import class_fields
 from pipeline.inference.signature import Signature
+from pipeline.service import protocol
 from pipeline.service.messages import request_model
+from pipeline.service.middleware.authentication import OPEN_ROUTES
 from pipeline.service.pool import ServedModel
 
 SCHEMAS = "#/components/schemas/"
 PICTURES, PROTOCOL, OPERATION = "Pictures", "Open Inference Protocol", "Operation"
 TAGS = [
-    {"name": PICTURES, "description": "A picture file in, its class out."},
-    {"name": PROTOCOL, "description": "Version 2, as KServe and Triton have it."},
-    {"name": OPERATION, "description": "For those who run the service."},
+    {"name": PICTURES, "description": "Send a picture file, get its class."},
+    {"name": PROTOCOL, "description": "Version 2 of the protocol that KServe and Triton speak."},
+    {"name": OPERATION, "description": "For those who operate the service."},
 ]
+operation_id = attrgetter("name")  # of a route: the name of its function
+
+Responses = dict[int | str, dict[str, Any]]
 
 
-class Problem(BaseModel):
-    """What is wrong with a request."""
+class Error(BaseModel):
+    """Why a request failed."""
 
-    error: str
+    error: str = Field(examples=["the body is empty"])
 
 
 class Answer(BaseModel):
     """What a picture shows."""
 
 
-NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "There is no such model."}
-}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The request is malformed."},
-    401: {"model": Problem, "description": "The token is missing or wrong."},
-    408: {"model": Problem, "description": "The body did not come in time."},
-    413: {"model": Problem, "description": "The body is too large."},
-    415: {"model": Problem, "description": "The Content-Encoding is not supported."},
-    503: {"model": Problem, "description": "The service is busy; see Retry-After."},
-}
-BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-INFER_ANSWERS = (
-    PROBLEMS
-    | NOT_FOUND
-    | {200: {"description": "Outputs as JSON, or behind it.", "content": BYTES}}
+def _errors(**descriptions: str) -> Responses:
+    return {
+        int(status.removeprefix("_")): {"model": Error, "description": description}
+        for status, description in descriptions.items()
+    }
+
+
+def _header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+DEFECT = _errors(_500="A defect of the service; its log says more.")
+NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong.")
+NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
+PROTECTED = NO_TOKEN | DEFECT
+NOT_FOUND = _errors(_404="The service has no such model.")
+BODY_ERRORS = PROTECTED | _errors(
+    _400="The request is malformed.",
+    _408="The body did not arrive in time.",
+    _413="The body is too large.",
+    _415="The service does not support this Content-Encoding.",
+    _503="The service is busy; retry later.",
 )
+BODY_ERRORS[415]["headers"] = {"Accept-Encoding": _header("The encodings that it supports.")}
+BODY_ERRORS[503]["headers"] = {"Retry-After": _header("Seconds to wait.", "integer")}
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+INFER_RESPONSES: Responses = (
+    BODY_ERRORS
+    | NOT_FOUND
+    | {
+        200: {
+            "description": "The outputs, as JSON or as bytes after the JSON.",
+            "content": BYTES,
+            "headers": {
+                protocol.HEADER_LENGTH: _header("The bytes of JSON, if tensors follow.", "integer")
+            },
+        }
+    }
+)
+METRICS_RESPONSES: Responses = PROTECTED | {
+    200: {
+        "description": "The metrics in Prometheus's text format.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_BODY = {
     "requestBody": {
+        "description": "The picture file itself, not a form.",
         "required": True,
         "content": {f"image/{kind}": PICTURE for kind in ("png", "jpeg", "bmp", "tiff")},
     }
 }
 INFER_BODY = {
+    "parameters": [
+        {
+            "name": protocol.HEADER_LENGTH,
+            "in": "header",
+            "description": "The number of bytes of JSON in a body in which tensors follow it.",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": f"{SCHEMAS}InferRequest"}}},
-    }
+        "content": {
+            "application/json": {"schema": {"$ref": f"{SCHEMAS}InferRequest"}},
+            **BYTES,
+        },
+    },
 }
+
+
+def title(signature: Signature) -> str:
+    """What the service is called: what it classifies."""
+    return f"{signature.data_set} {signature.noun}s"
 
 
 def description(signature: Signature) -> str:
     """What the service does."""
-    return f"""Reads {signature.subject}. `/predict` takes a picture file; the routes under `/v2`
-are those of the Open Inference Protocol, for its clients, with Triton's extension for binary
-tensors. What is wrong with a request is answered as `{{"error": "..."}}`."""
+    return f"""Classifies {title(signature)}. `/predict` takes a picture file. The routes under
+`/v2` follow the Open Inference Protocol, with Triton's extension for binary tensors; a model's
+routes also exist with `/versions/VERSION` after its name. Bodies may be compressed with gzip or
+deflate. Every error has the form `{{"error": "..."}}`."""
 
 
 def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
-    """Complete the description of the interface by what the model's signature says."""
+    """Complete the description of the interface with what the model's signature says."""
     schema = app.openapi()  # which the framework makes once and keeps
     components = schema["components"]
     for made in (_answer_model(model.signature), request_model(model.signature.form)):
         described = made.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         components["schemas"] |= described.pop("$defs", {}) | {made.__name__: described}
+    examples = _response_examples(model)
     for path, operations in schema["paths"].items():
         for operation in operations.values():
-            operation["responses"].pop("422", None)  # which is 400 here
+            responses = operation["responses"]
+            responses.pop("422", None)  # the service answers 400
+            if operation["operationId"] in examples:
+                example = examples[operation["operationId"]]
+                responses["200"]["content"]["application/json"]["example"] = example
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path" and parameter["name"] == "name":
+                    parameter |= {"description": "The model's name."}
                     parameter["schema"]["enum"] = [model.name]
             if path.endswith("/infer"):
-                (content,) = operation["requestBody"]["content"].values()
-                example = _example(model.signature.form)
-                content["examples"] = {"one": {"summary": "An upright stroke", "value": example}}
+                content = operation["requestBody"]["content"]["application/json"]
+                value = _request_example(model.signature.form)
+                content["examples"] = {"one": {"summary": "An upright stroke", "value": value}}
+            if token and path in OPEN_ROUTES:
+                operation["security"] = []
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     if token:
@@ -94,20 +154,47 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
 
 
 def _answer_model(signature: Signature) -> type[BaseModel]:
-    keys: Any = {key: (type(value), ...) for key, value in class_fields(signature)[0].items()}
-    form = f"{signature.height} rows of {signature.width} pixels: what the model was given"
+    keys: Any = {
+        key: (type(value), Field(description=f"The {key} with the highest probability."))
+        for key, value in class_fields(signature)[0].items()
+    }
+    image = f"The model's input: {signature.height} rows of {signature.width} pixels."
     return create_model(
         "Answer",
         __doc__=Answer.__doc__,
         **keys,
-        confidence=(float, ...),
-        probabilities=(list[float], ...),
-        image=(list[list[int]] | None, Field(default=None, description=form)),
+        confidence=(float, Field(description="The highest probability.")),
+        probabilities=(list[float], Field(description="One for each label, in their order.")),
+        image=(list[list[int]] | None, Field(default=None, description=image)),
     )
 
 
-def _example(form: ImageForm) -> dict[str, Any]:
-    """A request with the image of a stroke of two pixels' width, as high as ink may be."""
+def _response_examples(model: ServedModel) -> dict[str, Any]:
+    """What each operation answers, by its id."""
+    others = len(model.signature.labels) - 1
+    probabilities = [0.982, *[round(0.018 / others, 6)] * others]
+    tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
+    return {
+        "predict": {
+            **class_fields(model.signature)[0],
+            "confidence": probabilities[0],
+            "probabilities": probabilities,
+        },
+        "describe_server": protocol.server_metadata(model),
+        "server_live": {"live": True},
+        "server_ready": {"ready": True},
+        "describe_model": protocol.metadata(model),
+        "model_ready": {"name": model.name, "ready": True},
+        "infer": {
+            "model_name": model.name,
+            "model_version": model.version,
+            "outputs": [tensor | {"data": probabilities}],
+        },
+    }
+
+
+def _request_example(form: ImageForm) -> dict[str, Any]:
+    """A request with the image of a stroke, two pixels wide and as high as ink may be."""
     top, middle = (form.height - form.ink) // 2, form.width // 2
     data = [
         255 if top <= row < top + form.ink and column in (middle - 1, middle) else 0

@@ -1,4 +1,4 @@
-"""What is wrong with a request, as the Open Inference Protocol has it: {"error": "..."}."""
+"""Error responses in the form of the Open Inference Protocol: {"error": "..."}."""
 
 from collections.abc import Mapping
 
@@ -8,26 +8,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-BUSY = ("busy; try again", {"Retry-After": "1"})
+BUSY = ("the service is busy; try again", {"Retry-After": "1"})
 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A response that says what is wrong."""
+    """A response with this error."""
     body = orjson.dumps({"error": text})
     return Response(body, status, headers=headers, media_type="application/json")
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """The response to what the service or the framework refused."""
+    """The response to an HTTPException of the service or the framework."""
     assert isinstance(error, HTTPException)
     text = str(error.detail)
     if error.status_code == 405 and error.headers:
-        text = f"{request.method} does not work here; use {error.headers['Allow']}"
+        text = f"{request.method} is not allowed here; use {error.headers['Allow']}"
     return error_response(error.status_code, text, error.headers)
 
 
 async def bad_parameter(request: Request, error: Exception) -> Response:
-    """The response to a query that is not what the route takes."""
+    """The response to a query parameter that is unknown or has a bad value."""
     assert isinstance(error, RequestValidationError)
-    faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
-    return error_response(400, "; ".join(faults))
+    errors = [f"{found['loc'][-1]}: {found['msg']}" for found in error.errors()]
+    return error_response(400, "; ".join(errors))

@@ -1,4 +1,4 @@
-"""The reports that the page shows, if they are about the model that is served."""
+"""The reports that the page shows, if they describe the served model."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
 
 OF_THE_MODEL = ("curves.png", "confusion.png", "misclassified.png")
-OF_BACKPROP = "loss.svg"  # of another network, which is always the same
+OF_BACKPROP = "loss.svg"  # the 2-2-2 network's, whichever model is served
 
 
 def find_figure(workspace: Workspace | None, name: str, model_sha256: str) -> Path | None:
-    """The file of a figure; None if there is none, or if it is about another model."""
+    """The file of a figure; None if it is missing or describes another model."""
     if workspace is None:
         return None
     if name == OF_BACKPROP:
@@ -23,7 +23,7 @@ def find_figure(workspace: Workspace | None, name: str, model_sha256: str) -> Pa
                 return None
             if path == workspace.metrics:
                 Metrics.read(path)
-        except UserError:  # missing, broken or of an older form
+        except UserError:  # missing, broken or of an older schema version
             return None
     else:
         return None

@@ -1,18 +1,18 @@
-"""What requests may cost."""
+"""Limits on the cost of requests."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What requests may cost."""
+    """Limits on the cost of requests; a client that exceeds one gets an error response."""
 
     body_bytes: int = 8 * 2**20
-    buffered_bytes: int = 256 * 2**20  # of all bodies at a time; others get 503
-    pixels: int = 16_000_000  # of a picture
-    images: int = 8192  # in a request
-    requests: int = 256  # at a time, until their answers are sent; others get 503
-    connections: int = 4000  # at a time; for another the one that has been idle longest is closed
-    head_seconds: float = 10  # until the head of a request is there
-    seconds: float = 30  # until its body is there, and until a client reads on in its answer
-    queue_seconds: float = 10  # until a thread is free to work on it
+    buffered_bytes: int = 256 * 2**20  # of all bodies together; beyond it, 503
+    pixels: int = 16_000_000  # per picture
+    images: int = 8192  # per request
+    requests: int = 256  # in progress, until the response is sent; beyond it, 503
+    connections: int = 4000  # beyond it, the one that has been idle longest is closed
+    head_seconds: float = 10  # to send the head of a request
+    seconds: float = 30  # to send its body, and to read on in a response
+    queue_seconds: float = 10  # to wait for a free thread; beyond it, 503

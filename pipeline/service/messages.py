@@ -1,4 +1,4 @@
-"""The JSON of the Open Inference Protocol: what a request may say, and what an answer says."""
+"""The JSON of the Open Inference Protocol: requests and responses."""
 
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -12,17 +12,17 @@ Pixel = Annotated[int, Field(ge=0, le=255)]
 
 
 class RequestModel(BaseModel):
-    """A part of a request; what the service does not know is left aside, null is absence."""
+    """A part of a request. Unknown keys are ignored; null counts as absent."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-# what would give the answer another meaning, so that it cannot be left aside
-NotSupported = Annotated[None, Field(description="not supported")]
+# a key that would change the meaning of the response, so that it cannot be ignored
+NotSupported = Annotated[None, Field(description="Not supported.")]
 
 
 class TensorParameters(RequestModel):
-    """Of an input or output tensor: memory that client and service would share."""
+    """Parameters of an input or output tensor: memory shared by client and service."""
 
     shared_memory_region: NotSupported = None
     shared_memory_offset: NotSupported = None
@@ -30,9 +30,11 @@ class TensorParameters(RequestModel):
 
 
 class InputParameters(TensorParameters):
-    """Of an input tensor."""
+    """Parameters of an input tensor."""
 
-    binary_data_size: Size | None = Field(default=None, description="its bytes, behind the JSON")
+    binary_data_size: Size | None = Field(
+        default=None, description="The tensor's bytes, after the JSON."
+    )
 
 
 class InferInput(RequestModel):
@@ -46,14 +48,16 @@ class InferInput(RequestModel):
 
 
 class OutputParameters(TensorParameters):
-    """Of an output tensor."""
+    """Parameters of an output tensor."""
 
     classification: NotSupported = None
-    binary_data: bool | None = Field(default=None, description="as bytes, behind the JSON")
+    binary_data: bool | None = Field(
+        default=None, description="Whether to send the tensor as bytes, after the JSON."
+    )
 
 
 class RequestedOutput(RequestModel):
-    """An output tensor that is wanted."""
+    """A requested output tensor."""
 
     name: Literal["logits", "probabilities"]
     parameters: OutputParameters | None = None
@@ -63,15 +67,15 @@ ALL_OUTPUTS = [RequestedOutput(name="logits"), RequestedOutput(name="probabiliti
 
 
 class RequestParameters(RequestModel):
-    """Of a request."""
+    """Parameters of a request."""
 
     binary_data_output: bool | None = Field(
-        default=None, description="all outputs as bytes, behind the JSON"
+        default=None, description="Whether to send all outputs as bytes, after the JSON."
     )
 
 
 class InferRequest(RequestModel):
-    """Images, and which outputs are wanted; both if none is named."""
+    """Images, and the requested outputs; both if none is named."""
 
     id: str | None = None
     parameters: RequestParameters | None = None
@@ -81,14 +85,14 @@ class InferRequest(RequestModel):
 
 @cache
 def request_model(form: ImageForm) -> type[InferRequest]:
-    """The requests of a model whose images have this form."""
+    """The requests to a model whose images have this form."""
     height, width = form.height, form.width
-    # of a list the first fault is enough: there may be millions
+    # one error per list is enough: there may be millions
     row: Any = Annotated[list[Pixel], Field(min_length=width, max_length=width, fail_fast=True)]
     image: Any = Annotated[list[row], Field(min_length=height, max_length=height, fail_fast=True)]
     flat: Any = Annotated[list[Pixel], Field(fail_fast=True)]
     nested: Any = Annotated[list[image], Field(fail_fast=True)]
-    data = Field(default=None, description="flat, or nested as the shape")
+    data = Field(default=None, description="Pixels, flat or nested by the shape.")
     shape: Any = tuple[Size, Literal[height], Literal[width]]  # type: ignore[valid-type]
     tensor: Any = create_model(
         "InferInput",
@@ -113,9 +117,64 @@ class InferOutput(BaseModel):
 
 
 class InferResponse(BaseModel):
-    """The answer in JSON."""
+    """The response in JSON."""
 
     model_name: str
     model_version: str
     id: str | None = None
     outputs: list[InferOutput]
+
+
+class ServerMetadata(BaseModel):
+    """The server."""
+
+    name: str
+    version: str = Field(description="The version of the HTTP interface.")
+    extensions: list[str]
+
+
+class ServerLive(BaseModel):
+    """Whether the server is alive."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """Whether the server is ready."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether a model is ready."""
+
+    name: str
+    ready: bool
+
+
+class TensorMetadata(BaseModel):
+    """An input or output of a model; -1 in the shape is the number of images."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelParameters(BaseModel):
+    """What this service adds to the protocol's description of a model."""
+
+    sha256: str = Field(description="The SHA-256 of the ONNX file.")
+    data_set: str
+    noun: str = Field(description="What one image shows.")
+    labels: list[str] = Field(description="The classes, in the order of the outputs.")
+
+
+class ModelMetadata(BaseModel):
+    """A model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: ModelParameters

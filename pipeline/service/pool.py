@@ -1,4 +1,4 @@
-"""The models that the service has. Today it is one, in one version."""
+"""The models of the service: today one, in one version."""
 
 from dataclasses import dataclass
 
@@ -7,28 +7,28 @@ from starlette.exceptions import HTTPException
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 
-VERSION_LENGTH = 12  # of a file's SHA-256 that are the model's version
+VERSION_LENGTH = 12  # digits of the file's SHA-256
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model, and what its clients call it."""
+    """A model with its name and version."""
 
     classifier: Classifier
 
     @property
     def signature(self) -> Signature:
-        """What the file says of itself."""
+        """The signature in the model file."""
         return self.classifier.signature
 
     @property
     def name(self) -> str:
-        """Its name in addresses and answers."""
+        """Its name in URLs and responses."""
         return self.signature.model
 
     @property
     def version(self) -> str:
-        """Another file is another version: the first digits of its SHA-256."""
+        """The first digits of the file's SHA-256: another file is another version."""
         return self.classifier.sha256[:VERSION_LENGTH]
 
 
@@ -39,15 +39,15 @@ class ModelPool:
         self.default = ServedModel(classifier)  # what /predict and the page use
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
-        """The model with this name; HTTPException 404, which says what there is, if there is none.
+        """The model with this name and version; None is the default version.
 
-        `version`: None is the default one.
+        HTTPException 404, which names the model or version that exists, if there is none.
         """
         model = self.default
         if name != model.name:
-            raise HTTPException(404, f"there is no model {name!r} here; there is {model.name}")
+            raise HTTPException(404, f"no model {name!r}; this service has {model.name}")
         if version not in (None, model.version):
             raise HTTPException(
-                404, f"there is no version {version!r} of {name} here; there is {model.version}"
+                404, f"no version {version!r} of {name}; this service has {model.version}"
             )
         return model

@@ -1,5 +1,5 @@
-"""The Open Inference Protocol, version 2, of KServe and Triton: JSON, and Triton's extension by
-which tensors follow the JSON as bytes.
+"""The Open Inference Protocol, version 2, of KServe and Triton: JSON, with Triton's extension for
+tensors as bytes after the JSON.
 
 Source: https://github.com/kserve/open-inference-protocol (specification/protocol/inference_rest.md)
 and https://github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md).
@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from pipeline import DISTRIBUTION
 from pipeline.core.task import ImageForm
 from pipeline.pictures.images import Images
 from pipeline.service.messages import ALL_OUTPUTS, InferInput, request_model
@@ -22,22 +23,22 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Request(NamedTuple):
-    """What a request is about."""
+    """A parsed request."""
 
     id: str | None
     images: Images
-    outputs: dict[str, bool]  # the outputs that are wanted, and whether as bytes
+    outputs: dict[str, bool]  # the requested outputs, and whether each is sent as bytes
 
 
 class Response(NamedTuple):
-    """A body, and where its JSON ends if bytes follow it."""
+    """A body, and the length of its JSON if bytes follow it."""
 
     body: bytes
     header_length: int | None
 
 
 def read_request(body: bytes, header_length: int | None, form: ImageForm) -> Request:
-    """What a body asks, of which so many bytes are JSON (None: all). ValueError if it is wrong."""
+    """Parse a body whose first `header_length` bytes are JSON (None: all). ValueError if wrong."""
     end = len(body) if header_length is None else header_length
     if end > len(body):
         raise ValueError(f"{HEADER_LENGTH} is {end}, but the body has {len(body)} bytes")
@@ -56,7 +57,7 @@ def read_request(body: bytes, header_length: int | None, form: ImageForm) -> Req
 def write_response(
     request: Request, model: ServedModel, answers: dict[str, NDArray[np.float32]]
 ) -> Response:
-    """The response to a request with these outputs of the model, float32 [N, classes]."""
+    """Build the response to a request from the model's outputs, float32 [N, classes]."""
     outputs: list[dict[str, Any]] = []
     tensors = []
     for name, binary in request.outputs.items():
@@ -76,8 +77,14 @@ def write_response(
     return Response(b"".join([header, *tensors]), len(header) if tensors else None)
 
 
+def server_metadata(model: ServedModel) -> dict[str, Any]:
+    """The server as the protocol describes it, with the version of the model's interface."""
+    version = model.signature.interface
+    return {"name": DISTRIBUTION, "version": version, "extensions": ["binary_tensor_data"]}
+
+
 def metadata(model: ServedModel) -> dict[str, Any]:
-    """What the protocol tells about a model; the parameters are of our own choice."""
+    """A model as the protocol describes it; the parameters are an addition of this service."""
     signature = model.signature
     shape = [-1, signature.height, signature.width]
     classes = [-1, len(signature.labels)]
@@ -103,28 +110,30 @@ def _images(tensor: InferInput, after: bytes) -> Images:
     binary = tensor.parameters.binary_data_size if tensor.parameters else None
     if binary is not None:
         if tensor.data is not None:
-            raise ValueError("images have both data and binary_data_size")
+            raise ValueError("images has both data and binary_data_size: send one of them")
         if binary != len(after) or binary != size:
             raise ValueError(
-                f"images of shape {list(tensor.shape)} are {size} bytes, but binary_data_size is "
-                f"{binary}, and {len(after)} bytes follow the JSON"
+                f"images with shape {list(tensor.shape)} needs {size} bytes, but binary_data_size "
+                f"is {binary}, and {len(after)} bytes follow the JSON"
             )
         return np.frombuffer(after, np.uint8).reshape(tensor.shape)
     if tensor.data is None or after:
-        raise ValueError("images have either data, or binary_data_size with bytes after the JSON")
+        raise ValueError(
+            "images requires either data, or binary_data_size with bytes after the JSON"
+        )
     numbers = np.asarray(tensor.data, np.uint8)
     if numbers.size != size or numbers.shape not in (tensor.shape, (size,)):
         raise ValueError(
-            f"data of shape {list(tensor.shape)} are {size} numbers, not {numbers.size}"
+            f"data with shape {list(tensor.shape)} needs {size} numbers, not {numbers.size}"
         )
     return numbers.reshape(tensor.shape)
 
 
 def _explain(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False, include_context=False)[:3]
+    found = error.errors(include_url=False, include_input=False, include_context=False)[:3]
     texts = (
         f"{'.'.join(map(str, fault['loc']))}: "
-        + ("it is not supported" if fault["type"] == "none_required" else fault["msg"])
-        for fault in faults
+        + ("not supported" if fault["type"] == "none_required" else fault["msg"])
+        for fault in found
     )
     return "; ".join(text.removeprefix(": ") for text in texts)

@@ -1,4 +1,4 @@
-"""python -m pipeline serve: the HTTP service and its page."""
+"""The server: sockets, log, token and limits of the HTTP service."""
 
 import errno
 import logging
@@ -27,50 +27,49 @@ from pipeline.service.pool import ModelPool
 LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "PIPELINE_SERVE_TOKEN"  # noqa: S105 (its name)
 TOKEN_FILE_VARIABLE = f"{TOKEN_VARIABLE}_FILE"
-GRACE = 10  # seconds for requests that are under way when the service is stopped
-OTHER_FILES = 200  # open at a time, beside connections: the model, figures
-MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # one of two addresses may, such as IPv6
+GRACE = 10  # seconds for requests in progress to end when the service stops
+OTHER_FILES = 200  # open files other than connections: the model, figures
+MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # tolerated for one of two, such as IPv6
 UNUSABLE = {
-    errno.EADDRINUSE: "port {port} of {host} is in use; --port 0 takes a free one",
-    errno.EADDRNOTAVAIL: "{host} is no address of this machine; 0.0.0.0 is every one of them",
-    errno.EACCES: "port {port} of {host} requires more rights; --port 8000 does not",
+    errno.EADDRINUSE: "port {port} on {host} is in use; --port 0 picks a free one",
+    errno.EADDRNOTAVAIL: "{host} is not an address of this machine; 0.0.0.0 stands for all of them",
+    errno.EACCES: "port {port} on {host} requires more privileges; --port 8000 does not",
 }
 
 
 def run(
     model: str | None, host: str, port: int, *, json_log: bool, workspace: Workspace | None
 ) -> None:
-    """Serve until SIGINT or SIGTERM, which let requests that are under way end.
+    """Serve until SIGINT or SIGTERM, then let requests in progress end.
 
-    `model` is a file or models:/NAME@ALIAS; none: the released one. The log is lines of JSON, or
-    of text for a person. The page shows the reports of the workspace, whose MLflow is asked for
-    a model. UserError if the service cannot start.
+    `model` is a file, models:/NAME@ALIAS, or None for the released model. `workspace` provides the
+    reports that the page shows, and the MLflow store. UserError if the service cannot start.
     """
     _log(json_log=json_log)
     if not host.strip():
         raise UserError(
-            "--host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 is every address"
+            "--host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 is all its addresses"
         )
     if model is not None and not model.strip():
-        raise UserError("--model is empty; without the option it is the released model")
+        raise UserError("--model is empty; without it, the service uses the released model")
     token = read_token()
     pool = ModelPool(open_classifier(model, workspace, threads=1))
     app = create_app(pool, limits := _limits(), token, workspace)
     listeners = listen(host, port)
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
-            "whoever reaches %s may use the service: neither %s nor %s is set",
+            "anyone who can reach %s can use the service: set %s or %s to require a token",
             *(host, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE),
         )
     address = _address(host, listeners[0].getsockname()[1])
     LOG.info("listening on %s", address)
     if not json_log:
-        print(f"{address} - Ctrl-C stops it", file=sys.stderr, flush=True)
+        print(f"{address} - press Ctrl-C to stop", file=sys.stderr, flush=True)
     make_server(app, limits).run(sockets=listeners)
 
 
 def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
-    """The server of the app, whose connections keep to the limits."""
+    """A server for the app, with these limits on its connections."""
     connection: Any = partial(Connection, limits=limits, waiting={})
     config = uvicorn.Config(
         app,
@@ -85,7 +84,7 @@ def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
 
 
 def read_token() -> str | None:
-    """The token that the environment names, by itself or by its file. UserError if it is bad."""
+    """The token in the environment or in the file that it names. UserError if it is unusable."""
     token, file = os.environ.get(TOKEN_VARIABLE), os.environ.get(TOKEN_FILE_VARIABLE)
     if token is not None and file is not None:
         raise UserError(f"both {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} are set; unset one")
@@ -101,19 +100,19 @@ def read_token() -> str | None:
         return None
     token = token.strip()
     if not (token and token.isascii() and token.isprintable()):
-        raise UserError(f"{name} is empty, or has characters other than those of printable ASCII")
+        raise UserError(f"{name} must hold printable ASCII characters, and not be empty")
     return token
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
     """Sockets that listen on all addresses of the host, on one port (0: a free one).
 
-    UserError if there is no such host or the port cannot be had.
+    UserError if the host is unknown or the port is not available.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise UserError(f"{host!r} is no known host; name an address, such as 127.0.0.1") from error
+        raise UserError(f"unknown host {host!r}; use an address such as 127.0.0.1") from error
     listeners: list[socket.socket] = []
     failures: list[OSError] = []
     for family, address in dict.fromkeys((family, address) for family, *_, address in found):
@@ -130,20 +129,20 @@ def listen(host: str, port: int) -> list[socket.socket]:
             for listener in listeners:
                 listener.close()
             reason = UNUSABLE.get(
-                failure.errno or 0, f"port {{port}} of {{host}}: {failure.strerror}"
+                failure.errno or 0, f"port {{port}} on {{host}}: {failure.strerror}"
             )
             raise UserError(reason.format(host=host, port=port)) from failure
     return listeners
 
 
 def _address(host: str, port: int) -> str:
-    """Where a browser on this machine finds the page."""
+    """The page's URL for a browser on this machine."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not bound here)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _limits() -> Limits:
-    """The limits, with no more connections than this process may open."""
+    """The limits, with no more connections than this process may have open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = Limits.connections + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:

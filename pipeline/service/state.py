@@ -1,4 +1,4 @@
-"""What all routes share."""
+"""The state that all routes share."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,23 +18,23 @@ from pipeline.service.workers import Workers
 
 @dataclass(frozen=True)
 class Service:
-    """The models and the means of one service."""
+    """The models, limits, metrics and threads of one service."""
 
     pool: ModelPool
     limits: Limits
     metrics: Metrics
     bodies: Bodies
     workers: Workers
-    workspace: Workspace | None  # where the reports about the models are
+    workspace: Workspace | None  # which holds the reports
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:
-        """What a model says of the images of a request, [N, H, W]; `count`: in the metrics.
+        """The model's predictions for the images of a request, [N, H, W].
 
-        ValueError if there are too many.
+        `count`: whether to record them in the metrics. ValueError if there are too many images.
         """
         if len(images) > self.limits.images:
-            most = self.limits.images
-            raise ValueError(f"a request has at most {most:,} images, not {len(images):,}")
+            limit = self.limits.images
+            raise ValueError(f"a request may have at most {limit:,} images, not {len(images):,}")
         predictions = model.classifier.predict(images)
         if count:
             self.metrics.record_predictions(images, predictions)

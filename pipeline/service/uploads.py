@@ -1,31 +1,31 @@
-"""Picture files as bodies of requests, and what to say to those who send something else."""
+"""Picture files as request bodies, and errors that say what was sent instead."""
 
 import re
 
 from pipeline.pictures.decoding import decode_picture
 from pipeline.pictures.grey import Picture
 
-HOW = "send the file itself as the body: curl --data-binary @FILE"
-FORM = "application/x-www-form-urlencoded"  # which curl says of --data-binary, too
-BASE64 = rb"(iVBORw0KGgo|/9j/|Qk[0-9]|SUkq|TU0A)[\w+/=\s-]*"  # the beginnings of pictures
+ADVICE = "send the file itself as the body: curl --data-binary @FILE"
+FORM = "application/x-www-form-urlencoded"  # curl sends it with --data-binary, too
+BASE64 = rb"(iVBORw0KGgo|/9j/|Qk[0-9]|SUkq|TU0A)[\w+/=\s-]*"  # of a picture's first bytes
 JSON = rb'\s*([\[{"]|null\b)'
 NAME = rb"@?[^\0-\x1f]{1,255}\.(png|jpe?g|bmp|tiff?)\s*"
 
 
-def read_picture(content: bytes, content_type: str, most_pixels: int) -> Picture:
-    """The picture in a body as grey [H, W]. ValueError if there is none, or too many pixels."""
+def read_picture(content: bytes, content_type: str, max_pixels: int) -> Picture:
+    """The picture in a body as grey [H, W]. ValueError if it is none, or has too many pixels."""
     try:
-        return decode_picture(content, most_pixels)
+        return decode_picture(content, max_pixels)
     except ValueError as error:
         kind = content_type.partition(";")[0].strip().lower()
-        found = _what_it_is(content, kind)
+        found = _recognise(content, kind)
         if found:
-            raise ValueError(f"the body is {found}; {HOW}") from error
+            raise ValueError(f"the body is {found}; {ADVICE}") from error
         raise
 
 
-def _what_it_is(content: bytes, kind: str) -> str | None:
-    """What a body is that is no picture, if it is what people send instead of one."""
+def _recognise(content: bytes, kind: str) -> str | None:
+    """What people commonly send instead of a picture, if the body is that."""
     if not content:
         return "empty"
     if kind == "multipart/form-data" or re.match(rb"--[^\r\n]+\r?\ncontent-", content, re.I):
@@ -41,5 +41,5 @@ def _what_it_is(content: bytes, kind: str) -> str | None:
     if kind == FORM and re.fullmatch(rb"[\w.%+-]+=[ -~]*", content):
         return "a form"
     if kind == FORM and not re.search(rb"[\0\r\n]", content):
-        return "a file without its zero bytes and line breaks, which curl's -d leaves out"
+        return "a file without its zero bytes and line breaks, which curl -d removes"
     return None

@@ -1,4 +1,4 @@
-"""Threads for the work that would block the event loop."""
+"""Threads for work that would block the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,18 +16,18 @@ T = TypeVar("T")
 
 
 class Workers:
-    """A thread for each core. Requests wait for a free one in the order in which they come."""
+    """One thread per core. Requests wait for a free one in the order of their arrival."""
 
     def __init__(self, seconds: float) -> None:
-        """`seconds`: how long a request waits for a thread at most."""
+        """`seconds`: how long a request may wait for a thread."""
         self._seconds = seconds
         self._free = asyncio.Semaphore(available_cores())
         self._threads = anyio.CapacityLimiter(available_cores())
 
     async def run(self, request: Request, task: Callable[[], T]) -> T:
-        """Run a task of a request whose body has been read, unless its client has left.
+        """Run a task for a request whose body has been read, unless its client has left.
 
-        HTTPException 503 if no thread is free in time, 400 for a ValueError of the task.
+        HTTPException 503 if no thread becomes free in time, 400 if the task raises a ValueError.
         """
         waited = self._free.locked()
         try:

@@ -1,7 +1,7 @@
 """Keeps MLflow up to date from beside a stage: in a process of its own, that can hang or die alone.
 
 A stage never waits for a tracking server longer than the few seconds stated here, and never fails
-for it. What a server missed, `python -m pipeline track` brings to it later.
+for it. The command `track` publishes later what a server missed.
 MLFLOW_TRACKING_URI=none turns all this off.
 """
 
@@ -18,9 +18,7 @@ from pipeline.tracking import TRACKING_URI, Component
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
 AT_ONCE = 60  # seconds for all that there is, a new store included
 NOT_INSTALLED = "not tracked: MLflow is not installed; it comes with the extra tracking"
-MISSED = (
-    "MLflow is not up to date ({}); the files are complete: run `python -m pipeline track` later"
-)
+MISSED = "MLflow is not up to date ({}); the files are complete: publish them later with `track`"
 
 
 @contextmanager

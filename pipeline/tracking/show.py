@@ -8,25 +8,29 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, exit_on_failure
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import TRACKING_URI, store
 
 
+@exit_on_failure()
 def main() -> None:
     """Print the addresses of what there is, and become MLflow's server."""
     port = os.environ.get("PORT") or "5000"
+    if find_spec("mlflow") is None:  # importing it takes seconds
+        raise ModuleNotFoundError(name="mlflow")
+    uri = store.address(Workspace.find().root, store.LOCAL)
+    database = store.database(uri)
+    assert database is not None
     try:
-        uri = store.address(Workspace.find().root, store.LOCAL)
-        database = store.database(uri)
-        assert database is not None
         store.correct_addresses(uri)
         for what, page in _pages(database):
             print(f"{what}: http://127.0.0.1:{port}/#/{page}", flush=True)
-    except (UserError, sqlite3.DatabaseError) as error:
-        sys.exit(f"error: {error}")
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{database} cannot be read: {error}") from error
     options = {
         "--backend-store-uri": uri,
         "--default-artifact-root": database.with_name(store.ARTIFACTS).as_uri(),

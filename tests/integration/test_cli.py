@@ -38,12 +38,12 @@ def test_the_help_waits_for_nothing_that_is_slow_to_import(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["flow", "trian"], "dvc.yaml: there is no stage 'trian'"),
-        (["flow", ""], "dvc.yaml: there is no stage ''"),
+        (["flow", "trian"], "dvc.yaml has no stage 'trian'"),
+        (["flow", ""], "dvc.yaml has no stage ''"),
         (["flow", "-S", "train.epoch=1"], "params.yaml has no train.epoch"),
         (["flow", "-S", "task=pipeline/letters"], "task: pipeline/letters is "),
         (["flow", "-S", ""], "'': not of the form KEY=VALUE"),
-        (["use", ""], "'': an empty name"),
+        (["use", ""], "empty"),
         (["flow"], "the package prefect is not installed: it comes with the extra flow of "),
     ],
 )

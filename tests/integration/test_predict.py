@@ -71,7 +71,7 @@ def test_names_of_any_bytes_are_told_in_any_locale(tmp_path: Path, ten: Images, 
     assert result.returncode == 2
     assert r"\udcff.png" in result.stdout.replace(r"\\", "\\")
     assert len(re.findall(r"\.png\W+(?:label\W+)?4", result.stdout)) == 2
-    assert "cannot be read as images: it is no picture" in result.stderr
+    assert "cannot be read as images: " in result.stderr
 
 
 @pytest.mark.timeout(60)

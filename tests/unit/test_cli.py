@@ -24,6 +24,7 @@ from pipeline.core import extras, loopback
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.workspace import Workspace
 from pipeline.registry import lookup
+from pipeline.tracking import show
 from tests.checkout import PROJECT
 
 OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
@@ -87,8 +88,8 @@ def program(
     monkeypatch.delenv("PIPELINE_DEBUG", raising=False)
     monkeypatch.setenv("NO_PROXY", "")
 
-    def run(*arguments: str) -> tuple[int, list[str]]:
-        monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
+    def run(*arguments: str, name: str = "pipeline/__main__.py") -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert isinstance(ended.value.code, int)
@@ -109,6 +110,40 @@ def test_what_is_not_understood_is_exit_status_2(
     status, said = program(*wrong)
     assert status == 2
     assert any("Usage: python -m pipeline" in line for line in said)
+
+
+def test_usage_and_hint_name_the_program_as_it_was_called(
+    program: Callable[..., tuple[int, list[str]]],
+) -> None:
+    for path, name in (
+        ("/project/pipeline/__main__.py", "python -m pipeline"),
+        (f"/venv/bin/{DISTRIBUTION}", DISTRIBUTION),
+        (f"venv/Scripts/{DISTRIBUTION}.exe", DISTRIBUTION),
+    ):
+        said = "\n".join(program("predict", name=path)[1])
+        assert f"Usage: {name} predict" in said
+        assert f"Try '{name} predict -" in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_in_the_help_is_understood(name: str) -> None:
+    calls = re.findall(r"`python -m pipeline (.*?)`", COMMANDS[name].epilog or "")
+    assert bool(calls) == (name in OTHERS and name != "summary")
+    for command, *arguments in map(shlex.split, calls):
+        assert command == name
+        COMMANDS[name].make_context(name, arguments)
+
+
+def test_without_mlflow_its_pages_are_one_line_that_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(show, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        show.main()
+    assert ended.value.code == 2
+    assert re.fullmatch("error: .*mlflow.*tracking.*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["gate", "release", "flow", "track"])

@@ -317,9 +317,9 @@ FOREIGN: list[tuple[str, bytes]] = [
         b'--f00\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PNG,
     ),
     ("it is the address of a file, not", b"https://example.org/digit.png\n"),
-    (r"it is no picture \(PNG, JPEG, BMP, TIFF\)", b"these are words"),
-    (r"it is no picture \(PNG, JPEG, BMP, TIFF\)", bytes(100)),
-    ("it is a TIFF that is damaged or of a rare kind: save it anew", b"II*\0\x08\0\0\0\0\0"),
+    (r"it is not a picture \(PNG, JPEG, BMP, TIFF\)", b"these are words"),
+    (r"it is not a picture \(PNG, JPEG, BMP, TIFF\)", bytes(100)),
+    ("it is a TIFF that is damaged or of a rare kind: save it", b"II*\0\x08\0\0\0\0\0"),
     ("it is a JPEG that is damaged or of a rare kind", b"\xff\xd8\xff\xe0\0"),
 ]
 

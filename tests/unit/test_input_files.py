@@ -53,8 +53,9 @@ def test_of_many_kinds_of_files_the_most_frequent_are_told(
     for name in ("a.png", "1.h", "2.h", "1.g", "1.f", "1.e", "1.d", "1.c", "1.b", "1.a"):
         (tmp_path / name).touch()
     find_input_files([str(tmp_path)]).report()
-    said = "ignored: 2 .h, 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 2 of other kinds\n"
-    assert capsys.readouterr().err == said
+    said = capsys.readouterr().err
+    assert "2 .h, 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 2 " in said
+    assert ".f" not in said
 
 
 def test_links_to_folders_are_followed_to_each_folder_once(tmp_path: Path) -> None:

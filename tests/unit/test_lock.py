@@ -2,6 +2,8 @@
 
 import ast
 import json
+import re
+import runpy
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import pipeline
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import lock
 from tests.checkout import PROJECT
@@ -64,7 +67,11 @@ def test_a_stage_depends_on_the_packages_that_its_code_imports(stage: str) -> No
 def check(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """The exit status, and what is said, where the workspace is this folder."""
     (root / "params.yaml").touch()
-    return lock.main(["--workspace", str(root), *arguments]), capsys.readouterr().err
+    try:
+        status = lock.main(["--workspace", str(root), *arguments])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    return status, capsys.readouterr().err
 
 
 def test_versions_that_do_not_match_or_that_a_merge_left_are_told(
@@ -97,3 +104,27 @@ def test_another_argument_is_no_check(capsys: pytest.CaptureFixture[str]) -> Non
         lock.main(["check"])
     assert ended.value.code == 2
     assert "--check" in capsys.readouterr().err
+
+
+def test_without_dvc_the_check_is_one_line_and_versions_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the extra `flow` is not installed; the program is run as `python -m` runs it."""
+    Workspace(tmp_path).requirements.write_text("torch==2.15.0 \\\n")
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.setattr(pipeline, "orchestration", pipeline.orchestration)  # restored at the end
+    for package in ("dvc", "hydra", "prefect"):
+        for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, package, None)
+    for module in [name for name in sys.modules if name.startswith("pipeline.orchestration")]:
+        monkeypatch.delitem(sys.modules, module)
+    results = []
+    for options in ([], ["--check"]):
+        monkeypatch.setattr(sys, "argv", ["lock", "--workspace", str(tmp_path), *options])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("pipeline.orchestration.lock", run_name="__main__")
+        results.append((ended.value.code, capsys.readouterr().err))
+    (written, nothing), (refused, said) = results
+    assert (written, nothing, refused) == (0, "", 2)
+    assert re.fullmatch("error: .*dvc.*flow.*\n", said)

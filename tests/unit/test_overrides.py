@@ -321,9 +321,9 @@ def test_use_puts_the_values_of_a_file_into_params(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("train: [", "is no YAML file of sections and keys"),
-        ("", "is no YAML file of sections and keys"),
-        ("- train", "is no YAML file of sections and keys"),
+        ("train: [", "YAML file of sections and keys"),
+        ("", "YAML file of sections and keys"),
+        ("- train", "YAML file of sections and keys"),
         ("train: 3", "train: "),
         ("task: nothing", "task: nothing is "),
         ("train: {epoch: 3}", "params.yaml has no train.epoch"),

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from pipeline.service.messages import InputParameters, OutputParameters, Request
 from pipeline.service.protocol import read_request
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
-from tests.services import INFER, Client, binary_request, client_of, images_input, make_app
+from tests.services import INFER, Client, binary_request, client_of, images_input, make_app, png
 
 pytestmark = needs_model
 FORM = ImageForm(height=28, width=28, ink=20)
@@ -80,9 +81,9 @@ def test_a_model_has_a_version_of_its_own(client: Client, ten: Images) -> None:
 @pytest.mark.parametrize(
     ("model", "there_is"),
     [
-        ("another", "there is mnist-cnn"),
-        ("mnist-cnn/versions/1", "there is [0-9a-f]{12}$"),
-        ("another/versions/1", "there is mnist-cnn"),
+        ("another", "has mnist-cnn"),
+        ("mnist-cnn/versions/1", "has [0-9a-f]{12}$"),
+        ("another/versions/1", "has mnist-cnn"),
     ],
 )
 def test_of_another_model_it_says_what_there_is(
@@ -104,7 +105,7 @@ def faulty_output(said: str, **output: Any) -> tuple[dict[str, Any], str]:
     return {"inputs": [images_input(ONE)], "outputs": [output]}, said
 
 
-INTEGER, SHARED = "valid integer", "shared_memory_region: it is not supported"
+INTEGER, SHARED = "valid integer", "shared_memory_region: not supported"
 MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "inputs: Field required"),
     "no input": ({"inputs": []}, "inputs: List should have at least 1 item"),
@@ -131,7 +132,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
         f"inputs.0.parameters.{SHARED}", data=None, parameters={"shared_memory_region": "a"}
     ),
     "classes": faulty_output(
-        "outputs.0.parameters.classification: it is not supported",
+        "outputs.0.parameters.classification: not supported",
         name="logits",
         parameters={"classification": 3},
     ),
@@ -218,7 +219,7 @@ def test_an_output_may_differ_from_what_the_request_says_of_all() -> None:
 def test_the_example_of_the_documentation_works(client: Client) -> None:
     described = client.get("/openapi.json").json()
     operation = described["paths"]["/v2/models/{name}/infer"]["post"]
-    (content,) = operation["requestBody"]["content"].values()
+    content = operation["requestBody"]["content"]["application/json"]
     (example,) = content["examples"].values()
     (name,) = operation["parameters"][0]["schema"]["enum"]
     answer = client.post(f"/v2/models/{name}/infer", json=example["value"])
@@ -238,6 +239,57 @@ def test_every_route_is_described_by_what_it_answers(client: Client) -> None:
     assert "ValidationError" not in json.dumps(described)
     answered = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
     assert list(answered) == ["label", "digit", "confidence", "probabilities", "image"]
+
+
+ERRORS = {  # that each route may answer
+    "/v2": {500},
+    "/v2/health/live": {500},
+    "/v2/health/ready": {500},
+    "/v2/models/{name}": {401, 404, 500},
+    "/v2/models/{name}/ready": {401, 404, 500},
+    "/v2/models/{name}/infer": {400, 401, 404, 408, 413, 415, 500, 503},
+    "/predict": {400, 401, 408, 413, 415, 500, 503},
+    "/metrics": {401, 500},
+}
+
+
+def test_every_error_and_every_parameter_is_described(client: Client) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["paths"].keys() == ERRORS.keys()
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            assert {int(status) for status in operation["responses"]} == {200, *ERRORS[path]}
+            assert all("description" in parameter for parameter in operation.get("parameters", []))
+
+
+@pytest.mark.parametrize("path", ERRORS)
+def test_a_response_and_its_example_have_the_described_form(
+    client: Client, ten: Images, path: str
+) -> None:
+    described = client.get("/openapi.json").json()
+    ((method, operation),) = described["paths"][path].items()
+    body = {"predict": png(ten[3]), "infer": json.dumps({"inputs": [images_input(ten)]})}
+    answer = client.request(
+        method.upper(), path.format(name="mnist-cnn"), content=body.get(operation["operationId"])
+    )
+    assert answer.status_code == 200
+    content = operation["responses"]["200"]["content"]
+    described_as = content[answer.headers["content-type"].partition(";")[0]]
+    if "json" in answer.headers["content-type"]:
+        schema = described_as["schema"] | {"components": described["components"]}
+        for value in (answer.json(), described_as["example"]):
+            jsonschema_rs.validate(schema, value)
+        with pytest.raises(jsonschema_rs.ValidationError):
+            jsonschema_rs.validate(schema, {})
+
+
+def test_with_a_token_open_routes_are_described_as_open() -> None:
+    described = make_app(token="secret").openapi()
+    assert described["security"]
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            is_open = 401 not in ERRORS[path]
+            assert operation.get("security") == ([] if is_open else None), path
 
 
 def test_more_images_than_the_limit_are_refused(client: Client) -> None:

@@ -21,7 +21,7 @@ def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "large.npy"
     path.touch()
     os.truncate(path, 1 << 42)  # takes no room on disk
-    with pytest.raises(UserError, match=r"large\.npy is too large for the memory that is free"):
+    with pytest.raises(UserError, match=r"large\.npy is too large for"):
         reading.read_file(path)
     monkeypatch.setattr(reading, "_free_memory", lambda: 100 << 10)
     with Path("/dev/zero").open("rb") as endless:
@@ -40,7 +40,7 @@ def test_a_file_may_take_half_of_the_memory_that_is_free(
     path.write_bytes(bytes(100))
     assert reading.read_file(path) == bytes(100)
     path.write_bytes(bytes(101))
-    with pytest.raises(UserError, match="file is too large for the memory that is free"):
+    with pytest.raises(UserError, match="file is too large for"):
         reading.read_file(path)
 
 

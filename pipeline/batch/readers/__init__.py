@@ -1,5 +1,5 @@
-"""Large inputs, cut into shards: each can be read without the others, and is read in batches.
+"""Large inputs, split into shards. Each can be read without the others, in batches.
 
-`opening` decides by the content of a file who reads it: `arrays`, `parquet`, or `files` with one
-image each. All are `shards.Shards`.
+`opening` chooses the reader by a file's content: `arrays`, `parquet`, or `files` for files with one
+image each. All implement `shards.Shards`.
 """

@@ -18,7 +18,7 @@ from pipeline.pictures.reading import NPY
 
 
 class ArrayShards:
-    """An IDX or .npy file, mapped into memory for each batch anew, so that none stays there."""
+    """An IDX or .npy file, mapped into memory anew for each batch, so that none stays there."""
 
     def __init__(
         self, file: Path, name: str, fingerprint: str, form: ImageForm, *, normalise: bool
@@ -26,7 +26,7 @@ class ArrayShards:
         self._file, self._name, self._form, self._normalise = file, name, form, normalise
         self.fingerprint = fingerprint
         array = self._mapped()
-        try:  # the shape, of an array that takes no memory
+        try:  # of an array that takes no memory
             self._shape = as_pictures(np.broadcast_to(np.uint8(0), array.shape), form).shape
         except ValueError as error:
             raise UserError(f"{name} cannot be read as images: {error}") from error
@@ -48,7 +48,7 @@ class ArrayShards:
             yield batch_of(ids, pictures, self._form, normalise=self._normalise)
 
     def _check_first_batch(self) -> None:
-        """UserError if none of it can be used, such as pixels of another scale or size."""
+        """UserError if no image can be used, such as pixels of another scale or size."""
         rows = range(min(self._rows, self.images))
         names = [self._name] * len(rows)
         pictures = self._pictures(names, rows)

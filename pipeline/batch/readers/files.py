@@ -13,9 +13,9 @@ from pipeline.pictures.reading import one_picture, read_file
 
 
 class FileShards:
-    """Files with one image each, under their names below a folder.
+    """Files with one image each, by their names below a folder.
 
-    `errors` says what is wrong with some that are known to be unusable.
+    `errors`: files that are known to be unusable, and why.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class FileShards:
     def batches(self, shard: int) -> Iterator[Batch]:
         """See Shards."""
         names = self._names[shard * shards.SHARD : (shard + 1) * shards.SHARD]
-        size = shards.BATCH // 8  # decoding takes longer, and progress should be seen
+        size = shards.BATCH // 8  # decoding takes longer, and progress should show
         for start in range(0, len(names), size):
             some = names[start : start + size]
             pictures = [self._picture(name) for name in some]

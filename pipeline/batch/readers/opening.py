@@ -1,4 +1,4 @@
-"""The readers of an input, chosen by the content of its files."""
+"""Chooses the readers of an input by the content of its files."""
 
 import zlib
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ def open_shards(
     *,
     normalise: bool,
 ) -> Shards:
-    """The images of the files that were found under these names, to be had in this form.
+    """The images of the files found under these names, in this form.
 
-    A single file is used, or a UserError says why not; of several, those that cannot be used are
-    images with an error. Compressed arrays are decompressed into `scratch`.
+    If a single file cannot be used, that is a UserError; among several files, it is an image with
+    an error. Compressed arrays are decompressed into `scratch`.
     """
     in_folder = len(names) == 1 and Path(names[0]).is_dir()
     if len(files) == 1 and Path(files[0]) == Path(names[0]):
@@ -66,14 +66,14 @@ def _open_file(name: str, scratch: Path, form: ImageForm, *, normalise: bool) ->
         raise UserError(f"{name}: no such file or folder")
     array = _open_array(path, path.name, scratch, form, normalise=normalise)
     if array is None and is_array(path.name):
-        raise UserError(f"{name} is no IDX, .npy or Parquet file")
+        raise UserError(f"{name} is not an IDX, .npy or Parquet file")
     return array or FileShards(path.parent, [path.name], {}, form, normalise=normalise)
 
 
 def _open_array(
     path: Path, name: str, scratch: Path, form: ImageForm, *, normalise: bool
 ) -> Shards | None:
-    """The images of an IDX, .npy or Parquet file, compressed or not; None of another file."""
+    """The images of an IDX, .npy or Parquet file, compressed or not; None for another file."""
     try:
         file, fingerprint = path, fingerprint_of([path])
         if not path.is_file():

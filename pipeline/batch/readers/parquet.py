@@ -18,17 +18,17 @@ from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import Images, as_pictures
 from pipeline.pictures.reading import one_picture
 
-PIXELS = 1024  # images that are in memory together, as pixels of up to 8 bytes
-FILES = 128  # files that are in memory together
-SHOWN = 8  # names of columns
+PIXELS = 1024  # images in memory at a time, as pixels of up to 8 bytes
+FILES = 128  # files in memory at a time
+SHOWN = 8  # column names in an error
 
 
 class ParquetShards:
-    """A Parquet file with a column `image`, of files or of pixels, and perhaps one `id`.
+    """A Parquet file with a column `image`, of files or of pixels, and optionally one `id`.
 
-    Its row groups are the shards. Files are bytes, also as `bytes` in the structs of Hugging Face's
-    datasets; pixels are tensors, lists of rows that are lists of numbers, or all pixels of the form
-    in one list, or as so many bytes.
+    Its row groups are the shards. Files are bytes, or structs with a field `bytes`, as in Hugging
+    Face's datasets. Pixels are tensors, lists of rows, or all pixels of an image in one list or
+    byte string.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class ParquetShards:
         self._are_files = _are_files(kind, form)
         if not self._are_files and not _are_pixels(kind):
             raise UserError(
-                f"{name}: the column image is of the type {kind}; it has to be of files, as "
-                "bytes, or of pixels, as lists of numbers"
+                f"{name}: the column image is of the type {kind}; it must hold files, as bytes, or "
+                "pixels, as lists of numbers"
             )
         self._rows = FILES if self._are_files else PIXELS
         *self._starts, self.images = accumulate((group.num_rows for group in groups), initial=0)
@@ -103,12 +103,12 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _in_file(name: str, value: Any, form: ImageForm) -> Picture | str:
-    """The picture in a row that has a file, or what is wrong with it."""
+    """The picture in a row that holds a file, or an error."""
     row = value if isinstance(value, dict) else {"bytes": value}
     content, path = row["bytes"], row.get("path")
     if content is None:
         return (
-            f"{name} has the path {path} but no bytes: embed the file"
+            f"{name} has the path {path} but no bytes: store the file's bytes"
             if path
             else f"{name}: the row is null"
         )
@@ -119,7 +119,7 @@ def _in_file(name: str, value: Any, form: ImageForm) -> Picture | str:
 
 
 def _pixels(column: pa.Array, form: ImageForm) -> Images:
-    """uint8 [N, H, W] of a column of pixels; ValueError if not all of its rows have such."""
+    """uint8 [N, H, W] of a column of pixels; ValueError if a row has none."""
     if column.null_count:
         raise ValueError("the row is null")
     if isinstance(column, pa.FixedShapeTensorArray):
@@ -136,7 +136,7 @@ def _pixels(column: pa.Array, form: ImageForm) -> Images:
 
 
 def _numbers(column: pa.Array) -> NDArray[Any]:
-    """A column of lists, perhaps of lists, as an array. ValueError if their lengths differ."""
+    """A column of (nested) lists as an array. ValueError if their lengths differ."""
     shape = [len(column)]
     while _is_list(column.type):
         if _is_view(column.type):
@@ -147,7 +147,7 @@ def _numbers(column: pa.Array) -> NDArray[Any]:
         shape += lengths
         column = column.flatten()
     if column.null_count:
-        raise ValueError("it lacks pixels")
+        raise ValueError("pixels are missing")
     array: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return array.reshape(shape)
 
@@ -157,7 +157,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _are_files(kind: pa.DataType, form: ImageForm) -> bool:
-    """Whether the values of a type are files, alone or in a struct, and not a byte a pixel."""
+    """Whether values of a type are files, alone or in a struct, and not one byte per pixel."""
     kind = _plain(kind)
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = _plain(kind.field("bytes").type)

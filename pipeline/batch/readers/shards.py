@@ -1,4 +1,4 @@
-"""What all readers of inputs are: images in shards, under a fingerprint."""
+"""The interface of all readers: images in shards, with a fingerprint."""
 
 import hashlib
 import os
@@ -11,25 +11,25 @@ from typing import Protocol
 
 from pipeline.pictures.batch import Batch
 
-BATCH = 8192  # images that are in memory together
+BATCH = 8192  # images in memory at a time
 SHARD = 2 * BATCH
 
 
 class Shards(Protocol):
-    """An input; its `fingerprint` is another one when it has changed."""
+    """An input; its `fingerprint` changes when the input does."""
 
     fingerprint: str
     images: int  # in all shards
 
     def __len__(self) -> int:
-        """How many shards there are."""
+        """The number of shards."""
 
     def batches(self, shard: int) -> Iterator[Batch]:
-        """The images of a shard, in their order. UserError if the input cannot be used."""
+        """The images of a shard, in order. UserError if the input cannot be used."""
 
 
 class ConcatenatedShards:
-    """The shards of several inputs, one after the other."""
+    """The shards of several inputs in sequence."""
 
     def __init__(self, inputs: Sequence[Shards]) -> None:
         self._inputs = inputs
@@ -49,7 +49,7 @@ class ConcatenatedShards:
 
 
 def fingerprint_of(files: Iterable[Path]) -> str:
-    """A digest of what files there are, how large they are and when they were last changed."""
+    """A digest of the paths, sizes and modification times of files."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(os.fsencode(path))

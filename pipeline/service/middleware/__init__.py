@@ -1,1 +1,1 @@
-"""What lies around all routes, a layer for each concern, as plain ASGI."""
+"""Middleware around all routes: one plain ASGI layer per concern."""

@@ -1,4 +1,4 @@
-"""A line of log and a number for Prometheus for every request."""
+"""The access log: one line per request, counted for Prometheus, too."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class AccessLog:
-    """Logs and counts each request when its answer has been sent, or could not be."""
+    """Logs and counts each request when its response was sent or has failed."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self.app, self._metrics = app, metrics

@@ -1,4 +1,4 @@
-"""The token, which every route requires but those that are open on purpose."""
+"""Authentication: every route requires the token except those that are open on purpose."""
 
 import hmac
 
@@ -18,13 +18,13 @@ OPEN_ROUTES = frozenset(
         "/v2",
         "/v2/health/live",
         "/v2/health/ready",
-        "/{path:path}/",  # answers with the address without the slash, which is protected itself
+        "/{path:path}/",  # redirects to the URL without the slash, which is protected itself
     }
 )
 
 
 class Authentication:
-    """Answers 401 to a request without the token, unless its route is an open one."""
+    """Answers 401 to a request without the token, unless its route is open."""
 
     def __init__(self, app: ASGIApp, *, token: str) -> None:
         self.app, self._token = app, token.encode()
@@ -48,9 +48,9 @@ class Authentication:
 
 
 def _route(scope: Scope) -> str | None:
-    """The path of the route that will answer, as the router finds it; None if there is none."""
+    """The path of the route that the router will choose; None if there is none."""
     matches = [(route.matches(scope)[0], route) for route in scope["app"].routes]
-    for degree in (Match.FULL, Match.PARTIAL):  # partial: by another method
+    for degree in (Match.FULL, Match.PARTIAL):  # partial: another method
         for match, route in matches:
             if match is degree:
                 path: str | None = getattr(route, "path", None)

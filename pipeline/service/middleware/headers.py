@@ -1,4 +1,4 @@
-"""Headers by which browsers keep pages safe."""
+"""Security headers for browsers."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,7 +7,7 @@ POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-DOCS = "/docs"  # the one page with scripts and styles in its HTML, which is not ours
+DOCS = "/docs"  # Swagger UI, which has scripts and styles in its HTML
 DOCS_POLICY = f"{POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 HEADERS = {
     "Cache-Control": "no-cache",  # figures and page may change at any time
@@ -20,7 +20,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds them to every answer."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

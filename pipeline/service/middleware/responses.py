@@ -1,4 +1,4 @@
-"""How answers are sent: those to HEAD, large ones, and those that a defect prevents."""
+"""How responses are sent: to HEAD requests, in chunks, and after a defect."""
 
 import logging
 
@@ -8,11 +8,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.service.errors import error_response
 
 LOG = logging.getLogger(__name__)
-CHUNK = 2**16  # bytes of an answer that are sent at a time
+CHUNK = 2**16  # bytes
 
 
 class Head:
-    """HEAD is GET without a body, whatever the server makes of it."""
+    """Answers HEAD as GET without a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -39,11 +39,11 @@ class Head:
         try:
             await self.app(as_get, receive, send_head)
         finally:
-            scope["route"] = as_get.get("route")  # for the log
+            scope["route"] = as_get.get("route")  # for the access log
 
 
 class Chunks:
-    """Sends large answers piece by piece, each when the client has read what was before it."""
+    """Sends a large response in chunks, each once the client has read those before it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -64,7 +64,7 @@ class Chunks:
 
 
 class Defects:
-    """A defect is for the log, not for the client, who gets a 500 or half an answer."""
+    """Logs a defect; the client gets a 500, or the response ends early."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

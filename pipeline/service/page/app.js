@@ -1,17 +1,17 @@
-// The page: what is drawn, chosen, dropped or pasted goes to /predict; what comes back is shown.
+// The page: sends what is drawn, chosen, dropped or pasted to /predict and shows the answer.
 
 import * as paper from "./paper.js";
 
 const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
-// kept in memory, since a graphics process can lose its canvases
+// kept in memory: a graphics process can lose its canvases
 const seen = byId("seen").getContext("2d", { willReadFrequently: true });
 const { noun } = document.body.dataset; // with its article
 const labels = JSON.parse(document.body.dataset.labels);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
-const UNREADABLE = "This browser does not let the page read its canvas; choose a file.";
-const SECONDS = 60; // that an answer may take
+const UNREADABLE = "This browser does not let the page read its canvas. Choose a file instead.";
+const SECONDS = 60; // to wait for an answer
 
 let token = null;
 try {
@@ -22,48 +22,48 @@ try {
 
 // answers
 
-let wanted = null; // what is to be read next: a file, or the paper if there is none
-let shown = null; // what was read last
-let reading = false;
+let next = null; // what to classify next: a file, or without one the paper
+let shown = null; // what was classified last
+let busy = false;
 
-async function read(source) {
-  wanted = source;
-  if (reading) return;
-  reading = true;
+async function classify(source) {
+  next = source;
+  if (busy) return;
+  busy = true;
   byId("verdict").ariaBusy = "true"; // a screen reader waits for the last answer
-  while (wanted) {
-    shown = wanted;
-    wanted = null;
+  while (next) {
+    shown = next;
+    next = null;
     await ask(shown);
   }
-  reading = false;
+  busy = false;
   byId("verdict").ariaBusy = "false";
 }
 
 async function ask(source) {
   const { file, preview } = source;
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  // a folder cannot be read, nor a file that has gone or changed since it was chosen
+  // a browser cannot read a folder, nor a file that was removed or changed since it was chosen
   const body = file ? await file.arrayBuffer().catch(() => null) : await paper.file();
-  if (source !== shown) return; // it was cleared in the meantime
+  if (source !== shown) return; // the user has cleared it
   if (!body) {
     say(file ? `${file.name}: The browser cannot read it.` : UNREADABLE);
     return;
   }
   if (body.byteLength === 0) {
-    say(`${file.name}: It is empty.`);
+    say(`${file.name}: The file is empty.`);
     return;
   }
   try {
-    // while the pen moves, the service does not count what it reads
+    // while the pen moves, the service counts no predictions
     const response = await fetch(preview ? "predict?preview=true" : "predict", {
       method: "POST", body, headers, signal: AbortSignal.timeout(1000 * SECONDS),
     });
-    const content = await response.json().catch(() => ({})); // a proxy may answer otherwise
+    const content = await response.json().catch(() => ({})); // a proxy may answer with something else
     if (source !== shown) return;
     byId("token-form").hidden = response.status !== 401;
     const text = response.status === 401 ? "the token is missing or wrong" : content.error;
-    const problem = sentence(text ?? `the service answers ${response.status}`);
+    const problem = sentence(text ?? `the service answered with status ${response.status}`);
     if (response.ok) show(content);
     else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
@@ -106,15 +106,15 @@ byId("token-form").addEventListener("submit", (event) => {
   try {
     sessionStorage.setItem("token", token);
   } catch {
-    // it is asked for again when the page is loaded again
+    // the page asks for it again after a reload
   }
-  if (shown) read({ ...shown });
+  if (shown) classify({ ...shown });
 });
 
 // drawing
 
 function forget() {
-  wanted = null;
+  next = null;
   shown = null;
   say(`Draw ${noun}.`);
 }
@@ -125,11 +125,11 @@ function clear() {
 }
 
 function undo() {
-  if (!canvas.classList.contains("picture") && paper.undo()) read({ preview: true });
+  if (!canvas.classList.contains("picture") && paper.undo()) classify({ preview: true });
   else clear();
 }
 
-paper.onDraw((moving) => read({ preview: moving }));
+paper.onDraw((moving) => classify({ preview: moving }));
 byId("clear").addEventListener("click", clear);
 byId("undo").addEventListener("click", undo);
 
@@ -144,14 +144,14 @@ document.addEventListener("keydown", (event) => {
 
 // pictures
 
-let taken = null; // the file that is on the paper
+let taken = null; // the file on the paper
 
 async function take(files) {
   if (files.length === 0) return;
   choose(tabs[0]);
   clear();
   if (files.length > 1) {
-    say(`One picture at a time, not ${files.length}.`);
+    say(`Choose one picture at a time, not ${files.length}.`);
     return;
   }
   const [file] = files;
@@ -159,17 +159,17 @@ async function take(files) {
   canvas.classList.add("picture");
   say(`Reading ${file.name} …`);
   const image = createImageBitmap(file);
-  read({ file });
+  classify({ file });
   try {
     const bitmap = await image;
     if (taken === file && canvas.classList.contains("picture")) paper.put(bitmap);
   } catch {
-    // a TIFF, which browsers do not draw, or no picture, which the service tells
+    // a TIFF, which browsers do not draw, or no picture, which the service reports
   }
 }
 
 byId("file").addEventListener("change", (event) => {
-  take([...event.target.files]); // a copy, which the next line does not empty
+  take([...event.target.files]); // a copy, since the next line empties the list
   event.target.value = "";
 });
 
@@ -178,13 +178,13 @@ document.addEventListener("paste", (event) => take(event.clipboardData.files));
 const sheet = document.querySelector(".paper");
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
-    event.preventDefault(); // a file beside the paper is not opened instead of the page
+    event.preventDefault(); // else a file dropped beside the paper replaces the page
     sheet.classList.toggle("over", name.startsWith("drage") || name === "dragover");
     if (name === "drop") take(event.dataTransfer.files);
   });
 }
 
-// views, each with an address of its own: #draw and #model
+// views, each with its own URL: #draw and #model
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
@@ -213,7 +213,7 @@ for (const [n, tab] of tabs.entries()) {
 }
 window.addEventListener("hashchange", follow);
 
-// figures, which the service has only if they are of the model that it serves
+// figures, which the service has only for the model that it serves
 
 async function showFigures() {
   let found = null;
@@ -221,7 +221,7 @@ async function showFigures() {
     const response = await fetch("figures/metrics.json");
     if (response.ok) found = await response.json();
   } catch {
-    // none, then
+    // treated as no reports
   }
   byId("no-figures").hidden = found !== null;
   byId("measured").hidden = found === null;
@@ -234,7 +234,7 @@ async function showFigures() {
 
 function showMetrics(found) {
   const images = found.images.toLocaleString("en");
-  byId("measured").caption.textContent = `This model, measured on the ${images} test images`;
+  byId("measured").caption.textContent = `This model on the ${images} test images`;
   const rows = {
     "test accuracy": `${(100 * found.accuracy).toFixed(2)} % (95 % interval ${(100 * found.accuracy_low).toFixed(2)} % to ${(100 * found.accuracy_high).toFixed(2)} %)`,
     misclassified: `${found.misclassified} of ${images}`,

@@ -1,19 +1,19 @@
-// The paper: strokes by mouse, pen, finger or keys, on a canvas that a picture can also be put on.
+// The paper: a canvas for strokes by mouse, pen, finger or keys, or for a picture.
 
 const canvas = document.getElementById("canvas");
-const spot = document.getElementById("spot"); // the pen that the keys move
+const spot = document.getElementById("spot"); // shows the pen that the keys move
 const SIDE = canvas.width;
 const PEN = SIDE / 13;
-const CELLS = 32; // by side, when the canvas is compared with the strokes
-const SECONDS = 10; // that a browser may take to read its canvas
-// kept in memory, since a graphics process can lose its canvases
+const CELLS = 32; // per side, to compare the canvas with the strokes
+const SECONDS = 10; // for the browser to read its canvas
+// kept in memory: a graphics process can lose its canvases
 const copy = Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });
 const [pen, small] = [canvas, copy].map(
   (surface) => surface.getContext("2d", { willReadFrequently: true }),
 );
 
-let strokes = []; // of points; between two that follow each other there is no gap
-let drawn = () => {}; // is called after each change by hand; true: the pen is still moving
+let strokes = []; // lists of points without gaps
+let drawn = () => {}; // called after each stroke; true: the pen is still moving
 
 export function onDraw(call) { drawn = call; }
 
@@ -42,13 +42,13 @@ export function put(image) {
   const scale = Math.min(SIDE / image.width, SIDE / image.height);
   const [width, height] = [image.width * scale, image.height * scale];
   const place = [(SIDE - width) / 2, (SIDE - height) / 2, width, height];
-  pen.fillStyle = "#fff"; // below what is transparent
+  pen.fillStyle = "#fff"; // under transparent pixels
   pen.fillRect(...place);
   pen.drawImage(image, ...place);
 }
 
-// What is drawn as a PNG file; null if the browser does not let a page read its canvas, whether it
-// gives nothing, something else, or never an answer.
+// The drawing as a PNG file; null if the browser does not let a page read its canvas: it returns
+// nothing, returns other pixels or never answers.
 export async function file() {
   const points = strokes.flat();
   const late = new Promise((resolve) => { setTimeout(resolve, 1000 * SECONDS, null); });
@@ -61,7 +61,7 @@ export async function file() {
 
 async function read(points) {
   const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
-  const image = new Image(); // no ImageBitmap, which a graphics process can lose
+  const image = new Image(); // not an ImageBitmap, which a graphics process can lose
   image.src = URL.createObjectURL(blob);
   await image.decode().finally(() => URL.revokeObjectURL(image.src));
   small.imageSmoothingEnabled = false;
@@ -93,7 +93,7 @@ function line(from, to) {
   pen.lineTo(...to);
   pen.stroke();
   pen.beginPath();
-  pen.arc(...to, PEN / 2, 0, 2 * Math.PI); // a line of no length is not drawn
+  pen.arc(...to, PEN / 2, 0, 2 * Math.PI); // a line of length zero is not drawn
   pen.fill();
   const steps = Math.max(1, Math.ceil((2 * Math.hypot(to[0] - from[0], to[1] - from[1])) / PEN));
   for (let n = 1; n <= steps; n += 1) {
@@ -101,12 +101,12 @@ function line(from, to) {
   }
 }
 
-// by mouse, pen or finger: the pointer that began a stroke, and no other one, goes on with it
+// by mouse, pen or finger: only the pointer that began a stroke continues it
 
 let pointer = null;
 let last = null;
 
-function stop() { // who goes on moving draws nothing more
+function stop() { // a pointer that moves on draws nothing
   pointer = null;
   last = null;
   moving = false;

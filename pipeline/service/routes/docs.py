@@ -1,6 +1,6 @@
-"""The documentation of the interface, which needs no other server.
+"""The documentation of the interface, served without any other server.
 
-All addresses are relative, so that it works behind a proxy, too.
+All URLs are relative, so that it also works behind a proxy that adds a prefix.
 """
 
 from pathlib import Path
@@ -8,10 +8,13 @@ from pathlib import Path
 import fastapi_swagger
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.staticfiles import StaticFiles
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.service.routes.static_files import NamedFiles
+
+FOLDER = Path(fastapi_swagger.__file__).parent / "resources"
+SCRIPT, STYLE = "swagger-ui-bundle.js", "swagger-ui.css"
 router = APIRouter(include_in_schema=False)
 
 
@@ -21,11 +24,11 @@ async def docs(request: Request) -> Response:
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title=request.app.title,
-        swagger_js_url="docs/swagger-ui-bundle.js",
-        swagger_css_url="docs/swagger-ui.css",
+        swagger_js_url=f"docs/{SCRIPT}",
+        swagger_css_url=f"docs/{STYLE}",
         swagger_favicon_url="page/icon.svg",
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
 
 
-router.mount("/docs", StaticFiles(directory=Path(fastapi_swagger.__file__).parent / "resources"))
+router.mount("/docs", NamedFiles(FOLDER, SCRIPT, STYLE))

@@ -1,16 +1,21 @@
-"""What operators read."""
+"""The route for those who operate the service."""
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from pipeline.service.documentation import OPERATION
+from pipeline.service.documentation import METRICS_RESPONSES, OPERATION, operation_id
 from pipeline.service.state import ServiceState
 
-router = APIRouter(tags=[OPERATION])
+router = APIRouter(tags=[OPERATION], generate_unique_id_function=operation_id)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Read the metrics",
+    response_class=Response,
+    responses=METRICS_RESPONSES,
+)
 async def metrics(service: ServiceState) -> Response:
-    """Requests, predictions and drift."""
+    """Returns counts and durations of requests, predictions and input drift, for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

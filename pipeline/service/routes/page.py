@@ -1,4 +1,4 @@
-"""The page, and the figures that it shows."""
+"""The page and its figures."""
 
 import json
 from html import escape
@@ -6,16 +6,16 @@ from pathlib import Path
 from string import Template
 
 from fastapi import APIRouter
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.inference.signature import Signature
 from pipeline.service import figures
+from pipeline.service.routes.static_files import NamedFiles
 from pipeline.service.state import ServiceState
 
-FILES = Path(__file__).parents[1] / "page"
-PAGE = Template((FILES / "index.html").read_text(encoding="utf-8"))
+FOLDER = Path(__file__).parents[1] / "page"
+PAGE = Template((FOLDER / "index.html").read_text(encoding="utf-8"))
 router = APIRouter(include_in_schema=False)
 
 
@@ -27,14 +27,14 @@ async def page(service: ServiceState) -> Response:
 
 @router.get("/figures/{name}")
 async def figure(name: str, service: ServiceState) -> Response:
-    """A report about the model."""
+    """A report about the default model."""
     path = figures.find_figure(service.workspace, name, service.pool.default.classifier.sha256)
     if path is None:
-        raise HTTPException(404, f"there is no figure {name!r} of this model here")
+        raise HTTPException(404, f"no figure {name!r} of this model")
     return FileResponse(path)
 
 
-router.mount("/page", StaticFiles(directory=FILES))
+router.mount("/page", NamedFiles(FOLDER, "app.js", "paper.js", "style.css", "icon.svg"))
 
 
 def _page(signature: Signature) -> str:

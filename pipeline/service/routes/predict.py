@@ -1,4 +1,4 @@
-"""Pictures: /predict reads the picture file in the body."""
+"""/predict classifies the picture file in the body."""
 
 from functools import partial
 from typing import Annotated
@@ -12,43 +12,45 @@ from starlette.responses import Response
 from pipeline.inference.answers import class_fields
 from pipeline.pictures.images import in_form
 from pipeline.service.bodies import Body
-from pipeline.service.documentation import PICTURE_BODY, PICTURES, PROBLEMS, Answer
+from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
 from pipeline.service.state import Service, ServiceState
 from pipeline.service.uploads import read_picture
 
-router = APIRouter()
+router = APIRouter(generate_unique_id_function=operation_id)
 
 
 class Options(BaseModel):
-    """The query. What it does not know is an error: it may be a misspelt option."""
+    """The query. An unknown option is an error: it may be misspelt."""
 
     model_config = ConfigDict(extra="forbid")
-    normalise: Annotated[bool, Field(description="bring it into the form of the model")] = True
-    image: Annotated[bool, Field(description="answer with what the model was given")] = True
-    preview: Annotated[bool, Field(description="leave it out of the metrics")] = False
+    normalise: Annotated[
+        bool, Field(description="Convert the picture to the model's form first.")
+    ] = True
+    image: Annotated[bool, Field(description="Return the model's input, too.")] = True
+    preview: Annotated[bool, Field(description="Leave the picture out of the metrics.")] = False
 
 
 @router.post(
     "/predict",
     tags=[PICTURES],
-    summary="Read a picture",
+    summary="Classify a picture",
     response_model=Answer,
-    responses=PROBLEMS,
+    responses=BODY_ERRORS,
     openapi_extra=PICTURE_BODY,
 )
 async def predict(
     request: Request, options: Annotated[Options, Query()], service: ServiceState
 ) -> Response:
-    """What a picture file (PNG, JPEG, BMP or TIFF) shows, which is the body:
-    `curl --data-binary @FILE`."""
+    """Takes a picture file (PNG, JPEG, BMP or TIFF) as the body, as `curl --data-binary @FILE`
+    sends it, and returns its class and the probability of each class."""
     kind = request.headers.get("content-type", "")
     async with service.bodies.read(request) as body:
-        return await service.workers.run(request, partial(_read, service, body, kind, options))
+        return await service.workers.run(request, partial(_classify, service, body, kind, options))
 
 
-def _read(service: Service, body: Body, content_type: str, options: Options) -> Response:
+def _classify(service: Service, body: Body, content_type: str, options: Options) -> Response:
     model = service.pool.default
-    picture = read_picture(body.unpacked(), content_type, service.limits.pixels)
+    picture = read_picture(body.decompressed(), content_type, service.limits.pixels)
     images = in_form(
         [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
     )

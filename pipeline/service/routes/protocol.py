@@ -1,4 +1,4 @@
-"""The routes of the Open Inference Protocol. What the protocol is, is in `service/protocol`."""
+"""The routes of the Open Inference Protocol; `service/protocol` implements the protocol itself."""
 
 import re
 from functools import partial
@@ -9,62 +9,82 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline import DISTRIBUTION
 from pipeline.service import protocol
 from pipeline.service.bodies import Body
-from pipeline.service.documentation import INFER_ANSWERS, INFER_BODY, NOT_FOUND, PROTOCOL
-from pipeline.service.messages import InferResponse
+from pipeline.service.documentation import (
+    DEFECT,
+    INFER_BODY,
+    INFER_RESPONSES,
+    NOT_FOUND,
+    PROTECTED,
+    PROTOCOL,
+    operation_id,
+)
+from pipeline.service.messages import (
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+)
 from pipeline.service.pool import ServedModel
 from pipeline.service.state import NamedModel, Service, ServiceState
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
-router = APIRouter(tags=[PROTOCOL])
+router = APIRouter(tags=[PROTOCOL], generate_unique_id_function=operation_id)
 
 
-@router.get("/v2", summary="Describe the service")
-async def server(service: ServiceState) -> dict[str, Any]:
-    """Its name, the version of its interface and the extensions that it supports."""
-    version = service.pool.default.signature.interface
-    return {"name": DISTRIBUTION, "version": version, "extensions": ["binary_tensor_data"]}
+@router.get("/v2", summary="Describe the server", response_model=ServerMetadata, responses=DEFECT)
+async def describe_server(service: ServiceState) -> dict[str, Any]:
+    """Returns its name, the version of its interface and the protocol extensions it supports."""
+    return protocol.server_metadata(service.pool.default)
 
 
-@router.get("/v2/health/live", summary="Is the service alive?")
-async def live() -> dict[str, bool]:
-    """It runs."""
-    return {"live": True}
+@router.get("/v2/health/live", summary="Check that the server is alive", responses=DEFECT)
+async def server_live() -> ServerLive:
+    """Answers as long as the server runs."""
+    return ServerLive(live=True)
 
 
-@router.get("/v2/health/ready", summary="Is the service ready?")
-async def ready() -> dict[str, bool]:
-    """The model is loaded before the service listens, so it is ready as soon as it answers."""
-    return {"ready": True}
+@router.get("/v2/health/ready", summary="Check that the server is ready", responses=DEFECT)
+async def server_ready() -> ServerReady:
+    """The server loads its model before it listens, so it is ready as soon as it answers."""
+    return ServerReady(ready=True)
 
 
-@router.get(MODEL, summary="Describe the model", responses=NOT_FOUND)
+@router.get(
+    MODEL,
+    summary="Describe a model",
+    response_model=ModelMetadata,
+    responses=PROTECTED | NOT_FOUND,
+)
 @router.get(VERSION, include_in_schema=False)
 async def describe_model(model: NamedModel) -> dict[str, Any]:
-    """Its inputs and outputs, its classes, and the SHA-256 of its file."""
+    """Returns its inputs, outputs and classes, and the SHA-256 of its file."""
     return protocol.metadata(model)
 
 
-@router.get(f"{MODEL}/ready", summary="Is the model ready?", responses=NOT_FOUND)
+@router.get(
+    f"{MODEL}/ready", summary="Check that a model is ready", responses=PROTECTED | NOT_FOUND
+)
 @router.get(f"{VERSION}/ready", include_in_schema=False)
-async def model_ready(model: NamedModel) -> dict[str, Any]:
-    """The same of the model."""
-    return {"name": model.name, "ready": True}
+async def model_ready(model: NamedModel) -> ModelReady:
+    """A model is ready if the server has it."""
+    return ModelReady(name=model.name, ready=True)
 
 
 @router.post(
     f"{MODEL}/infer",
-    summary="Read images",
+    summary="Classify images",
     response_model=InferResponse,
-    responses=INFER_ANSWERS,
+    responses=INFER_RESPONSES,
     openapi_extra=INFER_BODY,
 )
 @router.post(f"{VERSION}/infer", include_in_schema=False)
 async def infer(request: Request, model: NamedModel, service: ServiceState) -> Response:
-    """Logits and probabilities of images, as JSON or as bytes behind it."""
+    """Returns logits and probabilities of images, as JSON or as bytes after the JSON."""
     length = request.headers.get(protocol.HEADER_LENGTH)
     if length is not None and not re.fullmatch("[0-9]{1,18}", length):
         raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
@@ -74,7 +94,7 @@ async def infer(request: Request, model: NamedModel, service: ServiceState) -> R
 
 
 def _infer(service: Service, model: ServedModel, body: Body, header_length: int | None) -> Response:
-    request = protocol.read_request(body.unpacked(), header_length, model.signature.form)
+    request = protocol.read_request(body.decompressed(), header_length, model.signature.form)
     predictions = service.predict(model, request.images)
     outputs = {"logits": predictions.logits, "probabilities": predictions.probabilities}
     content, length = protocol.write_response(request, model, outputs)

@@ -1,4 +1,4 @@
-"""Addresses with a slash too many."""
+"""URLs with a trailing slash."""
 
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ router = APIRouter()
 
 @router.api_route("/{path:path}/", methods=ANY_METHOD, include_in_schema=False)
 async def without_slash(path: str, request: Request) -> Response:
-    """The same address without the slash at its end, relative: a proxy may add a prefix."""
+    """Redirect to the URL without the slash; relative, since a proxy may add a prefix."""
     if not path or path.endswith("/"):
         raise HTTPException(404)
     query = f"?{request.url.query}" if request.url.query else ""

@@ -1,0 +1,18 @@
+"""Static files, each served because it is named, not because it lies in a folder."""
+
+import os
+from pathlib import Path
+
+from fastapi.staticfiles import StaticFiles
+
+
+class NamedFiles(StaticFiles):
+    """Serves the files of a folder that have these names, and answers 404 to all others."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        super().__init__(directory=folder)
+        self._names = frozenset(names)
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """The file's path and status; no status if it is not served."""
+        return super().lookup_path(path) if path in self._names else ("", None)

@@ -1,0 +1,15 @@
+"""The deployments in prefect.yaml are those of the flow in pipeline/orchestration/flow.py."""
+
+import yaml
+
+from pipeline.orchestration.settings import FLOW
+from tests.checkout import PROJECT
+
+
+def test_prefect_yaml_and_make_name_the_flow_as_the_code_does() -> None:
+    content = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
+    assert content["name"] == FLOW
+    for deployment in content["deployments"]:
+        file, function = deployment["entrypoint"].split(":")
+        assert f"@flow(name=FLOW)\ndef {function}(" in (PROJECT / file).read_text()
+    assert f" deployment run {FLOW}/local" in (PROJECT / "Makefile").read_text()
