@@ -1,33 +1,31 @@
 """A JSON schema in words: what a value may be."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 Schema = dict[str, Any]
 
 
-def describe(schema: Schema, name: str = "") -> str:
-    """The type and the range of a value. `name`: how to show a schema that is only referred to."""
+def describe(schema: Schema, link: Callable[[str], str] = str) -> str:
+    """The type and the range of a value. `link`: how to show the name of another schema."""
     if "$ref" in schema:
-        return name or str(schema["$ref"]).rpartition("/")[-1]
+        return link(str(schema["$ref"]).rpartition("/")[-1])
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(map(describe, schema["anyOf"])))
+        return " or ".join(dict.fromkeys(describe(each, link) for each in schema["anyOf"]))
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     match schema.get("type"):
         case "number" | "integer" as kind:
-            return _with_range("integer" if kind == "integer" else "number", schema)
+            return _with_range(kind, schema)
         case "array":
-            return _array(schema)
+            return _array(schema, link)
         case "object":
             values = schema.get("additionalProperties")
-            return (
-                f"mapping to {describe(values)}"
-                if isinstance(values, dict) and values
-                else "mapping"
-            )
+            mapped = isinstance(values, dict) and values
+            return f"mapping to {describe(values, link)}" if mapped else "mapping"
         case "string":
             return f"text that matches `{schema['pattern']}`" if "pattern" in schema else "text"
         case "boolean":
@@ -37,20 +35,22 @@ def describe(schema: Schema, name: str = "") -> str:
     return "any value"
 
 
-def _array(schema: Schema) -> str:
+def _array(schema: Schema, link: Callable[[str], str]) -> str:
     if items := schema.get("prefixItems"):
-        kinds = list(dict.fromkeys(map(describe, items)))
+        kinds = list(dict.fromkeys(describe(item, link) for item in items))
         each = f"each {kinds[0]}" if len(kinds) == 1 else "; ".join(kinds)
         return f"list of {len(items)}, {each}"
-    least, most = schema.get("minItems"), schema.get("maxItems")
-    count = {
-        (None, None): "list",
-        (least, None): f"list of at least {least}",
-        (None, most): f"list of at most {most}",
-        (least, least): f"list of {least}",
-    }.get((least, most), f"list of {least} to {most}")
+    match schema.get("minItems"), schema.get("maxItems"):
+        case None, None:
+            count = "list"
+        case least, None:
+            count = f"list of at least {least}"
+        case None, most:
+            count = f"list of at most {most}"
+        case least, most:
+            count = f"list of {least}" if least == most else f"list of {least} to {most}"
     items = schema.get("items", {})
-    return f"{count}, each {describe(items)}" if items else count
+    return f"{count}, each {describe(items, link)}" if items else count
 
 
 def _with_range(kind: str, schema: Schema) -> str:
