@@ -133,13 +133,13 @@ def _schema(schema: dict[str, Any]) -> str:
     rows = [
         [
             code(name),
-            "required" if name in required else "",
+            "yes" if name in required else "",
             _type(details),
             sentence(details.get("description", "")),
         ]
         for name, details in schema.get("properties", {}).items()
     ]
-    return table(["Field", "", "Type", "Meaning"], rows)
+    return table(["Field", "Required", "Type", "Meaning"], rows)
 
 
 def _type(schema: dict[str, Any]) -> str:
