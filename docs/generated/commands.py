@@ -68,7 +68,7 @@ def _metavar(parameter: Any) -> str:
     kind = parameter.type_descriptor.annotation
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "|".join(member.value for member in kind)
-    return {int: "NUMBER", float: "NUMBER"}.get(kind, parameter.name.upper())
+    return "NUMBER" if kind in (int, float) else str(parameter.name).upper()
 
 
 def _default(option: Any) -> str:

@@ -1,5 +1,6 @@
 """The files of a workspace, from its attributes and from dvc.yaml."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 def page() -> str:
     """A row for each path that the code knows, then the outputs of each stage."""
-    dag = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-    stages: dict[str, Any] = dag["stages"]
+    stages = _dag()
     here = workspace.Workspace(Path())
     rows = []
     for (owner, name), meaning in attribute_comments(workspace.__name__).items():
         if owner == workspace.Workspace.__name__:
             path = here.name(getattr(here, name))
-            written, read = (_stages(stages, key, path) for key in ("outs", "deps"))
+            written, read = (_stages(key, path) for key in ("outs", "deps"))
             rows.append([code(path), sentence(meaning), written, read])
     parts = [
         "## Paths\n",
@@ -33,11 +33,23 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _stages(stages: dict[str, Any], key: str, path: str) -> str:
+def written_by(path: str) -> str:
+    """The stages that write the path."""
+    return _stages("outs", path)
+
+
+@cache
+def _dag() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    stages: dict[str, Any] = content["stages"]
+    return stages
+
+
+def _stages(key: str, path: str) -> str:
     """The stages that have the path, or a path below or above it, among their `key`."""
     names = [
         name
-        for name, stage in stages.items()
+        for name, stage in _dag().items()
         if any(_overlap(path, entry) for entry, _ in _entries(stage[key]))
     ]
     return ", ".join(map(code, names))

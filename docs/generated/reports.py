@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from docs.generated.files import written_by
 from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
 from pipeline.core import reports
@@ -27,7 +28,7 @@ def page() -> str:
     comments = attribute_comments(reports.__name__)
     parts = []
     for model, path in FILES.items():
-        about = f"{model.__doc__} The stage `{model.stage}` writes it."
+        about = f"{model.__doc__} Written by {written_by(path.as_posix())}."
         parts += [f"## {path.as_posix()}\n", f"{about}\n", _fields(model, comments)]
     for part in PARTS:
         parts += [f"## {part.__name__}\n", f"{part.__doc__}\n", _fields(part, comments)]

@@ -24,8 +24,9 @@ def describe(schema: Schema, link: Callable[[str], str] = str) -> str:
             return _array(schema, link)
         case "object":
             values = schema.get("additionalProperties")
-            mapped = isinstance(values, dict) and values
-            return f"mapping to {describe(values, link)}" if mapped else "mapping"
+            if isinstance(values, dict) and values:
+                return f"mapping to {describe(values, link)}"
+            return "mapping"
         case "string":
             return f"text that matches `{schema['pattern']}`" if "pattern" in schema else "text"
         case "boolean":
