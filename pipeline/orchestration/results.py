@@ -1,7 +1,6 @@
 """How a flow run shows its results: artifacts in Prefect, and a message to a webhook."""
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
-from pipeline.core import environment
+from pipeline.core import environment, variables
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 from pipeline.tracking import links
 
-UI = "http://127.0.0.1:4200"  # of `make prefect`
+UI = variables.PREFECT_UI_URL.default  # of `make prefect`
 
 
 def show(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
@@ -46,7 +45,7 @@ def show_links(workspace: Workspace) -> None:
 
 def announce(state: State[Any]) -> None:
     """Post a release or a refusal to the URL in PIPELINE_WEBHOOK; never fails the run."""
-    webhook = os.environ.get("PIPELINE_WEBHOOK")
+    webhook = variables.WEBHOOK.get()
     if not webhook:
         return
     event = str(state.name).lower()

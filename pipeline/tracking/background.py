@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+from pipeline.core import variables
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import TRACKING_URI, Component
+from pipeline.tracking import Component
 
 AT_THE_END = 20  # seconds for what is left to publish when training has ended
 AT_ONCE = 60  # seconds for all that there is, a new store included
@@ -48,7 +49,7 @@ def publish(workspace: Workspace, *components: Component) -> None:
 
 def enabled() -> bool:
     """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
-    return os.environ.get(TRACKING_URI) != "none"
+    return variables.MLFLOW_TRACKING_URI.get() != "none"
 
 
 @contextmanager

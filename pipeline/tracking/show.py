@@ -11,15 +11,16 @@ from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.core import variables
 from pipeline.core.errors import UserError, exit_on_failure
 from pipeline.core.workspace import Workspace
-from pipeline.tracking import TRACKING_URI, store
+from pipeline.tracking import store
 
 
 @exit_on_failure()
 def main() -> None:
     """Print the addresses of what there is, and become MLflow's server."""
-    port = os.environ.get("PORT") or "5000"
+    port = variables.PORT.get() or "5000"
     if find_spec("mlflow") is None:  # importing it takes seconds
         raise ModuleNotFoundError(name="mlflow")
     uri = store.address(Workspace.find().root, store.LOCAL)
@@ -37,15 +38,15 @@ def main() -> None:
         "--port": port,
         "--uvicorn-opts": "--log-level warning",
     }
-    variables = {
+    settings = {
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        TRACKING_URI: uri,
+        variables.MLFLOW_TRACKING_URI.name: uri,
         "PYTHONWARNINGS": "ignore",
     }
     words = [word for option in options.items() for word in option]
     server = [sys.executable, "-m", "mlflow", "server", *words]
-    os.execve(sys.executable, server, os.environ | variables)  # noqa: S606
+    os.execve(sys.executable, server, os.environ | settings)  # noqa: S606
 
 
 def _pages(database: Path) -> Iterator[tuple[str, str]]:

@@ -22,9 +22,14 @@ STEP = re.compile(
     r"make [a-z-]+( \| tee [\w.]+)?( >> \"\$GITHUB_STEP_SUMMARY\")?"
     r"|sudo rm -rf /usr/local/lib/android /usr/share/dotnet"  # on a hosted runner alone
 )
-MADE = {".dvc/cache": "repro", "sbom": "image"}  # not in a clean clone, but by a target
+MADE = {
+    ".dvc/cache": "repro",
+    "docs/_build": "docs",
+    "sbom": "image",
+}  # not in a clean clone, but by a target
 WRITES = {  # every other job may at most read the repository
     ("accuracy-gate.yml", "comment"): {"pull-requests"},
+    ("docs.yml", "publish"): {"contents"},
     ("release.yml", "gate"): {"pull-requests"},
     ("release.yml", "images"): {"packages", "id-token", "attestations"},
     ("release.yml", "release"): {"contents", "id-token", "attestations"},
@@ -129,7 +134,7 @@ def not_careful(name: str, text: str) -> list[str]:
         wanted = dict.fromkeys(WRITES.get((name, job), ()), "write")
         if wanted != {right: to for right, to in rights.items() if (right, to) != READ}:
             faults.append(f"permissions of {job}")
-        if PUBLISHING & wanted.keys() and content.get("environment") != "release":
+        if PUBLISHING & wanted.keys() and content.get("environment") not in ASKING:
             faults.append(f"nobody is asked before {job}")
         if "steps" in content and "timeout-minutes" not in content:
             faults.append(f"no timeout-minutes in {job}")
@@ -142,6 +147,7 @@ def not_careful(name: str, text: str) -> list[str]:
 
 READ = ("contents", "read")
 PUBLISHING = {"packages", "contents", "attestations"}  # rights that others rely on
+ASKING = {"release", "github-pages"}  # environments, which may have reviewers
 CHECKS = [not_by_hand, not_there, not_pinned, not_careful]
 Check = Callable[[str, str], list[str]]
 

@@ -1,0 +1,42 @@
+"""How Sphinx builds the documentation site: `make docs`."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the package that is described is this checkout's
+
+from pipeline import __version__  # noqa: E402
+
+project = "gated-mnist"
+release = version = __version__
+html_title = f"{project} {version}"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "docs.extension",
+]
+exclude_patterns = ["_build"]
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!pipeline\.).*")]  # types of Python and of other packages
+
+default_role = "literal"  # docstrings write `code` as Markdown does
+autoclass_content = "both"  # also what `__init__` says
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sphinx = False
+
+copybutton_prompt_text = "$ "
