@@ -6,7 +6,6 @@ A name is SUBJECT or SUBJECT.PART; each subject is a function of the folder of r
 import csv
 import json
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -29,7 +28,6 @@ def value_of(name: str, reports: Path, where: str) -> str:
     return values[part]
 
 
-@cache
 def _values(subject: str, reports: Path) -> Values:
     try:
         return SUBJECTS[subject](reports)

@@ -21,6 +21,7 @@ import requests
 import yaml
 
 from benchmarks.servers import free_port
+from docs.pictures import draw_dag
 from pipeline.core.reports import GateReport, Subject
 from tests.checkout import MODEL, PROJECT, kept
 from tests.servers import wait_until
@@ -133,6 +134,12 @@ def test_what_it_links_to_is_there(link: str) -> None:
     page = PROJECT / path if path else README
     assert page.exists()
     assert not anchor or anchor in anchors(page)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+def test_the_picture_of_the_dag_is_that_of_dvc_yaml() -> None:
+    """Else run `python -m docs.pictures`."""
+    assert (PROJECT / "docs/images/dag.svg").read_text(encoding="utf-8") == draw_dag(PROJECT)
 
 
 def test_the_reports_are_about_the_released_model() -> None:
