@@ -11,7 +11,7 @@ LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annot
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro fast bench check test lint readme lock smoke mlflow prefect notebook clean \
+.PHONY: help repro fast bench check test lint readme pictures lock smoke mlflow prefect notebook clean \
   image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
@@ -113,6 +113,9 @@ lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, work
 
 readme: $(INSTALLED) ## insert the numbers of reports/ into README.md and docs/
 	python -m docs.numbers
+
+pictures: $(INSTALLED) ## draw docs/images again: the DAG, a digit, the page in Chromium
+	python -m docs.pictures
 
 mutants: export BASE ?= main
 mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?

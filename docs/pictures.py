@@ -1,4 +1,4 @@
-"""python -m docs.pictures: draw the pictures of docs/images anew.
+"""python -m docs.pictures: draw the pictures of docs/images again; `make pictures` calls it.
 
 dag.svg is the DAG of dvc.yaml, digit.png a digit drawn by strokes, page.png the page of the HTTP
 service, light and dark, with the same digit drawn by a mouse. The last needs Chromium.

@@ -9,11 +9,12 @@ minutes is not run here either, but must be a step of CI, letter by letter, or s
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return others | OFFLINE | {"PATH": os.pathsep.join(map(str, path)), "PORT": str(free_port())}
 
 
-@pytest.mark.parametrize(("page", "not_run"), [(README, set()), (TUTORIAL, NOT_RUN)])
+@pytest.mark.parametrize(
+    ("page", "not_run"), [(README, set()), (TUTORIAL, NOT_RUN)], ids=["README", "tutorial"]
+)
 def test_its_commands_and_snippets_run_as_they_stand(
     clone: Path, environment: dict[str, str], page: Path, not_run: set[str]
 ) -> None:
@@ -107,13 +110,7 @@ def test_its_commands_and_snippets_run_as_they_stand(
                 continue
             words = [language, "-c", code.replace(ADDRESS, address)]
             if command in SERVERS:
-                server = subprocess.Popen(
-                    words, cwd=clone, env=environment, start_new_session=True,
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                )  # fmt: skip
-                stack.callback(server.wait)
-                stack.callback(os.killpg, server.pid, 15)
-                wait_until(lambda: answers(address))
+                stack.enter_context(running(words, clone, environment, address))
             else:
                 result = subprocess.run(
                     words, cwd=clone, env=environment, capture_output=True, text=True
@@ -123,11 +120,27 @@ def test_its_commands_and_snippets_run_as_they_stand(
     assert ran  # or the page is written in another way than is understood here
 
 
-def answers(address: str) -> bool:
+@contextmanager
+def running(
+    words: list[str], folder: Path, environment: dict[str, str], address: str
+) -> Iterator[None]:
+    """A server, from when it answers at the address."""
+    process = subprocess.Popen(words, cwd=folder, env=environment, start_new_session=True)
+
+    def answers() -> bool:
+        assert process.poll() is None, words
+        try:
+            return requests.get(address, timeout=5).ok
+        except requests.RequestException:
+            return False
+
     try:
-        return requests.get(address, timeout=5).ok
-    except requests.RequestException:
-        return False
+        wait_until(answers)
+        yield
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def anchors(page: Path) -> set[str]:
