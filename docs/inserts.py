@@ -4,19 +4,16 @@ A name is SUBJECT or SUBJECT.PART; each subject is a function of the folder of r
 """
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, median, stdev
-from typing import Any
+from statistics import mean, stdev
 
-from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 from benchmarks.training.effects import CHOSEN, effects
+from docs import measurements
+from docs.measurements import Values
 from pipeline.core.errors import UserError
 from pipeline.core.reports import BackpropReport, ExportReport, Metrics, Speed, TrainingReport
-
-Values = dict[str, str]  # by the part of the name behind the subject; "" is the subject itself
 
 
 def value_of(name: str, reports: Path, where: str) -> str:
@@ -33,8 +30,8 @@ def _values(subject: str, reports: Path) -> Values:
         return SUBJECTS[subject](reports)
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; `git checkout reports`") from error
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{reports}: {subject} is not to be had: {error!r}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{reports}: no numbers of {subject}: {error!r}") from error
 
 
 def results(reports: Path) -> Values:
@@ -63,7 +60,10 @@ def results(reports: Path) -> Values:
         "rate": f"{speed.images_per_second:,}",
     }
     rows = [
-        ["Test accuracy", f"**{values['accuracy']}** (95% interval: {values['interval']})"],
+        [
+            "Test accuracy, in ONNX Runtime",
+            f"**{values['accuracy']}** (95% interval: {values['interval']})",
+        ],
         ["Misclassified", f"{values['misclassified']} of {values['images']}"],
         ["Cross-entropy", values["loss"]],
         ["Expected calibration error", values["calibration"]],
@@ -72,7 +72,7 @@ def results(reports: Path) -> Values:
         ["Largest logit difference to PyTorch", values["difference"]],
         ["Latency for one image", f"{values['p50']} (p50), {values['p99']} (p99)"],
     ]
-    return {"": table(["Released model", "ONNX file in ONNX Runtime"], rows)} | values
+    return {"": table(["Released model", ""], rows)} | values
 
 
 def gate(reports: Path) -> Values:
@@ -83,18 +83,12 @@ def gate(reports: Path) -> Values:
 
 def recipe(reports: Path) -> Values:
     """What the two recipes reach with other seeds."""
-    accuracy = _benchmark(reports, "accuracy")
+    accuracy = measurements.read(reports, "accuracy")
     values = {}
     for name, method in {"release": "ours, release", "fast": "ours, fast"}.items():
         found = accuracy["accuracy"][method]["undistorted"]
-        numbers = {
-            "mean": mean(found),
-            "lowest": min(found),
-            "highest": max(found),
-            "deviation": stdev(found),
-        }
-        values |= {f"{name}.{key}": f"{number:.2%}" for key, number in numbers.items()}
-        values[f"{name}.deviation"] = f"{numbers['deviation']:.3%}"
+        values[f"{name}.mean"] = f"{mean(found):.2%}"
+        values[f"{name}.deviation"] = f"{stdev(found):.3%}"
         values[f"{name}.range"] = f"{min(found):.2%} to {max(found):.2%}"
         values[f"{name}.seeds"] = f"{len(found)}"
     return values
@@ -140,178 +134,10 @@ def ablations(reports: Path) -> Values:
     return values
 
 
-def training(reports: Path) -> Values:
-    """Recipes beside each other."""
-    report = _benchmark(reports, "training")
-    methods = report["methods"]
-    rows = []
-    for name, method in methods.items():
-        last, reached = method["epochs"][-1], method["seconds_to_gate"]
-        rows.append(
-            [
-                name,
-                f"{last['parameters']:,}",
-                len(method["epochs"]),
-                f"{method['seconds']:,.0f}",
-                f"{methods['original']['seconds'] / method['seconds']:.1f} ×",
-                f"{last['exported_accuracy']:.2%}",
-                f"{reached:,.0f}" if reached else "not reached",
-            ]
-        )
-    headers = ["", "parameters", "epochs", "seconds", "speed, original = 1"]
-    headers += ["test accuracy, last epoch", f"seconds to {report['gate']:.1%}"]
-    return {"": table(headers, rows), "made": _made(report)}
-
-
-def accuracy(reports: Path) -> Values:
-    """The mean accuracy of each method on test images as they are and distorted."""
-    report = _benchmark(reports, "accuracy")
-    methods = report["accuracy"]
-    rows = [
-        [distortion, *(f"{mean(method[distortion]):.2%}" for method in methods.values())]
-        for distortion in methods["original"]
-    ]
-    return {"": table(["test accuracy", *methods], rows), "made": _made(report)}
-
-
-def step(reports: Path) -> Values:
-    """Where the time of a training step goes."""
-    report = _benchmark(reports, "step")
-    seconds = {variant: median(times) for variant, times in report["seconds_an_epoch"].items()}
-    ratios = {
-        name: f"{seconds[variant] / seconds['unchanged']:.2f}"
-        for name, variant in {
-            "float32": "float32",
-            "memory_returned": "memory returned to the system",
-            "channels_first": "channels first",
-            "dropout": "with the original's dropout",
-        }.items()
-    }
-    return ratios | {
-        "seconds": f"{seconds['unchanged']:.1f}",
-        "precision": report["precision"],
-        "floor": f"{report['times_the_floor']:.1f}",
-        "made": _made(report),
-    }
-
-
-def inference(reports: Path) -> Values:
-    """The speed of the exported file."""
-    report = _benchmark(reports, "inference")
-    found = report["headline"]
-    openvino = max(
-        row["median"]
-        for row in report["idle"]["images_per_second"]
-        if row["engine"] == "OpenVINO, default" and row["batch_size"] == 256
-    )
-    return {
-        "rate": f"{found['images_per_second']:,}",
-        "speed_up": f"{found['speed_up']:.2f}",
-        "plain_rate": f"{found['plain_images_per_second']:,}",
-        "int8_speed_up": f"{found['int8_speed_up']:.2f}",
-        "openvino_rate": f"{openvino:,}",
-        "p50": f"{found['latency_us_p50']:.0f} µs",
-        "openvino_p50": f"{found['openvino_latency_us_p50']:.0f} µs",
-        "made": _made(report),
-    }
-
-
-def scoring(reports: Path) -> Values:
-    """Many images."""
-    report = _benchmark(reports, "scoring")
-    ours, loop, pictures = report["runs"]
-
-    def rate(method: str) -> float:
-        runs = report["runs"][method]
-        return median(report["images"][method] / run["seconds"] for run in runs)
-
-    return {
-        "images": f"{report['images'][ours]:,}",
-        "seconds": f"{median(run['seconds'] for run in report['runs'][ours]):.0f}",
-        "rate": f"{rate(ours):,.0f}",
-        "times_a_loop": f"{rate(ours) / rate(loop):.2f}",
-        "memory": f"{max(run['peak_bytes'] for run in report['runs'][ours]) / 1e6:.0f} MB",
-        "picture_rate": f"{rate(pictures):,.0f}",
-        "made": _made(report),
-    }
-
-
-def serving(reports: Path) -> Values:
-    """The HTTP service under load, on 64 connections."""
-    report = _benchmark(reports, "serving")
-    names = {"bytes": "ours, bytes", "json": "ours, JSON", "png": "ours, PNG"}
-    loads = {
-        name: report["loads"][request]["64"]
-        for name, request in (names | {"mlflow": "MLflow, JSON"}).items()
-    }
-    rates = {f"{name}_rate": f"{median(rates_of(runs)):,.0f}" for name, runs in loads.items()}
-    latency = {
-        key: f"{1000 * median(run[key] for run in loads['bytes']):,.0f} ms"
-        for key in ("p50", "p99")
-    }
-    soak = report["soak"]
-    growth = memory_growth(soak["resident_bytes"]) / 1e6
-    return {
-        **rates,
-        **latency,
-        "soak_minutes": f"{soak['load']['seconds'] / 60:.0f}",
-        "soak_failed": f"{soak['load']['failed']:.0f}",
-        "soak_requests": f"{soak['load']['requests']:,.0f}",
-        "soak_growth": f"{abs(growth) if abs(growth) < 0.05 else growth:.1f} MB",
-        "made": _made(report),
-    }
-
-
-def scaling(reports: Path) -> Values:
-    """Time and memory against the number of images."""
-    report = _benchmark(reports, "scaling")
-    slope = {name: line["slope"] for name, line in report["lines"].items()}
-    return {
-        "seconds": f"{1000 * slope['seconds_by_images']:.2f} s",
-        "bytes": f"{slope['train_bytes_by_images']:.0f}",
-        "made": _made(report),
-    }
-
-
-def overhead(reports: Path) -> Values:
-    """What DVC, MLflow and Prefect cost."""
-    report = _benchmark(reports, "overhead")
-    repro, flow, own = (f"{median(times):.1f} s" for times in report["up_to_date_seconds"].values())
-    work, cold = (
-        median(run["total"] - run["epochs"] for run in report["runs"][method])
-        for method in ("stages", "MLflow")
-    )
-    return {
-        "first_run": f"{cold - work:.0f} s",
-        "repro": repro,
-        "flow": flow,
-        "flow_own_server": own,
-        "made": _made(report),
-    }
-
-
+OWN = (results, gate, recipe, backprop, ablations)
 SUBJECTS: dict[str, Callable[[Path], Values]] = {
-    function.__name__: function
-    for function in (
-        *(results, gate, recipe, backprop, ablations, training, accuracy),
-        *(step, inference, scoring, serving, scaling, overhead),
-    )
+    function.__name__: function for function in (*OWN, *measurements.ALL)
 }
-
-
-def _benchmark(reports: Path, name: str) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((reports / f"benchmarks/{name}.json").read_bytes())
-    return report
-
-
-def _made(report: dict[str, Any]) -> str:
-    """When a benchmark was run, on what and with what."""
-    hardware = report["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    return (
-        f"Measured on {report['date']}: {hardware['cores']} cores ({hardware['processor']}), "
-        f"{hardware['memory_gib']} GiB; {versions}."
-    )
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
