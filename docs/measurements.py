@@ -110,7 +110,7 @@ def scoring(reports: Path) -> Values:
 
     def rate(method: str) -> float:
         runs = report["runs"][method]
-        return median(report["images"][method] / run["seconds"] for run in runs)
+        return median(float(report["images"][method] / run["seconds"]) for run in runs)
 
     return {
         "images": f"{report['images'][ours]:,}",
