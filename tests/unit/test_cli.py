@@ -54,7 +54,7 @@ def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
 
 
 def test_every_example_of_the_documentation_is_understood() -> None:
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES).replace("\\\n", "")
     examples = re.findall(r"^\$ (?:gated-mnist|python -m pipeline) (.*)$", text, re.MULTILINE)
     assert examples
     for example in examples:
