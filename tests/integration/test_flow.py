@@ -85,7 +85,7 @@ class Prefect:
         return result.stdout
 
     def start_worker(self) -> None:
-        """Start a worker as README does."""
+        """Start a worker as the documentation does."""
         self.worker = self.start("worker", "start", "--pool", "local")
 
     def answers(self) -> bool:
@@ -226,7 +226,7 @@ def webhook() -> Iterator[Webhook]:
 def prefect(
     fresh: Checkout, tmp_path_factory: pytest.TempPathFactory, webhook: Webhook
 ) -> Iterator[Prefect]:
-    """Server, work pools, deployments and worker, by the commands of README."""
+    """Server, work pools, deployments and worker, by the documented commands."""
     folder = tmp_path_factory.mktemp("flow")
     workspace = fresh.copy(folder / "project")
     workspace.set_params({"flow": {"retry_delay": 0.1}})
@@ -250,7 +250,7 @@ def prefect(
 
 @pytest.fixture(scope="module")
 def released(prefect: Prefect) -> str:
-    """The id of a run from data to release, started as README does."""
+    """The id of a run from data to release, started as the documentation does."""
     said = prefect.command("deployment", "run", "mnist-release/local", "--watch")
     found = re.search(r"UUID: (\S+)", said)
     assert found, said

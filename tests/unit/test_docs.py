@@ -72,7 +72,7 @@ def test_every_command_and_option_that_is_not_hidden_is_there() -> None:
     page = commands.page()
     for name in ("predict", "score", "serve", "train", "release", "track"):
         assert f"### {name}\n" in page
-    assert rows(page)["--port"][1:3] == ["`NUMBER`", "`8000`"]
+    assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
     assert "FILE... --output FILE [--model" in page  # what is required has no brackets
     assert "--follow" not in page
 

@@ -1,0 +1,180 @@
+"""What can be inserted from the benchmarks: numbers and tables, a function for each report."""
+
+import json
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from benchmarks.service.rates import memory_growth, rates_of
+from benchmarks.tables import table
+
+Values = dict[str, str]  # by the part of the name behind the subject; "" is the subject itself
+
+
+def read(reports: Path, name: str) -> dict[str, Any]:
+    """The JSON report of a benchmark."""
+    report: dict[str, Any] = json.loads((reports / f"benchmarks/{name}.json").read_bytes())
+    return report
+
+
+def made(report: dict[str, Any]) -> str:
+    """When a benchmark was run, on what and with what."""
+    hardware = report["hardware"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return (
+        f"Measured on {report['date']}: {hardware['cores']} cores ({hardware['processor']}), "
+        f"{hardware['memory_gib']} GiB; {versions}."
+    )
+
+
+def training(reports: Path) -> Values:
+    """Recipes beside each other."""
+    report = read(reports, "training")
+    methods = report["methods"]
+    rows = []
+    for name, method in methods.items():
+        last, reached = method["epochs"][-1], method["seconds_to_gate"]
+        rows.append(
+            [
+                name,
+                f"{last['parameters']:,}",
+                len(method["epochs"]),
+                f"{method['seconds']:,.0f}",
+                f"{methods['original']['seconds'] / method['seconds']:.1f} ×",
+                f"{last['exported_accuracy']:.2%}",
+                f"{reached:,.0f}" if reached else "not reached",
+            ]
+        )
+    headers = ["", "parameters", "epochs", "seconds", "speed, original = 1"]
+    headers += ["test accuracy, last epoch", f"seconds to {report['gate']:.1%}"]
+    return {"": table(headers, rows), "made": made(report)}
+
+
+def accuracy(reports: Path) -> Values:
+    """The mean accuracy of each method on test images as they are and distorted."""
+    report = read(reports, "accuracy")
+    methods = report["accuracy"]
+    rows = [
+        [distortion, *(f"{mean(method[distortion]):.2%}" for method in methods.values())]
+        for distortion in methods["original"]
+    ]
+    return {"": table(["test accuracy", *methods], rows), "made": made(report)}
+
+
+def step(reports: Path) -> Values:
+    """Where the time of a training step goes."""
+    report = read(reports, "step")
+    seconds = {variant: median(times) for variant, times in report["seconds_an_epoch"].items()}
+    ratios = {
+        name: f"{seconds[variant] / seconds['unchanged']:.2f}"
+        for name, variant in {
+            "float32": "float32",
+            "memory_returned": "memory returned to the system",
+            "channels_first": "channels first",
+            "dropout": "with the original's dropout",
+        }.items()
+    }
+    return ratios | {
+        "seconds": f"{seconds['unchanged']:.1f}",
+        "precision": report["precision"],
+        "floor": f"{report['times_the_floor']:.1f}",
+        "made": made(report),
+    }
+
+
+def inference(reports: Path) -> Values:
+    """The speed of the exported file."""
+    report = read(reports, "inference")
+    found = report["headline"]
+    openvino = max(
+        row["median"]
+        for row in report["idle"]["images_per_second"]
+        if row["engine"] == "OpenVINO, default" and row["batch_size"] == 256
+    )
+    return {
+        "rate": f"{found['images_per_second']:,}",
+        "speed_up": f"{found['speed_up']:.2f}",
+        "plain_rate": f"{found['plain_images_per_second']:,}",
+        "int8_speed_up": f"{found['int8_speed_up']:.2f}",
+        "openvino_rate": f"{openvino:,}",
+        "p50": f"{found['latency_us_p50']:.0f} µs",
+        "openvino_p50": f"{found['openvino_latency_us_p50']:.0f} µs",
+        "made": made(report),
+    }
+
+
+def scoring(reports: Path) -> Values:
+    """Many images."""
+    report = read(reports, "scoring")
+    ours, loop, pictures = report["runs"]
+
+    def rate(method: str) -> float:
+        runs = report["runs"][method]
+        return median(float(report["images"][method] / run["seconds"]) for run in runs)
+
+    return {
+        "images": f"{report['images'][ours]:,}",
+        "seconds": f"{median(run['seconds'] for run in report['runs'][ours]):.0f}",
+        "rate": f"{rate(ours):,.0f}",
+        "times_a_loop": f"{rate(ours) / rate(loop):.2f}",
+        "memory": f"{max(run['peak_bytes'] for run in report['runs'][ours]) / 1e6:.0f} MB",
+        "picture_rate": f"{rate(pictures):,.0f}",
+        "made": made(report),
+    }
+
+
+def serving(reports: Path) -> Values:
+    """The HTTP service under load, on 64 connections."""
+    report = read(reports, "serving")
+    names = {"bytes": "ours, bytes", "json": "ours, JSON", "png": "ours, PNG"}
+    loads = {
+        name: report["loads"][request]["64"]
+        for name, request in (names | {"mlflow": "MLflow, JSON"}).items()
+    }
+    rates = {f"{name}_rate": f"{median(rates_of(runs)):,.0f}" for name, runs in loads.items()}
+    latency = {
+        key: f"{1000 * median(run[key] for run in loads['bytes']):,.0f} ms"
+        for key in ("p50", "p99")
+    }
+    soak = report["soak"]
+    growth = memory_growth(soak["resident_bytes"]) / 1e6
+    return {
+        **rates,
+        **latency,
+        "soak_minutes": f"{soak['load']['seconds'] / 60:.0f}",
+        "soak_failed": f"{soak['load']['failed']:.0f}",
+        "soak_requests": f"{soak['load']['requests']:,.0f}",
+        "soak_growth": f"{abs(growth) if abs(growth) < 0.05 else growth:.1f} MB",
+        "made": made(report),
+    }
+
+
+def scaling(reports: Path) -> Values:
+    """Time and memory against the number of images."""
+    report = read(reports, "scaling")
+    slope = {name: line["slope"] for name, line in report["lines"].items()}
+    return {
+        "seconds": f"{1000 * slope['seconds_by_images']:.2f} s",
+        "bytes": f"{slope['train_bytes_by_images']:.0f}",
+        "made": made(report),
+    }
+
+
+def overhead(reports: Path) -> Values:
+    """What DVC, MLflow and Prefect cost."""
+    report = read(reports, "overhead")
+    repro, flow, own = (f"{median(times):.1f} s" for times in report["up_to_date_seconds"].values())
+    work, cold = (
+        median(run["total"] - run["epochs"] for run in report["runs"][method])
+        for method in ("stages", "MLflow")
+    )
+    return {
+        "first_run": f"{cold - work:.0f} s",
+        "repro": repro,
+        "flow": flow,
+        "flow_own_server": own,
+        "made": made(report),
+    }
+
+
+ALL = (training, accuracy, step, inference, scoring, serving, scaling, overhead)
