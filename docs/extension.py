@@ -1,0 +1,81 @@
+"""What the site adds to Sphinx: links to the repository's files, formulas that need no script."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+
+def repository_url() -> str | None:
+    """Where the files of this commit are on the web, as a workflow of GitHub knows it."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
+    if not all(name in os.environ for name in names):
+        return None
+    server, repository, commit = (os.environ[name] for name in names)
+    return f"{server}/{repository}/blob/{commit}"
+
+
+class RepositoryLinks(SphinxTransform):
+    """Links to files of the repository that are no pages: to the web, else into the checkout."""
+
+    default_priority = 1  # before Sphinx would copy the files
+
+    def apply(self, **_: Any) -> None:
+        """Replace each such link in the page."""
+        for link in list(self.document.findall(_is_link)):
+            target, _, anchor = link["reftarget"].partition("#")
+            path = Path(os.path.normpath(self._folder / target))
+            if link.get("refdomain") == "doc":  # MyST takes every Markdown file for a page
+                path = Path(f"{self._folder / target}.md")
+                anchor = link.get("reftargetid") or ""
+            if path.is_relative_to(self.env.srcdir) or not target:
+                continue
+            if not path.exists():
+                logger.warning("broken link: there is no %s", path, location=link)
+            uri = self._address(path) + (f"#{anchor}" if anchor else "")
+            link.replace_self(nodes.reference("", "", *link.children, refuri=uri))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.env.doc2path(self.env.docname)).parent
+
+    def _address(self, path: Path) -> str:
+        if (url := repository_url()) is not None:
+            return f"{url}/{path.relative_to(Path(self.env.srcdir).parent).as_posix()}"
+        page = Path(self.app.outdir, self.env.docname)
+        return Path(os.path.relpath(path, page.parent)).as_posix()
+
+
+def _is_link(node: nodes.Node) -> bool:
+    link = isinstance(node, addnodes.pending_xref | addnodes.download_reference)
+    return link and node["reftype"] == "myst"  # type: ignore[index]
+
+
+def _mathml(self: Any, node: nodes.Element) -> None:
+    """Write a formula as MathML, which browsers render by themselves."""
+    block = isinstance(node, nodes.math_block)
+    try:
+        formula = tex2mathml(node.astext(), as_block=block)
+    except MathError as error:
+        logger.warning("formula: %s", error, location=node)
+        formula = self.encode(node.astext())
+    name = "div" if block else "span"
+    self.body.append(self.starttag(node, name, "", CLASS="math-block" if block else "math"))
+    self.body.append(f"{formula}</{name}>")
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add it."""
+    app.add_transform(RepositoryLinks)
+    app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
