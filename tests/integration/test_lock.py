@@ -165,9 +165,7 @@ def test_a_clone_has_the_same_bytes_whatever_git_does_to_line_ends(tmp_path: Pat
     ):
         subprocess.run(command, check=True)
 
-    git = functools.partial(
-        subprocess.run, cwd=clone, check=True, capture_output=True, text=True
-    )
+    git = functools.partial(subprocess.run, cwd=clone, check=True, capture_output=True, text=True)
     staged = git(["git", "ls-files", "--stage"]).stdout.splitlines()
     committed = {name: line.split()[1] for line, name in (each.split("\t") for each in staged)}
     hashed = git(
