@@ -105,7 +105,7 @@ lint: $(INSTALLED) prose ## check format, lint rules, types, imports, prose, con
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
 	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
-	check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[^c]*.yml
+	check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
 	check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 	pre-commit validate-config
