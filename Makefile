@@ -13,7 +13,7 @@ LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annot
 
 .DEFAULT_GOAL := help
 .PHONY: help repro fast bench check test lint prose lock smoke mlflow prefect notebook clean \
-  image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
+  docs image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
 	@sed -nE 's/^##@ (.*)/\n\1/p; s/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | \
@@ -119,6 +119,11 @@ prose: $(INSTALLED) ## check the spelling of all text, and the style of the page
 	git grep -zIl '' | xargs -0 codespell
 	git ls-files -z $(PROSE) | xargs -0 proselint check
 	git grep -nIiE -f <(grep -v '^#' docs/phrases.txt) -- $(PROSE); [ $$? -eq 1 ] # 1: none is there
+
+docs: $(INSTALLED) ## build the documentation site into docs/_build/html; any warning is an error
+	sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet \
+	  docs docs/_build/html
+	@echo "The site: docs/_build/html/index.html"
 
 mutants: export BASE ?= main
 mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?

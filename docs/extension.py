@@ -1,16 +1,20 @@
-"""What the site adds to Sphinx: links to the repository's files, formulas that need no script."""
+"""What the site adds to Sphinx: generated pages, links to files, formulas that need no script."""
 
 import os
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from numpy.typing import ArrayLike
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
+from sphinx.util.typing import stringify_annotation
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class RepositoryLinks(SphinxTransform):
 
 def _is_link(node: nodes.Node) -> bool:
     link = isinstance(node, addnodes.pending_xref | addnodes.download_reference)
-    return link and node["reftype"] == "myst"  # type: ignore[index]
+    return link and node["reftype"] == "myst"
 
 
 def _mathml(self: Any, node: nodes.Element) -> None:
@@ -74,8 +78,38 @@ def _mathml(self: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def insert_generated(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Replace `<!-- generated: NAME -->` by what `docs.generated.NAME` makes of the code."""
+
+    def generate(match: re.Match[str]) -> str:
+        made: str = import_module(f"docs.generated.{match[1]}").page()
+        return made
+
+    source[0] = re.sub(r"<!-- generated: (\w+) -->", generate, source[0])
+
+
+def shorten_types(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str | None, returns: str
+) -> tuple[str | None, str]:
+    """Write ArrayLike by its name, not as the union that it stands for."""
+    union = stringify_annotation(ArrayLike, "smart")
+    return arguments and arguments.replace(union, "ArrayLike"), returns
+
+
+def make_focusable(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Let the keyboard reach what scrolls by itself: tables and code."""
+    if "body" in context:
+        scrolling = r'<(?=pre>|div class="table-wrapper|div class="math-block)(\w+)'
+        context["body"] = re.sub(scrolling, r'<\1 tabindex="0"', context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add it."""
+    app.connect("source-read", insert_generated)
+    app.connect("autodoc-process-signature", shorten_types)
+    app.connect("html-page-context", make_focusable)
     app.add_transform(RepositoryLinks)
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
