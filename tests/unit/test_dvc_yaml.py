@@ -71,3 +71,17 @@ def test_what_that_code_imports_reruns_the_stage_or_one_before_it(stage: str) ->
     code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))
     known = dependencies(stage).union(*map(dependencies, before(stage)))
     assert (code | task_files(code)) - known - NO_RESULT == set()
+
+
+def test_training_sees_the_training_set_alone() -> None:
+    """Else a model may be chosen by what it is measured on."""
+    assert {name for name in dependencies("train") if not name.endswith(".py")} == {
+        "data/train.safetensors"
+    }
+    code = files_of(graph().find_upstream_modules("pipeline.stages.train"))
+    read = {
+        name
+        for name in {"pipeline/stages/train.py", *code}
+        if ".test_set" in (PROJECT / name).read_text()
+    }
+    assert read == set()
