@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 SERVING := .venv-serve/installed
 EXTRAS := gpu score serve train tracking flow ray dev # those of requirements.txt: all but cpu
-PROSE := '*.md' ':!README.md' ':!models' ':!reports' # the stages write the last two
+PROSE := '*.md' ':!models' ':!reports' # of which the stages write the last two
 LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
