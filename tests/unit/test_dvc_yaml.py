@@ -82,3 +82,17 @@ def test_it_knows_no_task() -> None:
 def test_the_artifact_is_what_the_release_writes() -> None:
     (artifact,) = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["artifacts"].values()
     assert [artifact["path"]] == [name for out in STAGES["release"]["outs"] for name in out]
+
+
+def test_training_sees_the_training_set_alone() -> None:
+    """Else a model may be chosen by what it is measured on."""
+    assert {name for name in dependencies("train") if not name.endswith(".py")} == {
+        "data/train.safetensors"
+    }
+    code = files_of(graph().find_upstream_modules("pipeline.stages.train"))
+    read = {
+        name
+        for name in {"pipeline/stages/train.py", *code}
+        if ".test_set" in (PROJECT / name).read_text()
+    }
+    assert read == set()
