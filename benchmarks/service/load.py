@@ -18,11 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from timeit import Timer
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ from tqdm import tqdm
 
 from benchmarks.report import reports, write_report
 from benchmarks.servers import free_port, server
+from benchmarks.service.rates import Load, memory_growth, rates_of
 from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
 from pipeline.core.figures import Figure, save_figure
@@ -50,7 +50,6 @@ SOAK_SECONDS, SOAK_CONNECTIONS = 300, 64
 OURS, JSON, PNG, MLFLOW = "ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"
 WRK = ["wrk", "--threads=1", "--timeout=30", "--script", str(Path(__file__).with_suffix(".lua"))]
 
-Load = dict[str, float]  # requests, seconds, p50, p99 and failed
 Loads = dict[str, dict[int, list[Load]]]  # by request and number of connections
 
 
@@ -169,12 +168,6 @@ def soak_service(process: psutil.Process, request: Request, seconds: float) -> d
     return {"load": running.result(), "resident_bytes": memory}
 
 
-def memory_growth(memory: Sequence[int]) -> float:
-    """Bytes from the second fifth to the last; the first is for warming up."""
-    fifth = max(1, len(memory) // 5)
-    return mean(memory[-fifth:]) - mean(memory[fifth : 2 * fifth])
-
-
 def model_seconds(classifier: Classifier) -> dict[int, float]:
     """What the model alone takes for an image on one core, by the size of the batch."""
     form = classifier.signature.form
@@ -184,11 +177,6 @@ def model_seconds(classifier: Classifier) -> dict[int, float]:
         timer = Timer(lambda images=images: classifier.predict(images))  # type: ignore[misc]
         found[size] = min(timer.repeat(5, 2000 // size)) / (2000 // size) / size
     return found
-
-
-def rates_of(runs: Sequence[Load]) -> list[float]:
-    """Requests a second."""
-    return [run["requests"] / run["seconds"] for run in runs]
 
 
 def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:

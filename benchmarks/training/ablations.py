@@ -11,19 +11,19 @@ written to reports/recipe/ablations.md.
 
 import argparse
 from dataclasses import asdict, replace
-from itertools import chain
-from math import nan, sqrt
+from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.models import read_set, task_of
 from benchmarks.tables import table
-from benchmarks.training.alternatives import ABLATIONS, CHOSEN, Ablation
+from benchmarks.training.alternatives import ABLATIONS, Ablation
 from benchmarks.training.distortions import DISTORTIONS
+from benchmarks.training.effects import Rows, effects
 from benchmarks.training.runs import add_rows, digest, read_rows
 from pipeline.config import load_params
 from pipeline.core.files import write_text
@@ -34,8 +34,6 @@ from pipeline.training.trainer import measure
 HELD_OUT = 10_000
 DISTORTED = 5_000  # of them, each distorted in six ways
 DISTORTED_COLUMNS = list(DISTORTIONS)[1:]
-
-Rows = list[dict[str, str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,38 +110,6 @@ def train_once(workspace: Workspace, name: str, seed: int, epochs: int) -> dict[
         "training_accuracy": round(figures["training_accuracy"], 6),
         **distorted,
     }
-
-
-class Effect(NamedTuple):
-    """What an ablation does, over the seeds that have been trained."""
-
-    seeds: int
-    errors: float  # among the held-out images
-    differences: list[int]  # in errors to the recipe as chosen, seed by seed
-    distorted_difference: float  # likewise on distorted images, mean over seeds and distortions
-
-
-def effects(rows: Rows, epochs: int) -> dict[str, Effect]:
-    """The effect of each ablation in trainings of so many epochs, the fewest errors first."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    for row in rows:
-        if int(row["epochs"]) == epochs:
-            found.setdefault(row["ablation"], {})[row["seed"]] = row
-    chosen = found.get(CHOSEN, {})
-    result = {}
-    for name, by_seed in found.items():
-        pairs = [(row, chosen[seed]) for seed, row in by_seed.items() if seed in chosen]
-        differences = [
-            [int(row[column]) - int(base[column]) for row, base in pairs]
-            for column in ("validation_errors", *DISTORTED_COLUMNS)
-        ]
-        result[name] = Effect(
-            len(by_seed),
-            mean(int(row["validation_errors"]) for row in by_seed.values()),
-            differences[0],
-            mean(chain(*differences[1:])) if pairs else nan,
-        )
-    return dict(sorted(result.items(), key=lambda pair: pair[1].errors))
 
 
 def summarise(rows: Rows) -> str:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.training.effects import CHOSEN
 from pipeline.core.task import Task
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
@@ -146,7 +147,6 @@ class Orthogonal(Trainer):
         return super().build_optimizer()
 
 
-CHOSEN = "as chosen"
 OF_256 = {"batch_size": 256, "weight_average": 0.998}  # averaged over as many images
 ABLATIONS = {
     CHOSEN: Ablation(),

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import __main__ as command
 from benchmarks.memory import Cost
 from benchmarks.pipeline import scaling
-from benchmarks.service import load
+from benchmarks.service.rates import memory_growth
 from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
@@ -117,9 +117,9 @@ def test_scaling_has_no_more_images_than_the_set(workspace: Workspace) -> None:
 
 
 def test_growing_memory_is_measured_without_the_warm_up() -> None:
-    assert load.memory_growth([50, 90, *[100] * 8]) == pytest.approx(0)
+    assert memory_growth([50, 90, *[100] * 8]) == pytest.approx(0)
     growing = [100 + 3 * second for second in range(300)]
-    assert load.memory_growth(growing) == pytest.approx(3 * 180)
+    assert memory_growth(growing) == pytest.approx(3 * 180)
 
 
 def test_a_table_is_markdown() -> None:

@@ -27,7 +27,7 @@ from pipeline.registry import lookup
 from tests.checkout import PROJECT
 
 OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGES = [PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")]
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
 COMMANDS = GROUP.commands
@@ -53,9 +53,10 @@ def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
     assert long.stdout == short.stdout
 
 
-def test_every_example_of_the_readme_is_understood() -> None:
-    examples = re.findall(r"^\$ python -m pipeline (.*)$", README, re.MULTILINE)
-    assert len(examples) >= 8
+def test_every_example_of_the_documentation_is_understood() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    examples = re.findall(r"^\$ (?:gated-mnist|python -m pipeline) (.*)$", text, re.MULTILINE)
+    assert examples
     for example in examples:
         name, *arguments = shlex.split(example.partition("#")[0].partition(" > ")[0])
         if "<" in arguments:

@@ -11,9 +11,10 @@ import torch
 import yaml
 
 from benchmarks.training import ablations, accuracy, speed, step
-from benchmarks.training.alternatives import ABLATIONS, CHOSEN, Ablation
+from benchmarks.training.alternatives import ABLATIONS, Ablation
 from benchmarks.training.baselines import train_example, train_original
 from benchmarks.training.distortions import DISTORTIONS
+from benchmarks.training.effects import CHOSEN, effects
 from benchmarks.training.recipes import load_recipe
 from benchmarks.training.runs import add_row, code_digest
 from pipeline.core.errors import UserError
@@ -166,14 +167,14 @@ def test_effects_are_differences_to_the_same_seed() -> None:
         | dict.fromkeys(ablations.DISTORTED_COLUMNS, str(distorted))
         for (name, seed), (plain, distorted) in errors.items()
     ]
-    effects = ablations.effects(rows, epochs=6)
-    assert list(effects) == [CHOSEN, "SGD"]
-    assert effects["SGD"].seeds == 3
-    assert effects["SGD"].errors == pytest.approx((46 + 58 + 99) / 3)
-    assert effects["SGD"].differences == [6, 8]
-    assert effects["SGD"].distorted_difference == 20
+    found = effects(rows, epochs=6)
+    assert list(found) == [CHOSEN, "SGD"]
+    assert found["SGD"].seeds == 3
+    assert found["SGD"].errors == pytest.approx((46 + 58 + 99) / 3)
+    assert found["SGD"].differences == [6, 8]
+    assert found["SGD"].distorted_difference == 20
     assert "+7.0 ± 1.0" in ablations.summarise(rows)
-    assert ablations.effects(rows, epochs=7) == {}
+    assert effects(rows, epochs=7) == {}
 
 
 @pytest.fixture
