@@ -1,0 +1,64 @@
+"""docs/how-to: the Python snippets of its pages run as they stand, and so does its own example."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.config import load_params
+from pipeline.core.files import read_csv
+from pipeline.core.workspace import Workspace
+from tests.checkout import PROJECT, UNTRACKED, needs_model
+from tests.services import listening, make_app
+
+PAGES = sorted((PROJECT / "docs/how-to").glob("*.md"))
+SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ADDRESS = "127.0.0.1:8000"  # of the HTTP service, which here has another port
+STORE = "mlflow.db"  # test_tracking.py loads the model from one
+FILE = re.compile(r"# ([\w/]+\.py)\n")  # the first line of a snippet that is a file
+COMMANDS = """
+from runpy import run_path
+from pipeline.cli import app
+run_path("draw.py")
+for command in ["use", "shapes.yaml"], ["fetch"], ["prepare"], ["train"], ["summary"]:
+    app(command, standalone_mode=False)
+"""  # of the page, in one process
+
+
+def snippets(*, files: bool) -> list[tuple[str, str]]:
+    """Page and code of each snippet: those that are a file of the reader's, or all others."""
+    found = [(page.name, code) for page in PAGES for code in SNIPPET.findall(page.read_text())]
+    return [(page, code) for page, code in found if bool(FILE.match(code)) == files]
+
+
+def run(folder: Path, *words: str) -> str:
+    """Run Python in a folder; its output."""
+    result = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=UNTRACKED, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@needs_model
+def test_snippets_run_as_they_stand() -> None:
+    codes = [code for _, code in snippets(files=False) if STORE not in code]
+    assert codes
+    with listening(make_app()) as port:
+        for code in codes:
+            run(PROJECT, "-c", code.replace(ADDRESS, f"127.0.0.1:{port}"))
+
+
+def test_a_task_of_the_readers_own_trains_as_written(tmp_path: Path) -> None:
+    """The files of the example, as far as a first training step: data, network, augmentation."""
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    for _, code in snippets(files=True):
+        path = tmp_path / FILE.match(code)[1]  # type: ignore[index]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+    printed = run(tmp_path, "-c", COMMANDS)
+    params = load_params(tmp_path / "params.yaml")
+    assert printed.endswith(f" {params.gate.parameters:,}\n")
+    last = read_csv(Workspace(tmp_path).history)[-1]
+    assert last["training_accuracy"] > params.gate.min_accuracy
