@@ -75,8 +75,14 @@ def results(reports: Path) -> Values:
     return {"": table(["Released model", "ONNX file in ONNX Runtime"], rows)} | values
 
 
+def gate(reports: Path) -> Values:
+    """The gate's verdict on the released model, criterion by criterion."""
+    lines = (reports / "gate.md").read_text(encoding="utf-8").splitlines()
+    return {"": "\n".join(line for line in lines if line.startswith("|"))}
+
+
 def recipe(reports: Path) -> Values:
-    """What other seeds reach, and the recipes with other numbers of epochs on held-out images."""
+    """What the two recipes reach with other seeds."""
     accuracy = _benchmark(reports, "accuracy")
     values = {}
     for name, method in {"release": "ours, release", "fast": "ours, fast"}.items():
@@ -105,6 +111,7 @@ def backprop(reports: Path) -> Values:
         for number, (with_them, without) in enumerate(zip(right, wrong, strict=False), start=1)
     ]
     return {
+        "learning_rate": f"{report.params['learning_rate']:g}",
         "first_loss": f"{report.first_loss:.6f}",
         "last_loss": f"{report.last_loss:.6f}",
         "updates": f"{report.params['updates']}",
@@ -286,7 +293,7 @@ def overhead(reports: Path) -> Values:
 SUBJECTS: dict[str, Callable[[Path], Values]] = {
     function.__name__: function
     for function in (
-        *(results, recipe, backprop, ablations, training, accuracy),
+        *(results, gate, recipe, backprop, ablations, training, accuracy),
         *(step, inference, scoring, serving, scaling, overhead),
     )
 }

@@ -1,9 +1,9 @@
-"""README.md: its commands and snippets run as they stand in a fresh clone, and its links lead on.
+"""Commands and snippets of README.md and the tutorial run as they stand in a fresh clone of HEAD.
 
-What is run is HEAD, in an environment that borrows the packages of the one that runs the tests. So
-neither the download of packages nor the making of .venv is tested here; CI begins with the latter,
-and tests/integration/test_package.py installs the wheel with what it requires. A command that takes
-minutes is not run here, but must be a step of CI, letter by letter.
+The environment borrows the packages of the one that runs the tests: neither the download of
+packages nor the making of .venv is tested here. CI begins with the latter, and
+tests/integration/test_package.py installs the wheel with what it requires. A command that takes
+minutes is not run here either, but must be a step of CI, letter by letter, or stand below.
 """
 
 import os
@@ -27,7 +27,13 @@ from tests.checkout import MODEL, PROJECT, kept
 from tests.servers import wait_until
 
 README = PROJECT / "README.md"
+TUTORIAL = PROJECT / "docs/tutorial.md"
 SERVERS = ["make serve"]  # commands that run until they are stopped
+NOT_RUN = {  # of the tutorial: they train, or need what was trained
+    *("dvc repro prepare", "dvc exp run --temp --set-param train.epochs=1 gate", "make fast"),
+    *("git add --all", 'git commit --message "Release a model that was trained for 9 epochs"'),
+    *("make mlflow", "dvc repro", "dvc checkout"),
+}
 ADDRESS = "http://127.0.0.1:8000"  # of the HTTP service, which here has another port
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OFFLINE = {
@@ -69,6 +75,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (".venv", ".venv-serve"):
         (folder / name / "bin").mkdir(parents=True)
         (folder / name / "installed").touch()
+        (folder / name / "bin/activate").touch()
     python = folder / ".venv-serve/bin/python"
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
@@ -87,15 +94,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return others | OFFLINE | {"PATH": os.pathsep.join(map(str, path)), "PORT": str(free_port())}
 
 
+@pytest.mark.parametrize("page", [README, TUTORIAL], ids=lambda page: page.stem)
 def test_its_commands_and_snippets_run_as_they_stand(
-    clone: Path, environment: dict[str, str]
+    clone: Path, environment: dict[str, str], page: Path
 ) -> None:
-    in_ci, address = steps_of_ci(), f"http://127.0.0.1:{environment['PORT']}"
+    elsewhere, address = steps_of_ci() | NOT_RUN, f"http://127.0.0.1:{environment['PORT']}"
     ran = []
     with ExitStack() as stack:
-        for language, code in scripts(clone / "README.md"):
+        for language, code in scripts(clone / page.relative_to(PROJECT)):
             command = code.partition("  #")[0].strip() if language == "bash" else code
-            if command in in_ci:
+            if command in elsewhere:
                 continue
             words = [language, "-c", code.replace(ADDRESS, address)]
             if command in SERVERS:
@@ -140,6 +148,15 @@ def test_what_it_links_to_is_there(link: str) -> None:
 def test_the_picture_of_the_dag_is_that_of_dvc_yaml() -> None:
     """Else run `python -m docs.pictures`."""
     assert (PROJECT / "docs/images/dag.svg").read_text(encoding="utf-8") == draw_dag(PROJECT)
+
+
+def test_every_make_target_that_the_documentation_names_exists() -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    for page in [README, *PROJECT.glob("docs/**/*.md")]:
+        for target in re.findall(
+            r"(?:`|^\$ )make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE
+        ):
+            assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), f"{page}: {target}"
 
 
 def test_the_reports_are_about_the_released_model() -> None:
