@@ -57,7 +57,7 @@ class RepositoryLinks(SphinxTransform):
 
 def _is_link(node: nodes.Node) -> bool:
     link = isinstance(node, addnodes.pending_xref | addnodes.download_reference)
-    return link and node["reftype"] == "myst"  # type: ignore[index]
+    return link and node["reftype"] == "myst"
 
 
 def _mathml(self: Any, node: nodes.Element) -> None:

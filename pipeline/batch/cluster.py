@@ -22,6 +22,7 @@ from ray.util.annotations import RayDeprecationWarning
 import pipeline
 from pipeline.batch.readers.shards import Shards
 from pipeline.batch.worker import score_shard
+from pipeline.core import variables
 from pipeline.core.errors import UserError, first_line
 from pipeline.inference.classifier import Classifier
 
@@ -68,7 +69,7 @@ def score_on_cluster(
 
 def _join(address: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")  # if it is no head
+    variables.RAY_TIMEOUT.set_default()  # if it is no head
     try:
         _probe(address)
         ray.init(
@@ -91,7 +92,7 @@ def _probe(address: str) -> None:
         host = rest.partition("/")[0].rpartition(":")[0] or rest
         raise ValueError(f"the address is that of the head, {host}:6379, without {scheme}://")
     host, _, port = address.rpartition(":")
-    if not port.isdigit() or os.environ.get("RAY_USE_TLS") == "1":
+    if not port.isdigit() or variables.RAY_USE_TLS.get() == "1":
         return
     with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
         connection.sendall(HTTP2_PREFACE)

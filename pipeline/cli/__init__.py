@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Never
 
 from pipeline.cli.app import app
-from pipeline.core import extras, loopback
+from pipeline.core import extras, loopback, variables
 from pipeline.core.errors import RefusedError, UserError
 
 __all__ = ["app", "main"]
@@ -42,7 +42,7 @@ def main() -> Never:
 
 
 def _fail(message: str, status: int, error: BaseException) -> Never:
-    if os.environ.get("PIPELINE_DEBUG"):
+    if variables.DEBUG.get():
         raise error
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline import DISTRIBUTION, __version__
+from pipeline.core import variables
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 
@@ -59,7 +60,7 @@ def options(
     """Take the options that all commands share."""
     context.obj = workspace
     if debug:
-        os.environ["PIPELINE_DEBUG"] = "1"
+        os.environ[variables.DEBUG.name] = "1"
 
 
 def named_workspace(context: typer.Context) -> Workspace | None:

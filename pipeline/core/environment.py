@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.core import variables
+
 LIBRARIES = ["torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"]
-FLOW_RUN_ID, FLOW_RUN_URL = "PIPELINE_FLOW_RUN_ID", "PIPELINE_FLOW_RUN_URL"  # set by a flow run
-EXPERIMENT, MAIN_ROOT = "DVC_EXP_NAME", "DVC_ROOT"  # set by `dvc exp run` for its stages
 NO_REPOSITORY = "fatal: not a git repository (or any"  # else it is one whose history is not here
 CODE = ["pipeline", "dvc.yaml", "params.yaml", "requirements.txt"]
 
@@ -66,14 +66,13 @@ def git_revision(root: Path) -> str:
 
 def flow_run() -> dict[str, str] | None:
     """The id and the address of the flow run that this process belongs to, if it does to one."""
-    if not {FLOW_RUN_ID, FLOW_RUN_URL} <= os.environ.keys():
-        return None
-    return {"id": os.environ[FLOW_RUN_ID], "url": os.environ[FLOW_RUN_URL]}
+    run, url = variables.FLOW_RUN_ID.get(), variables.FLOW_RUN_URL.get()
+    return None if run is None or url is None else {"id": run, "url": url}
 
 
 def experiment() -> str | None:
     """The name of the experiment of DVC that this process belongs to, if it does to one."""
-    return os.environ.get(EXPERIMENT)
+    return variables.EXPERIMENT.get()
 
 
 def lasting_folder(root: Path) -> Path:
@@ -83,10 +82,11 @@ def lasting_folder(root: Path) -> Path:
     it but the outputs of stages.
     """
     here = root.resolve()
-    if experiment() is None or MAIN_ROOT not in os.environ:
+    main = variables.MAIN_ROOT.get()
+    if experiment() is None or main is None:
         return here
     copy = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
-    return Path(os.environ[MAIN_ROOT]) / here.relative_to(copy)
+    return Path(main) / here.relative_to(copy)
 
 
 def without_password(address: str) -> str:

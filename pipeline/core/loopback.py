@@ -2,13 +2,15 @@
 
 import os
 
+from pipeline.core.variables import NO_PROXY, NO_PROXY_LOWER
+
 HOSTS = ["127.0.0.1", "localhost", "::1"]
 
 
 def bypass_proxy() -> None:
     """Add this machine to NO_PROXY, for this process and all that it starts."""
-    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    named = NO_PROXY_LOWER.get() or NO_PROXY.get() or ""
     hosts = [host for host in map(str.strip, named.split(",")) if host]
     if hosts != ["*"]:  # everything is; beside other names the star would mean nothing
         named = ",".join(dict.fromkeys([*hosts, *HOSTS]))
-    os.environ |= {"NO_PROXY": named, "no_proxy": named}
+    os.environ |= {NO_PROXY.name: named, NO_PROXY_LOWER.name: named}

@@ -59,31 +59,33 @@ class Hardware(BaseModel):
     """The machine."""
 
     model_config = Report.model_config
-    processor: str
-    cores: int
-    memory_gib: int
-    system: str
+    processor: str  #: its name
+    cores: int  #: logical ones
+    memory_gib: int  #: GiB
+    system: str  #: the operating system and the architecture
 
 
 class FlowRun(BaseModel):
     """A run of the Prefect flow."""
 
     model_config = Report.model_config
-    id: str
-    url: str
+    id: str  #: its UUID
+    url: str  #: where people see it
 
 
 class BackpropReport(Report):
     """What the 2-2-2 network learned. DVC shows its numbers as metrics."""
 
     stage = "backprop"
-    params: dict[str, Any]
-    first_loss: float
-    last_loss: float
-    long_run_loss: float
-    learning_rates_scanned: int
+    params: dict[str, Any]  #: the section `backprop` of params.yaml
+    first_loss: float  #: before the first update
+    last_loss: float  #: after the last of `updates`
+    long_run_loss: float  #: after the last of `long_run`
+    learning_rates_scanned: int  #: learning rates that were compared
+    #: the highest of them with which the loss never rose; null if there is none
     highest_learning_rate_without_rise: float | None
-    first_gradient: list[float]
+    first_gradient: list[float]  #: of the loss by each weight, w1 to w8, before the first update
+    #: the same by the formulas for w1 to w4 without the parentheses around their sum
     first_gradient_without_parentheses: list[float]
 
 
@@ -92,25 +94,25 @@ class TrainingReport(Report):
 
     stage = "train"
     schema_version: Literal[1] = 1
-    run_id: str
-    status: Literal["unfinished", "finished"]
-    started: Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
-    seconds: float
-    task: str  # the package that knows it
-    git_revision: str
-    flow_run: FlowRun | None
-    threads: int
-    hardware: Hardware
-    requirements_sha256: Sha256 | None
-    params: dict[str, Any]
-    data_sha256: Sha256
-    code_sha256: dict[str, Sha256]  # by path
-    device: str
-    gpu: dict[str, str | bool] | None = None
-    precision: str
-    versions: dict[str, str]
-    final: dict[str, float] | None  # the last row of the history
-    weights_sha256: Sha256 | None  # of a finished training
+    run_id: str  #: the identity of the training
+    status: Literal["unfinished", "finished"]  #: whether its last epoch has ended
+    started: Annotated[str, AfterValidator(moment)]  #: date and time, ISO 8601
+    seconds: float  #: of training, interruptions excluded
+    task: str  #: the package of the task
+    git_revision: str  #: the commit, with `-dirty` where code or params differ; or `unknown`
+    flow_run: FlowRun | None  #: the Prefect flow run that it was part of
+    threads: int  #: of PyTorch
+    hardware: Hardware  #: the machine
+    requirements_sha256: Sha256 | None  #: of the lock of all packages
+    params: dict[str, Any]  #: the section `train` of params.yaml
+    data_sha256: Sha256  #: of the training set
+    code_sha256: dict[str, Sha256]  #: of each module that decides the result, by path
+    device: str  #: what it was trained on
+    gpu: dict[str, str | bool] | None = None  #: its model, driver and libraries
+    precision: str  #: the dtype of matrix products
+    versions: dict[str, str]  #: of Python and of the libraries that the result depends on
+    final: dict[str, float] | None  #: the last row of the history
+    weights_sha256: Sha256 | None  #: of the weights of a finished training
 
 
 class ExportReport(Report):
@@ -118,37 +120,37 @@ class ExportReport(Report):
 
     stage = "export"
     schema_version: Literal[1] = 1
-    model_sha256: Sha256
-    weights_sha256: Sha256
-    model_bytes: int
-    parameters: int
-    opset: int
-    parity_images: int
-    max_logit_difference: float
-    prediction_differences: int
+    model_sha256: Sha256  #: of the exported file
+    weights_sha256: Sha256  #: of the weights that were exported
+    model_bytes: int  #: size of the exported file
+    parameters: int  #: of the trained network
+    opset: int  #: ONNX operator set
+    parity_images: int  #: training images on which ONNX Runtime and PyTorch were compared
+    max_logit_difference: float  #: the largest difference of a logit
+    prediction_differences: int  #: images whose class differs
 
 
 class Metrics(Report):
     """The exported model on the test set. DVC shows the numbers as metrics."""
 
     stage = "evaluate"
-    images: int
-    accuracy: float
-    accuracy_low: float  # ends of the 95 % Clopper-Pearson interval
-    accuracy_high: float
-    misclassified: int
-    loss: float  # mean cross-entropy
-    expected_calibration_error: float
-    macro_f1: float
+    images: int  #: in the test set
+    accuracy: float  #: fraction of them that are classified correctly
+    accuracy_low: float  #: lower end of its 95 % Clopper-Pearson interval
+    accuracy_high: float  #: upper end
+    misclassified: int  #: images
+    loss: float  #: mean cross-entropy
+    expected_calibration_error: float  #: mean gap between confidence and accuracy, 0 to 1
+    macro_f1: float  #: mean of the F1 scores of the classes
 
 
 class Speed(Report):
     """The exported model on this machine. DVC shows the numbers as metrics."""
 
     stage = "evaluate"
-    latency_ms_p50: float
-    latency_ms_p99: float
-    images_per_second: int
+    latency_ms_p50: float  #: of a single image, median
+    latency_ms_p99: float  #: of a single image, 99th percentile
+    images_per_second: int  #: in batches of `evaluate.batch_size`
 
 
 class Subject(Report):
@@ -156,20 +158,20 @@ class Subject(Report):
 
     stage = "evaluate"
     schema_version: Literal[1] = 1
-    model_sha256: Sha256
-    test_sha256: Sha256
-    providers: list[str]
+    model_sha256: Sha256  #: of the exported file
+    test_sha256: Sha256  #: of the test set
+    providers: list[str]  #: execution providers of ONNX Runtime that were in use
 
 
 class Criterion(BaseModel):
     """One criterion of the gate."""
 
     model_config = Report.model_config
-    name: str
-    measured: Number | str | None
-    relation: Literal["≥", "≤", "="]
-    threshold: Number | str | None
-    passed: bool
+    name: str  #: what is measured
+    measured: Number | str | None  #: its value; null if there is none
+    relation: Literal["≥", "≤", "="]  #: of value to threshold
+    threshold: Number | str | None  #: that of params.yaml
+    passed: bool  #: whether the relation holds
 
 
 class GateReport(Report):
@@ -177,9 +179,9 @@ class GateReport(Report):
 
     stage = "gate"
     schema_version: Literal[1] = 1
-    passed: bool
-    model_sha256: Sha256 | None
-    criteria: list[Criterion] = Field(min_length=1)
+    passed: bool  #: whether every criterion holds
+    model_sha256: Sha256 | None  #: of the exported file; null if it could not be measured
+    criteria: list[Criterion] = Field(min_length=1)  #: each criterion
 
     @model_validator(mode="after")
     def _verdict_follows_from_criteria(self) -> Self:

@@ -38,70 +38,59 @@ class Workspace:
 
     root: Path
 
-    # what people write
-    params = WorkspacePath(PARAMS)
-    requirements = WorkspacePath("requirements.txt")  # the lock of all packages
-    versions = WorkspacePath("versions.json")  # the versions in that lock, as DVC reads them
+    params = WorkspacePath(PARAMS)  #: the settings of every stage
+    requirements = WorkspacePath("requirements.txt")  #: the locked versions of all packages
+    versions = WorkspacePath("versions.json")  #: the versions in that lock, as DVC reads them
 
-    # fetch and prepare
-    raw = WorkspacePath("data/raw")  # the data set's files as they were published
-    training_set = WorkspacePath("data/train.safetensors")  # uint8 images [N, H, W] and labels [N]
-    test_set = WorkspacePath("data/test.safetensors")
-    prepare_reports = WorkspacePath("reports/prepare")
+    raw = WorkspacePath("data/raw")  #: the files of the data set, as published
+    #: uint8 images [N, H, W] and labels [N]
+    training_set = WorkspacePath("data/train.safetensors")
+    test_set = WorkspacePath("data/test.safetensors")  #: the same of the test set
+    prepare_reports = WorkspacePath("reports/prepare")  #: sample images and class counts
 
-    # backprop
-    backprop_reports = WorkspacePath("reports/backprop")
-    backprop_history = WorkspacePath(
-        "reports/backprop/history.csv"
-    )  # every number of every iteration
-    backprop_summary = WorkspacePath("reports/backprop/summary.json")
+    backprop_reports = WorkspacePath("reports/backprop")  #: figures, tables and the workbook
+    #: every number of every iteration
+    backprop_history = WorkspacePath("reports/backprop/history.csv")
+    backprop_summary = WorkspacePath("reports/backprop/summary.json")  #: the result in numbers
 
-    # train
-    weights = WorkspacePath("artifacts/weights.safetensors")  # averaged weights of the last epoch
-    epochs = WorkspacePath("artifacts/epochs")  # ... and of each epoch
-    checkpoint = WorkspacePath("artifacts/resume.safetensors")  # only while training is unfinished
-    training_lock = WorkspacePath("artifacts/resume.lock")  # locked while training runs
-    train_reports = WorkspacePath("reports/train")
-    history = WorkspacePath("reports/train/history.csv")  # a row per epoch
-    system_metrics = WorkspacePath(
-        "reports/train/system.csv"
-    )  # the machine's load, a row per epoch
+    weights = WorkspacePath("artifacts/weights.safetensors")  #: averaged weights of the last epoch
+    epochs = WorkspacePath("artifacts/epochs")  #: averaged weights of each epoch
+    checkpoint = WorkspacePath("artifacts/resume.safetensors")  #: only while training is unfinished
+    training_lock = WorkspacePath("artifacts/resume.lock")  #: locked while training runs
+    train_reports = WorkspacePath("reports/train")  #: what training records
+    history = WorkspacePath("reports/train/history.csv")  #: a row per epoch
+    #: the load of the machine, a row per epoch
+    system_metrics = WorkspacePath("reports/train/system.csv")
+    #: what was trained, from what, on what
     training_report = WorkspacePath("reports/train/summary.json")
 
-    # export, evaluate and gate
-    model = WorkspacePath("artifacts/model.onnx")  # not yet released
-    export_report = WorkspacePath("reports/export.json")
-    evaluation_reports = WorkspacePath("reports/evaluation")
-    metrics = WorkspacePath("reports/evaluation/metrics.json")
-    subject = WorkspacePath(
-        "reports/evaluation/subject.json"
-    )  # which model and test set the metrics are of
-    speed = WorkspacePath("reports/evaluation/speed.json")
-    curves = WorkspacePath(
-        "reports/evaluation/curves.csv"
-    )  # loss and accuracy over epochs, on both sets
+    model = WorkspacePath("artifacts/model.onnx")  #: the exported model, not yet released
+    export_report = WorkspacePath("reports/export.json")  #: how far it is from the trained network
+    evaluation_reports = WorkspacePath("reports/evaluation")  #: metrics, tables and figures
+    metrics = WorkspacePath("reports/evaluation/metrics.json")  #: the model on the test set
+    #: the model and the test set that the metrics are about
+    subject = WorkspacePath("reports/evaluation/subject.json")
+    speed = WorkspacePath("reports/evaluation/speed.json")  #: latency and throughput
+    #: loss and accuracy on both sets, a row per epoch
+    curves = WorkspacePath("reports/evaluation/curves.csv")
+    #: precision, recall and F1 of each class
     per_class = WorkspacePath("reports/evaluation/classes.csv")
-    gate_report = WorkspacePath("reports/gate.json")
-    gate_table = WorkspacePath("reports/gate.md")
+    gate_report = WorkspacePath("reports/gate.json")  #: the verdict
+    gate_table = WorkspacePath("reports/gate.md")  #: the verdict as a table
 
-    # release
-    releases = WorkspacePath("models")
-    model_card = WorkspacePath("models/MODEL_CARD.md")
-    provenance = WorkspacePath("models/provenance.json")
-    checksums = WorkspacePath("models/SHA256SUMS")
+    releases = WorkspacePath("models")  #: the released model and the files beside it
+    model_card = WorkspacePath("models/MODEL_CARD.md")  #: what the released model is and is not for
+    provenance = WorkspacePath("models/provenance.json")  #: what it was made from, and how
+    checksums = WorkspacePath("models/SHA256SUMS")  #: the SHA-256 of each file of the release
 
-    # tracking
-    tracking_lock = WorkspacePath(
-        "artifacts/track.lock"
-    )  # locked while MLflow is brought up to date
-    tracked = WorkspacePath("artifacts/mlflow.json")  # where MLflow shows what is here
-    pending_promotions = WorkspacePath(
-        "artifacts/promotion.json"
-    )  # that MLflow's alias has not followed yet
+    #: locked while MLflow is brought up to date
+    tracking_lock = WorkspacePath("artifacts/track.lock")
+    tracked = WorkspacePath("artifacts/mlflow.json")  #: where MLflow shows what is here
+    #: promotions that MLflow's alias has not followed yet
+    pending_promotions = WorkspacePath("artifacts/promotion.json")
 
-    lock_file = WorkspacePath(
-        "artifacts/workspace.lock"
-    )  # locked while stages run, with the owner's name
+    #: locked while stages run; holds the name of the owner
+    lock_file = WorkspacePath("artifacts/workspace.lock")
 
     @classmethod
     def find(cls) -> "Workspace":

@@ -31,11 +31,11 @@ LOG = logging.getLogger(__name__)
 class Predictions:
     """What N images show."""
 
-    classes: NDArray[np.int64]  # [N], the numbers of the most probable classes
-    labels: list[str]  # [N], their names
-    confidences: NDArray[np.float32]  # [N], their probabilities
-    probabilities: NDArray[np.float32]  # [N, classes]
-    logits: NDArray[np.float32]  # [N, classes]
+    classes: NDArray[np.int64]  #: [N], the numbers of the most probable classes
+    labels: list[str]  #: [N], their names
+    confidences: NDArray[np.float32]  #: [N], their probabilities
+    probabilities: NDArray[np.float32]  #: [N, classes]
+    logits: NDArray[np.float32]  #: [N, classes]
 
 
 class Classifier:
@@ -61,8 +61,8 @@ class Classifier:
             self._model = _verified(Path(model), provider, threads)
         else:
             self._model = OnnxModel(Path(model), provider, threads, sha256)
-        self.sha256 = self._model.sha256  # of the file
-        self.signature = self._model.signature  # what the file says of itself
+        self.sha256 = self._model.sha256  #: of the file
+        self.signature = self._model.signature  #: what the file says of itself
         LOG.info("%s (SHA-256 %s) runs on %s", model, self.sha256, ", ".join(self.providers))
 
     @property

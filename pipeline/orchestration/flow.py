@@ -30,7 +30,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from pipeline.core import environment, loopback, supervisor
+from pipeline.core import environment, loopback, supervisor, variables
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import write_text
 from pipeline.core.reports import Metrics
@@ -59,7 +59,7 @@ def mnist_release(
         folder: the workspace; none: that of the folder in which the flow runs
     """
     loopback.bypass_proxy()
-    if "PREFECT__WORKER_NAME" in os.environ:
+    if variables.PREFECT_WORKER_NAME.get() is not None:
         supervisor.exit_with_parent()
     try:
         workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
@@ -112,7 +112,11 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
         # a server of its own must not take orders from other users, nor from pages in a browser
         password = f"pipeline:{secrets.token_hex(24)}"
         os.environ |= dict.fromkeys(
-            ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"), password
+            (
+                variables.PREFECT_API_AUTH_STRING.name,
+                variables.PREFECT_SERVER_API_AUTH_STRING.name,
+            ),
+            password,
         )
         refresh_global_settings_context()
     # Ctrl-C is for the flow run; a server that is started for it lives on, to record how it ended
@@ -144,12 +148,13 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
 def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
     """Have DVC run a stage, or find it up to date; what is said goes to the log line by line."""
     logger = get_run_logger()
-    variables = {
+    programs = [str(Path(sys.executable).parent), variables.PATH.get() or os.defpath]
+    child_environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        variables.PATH.name: os.pathsep.join(programs),
         "PYTHONUNBUFFERED": "1",
-        environment.FLOW_RUN_ID: str(flow_run.id),
-        environment.FLOW_RUN_URL: results.address(flow_run.id),
+        variables.FLOW_RUN_ID.name: str(flow_run.id),
+        variables.FLOW_RUN_URL.name: results.address(flow_run.id),
     }
     said: list[str] = []
 
@@ -163,7 +168,9 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
 
     command = dag.repro_command(stage.name, force=force)
     with signs_of_life(stage.name, said, logger.info):
-        status = supervisor.run(command, workspace.root, variables, holding=lock, on_line=on_line)
+        status = supervisor.run(
+            command, workspace.root, child_environment, holding=lock, on_line=on_line
+        )
     results.show(workspace, stage, complete=status == 0, images=not dag.unchanged(stage.name, said))
     if status != 0:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]

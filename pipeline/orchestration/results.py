@@ -1,7 +1,6 @@
 """What a flow run shows of its results: artifacts in Prefect, and a message to a webhook."""
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
-from pipeline.core import environment
+from pipeline.core import environment, variables
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 from pipeline.tracking import links
 
-UI = "http://127.0.0.1:4200"  # where `make prefect` shows the runs of `python -m pipeline flow`
+UI = (
+    variables.PREFECT_UI_URL.default
+)  # where `make prefect` shows the runs of `python -m pipeline flow`
 
 
 def show(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
@@ -46,7 +47,7 @@ def show_links(workspace: Workspace) -> None:
 
 def announce(state: State[Any]) -> None:
     """Post a release or a refusal to the address in PIPELINE_WEBHOOK; it never fails the run."""
-    webhook = os.environ.get("PIPELINE_WEBHOOK")
+    webhook = variables.WEBHOOK.get()
     if not webhook:
         return
     event = str(state.name).lower()

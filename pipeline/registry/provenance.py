@@ -1,6 +1,5 @@
 """Where a release comes from, in SLSA's form: as it was when trained, not as it is now."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from pipeline import DISTRIBUTION
 from pipeline.config import Params
+from pipeline.core import variables
 from pipeline.core.environment import without_password
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256
@@ -99,9 +99,8 @@ def provenance(
 
 def builder() -> str:
     """Who ran the stages: the workflow, on GitHub, or a checkout of somebody's."""
-    if {"GITHUB_SERVER_URL", "GITHUB_WORKFLOW_REF"} <= os.environ.keys():
-        return f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_WORKFLOW_REF']}"
-    return CHECKOUT
+    server, workflow = variables.GITHUB_SERVER_URL.get(), variables.GITHUB_WORKFLOW_REF.get()
+    return CHECKOUT if server is None or workflow is None else f"{server}/{workflow}"
 
 
 def repository(root: Path) -> str | None:

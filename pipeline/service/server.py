@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import resource
 import socket
 import sys
@@ -17,6 +16,7 @@ from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp
 
 from pipeline.core.errors import UserError
+from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
 from pipeline.core.workspace import Workspace
 from pipeline.registry import open_classifier
 from pipeline.service.app import create_app
@@ -25,8 +25,6 @@ from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
 
 LOG = logging.getLogger(__name__)
-TOKEN_VARIABLE = "PIPELINE_SERVE_TOKEN"  # noqa: S105 (its name)
-TOKEN_FILE_VARIABLE = f"{TOKEN_VARIABLE}_FILE"
 GRACE = 10  # seconds for requests that are under way when the service is stopped
 OTHER_FILES = 200  # open at a time, beside connections: the model, figures
 MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # one of two addresses may, such as IPv6
@@ -60,7 +58,7 @@ def run(
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
             "whoever reaches %s may use the service: neither %s nor %s is set",
-            *(host, TOKEN_VARIABLE, TOKEN_FILE_VARIABLE),
+            *(host, SERVE_TOKEN.name, SERVE_TOKEN_FILE.name),
         )
     address = _address(host, listeners[0].getsockname()[1])
     LOG.info("listening on %s", address)
@@ -86,12 +84,12 @@ def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
 
 def read_token() -> str | None:
     """The token that the environment names, by itself or by its file. UserError if it is bad."""
-    token, file = os.environ.get(TOKEN_VARIABLE), os.environ.get(TOKEN_FILE_VARIABLE)
+    token, file = SERVE_TOKEN.get(), SERVE_TOKEN_FILE.get()
     if token is not None and file is not None:
-        raise UserError(f"both {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} are set; unset one")
-    name = TOKEN_VARIABLE
+        raise UserError(f"both {SERVE_TOKEN.name} and {SERVE_TOKEN_FILE.name} are set; unset one")
+    name = SERVE_TOKEN.name
     if file is not None:
-        name = TOKEN_FILE_VARIABLE
+        name = SERVE_TOKEN_FILE.name
         try:
             token = Path(file).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:

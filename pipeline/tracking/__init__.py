@@ -6,8 +6,9 @@ it beside a stage; `links` knows where MLflow shows what is here; `store` is the
 that a workspace uses. Releases are the registry's: this package does not know them.
 """
 
-import os
 from enum import StrEnum
+
+from pipeline.core.variables import MLFLOW_DEFAULTS
 
 
 class Component(StrEnum):
@@ -18,12 +19,5 @@ class Component(StrEnum):
     RELEASE = "release"
 
 
-# MLflow reads these when it is imported
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; the files are safe, so better soon than never
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-}.items():
-    os.environ.setdefault(_name, _value)
+for _variable in MLFLOW_DEFAULTS:  # MLflow reads them when it is imported
+    _variable.set_default()

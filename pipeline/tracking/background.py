@@ -5,12 +5,12 @@ for it. What a server missed, `python -m pipeline track` brings to it later.
 MLFLOW_TRACKING_URI=none turns all this off.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.core import variables
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import Component
 
@@ -49,7 +49,7 @@ def publish(workspace: Workspace, *components: Component) -> None:
 
 def enabled() -> bool:
     """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") != "none"
+    return variables.MLFLOW_TRACKING_URI.get() != "none"
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Where MLflow shows what is here: recorded when publishing, for whoever wants to link to it."""
 
-import os
 from typing import Any
 
+from pipeline.core import variables
 from pipeline.core.environment import without_password
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256, write_json
@@ -24,7 +24,7 @@ def shown(page: str) -> str:
 
     PIPELINE_MLFLOW_URL: the server's for people, where it differs from that for processes.
     """
-    server = os.environ.get("PIPELINE_MLFLOW_URL") or os.environ.get("MLFLOW_TRACKING_URI", "")
+    server = variables.MLFLOW_URL.get() or variables.MLFLOW_TRACKING_URI.get() or ""
     address = without_password(server) if server.startswith(("http://", "https://")) else LOCAL
     return f"{address}/#/{page}"
 

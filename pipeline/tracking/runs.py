@@ -1,7 +1,6 @@
 """What all MLflow runs here have in common: they are found by what they show, and filled up."""
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from pipeline.core import environment
+from pipeline.core import environment, variables
 from pipeline.core.reports import FlowRun
 from pipeline.tracking import Component
 
@@ -55,7 +54,7 @@ def find_run(client: MlflowClient, experiment: str, run_id: str, name: str, star
         return sorted(client.search_runs([experiment], query), key=lambda run: -len(run.data.tags))
 
     def create() -> Run:
-        user = os.environ.get("USER", "pipeline")
+        user = variables.USER.get() or variables.USER.default
         tags = {RUN_TAG: run_id, "mlflow.user": user}
         if name_of_experiment := environment.experiment():
             tags[EXPERIMENT_TAG] = name_of_experiment

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from pipeline.core import variables
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import store
@@ -17,7 +18,7 @@ from pipeline.tracking import store
 
 def main() -> None:
     """Print the addresses of what there is, and become MLflow's server."""
-    port = os.environ.get("PORT") or "5000"
+    port = variables.PORT.get() or "5000"
     try:
         uri = store.address(Workspace.find().root, store.LOCAL)
         database = store.database(uri)
@@ -33,15 +34,15 @@ def main() -> None:
         "--port": port,
         "--uvicorn-opts": "--log-level warning",
     }
-    variables = {
+    settings = {
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_TRACKING_URI": uri,
+        variables.MLFLOW_TRACKING_URI.name: uri,
         "PYTHONWARNINGS": "ignore",
     }
     words = [word for option in options.items() for word in option]
     server = [sys.executable, "-m", "mlflow", "server", *words]
-    os.execve(sys.executable, server, os.environ | variables)  # noqa: S606
+    os.execve(sys.executable, server, os.environ | settings)  # noqa: S606
 
 
 def _pages(database: Path) -> Iterator[tuple[str, str]]:

@@ -19,14 +19,14 @@ import filelock
 
 from pipeline.core.environment import lasting_folder
 from pipeline.core.errors import UserError
+from pipeline.core.variables import MLFLOW_EXPERIMENT_NAME, MLFLOW_TRACKING_URI
 from pipeline.core.workspace import Workspace
 
 if TYPE_CHECKING:  # slow to import
     from mlflow import MlflowClient
 
-VARIABLE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
-LOCAL = f"{SQLITE}mlflow.db"
+LOCAL = MLFLOW_TRACKING_URI.default
 ARTIFACTS = "mlartifacts"
 ADDRESSES = [  # tables and columns
     ("experiments", "artifact_location"),
@@ -42,7 +42,7 @@ def address(root: Path, named: str | None = None) -> str:
     A relative SQLite path is one below `root`, or in an experiment of DVC, whose folder goes,
     below the workspace that the experiment is of.
     """
-    uri = named or os.environ.get(VARIABLE) or LOCAL
+    uri = named or MLFLOW_TRACKING_URI.get() or LOCAL
     path = uri.removeprefix(SQLITE)
     if path == uri or path.startswith("/"):
         return uri
@@ -79,20 +79,20 @@ def connect(workspace: Workspace) -> Iterator["MlflowClient"]:
 @contextmanager
 def _environment(uri: str) -> Iterator[None]:
     """Name the store in the environment too: MLflow's own SQLite store asks for it there."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = uri
+    name, before = MLFLOW_TRACKING_URI.name, MLFLOW_TRACKING_URI.get()
+    os.environ[name] = uri
     try:
         yield
     finally:
         if before is None:
-            del os.environ[VARIABLE]
+            del os.environ[name]
         else:
-            os.environ[VARIABLE] = before
+            os.environ[name] = before
 
 
 def experiment_name(model: str) -> str:
     """The experiment of a model's trainings and releases: its name, unless another is set."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or model
+    return MLFLOW_EXPERIMENT_NAME.get() or model
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:

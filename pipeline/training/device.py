@@ -1,10 +1,11 @@
 """Where training computes and how: the device, the dtype, and the same bits on every run."""
 
 import ctypes
-import os
 import subprocess
 
 import torch
+
+from pipeline.core import variables
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,7 +42,7 @@ def be_deterministic(device: torch.device) -> None:
     """
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
     # cuBLAS reads it at its first product; torch raises there for a value that will not do
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    variables.CUBLAS_WORKSPACE_CONFIG.set_default()
     forbid_tf32()
     # else it fills each new tensor with NaN first, for code that reads what was never written
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -4,6 +4,27 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+BOUNDS: dict[str, tuple[float, float]] = {  # of the values of a recipe, both included
+    "seed": (0, 2**31),
+    "epochs": (1, 10_000),
+    "batch_size": (2, 60_000),
+    "peak_learning_rate": (1e-9, 1e9),
+    "warmup": (0, 0.99),
+    "vector_rate": (0, 1e6),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, 1),
+    "weight_average": (0, 0.999999),
+    "label_smoothing": (0, 0.99),
+    "rotation": (0, 180),
+    "shift": (0, 1),
+    "scale": (0, 0.9),
+    "thicken": (0, 1),
+    "thin": (0, 1),
+    "noise": (0, 10),
+    "validation_size": (0, 59_000),
+}
+DROPOUT_BOUNDS = (0, 0.99)  # of each rate
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -31,27 +52,8 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16"]
 
     def __post_init__(self) -> None:
-        bounds = {
-            "seed": (0, 2**31),
-            "epochs": (1, 10_000),
-            "batch_size": (2, 60_000),
-            "peak_learning_rate": (1e-9, 1e9),
-            "warmup": (0, 0.99),
-            "vector_rate": (0, 1e6),
-            "momentum": (0, 0.9999),
-            "weight_decay": (0, 1),
-            "weight_average": (0, 0.999999),
-            "label_smoothing": (0, 0.99),
-            "rotation": (0, 180),
-            "shift": (0, 1),
-            "scale": (0, 0.9),
-            "thicken": (0, 1),
-            "thin": (0, 1),
-            "noise": (0, 10),
-            "validation_size": (0, 59_000),
-        }
-        values = [(name, getattr(self, name), *bounds[name]) for name in bounds]
-        values += [("dropout", rate, 0, 0.99) for rate in self.dropout]
+        values = [(name, getattr(self, name), *BOUNDS[name]) for name in BOUNDS]
+        values += [("dropout", rate, *DROPOUT_BOUNDS) for rate in self.dropout]
         for name, value, low, high in values:
             if not low <= value <= high:  # NaN compares false, so it is caught here too
                 raise ValueError(f"{name} is {value}, but must lie between {low:g} and {high:g}")

@@ -1,0 +1,248 @@
+"""Every environment variable that the project reads or sets: what it means, what it is by default.
+
+Code reads them through this module, so that each name stands once; the reference lists them.
+"""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable."""
+
+    name: str
+    group: str
+    meaning: str
+    default: str = ""  # its value when it is not set, or in words what happens then
+
+    def get(self) -> str | None:
+        """Its value; None if it is not set."""
+        return os.environ.get(self.name)
+
+    def set_default(self) -> None:
+        """Set it to its default, for the libraries that read it, unless it is set."""
+        os.environ.setdefault(self.name, self.default)
+
+
+COMMANDS = "Commands"
+DEBUG = Variable(
+    "PIPELINE_DEBUG", COMMANDS, "Any value shows the traceback of an error, as `--debug` does."
+)
+NO_PROXY = Variable(
+    "NO_PROXY", COMMANDS, "Hosts that are reached without a proxy. Commands add this machine."
+)
+NO_PROXY_LOWER = Variable("no_proxy", COMMANDS, "The same; takes precedence over `NO_PROXY`.")
+
+TRACKING = "Tracking"
+MLFLOW_TRACKING_URI = Variable(
+    "MLFLOW_TRACKING_URI",
+    TRACKING,
+    "The MLflow server or database that shows runs and models. `none` turns tracking off.",
+    "sqlite:///mlflow.db",
+)
+MLFLOW_EXPERIMENT_NAME = Variable(
+    "MLFLOW_EXPERIMENT_NAME",
+    TRACKING,
+    "The MLflow experiment of trainings and releases.",
+    "the name of the model",
+)
+MLFLOW_URL = Variable(
+    "PIPELINE_MLFLOW_URL",
+    TRACKING,
+    "The address at which people reach the MLflow server, for links to it, where it differs from "
+    "the address for programs.",
+    "`MLFLOW_TRACKING_URI` if that is an HTTP address, otherwise `http://127.0.0.1:5000`",
+)
+USER = Variable("USER", TRACKING, "The user that MLflow shows beside a run.", "pipeline")
+
+FLOW = "Prefect flow"
+WEBHOOK = Variable(
+    "PIPELINE_WEBHOOK",
+    FLOW,
+    "An address to which a flow run posts each release and each refusal, as JSON.",
+)
+PREFECT_API_URL = Variable(
+    "PREFECT_API_URL",
+    FLOW,
+    "The Prefect server that keeps the flow runs.",
+    "a temporary server, with its database in `.prefect`",
+)
+PREFECT_API_AUTH_STRING = Variable(
+    "PREFECT_API_AUTH_STRING",
+    FLOW,
+    "The password of that server, as `USER:PASSWORD`.",
+    "that in `docker/secrets/prefect.toml`, or a random one for a temporary server",
+)
+PREFECT_SERVER_API_AUTH_STRING = Variable(
+    "PREFECT_SERVER_API_AUTH_STRING",
+    FLOW,
+    "The password that a Prefect server started here requires.",
+    "that in `docker/secrets/prefect.toml`, or a random one for a temporary server",
+)
+PREFECT_UI_URL = Variable(
+    "PREFECT_UI_URL",
+    FLOW,
+    "The address at which people reach Prefect's pages, for links to a flow run.",
+    "http://127.0.0.1:4200",
+)
+
+SERVICE = "HTTP service"
+SERVE_TOKEN = Variable(
+    "PIPELINE_SERVE_TOKEN",
+    SERVICE,
+    "The token that clients must send, as `Authorization: Bearer TOKEN`.",
+    "no token is required",
+)
+SERVE_TOKEN_FILE = Variable(
+    "PIPELINE_SERVE_TOKEN_FILE",
+    SERVICE,
+    "A file that holds the token, instead of `PIPELINE_SERVE_TOKEN`.",
+)
+
+RAY = "Ray cluster"
+RAY_USE_TLS = Variable("RAY_USE_TLS", RAY, "`1` encrypts the connections to a Ray cluster.")
+
+LIBRARIES = "Settings of libraries, which the pipeline sets unless they are set"
+ORT_DISABLE_TELEMETRY = Variable(
+    "ORT_DISABLE_TELEMETRY", LIBRARIES, "ONNX Runtime sends no usage data.", "1"
+)
+CUBLAS_WORKSPACE_CONFIG = Variable(
+    "CUBLAS_WORKSPACE_CONFIG",
+    LIBRARIES,
+    "The working memory of cuBLAS, with which training gives the same bits on every run on a GPU.",
+    ":4096:8",
+)
+RAY_TIMEOUT = Variable(
+    "RAY_gcs_server_request_timeout_seconds",
+    LIBRARIES,
+    "Seconds to wait for the head of a Ray cluster.",
+    "10",
+)
+MLFLOW_DEFAULTS = (  # MLflow reads these when it is imported
+    Variable("MLFLOW_DISABLE_TELEMETRY", LIBRARIES, "MLflow sends no usage data.", "true"),
+    Variable(
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+        LIBRARIES,
+        "MLflow does not print the address of each run.",
+        "true",
+    ),
+    Variable(
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+        LIBRARIES,
+        "MLflow shows a progress bar for artifacts.",
+        "false",
+    ),
+    Variable(  # the files are safe, so better soon than never
+        "MLFLOW_HTTP_REQUEST_TIMEOUT", LIBRARIES, "Seconds to wait for an MLflow server.", "10"
+    ),
+    Variable(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        LIBRARIES,
+        "Further attempts of a request to an MLflow server.",
+        "1",
+    ),
+)
+
+PROGRAMS = "Set by other programs"
+FLOW_RUN_ID = Variable(
+    "PIPELINE_FLOW_RUN_ID", PROGRAMS, "The flow run that a stage belongs to. A flow run sets it."
+)
+FLOW_RUN_URL = Variable(
+    "PIPELINE_FLOW_RUN_URL", PROGRAMS, "The address of that flow run. A flow run sets it."
+)
+PREFECT_WORKER_NAME = Variable(
+    "PREFECT__WORKER_NAME",
+    PROGRAMS,
+    "The Prefect worker that started a flow run; the run ends with its worker. The worker sets it.",
+)
+EXPERIMENT = Variable(
+    "DVC_EXP_NAME", PROGRAMS, "The DVC experiment that a stage belongs to. `dvc exp run` sets it."
+)
+MAIN_ROOT = Variable(
+    "DVC_ROOT",
+    PROGRAMS,
+    "The workspace that an experiment's copy was made of. `dvc exp run` sets it.",
+)
+GITHUB_SERVER_URL = Variable(
+    "GITHUB_SERVER_URL", PROGRAMS, "With the next one, the workflow that ran the stages."
+)
+GITHUB_WORKFLOW_REF = Variable(
+    "GITHUB_WORKFLOW_REF",
+    PROGRAMS,
+    "The path of that workflow; a release's provenance names it as the builder.",
+)
+PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python first.")
+
+CONTAINERS = "Containers: `docker/build`, `docker/run`, `docker/stack`"
+_CONTAINERS = (
+    Variable(
+        "CONTAINER_ENGINE", CONTAINERS, "The engine.", "`docker` where it runs, otherwise `podman`"
+    ),
+    Variable("CONTAINER_IMAGE", CONTAINERS, "The image that runs the stages.", "gated-mnist:train"),
+    Variable(
+        "CONTAINER_USER",
+        CONTAINERS,
+        "The user and group that containers run as, as numbers `USER:GROUP`.",
+        "the owner of the checkout",
+    ),
+    Variable(
+        "CONTAINER_MIRROR",
+        CONTAINERS,
+        "A folder with the files of the data set, which containers see.",
+        "the first folder in `fetch.mirrors`, if there is one",
+    ),
+    Variable(
+        "CONTAINER_GPU", CONTAINERS, "`none` gives containers no GPU.", "all GPUs, if there are any"
+    ),
+    Variable("CONTAINER_OPTIONS", CONTAINERS, "Further options of the engine for `docker/run`."),
+    Variable(
+        "BASE_IMAGE", CONTAINERS, "The image that both images are built on.", "the Dockerfile's"
+    ),
+    Variable(
+        "CA", CONTAINERS, "A file of certificates that the package index requires during a build."
+    ),
+    Variable(
+        "VERSION", CONTAINERS, "The version in the labels of the images.", "that of `git describe`"
+    ),
+    Variable("MLFLOW_PORT", CONTAINERS, "The port of MLflow on 127.0.0.1.", "5000"),
+    Variable("PREFECT_PORT", CONTAINERS, "The port of Prefect on 127.0.0.1.", "4200"),
+    Variable(
+        "COMPOSE_PROFILES",
+        CONTAINERS,
+        "`postgres` keeps the data of MLflow and Prefect in PostgreSQL.",
+        "SQLite",
+    ),
+    Variable("COMPOSE_PROJECT_NAME", CONTAINERS, "The name that containers share.", "gated-mnist"),
+    Variable(
+        "POSTGRES_IMAGE",
+        CONTAINERS,
+        "The image of PostgreSQL.",
+        "docker.io/library/postgres:17-bookworm",
+    ),
+)
+
+MAKE = "Make targets"
+PORT = Variable(
+    "PORT", MAKE, "The port of `make serve`, `make mlflow` or `make prefect`.", "8000, 5000 or 4200"
+)
+_MAKE = (
+    Variable(
+        "PYTHON", MAKE, "The Python that environments are made with, 3.11 or newer.", "python3"
+    ),
+    Variable(
+        "BASE",
+        MAKE,
+        "The commit that `make report` and `make mutants` compare with.",
+        "`HEAD` and `main`",
+    ),
+)
+
+
+def all_variables() -> list[Variable]:
+    """All of them, by group."""
+    found: list[Variable] = []
+    for value in list(globals().values()):
+        each = value if isinstance(value, tuple) else (value,)
+        found += [variable for variable in each if isinstance(variable, Variable)]
+    return found
