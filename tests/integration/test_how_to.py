@@ -12,11 +12,12 @@ from pipeline.core.workspace import Workspace
 from tests.checkout import PROJECT, UNTRACKED, needs_model
 from tests.services import listening, make_app
 
-PAGES = sorted((PROJECT / "docs/how-to").glob("*.md"))
+PAGES = PROJECT / "docs/how-to"
+EXAMPLE = PAGES / "start-your-own.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# ([\w/]+\.py)\n")  # the first line of a snippet that is a file
 ADDRESS = "127.0.0.1:8000"  # of the HTTP service, which here has another port
 STORE = "mlflow.db"  # test_tracking.py loads the model from one
-FILE = re.compile(r"# ([\w/]+\.py)\n")  # the first line of a snippet that is a file
 COMMANDS = """
 from runpy import run_path
 from pipeline.cli import app
@@ -26,10 +27,9 @@ for command in ["use", "shapes.yaml"], ["fetch"], ["prepare"], ["train"], ["summ
 """  # of the page, in one process
 
 
-def snippets(*, files: bool) -> list[tuple[str, str]]:
-    """Page and code of each snippet: those that are a file of the reader's, or all others."""
-    found = [(page.name, code) for page in PAGES for code in SNIPPET.findall(page.read_text())]
-    return [(page, code) for page, code in found if bool(FILE.match(code)) == files]
+def snippets(page: Path) -> list[str]:
+    """The Python code that a page shows."""
+    return [str(code) for code in SNIPPET.findall(page.read_text(encoding="utf-8"))]
 
 
 def run(folder: Path, *words: str) -> str:
@@ -43,7 +43,8 @@ def run(folder: Path, *words: str) -> str:
 
 @needs_model
 def test_snippets_run_as_they_stand() -> None:
-    codes = [code for _, code in snippets(files=False) if STORE not in code]
+    pages = [page for page in sorted(PAGES.glob("*.md")) if page != EXAMPLE]
+    codes = [code for page in pages for code in snippets(page) if STORE not in code]
     assert codes
     with listening(make_app()) as port:
         for code in codes:
@@ -51,14 +52,20 @@ def test_snippets_run_as_they_stand() -> None:
 
 
 def test_a_task_of_the_readers_own_trains_as_written(tmp_path: Path) -> None:
-    """The files of the example, as far as a first training step: data, network, augmentation."""
+    """Data, network and augmentation of the example; from export on, letters show the way."""
     shutil.copy(PROJECT / "params.yaml", tmp_path)
-    for _, code in snippets(files=True):
-        path = tmp_path / FILE.match(code)[1]  # type: ignore[index]
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(code)
+    others = []
+    for code in snippets(EXAMPLE):
+        if file := FILE.match(code):
+            path = tmp_path / file[1]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(code, encoding="utf-8")
+        else:
+            others.append(code)
     printed = run(tmp_path, "-c", COMMANDS)
     params = load_params(tmp_path / "params.yaml")
     assert printed.endswith(f" {params.gate.parameters:,}\n")
     last = read_csv(Workspace(tmp_path).history)[-1]
     assert last["training_accuracy"] > params.gate.min_accuracy
+    for code in others:
+        run(tmp_path, "-c", code)
