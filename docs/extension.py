@@ -1,6 +1,8 @@
-"""What the site adds to Sphinx: links to the repository's files, formulas that need no script."""
+"""What the site adds to Sphinx: generated pages, links to files, formulas that need no script."""
 
 import os
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,19 @@ def _mathml(self: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def insert_generated(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Replace `<!-- generated: NAME -->` by what `docs.generated.NAME` makes of the code."""
+
+    def generate(match: re.Match[str]) -> str:
+        made: str = import_module(f"docs.generated.{match[1]}").page()
+        return made
+
+    source[0] = re.sub(r"<!-- generated: (\w+) -->", generate, source[0])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add it."""
+    app.connect("source-read", insert_generated)
     app.add_transform(RepositoryLinks)
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -63,44 +63,31 @@ def test_the_value_that_it_has_changes_no_line() -> None:
     ("override", "before", "after"),
     [
         ("train.epochs=2", "epochs: 30", "epochs: 2"),
-        (
-            "train.rotation=1.5",
-            "rotation: 12.0 # augmentation: up to so many degrees either way",
-            "rotation: 1.5 # augmentation: up to so many degrees either way",
-        ),
+        ("train.rotation=1.5", "rotation: 12.0", "rotation: 1.5"),
         (
             "train.dropout=[0.1,0,0,0]",
-            "dropout: [0.0, 0.0, 0.0, 0.0] # rates of Dropout-3, -7, -14 and -18",
-            "dropout: [0.1, 0, 0, 0] # rates of Dropout-3, -7, -14 and -18",
+            "dropout: [0.0, 0.0, 0.0, 0.0]",
+            "dropout: [0.1, 0, 0, 0]",
         ),
         (
             f"backprop.weights={LONG}",
-            "weights: [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55] "
-            "# w1 to w8, -10 to 10; or: random",
-            f"weights: {LONG} # w1 to w8, -10 to 10; or: random",
+            "weights: [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55]",
+            f"weights: {LONG}",
         ),
         (
             "backprop.weights=random",
-            "weights: [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55] "
-            "# w1 to w8, -10 to 10; or: random",
-            "weights: random # w1 to w8, -10 to 10; or: random",
+            "weights: [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55]",
+            "weights: random",
         ),
-        (
-            "release.allow_regression=true",
-            "allow_regression: false "
-            "# true: release even what is significantly worse than the released model",
-            "allow_regression: true "
-            "# true: release even what is significantly worse than the released model",
-        ),
-        (
-            "flow.retries.fetch=5",
-            "retries: {fetch: 2} # further attempts when a stage fails; of a stage not named, none",
-            "retries: {fetch: 5} # further attempts when a stage fails; of a stage not named, none",
-        ),
+        ("release.allow_regression=true", "allow_regression: false", "allow_regression: true"),
+        ("flow.retries.fetch=5", "retries: {fetch: 2}", "retries: {fetch: 5}"),
     ],
 )
 def test_a_value_changes_its_line_and_no_comment(override: str, before: str, after: str) -> None:
-    assert lines_changed(override) == [(before, after)]
+    ((old, new),) = lines_changed(override)
+    (old_value, old_comment), (new_value, new_comment) = old.split(" # "), new.split(" # ")
+    assert (old_value, new_value) == (before, after)
+    assert old_comment == new_comment
 
 
 def test_values_change_a_line_each_and_may_be_legal_only_together() -> None:
@@ -181,7 +168,7 @@ def test_other_parsers_read_a_list_of_texts_likewise(mirror: str) -> None:
 
 def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path: Path) -> None:
     before, after = tmp_path / "params.yaml", tmp_path / "changed.yaml"
-    before.write_text(ORIGINAL.replace("seed: 1\n", "seed: 4 # mine\n"))
+    before.write_text(re.sub("seed: 1 #.*", "seed: 4 # mine", ORIGINAL))
     kept = before.read_bytes()
     after.write_text(overridden(["train.epochs=2"], before))
     assert before.read_bytes() == kept

@@ -1,0 +1,79 @@
+"""The commands, from the Typer application."""
+
+from enum import Enum
+from itertools import groupby
+from typing import Any
+
+import typer
+
+from docs.generated.markdown import code, sentence, table
+from pipeline.cli import app
+
+PROGRAM = "gated-mnist"
+
+
+def page() -> str:
+    """The options of all commands, then the commands by their groups."""
+    root: Any = typer.main.get_command(app)
+    parts = ["## Options of all commands\n", _options(root)]
+    commands = [command for command in root.commands.values() if not command.hidden]
+    for panel, group in groupby(commands, key=lambda command: command.rich_help_panel):
+        parts += [f"## {panel}\n", *(_command(command) for command in group)]
+    return "\n".join(parts)
+
+
+def _command(command: Any) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument" and not p.hidden]
+    usage = " ".join([PROGRAM, command.name, *map(_usage, command.params)])
+    parts = [f"### {command.name}\n", f"```text\n{usage}\n```\n", f"{command.help}\n"]
+    if arguments:
+        rows = [
+            [code(_metavar(p)), sentence(p.help or ""), code(p.envvar or "")] for p in arguments
+        ]
+        parts += [table(["Argument", "Meaning", "Variable"], rows)]
+    parts += [_options(command), f"{command.epilog or ''}\n"]
+    return "\n".join(parts)
+
+
+def _options(command: Any) -> str:
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    if not options:
+        return ""
+    rows = [
+        [
+            ", ".join(map(code, [*p.opts, *p.secondary_opts])),
+            "" if p.is_flag else code(_metavar(p)),
+            _default(p),
+            sentence(p.help or ""),
+            code(p.envvar or ""),
+        ]
+        for p in options
+    ]
+    return table(["Option", "Value", "Default", "Meaning", "Variable"], rows)
+
+
+def _usage(parameter: Any) -> str:
+    if parameter.hidden:
+        return ""
+    if parameter.param_type_name == "argument":
+        name = _metavar(parameter)
+    else:
+        name = parameter.opts[0] + ("" if parameter.is_flag else f" {_metavar(parameter)}")
+    return name if parameter.required else f"[{name}]"
+
+
+def _metavar(parameter: Any) -> str:
+    if parameter.metavar:
+        return str(parameter.metavar)
+    kind = parameter.type_descriptor.annotation
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "|".join(member.value for member in kind)
+    return {int: "NUMBER", float: "NUMBER"}.get(kind, parameter.name.upper())
+
+
+def _default(option: Any) -> str:
+    if option.required:
+        return "required"
+    if option.is_flag or option.default is None:
+        return ""
+    return code(option.default)

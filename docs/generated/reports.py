@@ -1,0 +1,46 @@
+"""The JSON reports, from their typed models."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from docs.generated.markdown import attribute_comments, code, sentence, table
+from docs.generated.schema import describe
+from pipeline.core import reports
+from pipeline.core.workspace import Workspace
+
+HERE = Workspace(Path())
+FILES: dict[type[reports.Report], Path] = {
+    reports.BackpropReport: HERE.backprop_summary,
+    reports.TrainingReport: HERE.training_report,
+    reports.ExportReport: HERE.export_report,
+    reports.Metrics: HERE.metrics,
+    reports.Subject: HERE.subject,
+    reports.Speed: HERE.speed,
+    reports.GateReport: HERE.gate_report,
+}
+PARTS = (reports.Hardware, reports.FlowRun, reports.Criterion)
+
+
+def page() -> str:
+    """A table of the fields of each report, and of the objects in them."""
+    comments = attribute_comments(reports.__name__)
+    parts = []
+    for model, path in FILES.items():
+        about = f"{model.__doc__} The stage `{model.stage}` writes it."
+        parts += [f"## {path.as_posix()}\n", f"{about}\n", _fields(model, comments)]
+    for part in PARTS:
+        parts += [f"## {part.__name__}\n", f"{part.__doc__}\n", _fields(part, comments)]
+    return "\n".join(parts)
+
+
+def _fields(model: type[BaseModel], comments: dict[tuple[str, str], str]) -> str:
+    properties = model.model_json_schema()["properties"]
+    meanings = {name: comments.get((model.__name__, name), "") for name in properties}
+    if "schema_version" in meanings:
+        meanings["schema_version"] = "version of this table; another one is refused"
+    rows = [
+        [code(name), describe(schema), sentence(meanings[name])]
+        for name, schema in properties.items()
+    ]
+    return table(["Field", "Type", "Meaning"], rows)

@@ -1,0 +1,52 @@
+"""A service of the released model, inside this process, that the pages about HTTP ask."""
+
+import asyncio
+import logging
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+from PIL import Image
+
+from pipeline.inference.classifier import Classifier
+from pipeline.service.app import create_app
+from pipeline.service.limits import Limits
+from pipeline.service.pool import ModelPool
+
+for _name in ("httpx", "pipeline"):  # Sphinx's log is about pages
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+TOKEN = "TOKEN"  # noqa: S105 (what the documentation calls it)
+
+
+@cache
+def app() -> FastAPI:
+    """The service, which requires the token."""
+    return create_app(ModelPool(Classifier(threads=1)), Limits(), TOKEN)
+
+
+def ask(method: str, path: str, **content: Any) -> httpx.Response:
+    """Its answer to a request with the token."""
+
+    async def answer() -> httpx.Response:
+        transport = httpx.ASGITransport(app())
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1:8000", headers=headers
+        ) as client:
+            return await client.request(method, path, **content)
+
+    return asyncio.run(answer()).raise_for_status()
+
+
+@cache
+def picture() -> bytes:
+    """A PNG file of an upright stroke, dark on light."""
+    grey = np.full((56, 56), 255, np.uint8)
+    grey[12:44, 26:30] = 0
+    file = BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    return file.getvalue()
