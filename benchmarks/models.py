@@ -16,7 +16,7 @@ from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.stages.export import to_onnx
 from pipeline.training.fusion import FusedClassifier
-from pipeline.training.network import Classifier, count_parameters
+from pipeline.training.network import Classifier, build_network, count_parameters
 
 
 def task_of(workspace: Workspace) -> Task:
@@ -39,7 +39,7 @@ def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
     """The network as artifacts/benchmarks/NAME.onnx; ours is fused, as a release is."""
     path = model_path(workspace, name)
     task = task_of(workspace)
-    ours = count_parameters(network) == count_parameters(task.build_network())
+    ours = count_parameters(network) == count_parameters(build_network(task))
     build = FusedClassifier if ours else Classifier
     opset = load_params(workspace.params).export.opset
     write_onnx(path, build(network, task).eval(), task, opset)

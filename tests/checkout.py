@@ -202,7 +202,7 @@ def use_letters(workspace: Checkout) -> Checkout:
         {
             "fetch": {"mirrors": ["mirror-of-letters"]},
             "prepare": {"training_images": training, "test_images": test},
-            "train": {"epochs": 4, "noise": 0.05},
+            "train": {"epochs": 4, "noise": 0.05, "dropout": [0.0]},
             "gate": {
                 "test_images": test,
                 "test_sha256": hashlib.sha256(expected).hexdigest(),

@@ -29,6 +29,7 @@ from pipeline.core.files import sha256
 from pipeline.core.task import Task, load_task
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import describe_gpu, reuse_memory
+from pipeline.training.network import build_network
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import Trainer, measure
 
@@ -68,7 +69,7 @@ def run(job: Job) -> None:
             checkpoint.add(epoch, {})
             checkpoint.save(path)
         report("epoch", **epoch.figures, weights_sha256=digest_of(epoch.weights))
-    network = task.build_network().to(trainer.device)
+    network = build_network(task).to(trainer.device)
     network.load_state_dict(epoch.weights)
     test_images, test_labels = (tensor.to(trainer.device) for tensor in test_set)
     loss, accuracy = measure(task, network, test_images, test_labels.long())

@@ -63,7 +63,7 @@ from pipeline.core.figures import save_figure
 from pipeline.core.files import existing, read_tensors
 from pipeline.core.workspace import Workspace
 from pipeline.training.fusion import FusedClassifier
-from pipeline.training.network import Classifier
+from pipeline.training.network import Classifier, build_network
 
 BATCHES = [1, 8, 32, 256]  # images
 THREADS = [1, 2]
@@ -94,7 +94,7 @@ def main(workspace: Workspace, rounds: int) -> None:
 def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
     """All that are compared. Their ONNX files are written to the folder."""
     task, opset = task_of(workspace), load_params(workspace.params).export.opset
-    network = task.build_network()
+    network = build_network(task)
     network.load_state_dict(load_file(existing(workspace.weights)))
     classifier = Classifier(network, task).eval()
     plain, fused, int8 = (folder / f"{name}.onnx" for name in ("plain", "fused", "int8"))

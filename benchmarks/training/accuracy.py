@@ -36,6 +36,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.stages.train import code_digests
 from pipeline.training import trainer
 from pipeline.training.device import choose_device, choose_precision
+from pipeline.training.network import build_network
 
 SEEDS = 10
 PROJECT = Path(__file__).parents[2]
@@ -134,7 +135,7 @@ def train_once(workspace: Workspace, run: Run) -> dict[str, Any]:
     task = task_of(workspace)
     for epoch in trainer.train(task, images, labels, recipe):
         weights = epoch.weights
-    trained = task.build_network()
+    trained = build_network(task)
     trained.load_state_dict(weights)
     precision = choose_precision(recipe.precision, choose_device(recipe.device))
     path = export(workspace, trained, f"{file_name(run.method)}-{run.seed}")

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from pipeline.mnist import TASK
+from pipeline.training.network import build_network
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
@@ -51,7 +52,7 @@ def train_original(
         ]
     )
     loader = DataLoader(Digits(images, labels, transform), 128, shuffle=True, num_workers=workers)
-    network = TASK.build_network((0.02, 0.02, 0.02, 0.01))
+    network = build_network(TASK, (0.02, 0.02, 0.02, 0.01))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     return _train(network, loader, optimizer, StepLR(optimizer, 12, 0.1), epochs)
 

@@ -33,7 +33,7 @@ from pipeline.core.figures import Figure, save_figure
 from pipeline.core.files import read_tensors
 from pipeline.core.workspace import Workspace
 from pipeline.training.device import choose_precision
-from pipeline.training.network import count_parameters
+from pipeline.training.network import build_network, count_parameters
 from pipeline.training.trainer import measure, train
 
 Networks = Iterator[nn.Sequential]
@@ -111,7 +111,7 @@ def ours(workspace: Workspace, name: str) -> Method:
     task = task_of(workspace)
 
     def start(images: Tensor, labels: Tensor, seed: int) -> Networks:
-        network = task.build_network()
+        network = build_network(task)
         recipe = load_recipe(workspace, name, seed=seed, device="cpu")
         for epoch in train(task, images, labels, recipe):
             network.load_state_dict(epoch.weights)

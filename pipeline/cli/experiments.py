@@ -15,11 +15,11 @@ def summary(context: typer.Context) -> None:
     """Print the network's layer table."""
     from tabulate import tabulate
 
-    from pipeline.training.network import count_parameters, layer_table
+    from pipeline.training.network import build_network, count_parameters, layer_table
 
     workspace = find_workspace(context)
     task = load_task(load_params(workspace.params).task, workspace.root)
-    network = task.build_network()
+    network = build_network(task)
     headers = ("Layer (type)", "Output Shape", "Param #")
     rows = [
         (name, str(shape), f"{count:,}") for name, shape, count in layer_table(network, task.form)

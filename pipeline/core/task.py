@@ -3,11 +3,9 @@
 A task is a package that params.yaml names, such as pipeline/mnist, with `TASK` and three modules:
 
 - `data`: `read(raw)` decodes the published files into a training set and a test set.
-- `network`: `build_network(dropout)` is the network, float [N, 1, H, W] to [N, classes, 1, 1]: an
-  `nn.Sequential` that begins with a Conv2d and has a ReLU, after the last of which only Conv2d,
-  BatchNorm2d, AvgPool2d and Dropout follow, for the export makes one linear map of those. There is
-  no nn.Linear in it, since the optimizer takes every matrix for a convolution kernel.
-- `augmentation`: `augment(images, generator, recipe)` distorts training images at random.
+- `network`: `build_network()` returns the network, which pipeline/training/network.py checks.
+- `augmentation`: `augment(images, generator, recipe)` distorts training images at random: from
+  uint8 [N, H, W] to pixels 0..255, float [N, H, W].
 
 The last two require torch and are imported on first use. A package may have card.md.j2 beside
 them, which extends pipeline/stages/MODEL_CARD.md.j2. What users of an exported model have to know
@@ -19,17 +17,16 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import UserError, first_line
+from pipeline.core.errors import UserError
 
-if TYPE_CHECKING:  # slow to import
-    from collections.abc import Iterator, Sequence
-
-    import torch
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MIN_CLASSES, MAX_CLASSES = 2, 256
 MIN_SIDE, MIN_INK = 8, 4  # pixels
@@ -92,6 +89,8 @@ class Task:
             )
         elif len(set(self.labels)) < len(self.labels) or "" in self.labels:
             yield "a label is empty or there twice"
+        elif not all(map(str.isprintable, self.labels)):
+            yield "a label has a line break or another character that cannot be printed"
         if min(height, width) < MIN_SIDE or not MIN_INK <= ink <= min(height, width):
             yield (
                 f"the form has {height} x {width} pixels and ink of {ink}, but sides are at least "
@@ -106,7 +105,7 @@ class Task:
 
     def read(self, raw: Path) -> tuple[LabelledImages, LabelledImages]:
         """The training set and the test set from the files as published; UserError if broken."""
-        sets = self._ask("data", "read", raw)
+        sets = self.call("data", "read", raw)
         try:
             training, test = (LabelledImages(*map(np.asarray, each)) for each in sets)
         except (TypeError, ValueError) as error:
@@ -119,34 +118,11 @@ class Task:
                 raise UserError(f"{self.package}.data: read returns a set without images")
         return training, test
 
-    def build_network(
-        self, dropout: "Sequence[float]" = (0.0, 0.0, 0.0, 0.0)
-    ) -> "torch.nn.Sequential":
-        """The network with random weights; `dropout`: the rates of its Dropout layers.
-
-        UserError if it cannot be trained or exported: see above.
-        """
-        network: torch.nn.Sequential = self._ask("network", "build_network", dropout)
-        if problem := _unfit(network, self):
-            raise UserError(f"{self.package}.network: {problem}")
-        return network
-
-    def augment(
-        self, images: "torch.Tensor", generator: "torch.Generator", recipe: Any
-    ) -> "torch.Tensor":
-        """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
-        augmented: torch.Tensor = self._ask("augmentation", "augment", images, generator, recipe)
-        if augmented.shape != images.shape:
-            raise UserError(
-                f"{self.package}.augmentation: augment makes images {list(augmented.shape)} of "
-                f"{list(images.shape)}"
-            )
-        return augmented
-
-    def _ask(self, module: str, function: str, *arguments: Any) -> Any:
+    def call(self, module: str, function: str, *arguments: Any) -> Any:
+        """What a function of the task's package returns. UserError if there is no such function."""
         name = f"{self.package}.{module}"
         try:
-            found = getattr(import_module(name), function)
+            found = getattr(_import(name), function)
         except ModuleNotFoundError as error:
             if error.name != name:  # the module lacks a package
                 raise
@@ -156,36 +132,12 @@ class Task:
         return found(*arguments)
 
 
-def _unfit(network: Any, task: Task) -> str | None:
-    """Why the network cannot be trained or exported, if it cannot."""
-    # by name: what answers with a model imports this module, and gets by without torch
-    torch, nn = import_module("torch"), import_module("torch.nn")
-    if not isinstance(network, nn.Sequential):
-        return f"the network is a {type(network).__name__}, not an nn.Sequential"
-    layers = [layer for layer in network if not isinstance(layer, nn.Dropout)]
-    relus = [n for n, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
-    if not relus or not isinstance(layers[0], nn.Conv2d):
-        return "the network does not begin with a Conv2d, or has no ReLU"
-    for layer in layers[relus[-1] + 1 :]:
-        if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.AvgPool2d):
-            return (
-                f"{type(layer).__name__} follows the last ReLU, where the export knows only "
-                "Conv2d, BatchNorm2d and AvgPool2d"
-            )
-    if shapes := [list(p.shape) for p in network.parameters() if p.ndim not in (1, 4)]:
-        return f"the optimizer knows vectors and kernels [out, in, H, W], not {shapes[0]}"
-    training = network.training
+def _import(name: str) -> ModuleType:
+    """The module. UserError with file and line if Python cannot parse it."""
     try:
-        with torch.inference_mode():
-            blank = torch.zeros(2, 1, task.form.height, task.form.width)
-            shape = list(network.eval()(blank).shape)
-    except (RuntimeError, ValueError) as error:
-        return f"it takes no images [N, 1, {blank.shape[2]}, {blank.shape[3]}]: {first_line(error)}"
-    finally:
-        network.train(training)
-    if shape != [2, len(task.labels), 1, 1]:
-        return f"its answer to two images is {shape}, not {[2, len(task.labels), 1, 1]}"
-    return None
+        return import_module(name)
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
 
 
 def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
@@ -197,7 +149,7 @@ def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
     if sys.path[:1] != [str(root.absolute())]:
         sys.path.insert(0, str(root.absolute()))
     try:
-        task = import_module(name.replace("/", ".")).TASK
+        task = _import(name.replace("/", ".")).TASK
     except UserError as error:
         raise UserError(f"{named_in}: task: {name}: {error}") from error
     except (ImportError, AttributeError, TypeError, ValueError) as error:

@@ -1,4 +1,7 @@
-"""The figures of a classifier of images; `names` are those of its classes, in order."""
+"""The figures of a classifier of images; `names` are those of its classes, in order.
+
+Their size in pixels is bounded, whatever the number of classes and the length of their names.
+"""
 
 from collections.abc import Sequence
 
@@ -9,6 +12,9 @@ from numpy.typing import NDArray
 from pipeline.core.figures import Figure
 
 TRAINING, TEST = "tab:blue", "tab:orange"
+LONGEST_NAME = 20  # characters; a longer one is cut
+MOST_NUMBERED = 40  # classes whose counts are legible in a confusion matrix
+MOST_TICKS = 100  # ... whose names are
 
 
 def sample_sheet(
@@ -23,15 +29,15 @@ def sample_sheet(
     blank = np.zeros((columns, height, width), np.uint8)
     padded = np.stack([np.concatenate([row, blank])[:columns] for row in rows])
     sheet = padded.swapaxes(1, 2).reshape(classes * height, columns * width)
-    figure = Figure(figsize=(10, 0.52 * classes))
+    figure = Figure(figsize=(10, classes * min(0.52, max(0.2, 20 / classes))))
     axes = figure.subplots()
     axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
-    axes.set_yticks([height // 2 + height * number for number in range(classes)], names)
+    middles = [height // 2 + height * number for number in range(classes)]
+    axes.set_yticks(middles, [shorten(name) for name in names], parse_math=False)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set_ylabel("label")
     axes.set_title(f"The first {columns} training images of each class")
     return figure
 
@@ -73,20 +79,31 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
 def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], noun: str) -> Figure:
     """Counts, true class by row, predicted class by column; the errors are coloured.
 
-    `noun`: what an image shows.
+    `noun`: what an image shows. Of many classes, colours stand without counts and some names.
     """
+    classes = len(names)
     errors = matrix.astype(float)
     np.fill_diagonal(errors, np.nan)
-    enlarged = max(1, len(names) / 10)
+    enlarged = min(max(1, classes / 10), 2.6)
     figure = Figure(figsize=(6.4 * enlarged, 6 * enlarged))
     axes = figure.subplots()
-    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=2 * max(1, np.nanmax(errors)))
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            weight = "bold" if row == column else "normal"
-            axes.text(column, row, f"{count:,}", ha="center", va="center", weight=weight)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
+    shown = axes.imshow(errors, cmap="Oranges", vmin=0, vmax=2 * max(1, np.nanmax(errors)))
+    if classes <= MOST_NUMBERED:
+        size = min(10, 260 / classes)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                weight = "bold" if row == column else "normal"
+                text = f"{count:,}"
+                axes.text(column, row, text, ha="center", va="center", weight=weight, size=size)
+    else:
+        whole = ticker.MaxNLocator(integer=True)
+        figure.colorbar(shown, label="test images", shrink=0.5, ticks=whole)
+    ticks = range(0, classes, -(-classes // MOST_TICKS))
+    shortened = [shorten(names[number]) for number in ticks]
+    characters = len(ticks) * (max(map(len, shortened)) + 1)
+    rotation = 90 if characters > 50 * enlarged else 0  # where they do not fit side by side
+    axes.set_xticks(ticks, shortened, parse_math=False, rotation=rotation)
+    axes.set_yticks(ticks, shortened, parse_math=False)
     axes.grid(False)
     axes.set_xlabel(f"predicted {noun}")
     axes.set_ylabel(f"true {noun}")
@@ -106,13 +123,21 @@ def misclassified_sheet(
     """The given images [N, H, W], at most so many, each with truth, prediction and confidence."""
     shown, columns = min(len(images), most), 10
     rows = max(1, -(-shown // columns))
-    figure = Figure(figsize=(10, 1.2 * rows + 0.6))
+    short = max(map(len, names)) == 1
+    template = "{} → {}  {:.0%}" if short else "{}\n→ {}\n{:.0%}"
+    figure = Figure(figsize=(10, (1.2 if short else 1.5) * rows + 0.6))
     for index in range(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
-        truth, prediction = names[labels[index]], names[predictions[index]]
-        axes.set_title(f"{truth} → {prediction}  {confidences[index]:.0%}", fontsize=9)
+        pair = [shorten(names[of[index]], 10) for of in (labels, predictions)]
+        title = template.format(*pair, confidences[index])
+        axes.set_title(title, fontsize=9 if short else 8, parse_math=False)
         axes.axis("off")
     some = f"{shown} of the {len(images)}" if shown < len(images) else f"The {shown}"
     figure.suptitle(f"{some} misclassified test images: truth → prediction, confidence")
     return figure
+
+
+def shorten(name: str, longest: int = LONGEST_NAME) -> str:
+    """The name, cut to so many characters."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

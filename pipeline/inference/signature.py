@@ -13,6 +13,10 @@ from pipeline.core.task import ImageForm, Task
 
 KEY = "signature"  # of the metadata
 INTERFACE: Literal["1"] = "1"  # names, types and shapes of input and outputs
+EXPECTED = (
+    f"where this version of the pipeline expects one of interface {INTERFACE}; "
+    "`make repro` releases a model that has it"
+)
 
 
 class Signature(BaseModel):
@@ -37,6 +41,12 @@ class Signature(BaseModel):
         if self.ink > min(self.height, self.width):
             raise ValueError(f"ink: {self.ink} does not fit {self.height} x {self.width} pixels")
         return self
+
+    @property
+    def subject(self) -> str:
+        """What the model reads, in the plural: MNIST digits."""
+        plural = f"{self.noun}s"
+        return self.data_set if plural in self.data_set.lower() else f"{self.data_set} {plural}"
 
     @property
     def form(self) -> ImageForm:
@@ -65,12 +75,13 @@ class Signature(BaseModel):
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Signature":
         """The signature in a file's metadata. ValueError if there is none, or none of this form."""
         if KEY not in metadata:
-            raise ValueError("it has no model signature; export it anew")
+            raise ValueError(f"it has no model signature, {EXPECTED}")
         try:
             return cls.model_validate_json(metadata[KEY])
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(
-                f"its model signature is of another form: {where}: {first['msg']}; export it anew"
+                f"its model signature is not valid, at {where or 'the whole'}: {first['msg']}, "
+                f"{EXPECTED}"
             ) from error

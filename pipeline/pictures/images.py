@@ -112,8 +112,8 @@ def in_form(
         if picture.shape != form.shape:
             height, width = picture.shape
             raise ValueError(
-                f"{width} x {height} pixels are not {form.width} x {form.height}; {option} brings "
-                "a picture into that form"
+                f"{height} x {width} pixels (height x width) are not {form.height} x {form.width}; "
+                f"{option} brings a picture into that form"
             )
     images: Images = np.rint(np.asarray(pictures)).astype(np.uint8)
     rows, columns = images[:, [0, -1]], images[:, :, [0, -1]]

@@ -139,7 +139,7 @@ def _signature(path: Path, model: bytes) -> Signature:
 
 
 def _create_registered_model(client: MlflowClient, signature: Signature) -> None:
-    description = f"{signature.data_set} {signature.noun}s, {signature.parameters:,} parameters"
+    description = f"{signature.subject}, {signature.parameters:,} parameters"
     try:
         client.create_registered_model(signature.model, description=description)
     except MlflowException as error:

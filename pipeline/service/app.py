@@ -47,7 +47,7 @@ def create_app(
         Middleware(Defects),
     ]
     app = FastAPI(
-        title=documentation.title(model.signature),
+        title=model.signature.subject,
         version=model.signature.interface,
         description=documentation.description(model.signature),
         openapi_tags=documentation.TAGS,

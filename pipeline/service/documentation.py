@@ -62,14 +62,9 @@ INFER_BODY = {
 }
 
 
-def title(signature: Signature) -> str:
-    """What the service is called: what it reads."""
-    return f"{signature.data_set} {signature.noun}s"
-
-
 def description(signature: Signature) -> str:
     """What the service does."""
-    return f"""Reads {title(signature)}. `/predict` takes a picture file; the routes under `/v2`
+    return f"""Reads {signature.subject}. `/predict` takes a picture file; the routes under `/v2`
 are those of the Open Inference Protocol, for its clients, with Triton's extension for binary
 tensors. What is wrong with a request is answered as `{{"error": "..."}}`."""
 

@@ -18,6 +18,7 @@ from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
 from pipeline.inference.session import OnnxModel
+from pipeline.training.network import build_network
 from pipeline.training.trainer import measure
 
 
@@ -89,7 +90,7 @@ def test_curves(
     workspace: Workspace, images: NDArray[np.uint8], labels: NDArray[np.uint8], task: Task
 ) -> list[dict[str, float]]:
     """A row per epoch: loss and accuracy in training, and on the test set with averaged weights."""
-    network = task.build_network().to(memory_format=torch.channels_last)
+    network = build_network(task).to(memory_format=torch.channels_last)
     pixels, targets = torch.from_numpy(images), torch.from_numpy(labels).long()
     rows = []
     for row in tqdm(read_csv(workspace.history), desc="test curve", unit=" epochs", disable=None):

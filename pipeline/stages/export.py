@@ -18,12 +18,12 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.training.fusion import FusedClassifier
-from pipeline.training.network import Classifier, count_parameters
+from pipeline.training.network import Classifier, build_network, count_parameters
 
 
 def run(workspace: Workspace, params: Export, task: Task) -> None:
     """Write artifacts/model.onnx and the report of its parity with torch."""
-    network = task.build_network()
+    network = build_network(task)
     existing(workspace.weights, REPRO)
     try:
         network.load_state_dict(load_file(workspace.weights))

@@ -1,6 +1,7 @@
 """prepare: the published files, decoded and checked, as one safetensors file per set."""
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from pipeline.config import Prepare
@@ -11,12 +12,18 @@ from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 
+ROUNDING = 0.001  # of mean and std in a task, which say three digits or more
+
 
 def run(workspace: Workspace, params: Prepare, task: Task) -> None:
     """Write both sets, a sheet of sample images and the class counts."""
     training, test = task.read(workspace.raw)
     check(training, params.training_images, "training", task)
     check(test, params.test_images, "test", task)
+    if missing := missing_classes(training, task):
+        raise UserError(f"the training set has no images of the classes {missing}")
+    if missing := missing_classes(test, task):
+        print(f"warning: the test set has no images of the classes {missing}")
     write_bytes(workspace.training_set, save(training._asdict()))
     write_bytes(workspace.test_set, save(test._asdict()))
 
@@ -32,22 +39,54 @@ def run(workspace: Workspace, params: Prepare, task: Task) -> None:
     ]
     write_csv(workspace.prepare_reports / "classes.csv", counts)
     print(f"{len(training.images):,} training and {len(test.images):,} test images, checked")
+    compare_pixels(training.images, task)
 
 
 def check(data: LabelledImages, count: int, name: str, task: Task) -> None:
     """UserError unless the set has so many images of the task's form, each with a known label."""
     images, labels = data
-    expected = (count, task.form.height, task.form.width)
-    if images.shape != expected or labels.shape != expected[:1]:
-        shapes = " and ".join(str(list(array.shape)) for array in data)
+    if images.shape[1:] != task.form.shape:
         raise UserError(
-            f"the {name} set has images and labels {shapes}, not {list(expected)} and [{count}]; "
-            f"see prepare.{name}_images in params.yaml"
+            f"the {name} set has images of the shape {list(images.shape)}, not "
+            f"[N, {task.form.height}, {task.form.width}] (number, height, width), the form of "
+            f"{task.package}"
+        )
+    if len(images) != count or labels.shape != (count,):
+        raise UserError(
+            f"the {name} set has {len(images):,} images and labels {list(labels.shape)}, not "
+            f"{count:,} each; see prepare.{name}_images in params.yaml"
         )
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
-        raise UserError(f"the {name} set is of {images.dtype} and {labels.dtype}, not uint8")
+        raise UserError(
+            f"the {name} set has images of {images.dtype} and labels of {labels.dtype}, not uint8"
+        )
     if labels.max() >= len(task.labels):
         raise UserError(
             f"the {name} set has the class {labels.max()}, but the {len(task.labels)} classes of "
             f"{task.data_set} have the numbers 0 to {len(task.labels) - 1}"
         )
+
+
+def missing_classes(data: LabelledImages, task: Task) -> str:
+    """The labels of the classes without an image, if there are any."""
+    counts = np.bincount(data.labels, minlength=len(task.labels))
+    return ", ".join(repr(task.labels[number]) for number in np.flatnonzero(counts == 0))
+
+
+def compare_pixels(images: NDArray[np.uint8], task: Task) -> None:
+    """Print mean and standard deviation of the pixels, with a warning if the task says others."""
+    mean, std = pixel_statistics(images)
+    print(f"pixels scaled to 0..1: mean={mean:.4f}, std={std:.4f}")
+    if max(abs(mean - task.mean), abs(std - task.std)) > ROUNDING:
+        print(
+            f"warning: {task.package} normalises by mean={task.mean}, std={task.std}; put the "
+            "measured values into its TASK"
+        )
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels, scaled to 0..1."""
+    counts = sum(np.bincount(image.ravel(), minlength=256) for image in images)  # no large copy
+    levels = np.arange(256) / 255
+    mean = np.average(levels, weights=counts)
+    return float(mean), float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))

@@ -1,5 +1,6 @@
 """release: what passed the gate becomes models/, whole or not at all, and MLflow's champion."""
 
+import re
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -147,6 +148,7 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
         keep_trailing_newline=True,
         trim_blocks=True,
     )
+    templates.filters["text"] = as_text
     return templates.select_template(CARD_TEMPLATES).render(
         params=params,
         signature=signature,
@@ -157,3 +159,8 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
         speed=snapshot.evaluation.speed,
         classes=snapshot.evaluation.classes,
     )
+
+
+def as_text(text: str) -> str:
+    """Any text in Markdown, also within a table: what has a meaning there is escaped."""
+    return re.sub(r"([\\`*_\[\]<>|~&#])", r"\\\1", text)

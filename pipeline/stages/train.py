@@ -28,10 +28,10 @@ from pipeline.core.reports import FlowRun, TrainingReport
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import background
-from pipeline.training import trainer
 from pipeline.training.checkpoint import Checkpoint, CheckpointError, Row
-from pipeline.training.device import be_deterministic, choose_device, choose_precision, describe_gpu
+from pipeline.training.device import choose_precision, describe_gpu, reuse_memory
 from pipeline.training.recipe import Recipe
+from pipeline.training.trainer import NonFiniteLossError, Trainer
 
 # the modules that decide the bits of the weights, with the task's package itself
 TASK_MODULES = ["augmentation", "network"]
@@ -44,29 +44,28 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
         data = read_tensors(workspace.training_set)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
-            device = choose_device(recipe.device)
-            be_deterministic(device)  # before the identity, which records it
-            checkpoint = resume_or_start(workspace, identify(workspace, recipe, task, device))
+            reuse_memory()
+            trainer = Trainer(task, images, labels, recipe)  # a bad setting replaces nothing
+            identity = identify(workspace, recipe, task, trainer.device)
+            checkpoint = resume_or_start(workspace, identity)
             made_with = describe_machine(workspace)
             write_reports(workspace, checkpoint, made_with)
-            progress = ProgressBar(recipe.epochs, len(images) - recipe.validation_size)
+            progress = ProgressBar(recipe.epochs, trainer.size)
             with background.following(workspace):
-                for epoch in trainer.train(
-                    task, images, labels, recipe, checkpoint.state, progress.on_batch
-                ):
-                    checkpoint.add(epoch, system_load(device))
+                for epoch in trainer.run(checkpoint.state, progress.on_batch):
+                    checkpoint.add(epoch, system_load(trainer.device))
                     checkpoint.save(workspace.checkpoint)
                     write_reports(workspace, checkpoint, made_with)
                     progress.on_epoch(epoch.figures)
                 write_bytes(workspace.weights, save(checkpoint.weights[-1]))
                 write_reports(workspace, checkpoint, made_with, finished=True)
-        except trainer.NonFiniteLossError as error:
+        except NonFiniteLossError as error:
             workspace.checkpoint.unlink(missing_ok=True)
             raise UserError(
                 f"training diverged: {error}; lower train.peak_learning_rate"
             ) from error
         except ValueError as error:
-            raise UserError(f"train: {error}") from error
+            raise UserError(f"{workspace.params}: train: {error}") from error
         workspace.checkpoint.unlink(missing_ok=True)
 
 

@@ -16,21 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.task import ImageForm, Task
-
-LINEAR = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode, up to a constant
+from pipeline.training.network import split_at_last_relu
 
 
 class FusedClassifier(nn.Module):
     """What `Classifier(network, task)` computes, in fewer steps; on the CPU, in evaluation mode."""
 
     def __init__(self, network: nn.Sequential, task: Task) -> None:
-        """Copy the network. ValueError if its layers are not such that they can be fused."""
+        """Copy the network. ValueError as of `split_at_last_relu`."""
         super().__init__()
         self.network = fuse(network, task.form)
         self.mean = 255 * task.mean
         first = self.network[0]
-        if not isinstance(first, nn.Conv2d):
-            raise ValueError(f"the network begins with {type(first).__name__}, not a convolution")
+        assert isinstance(first, nn.Conv2d)
         first.weight.data /= 255 * task.std
         self.eval()
 
@@ -43,17 +41,12 @@ class FusedClassifier(nn.Module):
 def fuse(network: nn.Sequential, form: ImageForm) -> nn.Sequential:
     """A shorter network with the same logits, [N, classes], for normalised inputs [N, 1, H, W].
 
-    It is a copy in evaluation mode, and shares no weights. ValueError if there is no ReLU, or if
-    what follows the last one is not known to be linear.
+    It is a copy in evaluation mode, and shares no weights. ValueError as of `split_at_last_relu`.
     """
     double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
-    layers = [layer for layer in double if not isinstance(layer, nn.Dropout)]
-    relus = [number for number, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
-    if not relus:
-        raise ValueError("the network has no ReLU")
-    head = layers[relus[-1] + 1 :]
+    body, head = split_at_last_relu(double)
     fused: list[nn.Module] = []
-    for layer in layers[: relus[-1] + 1]:
+    for layer in body:
         previous = fused[-1] if fused else None
         if isinstance(previous, nn.BatchNorm2d) and _is_unpadded_convolution(layer):
             fused[-1] = absorb(previous, layer)
@@ -87,9 +80,6 @@ def linear_map(layers: list[nn.Module], shape: torch.Size) -> nn.Linear:
 
     Its columns are what they answer to each input that is 1 in one place and 0 elsewhere.
     """
-    for layer in layers:
-        if not isinstance(layer, LINEAR):
-            raise ValueError(f"{type(layer).__name__} after the last ReLU is not known as linear")
     answer = nn.Sequential(*layers, nn.Flatten())
     constant = answer(torch.zeros(1, *shape, dtype=torch.float64))
     places = torch.eye(shape.numel(), dtype=torch.float64).reshape(-1, *shape)

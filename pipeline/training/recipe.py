@@ -7,7 +7,7 @@ from typing import Literal
 BOUNDS: dict[str, tuple[float, float]] = {  # of the values of a recipe, both included
     "seed": (0, 2**31),
     "epochs": (1, 10_000),
-    "batch_size": (2, 60_000),
+    "batch_size": (2, 1_000_000),
     "peak_learning_rate": (1e-9, 1e9),
     "warmup": (0, 0.99),
     "vector_rate": (0, 1e6),
@@ -21,7 +21,7 @@ BOUNDS: dict[str, tuple[float, float]] = {  # of the values of a recipe, both in
     "thicken": (0, 1),
     "thin": (0, 1),
     "noise": (0, 10),
-    "validation_size": (0, 59_000),
+    "validation_size": (0, 1_000_000_000),
 }
 DROPOUT_BOUNDS = (0, 0.99)  # of each rate
 
@@ -40,7 +40,7 @@ class Recipe:
     weight_decay: float  # on convolution kernels, per step and unit of learning rate
     weight_average: float  # decay per step of the moving average that is released
     label_smoothing: float
-    dropout: tuple[float, float, float, float]  # rates of the four Dropout layers
+    dropout: tuple[float, ...]  # rates of the network's Dropout layers, in order
     rotation: float  # augmentation: up to so many degrees either way
     shift: float  # ... up to this fraction of the side either way
     scale: float  # ... up to this fraction larger or smaller

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pipeline.core.errors import UserError
 from pipeline.core.task import Task
 from pipeline.training.device import (
     be_deterministic,
@@ -26,7 +27,7 @@ from pipeline.training.device import (
     forbid_tf32,
     reuse_memory,
 )
-from pipeline.training.network import logits, normalise
+from pipeline.training.network import build_network, logits, normalise
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 
@@ -37,6 +38,10 @@ OnBatch = Callable[[float, float, int], None]
 
 class NonFiniteLossError(ArithmeticError):
     """The loss became infinite or not a number: the recipe diverges."""
+
+
+def _ignore(loss: float, accuracy: float, count: int) -> None:
+    """An `on_batch` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,9 @@ def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], N
 class Trainer:
     """The network in training, its averaged twin and the optimizer, with the data on the device.
 
-    From here on, torch computes the same bits on every run, in this process.
+    images: uint8 [N, H, W]; labels: uint8 [N]. From here on, torch computes the same bits on every
+    run, in this process. Raises ValueError for a device that is not there or a validation set that
+    leaves too few images to train on; UserError as of `build_network`.
     """
 
     def __init__(self, task: Task, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
@@ -85,15 +92,15 @@ class Trainer:
         self.size = len(images) - recipe.validation_size
         if self.size < recipe.batch_size:
             raise ValueError(
-                f"{len(images)} images less validation_size {recipe.validation_size} do not fill "
-                f"one batch of {recipe.batch_size}"
+                f"{len(images):,} training images less validation_size {recipe.validation_size} do "
+                f"not fill one batch of batch_size {recipe.batch_size}"
             )
         self.images = images.to(self.device)
         self.labels = labels.to(self.device).long()
         self.steps_per_epoch = math.ceil(self.size / recipe.batch_size)
 
         torch.manual_seed(recipe.seed)
-        network = task.build_network(recipe.dropout)
+        network = build_network(task, recipe.dropout)
         self.memory_format = torch.channels_last  # channels first takes a third more time
         self.network = network.to(self.device).to(memory_format=self.memory_format)
         self.average = AveragedModel(
@@ -107,7 +114,15 @@ class Trainer:
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
-        return self.task.augment(images, generator, self.recipe)
+        augmented: Tensor = self.task.call(
+            "augmentation", "augment", images, generator, self.recipe
+        )
+        if augmented.shape != images.shape:
+            raise UserError(
+                f"{self.task.package}.augmentation: augment makes images {list(augmented.shape)} "
+                f"of {list(images.shape)}"
+            )
+        return augmented
 
     def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
         """One step on the images with the indices `batch`: their loss and accuracy before it."""
@@ -160,6 +175,16 @@ class Trainer:
         figures |= {"seconds": seconds, "images_per_second": self.size / seconds}
         return Epoch(number, figures, _copy(self.average.module.state_dict()), self.state(number))
 
+    def run(self, state: Tensors | None = None, on_batch: OnBatch = _ignore) -> Iterator[Epoch]:
+        """Train from the start, or resume from an `Epoch.state`, yielding each finished epoch.
+
+        `on_batch` is called with the loss, accuracy and number of images of each batch. Raises
+        NonFiniteLossError.
+        """
+        finished = self.restore(state) if state else 0
+        for number in range(finished + 1, self.recipe.epochs + 1):
+            yield self.epoch(number, on_batch)
+
     def state(self, number: int) -> Tensors:
         """All that changes from epoch to epoch, after epoch `number`."""
         return {
@@ -183,19 +208,11 @@ def train(
     labels: Tensor,
     recipe: Recipe,
     state: Tensors | None = None,
-    on_batch: OnBatch = lambda loss, accuracy, count: None,
+    on_batch: OnBatch = _ignore,
 ) -> Iterator[Epoch]:
-    """Train from the start, or resume from an `Epoch.state`, yielding each finished epoch.
-
-    images: uint8 [N, H, W]; labels: uint8 [N]. `on_batch` is called with the loss, accuracy and
-    number of images of each batch. Raises NonFiniteLossError, and ValueError for a device that is
-    not there or a validation set that leaves too few images to train on.
-    """
+    """Train with a Trainer of one's own; see there, and `Trainer.run`."""
     reuse_memory()
-    trainer = Trainer(task, images, labels, recipe)
-    finished = trainer.restore(state) if state else 0
-    for number in range(finished + 1, recipe.epochs + 1):
-        yield trainer.epoch(number, on_batch)
+    yield from Trainer(task, images, labels, recipe).run(state, on_batch)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:

@@ -14,6 +14,7 @@ from benchmarks.inference.report import INT8, OPENVINO, WHOLE
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
+from pipeline.training.network import build_network
 from tests.training_sets import TEST, small_workspace
 
 
@@ -23,7 +24,7 @@ def workspace(tmp_path: Path) -> Workspace:
     workspace = small_workspace(tmp_path)
     workspace.weights.parent.mkdir()
     torch.manual_seed(1)
-    save_file(TASK.build_network().state_dict(), workspace.weights)
+    save_file(build_network(TASK).state_dict(), workspace.weights)
     return workspace
 
 

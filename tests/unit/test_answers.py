@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.inference.answers import class_fields
 from pipeline.inference.session import OnnxModel
-from pipeline.inference.signature import Signature
+from pipeline.inference.signature import INTERFACE, KEY, Signature
 from tests.templates import FORM, LETTERS, draw, write_model
 
 WORD = "BRIDLED"
@@ -119,7 +119,10 @@ def test_a_picture_of_another_size_is_told_the_size_of_the_form(
     letters: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not predict.run([str(pictures)], str(letters), normalise=False)
-    assert "80 x 80 pixels are not 32 x 40; --normalise brings" in capsys.readouterr().err
+    assert (
+        "80 x 80 pixels (height x width) are not 40 x 32; --normalise brings"
+        in capsys.readouterr().err
+    )
 
 
 def test_numbers_beyond_a_byte_have_room_in_the_output(tmp_path: Path) -> None:
@@ -152,3 +155,17 @@ def test_a_signature_that_is_not_the_models_is_refused(letters: Path, tmp_path: 
 def test_ink_that_does_not_fit_the_form_is_refused() -> None:
     with pytest.raises(ValueError, match="ink: 30 does not fit 28 x 28"):
         Signature.model_validate(signature("digit", "0", "1").model_dump() | {"ink": 30})
+
+
+@pytest.mark.parametrize("metadata", [{}, {KEY: "{}"}, {KEY: "["}, {KEY: '{"interface": "0"}'}])
+def test_without_a_valid_signature_the_expected_one_is_named_in_one_line(
+    metadata: dict[str, str],
+) -> None:
+    with pytest.raises(ValueError, match=rf"^[^\n]*interface {INTERFACE};[^\n]*make repro[^\n]*$"):
+        Signature.from_metadata(metadata)
+
+
+def test_what_a_model_reads_is_said_once() -> None:
+    digits = signature("digit", "0", "1")
+    for data_set, subject in (("MNIST", "MNIST digits"), ("Printed Digits", "Printed Digits")):
+        assert digits.model_copy(update={"data_set": data_set}).subject == subject

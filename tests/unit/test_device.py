@@ -170,10 +170,14 @@ def test_the_identity_tells_of_the_settings_of_training(
         found.append(identity["gpu"]["tf32"])
         raise ValueError("enough")
 
-    arrays = dict(zip(("images", "labels"), make_digits(10, seed=1), strict=True))
+    def trainer(*args: Any) -> SimpleNamespace:
+        Trainer(*args)  # on the CPU
+        return SimpleNamespace(device=GPU)
+
+    arrays = dict(zip(("images", "labels"), make_digits(16, seed=1), strict=True))
     monkeypatch.setattr(stage, "read_tensors", lambda path: arrays)
     monkeypatch.setattr(stage, "sha256", lambda path: "")
-    monkeypatch.setattr(stage, "choose_device", lambda name: GPU)
+    monkeypatch.setattr(stage, "Trainer", trainer)
     monkeypatch.setattr(stage, "resume_or_start", resume_or_start)
     with pytest.raises(UserError, match="enough"):
         stage.run(Workspace(tmp_path), RECIPE, TASK)

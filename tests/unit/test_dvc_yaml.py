@@ -11,7 +11,11 @@ from tests.checkout import PROJECT
 
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 TASK: str = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]
-TASK_MODULES = {"read": "data", "build_network": "network", "augment": "augmentation"}
+TASK_CALLS = {
+    "task.read(": "data",
+    '"network", "build_network"': "network",
+    '"augmentation", "augment"': "augmentation",
+}
 DOMAIN = ("backprop", "evaluation", "inference", "training")  # all else changes no result
 NO_RESULT = {"pipeline/training/checkpoint.py"}  # a resumed training ends in the same weights
 
@@ -51,11 +55,7 @@ def files_of(modules: set[str]) -> set[str]:
 def task_files(files: set[str]) -> set[str]:
     """The modules of the task that this code calls."""
     text = "".join((PROJECT / name).read_text() for name in files)
-    return {
-        f"{TASK}/{module}.py"
-        for method, module in TASK_MODULES.items()
-        if f"task.{method}(" in text
-    }
+    return {f"{TASK}/{module}.py" for call, module in TASK_CALLS.items() if call in text}
 
 
 @pytest.mark.parametrize("stage", STAGES)

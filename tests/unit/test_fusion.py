@@ -17,7 +17,7 @@ from pipeline.training.network import Classifier
 def random_network(seed: int) -> nn.Sequential:
     """Weights and BatchNorm statistics that training could not even give."""
     torch.manual_seed(seed)
-    network = build_network((0.1, 0.2, 0.3, 0.4))
+    network = build_network()
     for layer in network:
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean = torch.randn(16)
@@ -127,9 +127,9 @@ def test_any_convolution_after_a_norm_is_treated_rightly(
 
 def test_layers_it_does_not_know_are_refused_not_guessed() -> None:
     network = nn.Sequential(nn.Conv2d(1, 10, 3), nn.ReLU(), nn.MaxPool2d(26))
-    with pytest.raises(ValueError, match="MaxPool2d after the last ReLU"):
+    with pytest.raises(ValueError, match="MaxPool2d follows the last ReLU"):
         fuse(network, TASK.form)
     with pytest.raises(ValueError, match="no ReLU"):
         fuse(nn.Sequential(nn.Conv2d(1, 10, 28)), TASK.form)
-    with pytest.raises(ValueError, match="begins with ReLU"):
+    with pytest.raises(ValueError, match="begin with a Conv2d"):
         FusedClassifier(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 10, 28)), TASK)

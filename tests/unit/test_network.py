@@ -1,9 +1,13 @@
-"""The network, row by row: its table is its specification."""
+"""The network, row by row: its table is its specification. And what every network must be."""
 
+import pytest
+import torch
 from torch import nn
 
+from pipeline.core.errors import UserError
 from pipeline.mnist import TASK
-from pipeline.training.network import count_parameters, layer_table
+from pipeline.training.network import build_network, count_parameters, layer_table
+from tests.letters import TASK as LETTERS
 
 # The layer table that the network is specified by.
 TABLE = """
@@ -21,13 +25,57 @@ AvgPool2d-27 10x1x1 0
 def test_the_network_is_the_specified_one_row_by_row() -> None:
     rows = [
         f"{name} {'x'.join(map(str, shape[1:]))} {count}"
-        for name, shape, count in layer_table(TASK.build_network(), TASK.form)
+        for name, shape, count in layer_table(build_network(TASK), TASK.form)
     ]
     assert rows == " ".join(TABLE.split()).split(", ")
-    assert count_parameters(TASK.build_network()) == 19_210
+    assert count_parameters(build_network(TASK)) == 19_210
 
 
 def test_dropout_rates_go_to_the_four_layers_in_order() -> None:
-    network = TASK.build_network((0.1, 0.2, 0.3, 0.4))
+    network = build_network(TASK, (0.1, 0.2, 0.3, 0.4))
     rates = [layer.p for layer in network if isinstance(layer, nn.Dropout)]
     assert rates == [0.1, 0.2, 0.3, 0.4]
+
+
+def test_as_many_dropout_rates_as_layers_or_the_key_is_named() -> None:
+    for rates in ((0.1,) * 3, (0.1,) * 5, ()):
+        with pytest.raises(
+            UserError, match=rf"^params\.yaml: train\.dropout has {len(rates)} rates"
+        ):
+            build_network(TASK, rates)
+    assert [p for p in build_network(LETTERS, (0.3,)).modules() if getattr(p, "p", 0) == 0.3]
+
+
+CONVOLUTIONS = (nn.Conv2d(1, 4, 3), nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    ("network", "problem"),
+    [
+        (nn.Linear(784, 10), "is a Linear"),
+        (nn.Sequential(nn.BatchNorm2d(1), *CONVOLUTIONS), "begin with a Conv2d"),
+        (nn.Sequential(*CONVOLUTIONS, nn.MaxPool2d(2)), "MaxPool2d follows the last ReLU"),
+        (nn.Sequential(*CONVOLUTIONS, nn.Flatten(), nn.Linear(2704, 10)), "Flatten follows"),
+        (nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(28, 28), nn.ReLU()), r"not \[28, 28\]"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "takes no images"),
+        (nn.Sequential(*CONVOLUTIONS, nn.Conv2d(4, 9, 26)), r"\[2, 9, 1, 1\], not \[2, 10, 1, 1\]"),
+        (nn.Sequential(*CONVOLUTIONS, nn.Conv2d(4, 10, 25)), r"\[2, 10, 2, 2\]"),
+    ],
+)
+def test_a_network_that_could_not_be_exported_is_refused_before_training(
+    network: nn.Module, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.mnist.network.build_network", lambda: network)
+    with pytest.raises(UserError, match=rf"^pipeline\.mnist\.network: [^\n]*{problem}"):
+        build_network(TASK)
+
+
+def test_the_look_at_a_network_leaves_it_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(*CONVOLUTIONS, nn.BatchNorm2d(4), nn.Conv2d(4, 10, 26))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    monkeypatch.setattr("pipeline.mnist.network.build_network", lambda: network)
+    state = torch.get_rng_state()
+    assert build_network(TASK) is network
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

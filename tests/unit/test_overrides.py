@@ -214,7 +214,7 @@ def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path
         ("train.rotation=nan", "params.yaml: train.rotation: "),
         ("train.rotation=inf", "params.yaml: train.rotation: "),
         ("train.rotation=1e400", "params.yaml: train.rotation: "),
-        ("train.dropout=[0.1,0,0]", "params.yaml: train.dropout"),
+        ("train.dropout=[0.1,1]", "params.yaml: train: dropout is 1.0"),
         ("fetch.mirrors=[]", "params.yaml: fetch.mirrors: "),
         ("fetch.mirrors=[null]", "params.yaml: fetch.mirrors.0: "),
         ("gate.min_accuracy=99.4", "params.yaml: gate.min_accuracy: "),

@@ -202,7 +202,7 @@ def test_a_subfolder_that_cannot_be_read_is_an_error(
     [
         (["missing.png"], ["missing.png", "no such file"]),
         (["empty.png"], ["empty.png is empty"]),
-        (["wide.png"], ["wide.png", "40 x 30", "28 x 28", "--normalise"]),
+        (["wide.png"], ["wide.png", "30 x 40", "28 x 28", "--normalise"]),
         (["white.png", "--normalize"], ["white.png: no ink found"]),
         (["folder"], ["folder", "no files of images"]),
         (["*.bmp"], ["*.bmp"]),
@@ -214,7 +214,7 @@ def test_a_subfolder_that_cannot_be_read_is_an_error(
         (["https://server/digit.png"], ["https://server/digit.png", "download"]),
         (["digits.parquet"], ["digits.parquet", "`score` reads"]),
         (["rows.npy"], ["[9, 784]", "images.reshape(-1, 28, 28)"]),
-        (["wide.npy"], ["wide.npy", "40 x 30", "--normalise"]),
+        (["wide.npy"], ["wide.npy", "30 x 40", "--normalise"]),
         (["/dev/zero"], ["/dev/zero is a pipe or a device"]),
         (["good.png", "--model", "missing.onnx"], ["missing.onnx"]),
         (["good.png", "--model", "text.onnx"], ["text.onnx"]),

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from safetensors.numpy import load_file
 from pipeline.config import Prepare
 from pipeline.core import idx
 from pipeline.core.errors import UserError
+from pipeline.core.task import ImageForm, LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK, data
 from pipeline.stages import prepare
@@ -148,17 +150,58 @@ def test_both_sets_hold_the_digits_of_the_files(workspace: Workspace) -> None:
         np.testing.assert_array_equal(tensors["labels"], labels, strict=True)
 
 
-def test_the_reports_show_every_class(workspace: Workspace, raw: Path) -> None:
-    rewrite(raw / FILES[1], lambda labels: np.where(labels == 7, 1, labels).astype(np.uint8), 1)
+def without_sevens(labels: Array) -> Array:
+    return np.where(labels == 7, 1, labels).astype(np.uint8)
+
+
+def test_the_reports_show_every_class(
+    workspace: Workspace, raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(raw / FILES[3], without_sevens, 1)
     run(workspace)
+    assert re.search("warning: the test set .*'7'\n", capsys.readouterr().out)
     with (workspace.prepare_reports / "classes.csv").open() as file:
         rows = {int(row.pop("label")): row for row in csv.DictReader(file)}
-    training = dict.fromkeys(range(10), 3) | {1: 6, 7: 0}
+    test = dict.fromkeys(range(10), 2) | {1: 4, 7: 0}
+    assert {d: int(row["test_images"]) for d, row in rows.items()} == test
+    training = dict.fromkeys(range(10), 3)
     assert {d: int(row["training_images"]) for d, row in rows.items()} == training
-    assert {d: int(row["test_images"]) for d, row in rows.items()} == dict.fromkeys(range(10), 2)
     with Image.open(workspace.prepare_reports / "samples.png") as sheet:
         assert sheet.width > sheet.height > 400
         assert len(np.unique(np.asarray(sheet.convert("L")))) > 50  # grey levels
+
+
+def test_a_class_that_cannot_be_learned_is_refused(workspace: Workspace, raw: Path) -> None:
+    rewrite(raw / FILES[1], without_sevens, 1)
+    with pytest.raises(UserError, match=r"^the training set .*'7'$"):
+        run(workspace)
+    assert not outputs(workspace)
+
+
+def test_mean_and_std_are_measured_and_compared_with_those_of_the_task(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = make_digits(COUNTS["train"], 1)[0] / 255
+    mean, std = round(float(pixels.mean()), 4), round(float(pixels.std()), 4)
+    counts = Prepare(training_images=COUNTS["train"], test_images=COUNTS["t10k"])
+    for task, warned in (
+        (replace(TASK, mean=mean, std=std), False),
+        (replace(TASK, mean=mean + 0.002, std=std), True),
+        (replace(TASK, mean=mean, std=std - 0.002), True),
+    ):
+        prepare.run(workspace, counts, task)
+        printed = capsys.readouterr().out
+        assert f"mean={mean:.4f}, std={std:.4f}\n" in printed
+        assert ("warning: pipeline.mnist" in printed) == warned
+
+
+@pytest.mark.parametrize("shape", [(28, 20, 5), (5, 20, 28), (5, 28, 20, 1), (28, 20)])
+def test_axes_in_another_order_are_told_from_another_number(shape: tuple[int, ...]) -> None:
+    task = replace(TASK, form=ImageForm(height=28, width=20, ink=18))
+    images, labels = np.zeros(shape, np.uint8), np.zeros(5, np.uint8)
+    prepare.check(LabelledImages(np.zeros((5, 28, 20), np.uint8), labels), 5, "training", task)
+    with pytest.raises(UserError, match=re.escape(f"{list(shape)}, not [N, 28, 20]")):
+        prepare.check(LabelledImages(images, labels), 5, "training", task)
 
 
 def test_the_same_images_give_the_same_bytes(workspace: Workspace, raw: Path) -> None:

@@ -310,13 +310,29 @@ def test_the_card_of_another_task_says_nothing_of_mnist(
     for said in (
         "# letters-cnn",
         "| uint8 | N × 32 × 30 |",
-        "| float32 | N × 26 | scores of the letters A to Z |",
+        "| float32 | N × 26 |",
         "np.zeros((1, 32, 30), np.uint8)",
         "| letter | precision |",
         "| Q | 0.9900 |",
         "24 × 24 pixels",
     ):
         assert said in text
+
+
+def test_the_card_takes_any_label_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar would begin another cell of a table, a colon or a quote another value of the header."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.setattr(provenance, "repository", lambda root: None)
+    shapes = replace(LETTERS, data_set='Shapes: "new" #2', labels=("a|b", "*c*", "<d>"))
+    workspace = make_workspace(tmp_path / "shapes", shapes)
+    release.run(workspace, params(), shapes)
+    _, front, text = workspace.model_card.read_text().split("---\n", 2)
+    (result,) = yaml.safe_load(front)["model-index"][0]["results"]
+    assert result["dataset"]["name"] == 'Shapes: "new" #2'
+    rows = text.partition("| precision |")[2].splitlines()[2:5]
+    cells = [re.split(r"(?<!\\)\|", row)[1:-1] for row in rows]
+    assert [row[0].strip() for row in cells] == [r"a\|b", r"\*c\*", r"\<d\>"]
+    assert {len(row) for row in cells} == {5}
 
 
 # provenance

@@ -148,7 +148,7 @@ def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, k
         write_parquet(source, pa.array(contents))
     assert not score.run([source], output, str(MODEL), normalise=False)
     rows = parquet.read_table(output).to_pylist()
-    said = ["no picture", "is empty", "cannot be read", "40 x 30", "3 images", "3 pages"]
+    said = ["no picture", "is empty", "cannot be read", "30 x 40", "3 images", "3 pages"]
     for row, words in zip(rows, [None, *said, None], strict=True):
         assert (row["error"] is None) is (words is None)
         assert words is None or words in row["error"]
@@ -323,7 +323,7 @@ def test_the_first_reasons_are_printed(
     *reasons, others = capsys.readouterr().err.splitlines()[1:]
     assert len(reasons) == 3
     for reason in reasons:
-        assert "56 x 56 pixels are not 28 x 28; --normalise brings" in reason
+        assert "56 x 56 pixels (height x width) are not 28 x 28; --normalise brings" in reason
     assert others == f"the others: column error of {output}"
 
 
@@ -726,7 +726,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "rows.npy": (lambda path: np.save(path, np.zeros((9, 784))), r"not \[9, 784\]; images.reshape"),
     "none.npy": (lambda path: np.save(path, np.zeros((0, 28, 28))), "no image"),
-    "wide.npy": (lambda path: np.save(path, np.zeros((9, 30, 40))), "40 x 30 pixels"),
+    "wide.npy": (lambda path: np.save(path, np.zeros((9, 30, 40))), "30 x 40 pixels"),
     "pickle.npy": (lambda path: np.save(path, np.array([{}])), "cannot be read"),
     "above-one.npy": (lambda path: np.save(path, np.full((9, 28, 28), 255.0)), "divide by 255"),
     "other.parquet": (

@@ -64,7 +64,7 @@ def test_a_picture_may_be_taken_as_it_is(client: Client, ten: Images) -> None:
     np.testing.assert_array_equal(content["image"], ten[4])
     response = client.post("/predict?normalise=false", png(np.zeros((30, 40), np.uint8)))
     assert response.status_code == 400
-    assert "40 x 30 pixels are not 28 x 28" in response.json()["error"]
+    assert "30 x 40 pixels (height x width) are not 28 x 28" in response.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from pipeline.core.errors import UserError
 from pipeline.core.task import ImageForm, Task, load_task
@@ -68,6 +66,7 @@ def test_a_task_that_names_the_package_of_another_is_refused(tmp_path: Path) -> 
         {"labels": ("one",)},
         {"labels": tuple(map(str, range(257)))},
         {"labels": ("a", "a")},
+        {"labels": ("a", "two\nlines")},
         {"labels": "0123456789"},
         {"form": ImageForm(height=24, width=40, ink=25)},
         {"form": ImageForm(height=7, width=40, ink=7)},
@@ -86,41 +85,6 @@ def test_labels_are_any_texts_and_images_need_not_be_square() -> None:
     replace(TASK, labels=("größer als", "10"), form=ImageForm(height=24, width=40, ink=24))
 
 
-CONVOLUTIONS = (nn.Conv2d(1, 4, 3), nn.ReLU())
-
-
-@pytest.mark.parametrize(
-    ("network", "problem"),
-    [
-        (nn.Linear(784, 10), "is a Linear"),
-        (nn.Sequential(nn.BatchNorm2d(1), *CONVOLUTIONS), "begin with a Conv2d"),
-        (nn.Sequential(*CONVOLUTIONS, nn.MaxPool2d(2)), "MaxPool2d follows the last ReLU"),
-        (nn.Sequential(*CONVOLUTIONS, nn.Flatten(), nn.Linear(2704, 10)), "Flatten follows"),
-        (nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(28, 28), nn.ReLU()), r"not \[28, 28\]"),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "takes no images"),
-        (nn.Sequential(*CONVOLUTIONS, nn.Conv2d(4, 9, 26)), r"\[2, 9, 1, 1\], not \[2, 10, 1, 1\]"),
-        (nn.Sequential(*CONVOLUTIONS, nn.Conv2d(4, 10, 25)), r"\[2, 10, 2, 2\]"),
-    ],
-)
-def test_a_network_that_could_not_be_exported_is_refused_before_training(
-    network: nn.Module, problem: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.mnist.network.build_network", lambda dropout: network)
-    with pytest.raises(UserError, match=rf"^pipeline\.mnist\.network: [^\n]*{problem}"):
-        TASK.build_network()
-
-
-def test_the_look_at_a_network_leaves_it_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = nn.Sequential(*CONVOLUTIONS, nn.BatchNorm2d(4), nn.Conv2d(4, 10, 26))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    monkeypatch.setattr("pipeline.mnist.network.build_network", lambda dropout: network)
-    state = torch.get_rng_state()
-    assert TASK.build_network() is network
-    assert torch.equal(torch.get_rng_state(), state)
-    assert network.training
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-
-
 @pytest.mark.parametrize(
     "sets", [None, (1, 2), ((np.zeros((1, 28, 28), np.uint8),),) * 2, (([], []), ([], []))]
 )
@@ -128,12 +92,6 @@ def test_what_is_not_two_sets_is_one_line(sets: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("pipeline.mnist.data.read", lambda raw: sets)
     with pytest.raises(UserError, match=r"^pipeline\.mnist\.data: read returns [^\n]*$"):
         TASK.read(Path())
-
-
-def test_augmented_images_of_another_shape_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.mnist.augmentation.augment", lambda x, *_: x.unsqueeze(1))
-    with pytest.raises(UserError, match=r"augment makes images \[3, 1, 28, 28\] of \[3, 28, 28\]$"):
-        TASK.augment(torch.zeros(3, 28, 28), torch.Generator(), None)
 
 
 def test_a_module_or_function_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -144,4 +102,18 @@ def test_a_module_or_function_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unfinished has no module data"):
         task.read(tmp_path)
     with pytest.raises(UserError, match=r"unfinished\.network has no function build_network"):
-        task.build_network()
+        task.call("network", "build_network")
+
+
+@pytest.mark.parametrize("module", ["__init__", "network"])
+def test_code_that_python_cannot_parse_is_one_line_with_file_and_line(
+    tmp_path: Path, module: str
+) -> None:
+    folder = tmp_path / f"unparsed_{module}"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(OWN)
+    with (folder / f"{module}.py").open("a") as file:
+        file.write("#\ndef build_network(:\n")
+    line = len((folder / f"{module}.py").read_text().splitlines())
+    with pytest.raises(UserError, match=rf"{folder}/{module}\.py, line {line}: [^\n]+$"):
+        load_task(folder.name, tmp_path).call("network", "build_network")

@@ -152,6 +152,24 @@ def test_without_a_lock_the_report_has_none(workspace: Workspace) -> None:
     assert TrainingReport.read(workspace.training_report).requirements_sha256 is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ({"dropout": (0.1,)}, r"train\.dropout has 1 rates"),
+        ({"validation_size": 20}, r"train: 24 training images less validation_size 20 do"),
+        ({"batch_size": 100_000}, r"train: .*batch_size 100000$"),
+    ],
+)
+def test_a_setting_that_does_not_fit_data_or_network_is_named_and_replaces_nothing(
+    workspace: Workspace, setting: dict[str, Any], key: str
+) -> None:
+    train(workspace, replace(RECIPE, epochs=1))
+    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.*")}
+    with pytest.raises(UserError, match=rf"params\.yaml: {key}"):
+        train(workspace, replace(RECIPE, **setting))
+    assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.*")} == before
+
+
 def test_divergence_is_said_and_leaves_nothing_to_resume(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"training diverged: the loss is .* in epoch \d"):
         train(workspace, replace(RECIPE, peak_learning_rate=1e9, warmup=0.0))

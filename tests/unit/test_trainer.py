@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from pipeline.core.errors import UserError
 from pipeline.mnist import TASK
+from pipeline.training.network import build_network
 from pipeline.training.trainer import NonFiniteLossError, moving_average, train
 from tests.digits import make_digits
 from tests.unit.test_recipe import RECIPE
@@ -77,7 +79,17 @@ def test_what_cannot_be_done_is_a_value_error(
         list(train(TASK, *digits, replace(RECIPE, **changes)))
 
 
+def test_augmented_images_of_another_shape_are_one_line(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.mnist.augmentation.augment", lambda x, *_: x.unsqueeze(1))
+    with pytest.raises(
+        UserError, match=r"augment makes images \[16, 1, 28, 28\] of \[16, 28, 28\]$"
+    ):
+        next(train(TASK, *digits, RECIPE))
+
+
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
-    network = TASK.build_network((0.5,) * 4).eval()
+    network = build_network(TASK, (0.5,) * 4).eval()
     inputs = torch.randn(3, 1, 28, 28)
     assert_close(network(inputs)[1:], network(inputs[1:]))

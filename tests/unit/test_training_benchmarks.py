@@ -20,7 +20,7 @@ from benchmarks.training.runs import add_row, code_digest
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
-from pipeline.training.network import count_parameters
+from pipeline.training.network import build_network, count_parameters
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import Trainer
 from tests.checkout import PROJECT
@@ -41,7 +41,7 @@ def test_the_original_has_our_network_and_the_example_its_own() -> None:
     images, labels = map(torch.from_numpy, make_digits(128, seed=1))
     (original,) = train_original(images, labels, seed=1, epochs=1, workers=0)
     (example,) = train_example(images, labels, seed=1, epochs=1)
-    assert count_parameters(original) == count_parameters(TASK.build_network())
+    assert count_parameters(original) == count_parameters(build_network(TASK))
     assert count_parameters(example) == 1_199_882
 
 

@@ -130,7 +130,7 @@ def _pixels(column: pa.Array, form: ImageForm) -> Images:
         array = _numbers(column)
     if array.ndim == 2:
         if array.shape[1] != form.pixels:
-            raise ValueError(f"{array.shape[1]} pixels are not {form.width} x {form.height}")
+            raise ValueError(f"{array.shape[1]} pixels are not {form.height} x {form.width}")
         array = array.reshape(-1, *form.shape)
     return as_pictures(array, form)
 

@@ -12,7 +12,6 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.inference.signature import Signature
 from pipeline.service import figures
-from pipeline.service.documentation import title
 from pipeline.service.state import ServiceState
 
 FILES = Path(__file__).parents[1] / "page"
@@ -41,7 +40,7 @@ router.mount("/page", StaticFiles(directory=FILES))
 def _page(signature: Signature) -> str:
     noun = signature.noun
     values = {
-        "title": title(signature),
+        "title": signature.subject,
         "data_set": signature.data_set,
         "noun": noun,
         "a_noun": f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}",

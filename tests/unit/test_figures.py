@@ -1,0 +1,67 @@
+"""Figures are legible and of a bounded size, whatever the classes are called and however many."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipeline.core.figures import Figure
+from pipeline.evaluation.figures import confusion_matrix, misclassified_sheet, sample_sheet
+
+MOST_PIXELS = 6000  # a side
+
+
+def names_of(classes: int, length: int) -> list[str]:
+    return [f"{number:03} of the classes of things"[:length] for number in range(classes)]
+
+
+def pixels(figure: Figure) -> float:
+    """Of the longer side."""
+    return float(max(figure.get_size_inches()) * figure.dpi)
+
+
+def sheet_of_errors(names: list[str], count: int) -> Figure:
+    images, numbers = np.zeros((count, 9, 8), np.uint8), np.arange(count) % len(names)
+    predictions = (numbers + 1) % len(names)
+    confidences = np.full(count, 0.99, np.float32)
+    return misclassified_sheet(images, numbers.astype(np.uint8), predictions, confidences, names)
+
+
+@pytest.mark.parametrize("length", [4, 30])
+@pytest.mark.parametrize("classes", [2, 26, 256])
+def test_size_is_bounded(classes: int, length: int) -> None:
+    names = names_of(classes, length)
+    images, labels = np.zeros((classes, 9, 8), np.uint8), np.arange(classes).astype(np.uint8)
+    assert pixels(sample_sheet(images, labels, names)) < MOST_PIXELS
+    matrix = np.eye(classes, dtype=np.int64)
+    assert pixels(confusion_matrix(matrix, names, "thing")) < 2000
+
+
+@pytest.mark.parametrize("length", [1, 2, 12, 30])
+def test_titles_of_neighbours_do_not_overlap(length: int) -> None:
+    names = [
+        name[:length]
+        for name in ("WOMBATS AND MARMOTS OF THE ALPS", "MARMOTS AND ALL OTHER ANIMALS")
+    ]
+    figure = sheet_of_errors(names, 10)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(("classes", "numbers"), [(2, 4), (26, 26 * 26), (200, 0)])
+def test_counts_stand_where_there_is_room_for_them(classes: int, numbers: int) -> None:
+    matrix = np.ones((classes, classes), np.int64)
+    axes = confusion_matrix(matrix, names_of(classes, 3), "thing").axes[0]
+    assert len(axes.texts) == numbers
+    assert len(axes.get_xticks()) <= 100
+
+
+def test_a_name_is_no_formula() -> None:
+    names = ["$\\frac$", "$x"]
+    for figure in (
+        sample_sheet(np.zeros((2, 9, 8), np.uint8), np.array([0, 1], np.uint8), names),
+        confusion_matrix(np.eye(2, dtype=np.int64), names, "thing"),
+        sheet_of_errors(names, 2),
+    ):
+        figure.draw_without_rendering()
