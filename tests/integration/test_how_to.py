@@ -54,18 +54,14 @@ def test_snippets_run_as_they_stand() -> None:
 def test_a_task_of_the_readers_own_trains_as_written(tmp_path: Path) -> None:
     """Data, network and augmentation of the example; from export on, letters show the way."""
     shutil.copy(PROJECT / "params.yaml", tmp_path)
-    others = []
     for code in snippets(EXAMPLE):
-        if file := FILE.match(code):
-            path = tmp_path / file[1]
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(code, encoding="utf-8")
-        else:
-            others.append(code)
+        file = FILE.match(code)
+        assert file, code
+        path = tmp_path / file[1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code, encoding="utf-8")
     printed = run(tmp_path, "-c", COMMANDS)
     params = load_params(tmp_path / "params.yaml")
     assert printed.endswith(f" {params.gate.parameters:,}\n")
     last = read_csv(Workspace(tmp_path).history)[-1]
     assert last["training_accuracy"] > params.gate.min_accuracy
-    for code in others:
-        run(tmp_path, "-c", code)
