@@ -55,8 +55,8 @@ def _schema() -> dict[str, Any]:
     recipe = schema["$defs"]["Recipe"]["properties"]
     for name, (low, high) in BOUNDS.items():
         recipe[name] |= {"minimum": low, "maximum": high}
-    for rate in recipe["dropout"]["prefixItems"]:
-        rate |= dict(zip(("minimum", "maximum"), DROPOUT_BOUNDS, strict=True))
+    rate = recipe["dropout"]["items"]
+    rate |= dict(zip(("minimum", "maximum"), DROPOUT_BOUNDS, strict=True))
     return schema
 
 
