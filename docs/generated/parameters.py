@@ -55,9 +55,8 @@ def _schema() -> dict[str, Any]:
     recipe = schema["$defs"]["Recipe"]["properties"]
     for name, (low, high) in BOUNDS.items():
         recipe[name] |= {"minimum": low, "maximum": high}
-    dropout = recipe["dropout"]
-    for rate in dropout.get("prefixItems") or [dropout["items"]]:
-        rate |= dict(zip(("minimum", "maximum"), DROPOUT_BOUNDS, strict=True))
+    rate = recipe["dropout"]["items"]
+    rate |= dict(zip(("minimum", "maximum"), DROPOUT_BOUNDS, strict=True))
     return schema
 
 
