@@ -90,7 +90,7 @@ def _example(method: str, path: str, operation: dict[str, Any]) -> str | None:
         options += " --data-binary @picture.png"
         answer = ask(method, address, content=picture())
     else:
-        (body,) = operation["requestBody"]["content"].values()
+        body = operation["requestBody"]["content"]["application/json"]
         (example,) = body["examples"].values()
         options += " --json @request.json"
         answer = ask(method, address, json=example["value"])

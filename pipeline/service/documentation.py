@@ -108,14 +108,9 @@ INFER_BODY = {
 }
 
 
-def title(signature: Signature) -> str:
-    """What the service is called: what it classifies."""
-    return f"{signature.data_set} {signature.noun}s"
-
-
 def description(signature: Signature) -> str:
     """What the service does."""
-    return f"""Classifies {title(signature)}. `/predict` takes a picture file. The routes under
+    return f"""Classifies {signature.subject}. `/predict` takes a picture file. The routes under
 `/v2` follow the Open Inference Protocol, with Triton's extension for binary tensors; a model's
 routes also exist with `/versions/VERSION` after its name. Bodies may be compressed with gzip or
 deflate. Every error has the form `{{"error": "..."}}`."""
