@@ -1,8 +1,8 @@
-"""The pipeline from MNIST to a gated ONNX release; `python -m pipeline --help`."""
+"""A pipeline from MNIST to a gated ONNX release: see `python -m pipeline --help`."""
 
 from pipeline.core import variables
 
-variables.ORT_DISABLE_TELEMETRY.set_default()  # ONNX Runtime reads it when it is imported
+variables.ORT_DISABLE_TELEMETRY.set_default()  # before ONNX Runtime is imported, which reads it
 
-DISTRIBUTION = "gated-mnist"  # its name on the Python package index
+DISTRIBUTION = "gated-mnist"  # name on the Python package index
 __version__ = "0.1.0"

@@ -1,8 +1,8 @@
-"""params.yaml as validated, frozen objects, a section per stage.
+"""params.yaml as validated, frozen objects: one class per section.
 
-The classes say what type and range a value has; params.yaml says what it means. They stand together
-here rather than with their stages, since a stage's module is slow to import: every command would
-wait for torch and matplotlib, even `--help`.
+The classes define the type and range of each value; comments in params.yaml explain its meaning.
+They live here rather than with the stages because stages are slow to import: every command, even
+`--help`, would wait for torch and matplotlib.
 """
 
 import json
@@ -44,22 +44,24 @@ Weight = Annotated[float, _within(LIMITS["w"])]
 LearningRate = Annotated[float, _within(LIMITS["η"])]
 EightWeights = Annotated[
     tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight],
-    Field(strict=False),  # a list, as below
+    Field(strict=False),  # `_eight_or_random` passes a list
 ]
 
 
 def _eight_or_random(value: Any, validate: Callable[[Any], Any]) -> Any:
-    """Say in one sentence what both of the two would be; JSON's list is Python's here."""
+    """Replace the errors of both alternatives with one message."""
     try:
         return validate(value)
     except ValidationError as error:
         low, high = LIMITS["w"]
-        raise ValueError(f"not eight numbers between {low:g} and {high:g}, nor: random") from error
+        raise ValueError(
+            f"must be eight numbers between {low:g} and {high:g}, or random"
+        ) from error
 
 
 def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(map(rate_label, values))) < len(values):
-        raise ValueError("a value stands there twice")
+        raise ValueError("a value appears twice")
     return values
 
 
@@ -70,7 +72,7 @@ def _package(path: str) -> str:
 
 
 class Section(BaseModel):
-    """A part of params.yaml: no unknown key, no silent conversion, no change."""
+    """A section of params.yaml: immutable, without unknown keys or silent conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -104,11 +106,13 @@ class Backprop(Section):
     @model_validator(mode="after")
     def _long_run_is_longer(self) -> Self:
         if self.long_run < self.updates:
-            raise ValueError(f"long_run is {self.long_run}, less than updates, {self.updates}")
+            raise ValueError(
+                f"long_run is {self.long_run}, but must be at least updates, {self.updates}"
+            )
         return self
 
     def start(self) -> tuple[Pair, Pair, Weights]:
-        """Inputs, targets and the weights of the first iteration, drawn if they are random."""
+        """Inputs, targets and initial weights; `random` weights are drawn from the seed."""
         weights = random_weights(self.seed) if self.weights == "random" else self.weights
         return self.inputs, self.targets, weights
 
@@ -162,14 +166,14 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml. UserError names every bad key, or what else is wrong."""
+    """Read and validate params.yaml. UserError names every invalid key, or says what is wrong."""
     return parse_params(existing(path).read_bytes(), path)
 
 
 def parse_params(text: str | bytes, path: Path) -> Params:
-    """Check what params.yaml says, or would say; UserError as of `load_params`."""
+    """Validate the text of params.yaml, or a proposed one; UserError as in `load_params`."""
     try:
-        # as JSON, in which a strict list may become a tuple; a date is a text
+        # pydantic's strict mode accepts a list as a tuple only from JSON; `str` converts dates
         content = json.dumps(YAML(typ="safe", pure=True).load(text), default=str)
     except (YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
@@ -181,5 +185,5 @@ def parse_params(text: str | bytes, path: Path) -> Params:
 
 def _explain(invalid: ValidationError) -> Iterator[str]:
     for error in invalid.errors():
-        key = ".".join(map(str, error["loc"]))  # nothing, where the whole file is no mapping
+        key = ".".join(map(str, error["loc"]))  # empty if the file is not a mapping
         yield f"{key}: ".removeprefix(": ") + error["msg"].removeprefix("Value error, ")

@@ -1,9 +1,9 @@
-"""An exported model in ONNX Runtime, no torch: `Classifier` is the library.
+"""Runs exported models in ONNX Runtime, without torch.
 
 from pipeline.inference import Classifier
 
-`session` runs the ONNX file, `signature` is what the file says of itself, `classifier` takes images
-as people have them, `answers` names the classes, `released` finds the released model.
+`session` runs the ONNX file, `signature` reads its metadata, `classifier` accepts arrays and
+pictures, `answers` names the classes, and `released` finds the released model.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """`Classifier`, imported when it is asked for: the stages need `session` alone."""
+    """Import `Classifier` on first use: the stages require only `session`."""
     if name == "Classifier":
         from pipeline.inference.classifier import Classifier
 

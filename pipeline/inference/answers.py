@@ -1,13 +1,13 @@
-"""How the class of an image is named in an answer, whoever gives it."""
+"""The fields that name a class in the output of `predict`, `score` and the HTTP service."""
 
 from pipeline.inference.signature import Signature
 
 
 def class_fields(signature: Signature) -> list[dict[str, str | int]]:
-    """The fields that name each class, in order.
+    """The fields that name each class, in class order.
 
-    They are its `label`, and where all labels are decimal integers, that integer under the noun
-    of the signature: `{"label": "7", "digit": 7}`.
+    Each class has its `label`. If all labels are decimal integers, it also has that integer, under
+    the signature's noun: `{"label": "7", "digit": 7}`.
     """
     labels = signature.labels
     if all(label.isascii() and label.isdecimal() for label in labels):

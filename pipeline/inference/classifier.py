@@ -2,9 +2,9 @@
 
 from pipeline.inference import Classifier
 
-classifier = Classifier()  # the released model, if its SHA-256 is the right one
-classifier.predict(images).labels  # of images [N, H, W], as the data set has them
-classifier.predict(classifier.from_image("photo.jpg")).labels  # of a picture as people have it
+classifier = Classifier()  # loads the released model and verifies its SHA-256
+classifier.predict(images).labels  # images [N, H, W], in the form of the data set
+classifier.predict(classifier.from_image("photo.jpg")).labels  # any picture of one character
 """
 
 import logging
@@ -30,11 +30,11 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Predictions:
-    """What N images show."""
+    """The predictions for N images."""
 
-    classes: NDArray[np.int64]  #: [N], the numbers of the most probable classes
-    labels: list[str]  #: [N], their names
-    confidences: NDArray[np.float32]  #: [N], their probabilities
+    classes: NDArray[np.int64]  #: [N], the index of the most probable class
+    labels: list[str]  #: [N], the name of that class
+    confidences: NDArray[np.float32]  #: [N], the probability of that class
     probabilities: NDArray[np.float32]  #: [N, classes]
     logits: NDArray[np.float32]  #: [N, classes]
 
@@ -50,31 +50,32 @@ class Classifier:
         threads: int = 0,
         sha256: str | None = None,
     ) -> None:
-        """Load a file; none: the released model.
+        """Load a model file, by default the released model.
 
-        The file must have this SHA-256, or else the one that SHA256SUMS beside it names.
-        For a model that MLflow has there is `pipeline.registry.open_classifier`.
-        `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
-        `threads`: 0 is one per core. UserError if the model is missing, another one or broken.
+        The file must have the SHA-256 `sha256` or, by default, the one in SHA256SUMS next to it, if
+        there is one. To load a model from MLflow, use `pipeline.registry.open_classifier`.
+        `provider` is an execution provider of ONNX Runtime, or `auto` for CUDA where it works and
+        otherwise the CPU. `threads`: 0 means one per core. UserError if the file is missing, broken
+        or not the expected one.
         """
         model = released_model() if model is None else model
         if sha256 is None:
             self._model = _verified(Path(model), provider, threads)
         else:
             self._model = OnnxModel(Path(model), provider, threads, sha256)
-        self.sha256 = self._model.sha256  #: of the file
-        self.signature = self._model.signature  #: what the file says of itself
+        self.sha256 = self._model.sha256  #: SHA-256 of the file
+        self.signature = self._model.signature  #: the model signature in the file
         LOG.info("%s (SHA-256 %s) runs on %s", model, self.sha256, ", ".join(self.providers))
 
     @property
     def providers(self) -> list[str]:
-        """Those of ONNX Runtime that it really uses."""
+        """The execution providers that ONNX Runtime actually uses."""
         return self._model.providers
 
     def predict(self, images: ArrayLike) -> Predictions:
-        """The classes of images [N, H, W] of light ink on dark ground, in the form of the model.
+        """Classify images [N, H, W] with light ink on a dark background, in the model's form.
 
-        Integers are from 0 to 255, floats from 0 to 1; a ValueError says what is wrong with others.
+        Integers range from 0 to 255, floats from 0 to 1. ValueError says what is wrong with others.
         """
         logits, probabilities = self._model.run(as_images(images, self.signature.form))
         classes = probabilities.argmax(1)
@@ -82,36 +83,38 @@ class Classifier:
         return Predictions(classes, labels, probabilities.max(1), probabilities, logits)
 
     def from_image(self, picture: str | Path | Image.Image | NDArray[Any]) -> Images:
-        """A picture of one character in the form of the model, uint8 [1, H, W].
+        """Convert a picture of one character to the model's form, uint8 [1, H, W].
 
-        It is a file, a PIL image, or an array [H, W] or [H, W, 3]. It is made grey and, where the
-        background is light, inverted; its ink is scaled to the size that it has in the data set,
-        the centre of mass in the middle. UserError if a file cannot be read, ValueError if an array
-        is no picture or has no ink.
+        The picture is a file, a PIL image, or an array [H, W] or [H, W, 3]. It is converted to grey
+        and inverted if its background is light. Its ink is scaled to the size in the data set and
+        its centre of mass moved to the middle. UserError if a file cannot be read, ValueError if an
+        array is not a picture or has no ink.
         """
         form = self.signature.form
         if isinstance(picture, str | Path):
             return read_images(Path(picture), form, normalise=True)
         if not isinstance(picture, Image.Image):
             if picture.size == 0 or picture.shape[2:] not in [(), (3,)] or picture.ndim < 2:
-                raise ValueError(f"a picture is [H, W] or [H, W, 3], not {list(picture.shape)}")
+                raise ValueError(
+                    f"a picture must be [H, W] or [H, W, 3], not {list(picture.shape)}"
+                )
             picture = Image.fromarray(as_pixels(picture))
         return in_form([as_grey(picture)], form, normalise=True)
 
 
 def _verified(path: Path, provider: str, threads: int) -> OnnxModel:
-    """The model in a file, if it is the listed one. A release may replace both meanwhile."""
+    """Load and verify a model. Retry once: a release may replace file and checksums meanwhile."""
     try:
         model = OnnxModel(path, provider, threads, digest := _listed(path))
     except UserError:
         model = OnnxModel(path, provider, threads, digest := _listed(path))
     if digest is None:
-        LOG.warning("%s is not verified: there is no %s beside it", path, CHECKSUMS)
+        LOG.warning("%s is not verified: there is no %s next to it", path, CHECKSUMS)
     return model
 
 
 def _listed(path: Path) -> str | None:
-    """The SHA-256 that the file should have, as SHA256SUMS beside it says; None without that."""
+    """The file's SHA-256 in the SHA256SUMS next to it; None without SHA256SUMS."""
     sums = path.parent / CHECKSUMS
     if not sums.exists():
         return None

@@ -1,4 +1,4 @@
-"""Which file is the released model: that of the workspace, or else that of this installation."""
+"""Finds the released model: in the workspace or, failing that, in this installation."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,14 +7,15 @@ import pipeline
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 
-INSTALLED = Path(pipeline.__file__).parent / "released"  # where the package has models/
+INSTALLED = Path(pipeline.__file__).parent / "released"  # the wheel's copy of models/
 
 
 def released_model() -> Path:
-    """The released model of the workspace around the current folder, if there is one.
+    """The path of the released model.
 
-    Otherwise that of the package that is installed, or of the checkout with this code. Other
-    projects have a params.yaml and models/ too: a release is what has its checksums beside it.
+    It is in the workspace around the current folder if models/ there contains SHA256SUMS: other
+    projects have a params.yaml and models/ too. Otherwise it is in the installed package, or in the
+    checkout that contains this code.
     """
     workspace = None
     with suppress(UserError):

@@ -1,9 +1,8 @@
-"""An exported model in ONNX Runtime.
+"""Runs an exported model in ONNX Runtime.
 
-What was measured (reports/benchmarks/inference.md): one image is answered soonest when all cores
-share its work. Many are answered soonest in small batches, whose activations stay in a core's
-cache, each worked off by one core alone: the cores then never wait for each other, which costs
-most where other programs run too.
+According to reports/benchmarks/inference.md, one image is fastest when all cores share its work.
+Many images are fastest in small batches with one core per batch: activations stay in the core's
+cache, and cores never wait for each other, which costs most when other programs run too.
 """
 
 import ctypes
@@ -45,25 +44,25 @@ Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class OnnxModel:
-    """A model from images, uint8 [N, H, W], to logits and probabilities, float32 [N, classes]."""
+    """Maps images, uint8 [N, H, W], to logits and probabilities, float32 [N, classes]."""
 
     def __init__(
         self, path: Path, provider: str = CPU, threads: int = 0, sha256: str | None = None
     ) -> None:
-        """Load the file, if it has this SHA-256. `threads`: 0 is one per core.
+        """Load the file and check its SHA-256, if given. `threads`: 0 means one per core.
 
-        `provider` is one of ONNX Runtime, or `auto`: CUDA where that works, else the CPU.
-        UserError if file or provider is no good.
+        `provider` is an execution provider of ONNX Runtime, or `auto` for CUDA where it works and
+        otherwise the CPU. UserError if the file or the provider cannot be used.
         """
         self._file, self._provider, self._threads = existing(path).read_bytes(), provider, threads
         self.sha256 = hashlib.sha256(self._file).hexdigest()
         if sha256 not in (None, self.sha256):
             raise UserError(
-                f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is another file"
+                f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is a different file"
             )
         try:
             self.session = _load(self._file, provider, threads)
-        except Exception as error:  # ONNX Runtime's exceptions have no other common base
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base class
             raise UserError(
                 f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}"
             ) from error
@@ -71,7 +70,7 @@ class OnnxModel:
         if [(value.name, value.type) for value in values] != INTERFACE:
             found = ", ".join(value.name for value in values)
             raise UserError(
-                f"{path} is no model of this pipeline: its inputs and outputs are {found}, not "
+                f"{path} is not a model of this pipeline: its inputs and outputs are {found}, not "
                 + ", ".join(name for name, _ in INTERFACE)
             )
         try:
@@ -82,7 +81,7 @@ class OnnxModel:
         shapes = [tuple(value.shape[1:]) for value in values]
         classes = (len(self.signature.labels),)
         if shapes != [self.signature.form.shape, classes, classes]:
-            raise UserError(f"{path}: its model signature is not that of its inputs and outputs")
+            raise UserError(f"{path}: its model signature does not match its inputs and outputs")
         if provider not in (*self.providers, "auto"):
             raise UserError(
                 f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
@@ -90,7 +89,7 @@ class OnnxModel:
 
     @property
     def providers(self) -> list[str]:
-        """Those of ONNX Runtime that are really used, on this machine."""
+        """The execution providers that ONNX Runtime actually uses on this machine."""
         providers: list[str] = self.session.get_providers()
         return providers
 
@@ -99,16 +98,16 @@ class OnnxModel:
         return (self._threads or available_cores()) if self.providers[0] == CPU else 1
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but ONNX Runtime's sessions: a copy in another process makes its own."""
+        """Everything except ONNX Runtime's sessions: a copy in another process creates its own."""
         return {k: v for k, v in vars(self).items() if k not in ("session", "_single_threaded")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become such a copy."""
+        """Restore the state and create a session."""
         vars(self).update(state)
         self.session = _load(self._file, self._provider, self._threads)
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
-        """Logits and probabilities, float32 [N, classes], at most `batch_size` images at a time."""
+        """Logits and probabilities, float32 [N, classes], in batches of `batch_size` or fewer."""
         if len(images) <= batch_size:
             return _answer(self.session, images)
         size = min(batch_size, -(-len(images) // self._workers))
@@ -121,7 +120,7 @@ class OnnxModel:
         return logits, probabilities
 
     def _share(self, batches: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """The answers in the order of the batches; as many are worked on at once as are workers."""
+        """Run the batches in parallel, one per worker; answers are in batch order."""
         session = self._single_threaded
         with ThreadPoolExecutor(self._workers) as workers:
             return list(workers.map(lambda batch: _answer(session, batch), batches))
@@ -138,13 +137,13 @@ def _load(file: bytes, provider: str, threads: int) -> onnxruntime.InferenceSess
         provider = CUDA if _may_have_cuda() else CPU
     if provider == CUDA:
         with redirect_stdout(sys.stderr):
-            onnxruntime.preload_dlls()  # of the packages nvidia-*, where torch is not imported
-    settings = [{"use_tf32": "0"}] if provider == CUDA else None  # float32 as on the CPU
+            onnxruntime.preload_dlls()  # from the nvidia-* packages, which torch has not loaded
+    settings = [{"use_tf32": "0"}] if provider == CUDA else None  # full float32, as on the CPU
     return onnxruntime.InferenceSession(file, options, [provider], settings)
 
 
 def _may_have_cuda() -> bool:
-    """Whether ONNX Runtime is one with CUDA and the machine has NVIDIA's driver."""
+    """Whether ONNX Runtime has CUDA support and the machine has NVIDIA's driver."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -158,5 +157,5 @@ def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) ->
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

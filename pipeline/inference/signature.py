@@ -1,7 +1,7 @@
-"""The model signature: what an exported model says of itself in its ONNX metadata.
+"""The model signature: the description of an exported model in its ONNX metadata.
 
-Whoever uses a model asks it and has no constants of its own: which classes there are, what its
-images look like, what the training images looked like, which interface it has.
+Code that uses a model reads its classes, image form, training image statistics and interface
+version from the signature instead of defining constants.
 """
 
 from collections.abc import Mapping
@@ -11,29 +11,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.core.task import ImageForm, Task
 
-KEY = "signature"  # of the metadata
-INTERFACE: Literal["1"] = "1"  # names, types and shapes of input and outputs
+KEY = "signature"  # in the metadata
+INTERFACE: Literal["1"] = "1"  # version of the names, types and shapes of inputs and outputs
 EXPECTED = (
-    f"where this version of the pipeline expects one of interface {INTERFACE}; "
-    "`make repro` releases a model that has it"
+    f"but this version of the pipeline requires one with interface {INTERFACE}; "
+    "`make repro` releases such a model"
 )
 
 
 class Signature(BaseModel):
-    """What the stage `export` writes into the file."""
+    """The description that the stage `export` writes into the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     interface: Literal["1"] = INTERFACE
-    model: str  # its name, mnist-cnn
-    data_set: str  # MNIST
-    noun: str  # what an image shows, digit
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]  # of the classes, in order
+    model: str  # name of the model: mnist-cnn
+    data_set: str  # name of the data set: MNIST
+    noun: str  # what an image shows: digit
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]  # names of the classes, in order
     height: Annotated[int, Field(ge=8)]  # pixels
     width: Annotated[int, Field(ge=8)]
-    ink: Annotated[int, Field(ge=4)]  # pixels: see ImageForm
+    ink: Annotated[int, Field(ge=4)]  # pixels; see ImageForm
     mean_pixel_deciles: Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
-    parameters: int  # of the network as trained
-    data_sha256: str  # of the training set
+    parameters: int  # number of parameters of the trained network
+    data_sha256: str  # SHA-256 of the training set
     weights_sha256: str
 
     @model_validator(mode="after")
@@ -44,18 +44,18 @@ class Signature(BaseModel):
 
     @property
     def subject(self) -> str:
-        """What the model reads, in the plural: MNIST digits."""
+        """What the model classifies, in the plural: MNIST digits."""
         plural = f"{self.noun}s"
         return self.data_set if plural in self.data_set.lower() else f"{self.data_set} {plural}"
 
     @property
     def form(self) -> ImageForm:
-        """The form of its images."""
+        """The form of the images that the model takes."""
         return ImageForm(height=self.height, width=self.width, ink=self.ink)
 
     @classmethod
     def of(cls, task: Task, **facts: Any) -> "Signature":
-        """The signature of a model of this task; `facts`: the fields that the task does not say."""
+        """The signature of a model of this task; `facts` are the fields that the task lacks."""
         return cls(
             model=task.model,
             data_set=task.data_set,
@@ -68,12 +68,12 @@ class Signature(BaseModel):
         )
 
     def to_metadata(self) -> dict[str, str]:
-        """The metadata that `from_metadata` reads back."""
+        """The metadata from which `from_metadata` restores the signature."""
         return {KEY: self.model_dump_json()}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Signature":
-        """The signature in a file's metadata. ValueError if there is none, or none of this form."""
+        """The signature in a file's metadata. ValueError if it is missing or invalid."""
         if KEY not in metadata:
             raise ValueError(f"it has no model signature, {EXPECTED}")
         try:
@@ -82,6 +82,6 @@ class Signature(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(
-                f"its model signature is not valid, at {where or 'the whole'}: {first['msg']}, "
+                f"its model signature is not valid at {where or 'the top level'}: {first['msg']}, "
                 f"{EXPECTED}"
             ) from error

@@ -147,7 +147,7 @@ def test_a_signature_that_is_not_the_models_is_refused(letters: Path, tmp_path: 
     content = letters.read_bytes()
     assert text in content
     other.write_bytes(content.replace(text, b'"height":32,"width":40'))
-    with pytest.raises(UserError, match=r"other\.onnx: its model signature is not that of"):
+    with pytest.raises(UserError, match=r"other\.onnx: .*signature.*inputs"):
         OnnxModel(other)
 
 

@@ -132,7 +132,7 @@ def test_a_changed_file_is_refused_before_it_is_loaded(release: Path) -> None:
     content = bytearray(release.read_bytes())
     content[len(content) // 2] ^= 1
     release.write_bytes(content)
-    with pytest.raises(UserError, match=r"mnist-cnn\.onnx has the SHA-256 [0-9a-f]{64}, not "):
+    with pytest.raises(UserError, match=r"mnist-cnn\.onnx.*[0-9a-f]{64}, not "):
         Classifier(release)
 
 
@@ -157,14 +157,14 @@ def test_checksums_may_be_written_by_any_tool(release: Path, change: Callable[[s
     sums.write_bytes(change(line).encode())
     assert Classifier(release).sha256 == line.split()[0]
     sums.write_bytes(change(line.replace(line[:8], "0" * 8)).encode())
-    with pytest.raises(UserError, match="it is another file"):
+    with pytest.raises(UserError, match="has the SHA-256"):
         Classifier(release)
 
 
 def test_checksums_that_are_no_text_are_named(release: Path) -> None:
     sums = release.with_name("SHA256SUMS")
     sums.write_text(sums.read_text(), encoding="utf-16")
-    with pytest.raises(UserError, match="SHA256SUMS is no text in UTF-8"):
+    with pytest.raises(UserError, match="SHA256SUMS.*UTF-8"):
         Classifier(release)
 
 
@@ -294,7 +294,7 @@ def test_a_picture_may_be_given_in_many_ways(
 
 @pytest.mark.parametrize("shape", [(28,), (0, 28), (28, 28, 4), (2, 28, 28), ()], ids=str)
 def test_an_array_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"a picture is \[H, W\] or \[H, W, 3\], not \["):
+    with pytest.raises(ValueError, match=re.escape(f"not {list(shape)}")):
         Classifier(MODEL).from_image(np.zeros(shape, np.uint8))
 
 
