@@ -1,4 +1,4 @@
-"""Where a result comes from: hardware, library versions, git revision, flow run."""
+"""The origin of a result: hardware, library versions, git revision and flow run."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ import psutil
 from pipeline.core import variables
 
 LIBRARIES = ["torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "safetensors"]
-NO_REPOSITORY = "fatal: not a git repository (or any"  # any other message: the history is missing
+NO_REPOSITORY = "fatal: not a git repository (or any"  # any other message means a damaged one
 CODE = ["pipeline", "dvc.yaml", "params.yaml", "requirements.txt"]
 
 
 def hardware() -> dict[str, str | int]:
-    """Processor, logical cores, memory in GiB and the kind of system."""
+    """Processor, logical cores, memory in GiB, operating system and architecture."""
     return {
         "processor": _processor_name(),
         "cores": psutil.cpu_count() or 1,
@@ -29,7 +29,7 @@ def hardware() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that the numbers depend on."""
+    """Versions of Python and of the libraries that affect the results."""
     found = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 def git_revision(root: Path) -> str:
     """The current commit, with `-dirty` if code or params differ from it; or `unknown`.
 
-    It is unknown without a repository, and with a warning if git fails.
+    It is `unknown` outside a repository and, with a warning, if git fails.
     """
     try:
         commit = _git(root, "rev-parse", "--verify", "HEAD")
@@ -58,14 +58,14 @@ def git_revision(root: Path) -> str:
         if damaged or not said[0].startswith(NO_REPOSITORY):
             _warn_once(said[0])
         return "unknown"
-    if not known:  # such as an archive unpacked in another repository
-        _warn_once("the repository around these files does not contain them")
+    if not known:  # such as an archive unpacked inside another repository
+        _warn_once("the git repository around these files does not track them")
         return "unknown"
     return f"{commit}-dirty" if changed else commit
 
 
 def flow_run() -> dict[str, str] | None:
-    """The id and the URL of the flow run that this process belongs to, if any."""
+    """The id and URL of the flow run that this process belongs to, if any."""
     run, url = variables.FLOW_RUN_ID.get(), variables.FLOW_RUN_URL.get()
     return None if run is None or url is None else {"id": run, "url": url}
 
@@ -76,10 +76,10 @@ def experiment() -> str | None:
 
 
 def lasting_folder(root: Path) -> Path:
-    """The absolute path of a workspace, or in an experiment that of the original workspace.
+    """The absolute path of a workspace; in an experiment, that of the original workspace.
 
-    `dvc exp run --temp` and `--queue` run the stages in a copy, which is removed with everything
-    but the outputs of stages.
+    `dvc exp run --temp` and `--queue` run the stages in a copy. DVC then deletes the copy and keeps
+    only the outputs of the stages.
     """
     here = root.resolve()
     main = variables.MAIN_ROOT.get()
@@ -92,7 +92,7 @@ def lasting_folder(root: Path) -> Path:
 def without_password(address: str) -> str:
     """A server's URL without user and password."""
     shown = re.sub("(?<=://)[^/?#]*@", "", address)
-    return shown if ":///" in shown else shown.rstrip("/")  # sqlite:///mlflow.db names no server
+    return shown if ":///" in shown else shown.rstrip("/")  # sqlite:///mlflow.db has no server
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -103,7 +103,7 @@ def _git(root: Path, *arguments: str) -> str:
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env=os.environ | {"LC_ALL": "C"},  # untranslated messages, to compare with
+        env=os.environ | {"LC_ALL": "C"},  # for NO_REPOSITORY: messages in English
     ).stdout.strip()
 
 

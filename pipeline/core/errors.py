@@ -1,4 +1,4 @@
-"""The two foreseen ways for a command to fail, and how a program reports them."""
+"""The two expected kinds of failure, and how a program reports them."""
 
 import sys
 from collections.abc import Iterator
@@ -8,28 +8,28 @@ from pipeline.core import extras, variables
 
 
 class UserError(Exception):
-    """An error of the user or of the world: one line that says what, where and what to do."""
+    """An error in the input or the environment: one line that says what, where and what to do."""
 
     status = 2
 
 
 class RefusedError(Exception):
-    """The pipeline works, but the model may not be released."""
+    """The pipeline works, but it refuses to release the model."""
 
     status = 1
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its type's name, if it has none."""
+    """The first line of an error's message, or the name of its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager
 def exit_on_failure() -> Iterator[None]:
-    """Exit with one line on standard error and a status if the block fails in a foreseen way.
+    """If the block fails in an expected way, print one line to standard error and exit.
 
-    Foreseen are UserError, RefusedError, OSError and a package that is not installed. Anything else
-    is a defect and passes, as everything does with PIPELINE_DEBUG set.
+    Expected are UserError, RefusedError, OSError and a package that is not installed. Any other
+    exception is a defect and propagates. With PIPELINE_DEBUG set, all exceptions propagate.
     """
     try:
         yield

@@ -1,10 +1,10 @@
-"""Which extra of the distribution installs a missing package."""
+"""Maps a missing package to the extra of the distribution that installs it."""
 
 import traceback
 
 from pipeline import DISTRIBUTION
 
-EXTRAS = {  # by the folder of pipeline/ that imports the package
+EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "inference": "cpu",
     "batch": "score",
     "service": "serve",
@@ -18,28 +18,28 @@ EXTRAS = {  # by the folder of pipeline/ that imports the package
     "tracking": "tracking",
     "orchestration": "flow",
 }
-OF_PACKAGES = {
+OF_PACKAGES = {  # for these packages, regardless of the folder
     "onnxruntime": "cpu",
     "mlflow": "tracking",
     "ray": "ray",
-}  # whichever module imports it
+}
 
 
 def advice(error: ModuleNotFoundError) -> str | None:
     """How to install the package that a module of the pipeline failed to import.
 
-    None if the pipeline's own code is at fault, or a package that lacks one of its dependencies.
+    None if the fault is in the pipeline's own code or in the dependencies of another package.
     """
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    spec = frame.f_globals.get("__spec__")  # by `python -m`, __name__ is __main__
+    spec = frame.f_globals.get("__spec__")  # under `python -m`, __name__ is __main__
     name = spec.name if spec else str(frame.f_globals.get("__name__"))
     project, _, module = name.partition(".")
     package = error.name or ""
     extra = OF_PACKAGES.get(package) or EXTRAS.get(module.partition(".")[0])
     if project != "pipeline" or package.partition(".")[0] == "pipeline" or extra is None:
         return None
-    named = "cpu, or gpu for one with CUDA," if extra == "cpu" else extra
+    named = "cpu (or gpu, for CUDA)" if extra == "cpu" else extra
     return (
-        f"the package {package} is not installed: it comes with the extra {named} of "
-        f'{DISTRIBUTION}, in a checkout by: pip install ".[{extra}]"'
+        f"the package {package} is not installed: install the extra {named} of {DISTRIBUTION}, "
+        f'in a checkout with: pip install ".[{extra}]"'
     )

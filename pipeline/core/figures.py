@@ -1,4 +1,4 @@
-"""The style of all figures, and how they are written: the same figure, the same bytes."""
+"""The style of all figures, and writing them so that equal figures have equal bytes."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ matplotlib.rcParams.update(
         "axes.grid": True,
         "axes.axisbelow": True,
         "grid.alpha": 0.3,
-        "svg.hashsalt": "pipeline",  # else the ids within an SVG file are random
+        "svg.hashsalt": "pipeline",  # otherwise the ids in an SVG file are random
     }
 )
 
 
 def save_figure(figure: Figure, *paths: Path) -> None:
-    """Write the figure to each path, whole or not at all; the suffix is the format."""
+    """Write the figure to each path atomically; the suffix sets the format."""
     for path in paths:
         metadata = {"Date": None} if path.suffix == ".svg" else {}
         with replacing(path) as temporary:

@@ -1,5 +1,5 @@
-"""The IDX format of the MNIST files: two zero bytes, a type, the number of dimensions, their sizes
-as big-endian 32-bit integers, then the data."""
+"""The IDX format of the MNIST files: two zero bytes, the data type, the number of dimensions, their
+sizes as big-endian 32-bit integers, and the data."""
 
 import math
 import mmap
@@ -20,13 +20,13 @@ TYPES = {
 
 
 def decode(data: bytes | mmap.mmap, dimensions: int) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes with so many dimensions, as uint8.
+    """Decode an IDX file of unsigned bytes with this number of dimensions.
 
-    Raises ValueError, naming the field, if the header or the length of the data is wrong.
+    ValueError names the field if the header or the length of the data is wrong.
     """
     header = 4 + 4 * dimensions
     if len(data) < header:
-        raise ValueError(f"{len(data)} bytes are too few for an IDX header of {header}")
+        raise ValueError(f"an IDX header has {header} bytes, but there are only {len(data)}")
     zeros, kind, count = struct.unpack(">HBB", data[:4])
     if zeros != 0:
         raise ValueError(f"not an IDX file: it starts with {data[:2].hex()}, not 0000")
@@ -34,16 +34,16 @@ def decode(data: bytes | mmap.mmap, dimensions: int) -> NDArray[np.uint8]:
         name = TYPES.get(kind, "unknown")
         raise ValueError(f"the data type is 0x{kind:02x} ({name}), not 0x08 (unsigned byte)")
     if count != dimensions:
-        labels = ": they are labels, not images" if (count, dimensions) == (1, 3) else ""
-        raise ValueError(f"there are {count} dimensions, not {dimensions}{labels}")
+        labels = ": these are labels, not images" if (count, dimensions) == (1, 3) else ""
+        raise ValueError(f"the data has {count} dimensions, not {dimensions}{labels}")
     shape = struct.unpack(f">{dimensions}I", data[4:header])
     if math.prod(shape) != len(data) - header:
         sizes = " x ".join(map(str, shape))
-        raise ValueError(f"{sizes} does not fit the {len(data) - header} bytes of data")
+        raise ValueError(f"the shape {sizes} does not match {len(data) - header} bytes of data")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
 def encode(array: NDArray[np.uint8]) -> bytes:
-    """The IDX file that holds `array`; `decode` reads it back."""
+    """Encode an array as an IDX file."""
     header = struct.pack(">HBB", 0, UNSIGNED_BYTE, array.ndim)
     return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()

@@ -1,4 +1,4 @@
-"""Servers on this machine, such as Prefect's and MLflow's, are reached without a proxy."""
+"""Connects to servers on this machine, such as Prefect's and MLflow's, without a proxy."""
 
 import os
 
@@ -8,9 +8,9 @@ HOSTS = ["127.0.0.1", "localhost", "::1"]
 
 
 def bypass_proxy() -> None:
-    """Add this machine to NO_PROXY, for this process and all that it starts."""
+    """Add this machine to NO_PROXY, for this process and its children."""
     named = NO_PROXY_LOWER.get() or NO_PROXY.get() or ""
     hosts = [host for host in map(str.strip, named.split(",")) if host]
-    if hosts != ["*"]:  # everything is; beside other names the star would mean nothing
+    if hosts != ["*"]:  # `*` bypasses the proxy for all hosts, but only if it stands alone
         named = ",".join(dict.fromkeys([*hosts, *HOSTS]))
     os.environ |= {NO_PROXY.name: named, NO_PROXY_LOWER.name: named}

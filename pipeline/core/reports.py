@@ -1,8 +1,8 @@
-"""The reports that stages write for later stages, for the release and for MLflow: a class each.
+"""The reports that stages write for later stages, the release and MLflow: one class per report.
 
-A report names the version of its schema. One of another version, or with a key too many, a key
-missing or a wrong type, is refused as a whole: it is never half understood. What belongs together
-is read by `core.snapshot`.
+A report contains the version of its schema. A report of another version, or with an unknown key, a
+missing key or a wrong type, is rejected as a whole. `core.snapshot` reads reports that belong
+together.
 """
 
 import json
@@ -13,23 +13,23 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import REPRO, read_json, write_json
 
 Sha256 = str
 Number = int | float
 
 
 def moment(text: str) -> str:
-    """The text itself. ValueError unless it is a date and time, ISO 8601."""
+    """The text itself. ValueError if it is not an ISO 8601 date and time."""
     datetime.fromisoformat(text)
     return text
 
 
-Moment = Annotated[str, AfterValidator(moment)]  # date and time, ISO 8601
+Moment = Annotated[str, AfterValidator(moment)]
 
 
 class OtherVersionError(UserError):
-    """A report is of another version of its schema."""
+    """A report has another schema version."""
 
 
 class Report(BaseModel):
@@ -39,140 +39,141 @@ class Report(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The report in a file. UserError if it is missing, broken or of another schema."""
+        """Read a report. UserError if the file is missing, broken or of another schema."""
         content = read_json(path)
-        remedy = "`dvc repro` writes it again"
         version = cls.model_fields.get("schema_version")
         if version is not None and isinstance(content, dict):
             found = content.get("schema_version")
             if found != version.default:
                 known = f"schema version {json.dumps(found)[:40]}" if found is not None else None
                 raise OtherVersionError(
-                    f"{path} has {known or 'no schema version'}, this code reads "
-                    f"{version.default}: {remedy}"
+                    f"{path} has {known or 'no schema version'}, but this code reads "
+                    f"{version.default}{REPRO}"
                 )
         try:
-            return cls.model_validate_json(json.dumps(content))  # as JSON: a list may be a tuple
+            # strict mode accepts a list as a tuple only from JSON
+            return cls.model_validate_json(json.dumps(content))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = [str(path), ".".join(map(str, first["loc"])), first["msg"]]
-            raise UserError(f"{': '.join(filter(None, where))}; {remedy}") from error
+            raise UserError(f"{': '.join(filter(None, where))}{REPRO}") from error
 
     def write(self, path: Path) -> None:
-        """Write the report, whole or not at all."""
+        """Write the report atomically."""
         write_json(path, self.model_dump(mode="json"))
 
 
 class Hardware(BaseModel):
-    """The machine."""
+    """The machine that produced a result."""
 
     model_config = Report.model_config
-    processor: str  #: its name
-    cores: int  #: logical ones
-    memory_gib: int  #: GiB
-    system: str  #: the operating system and the architecture
+    processor: str  #: name of the processor
+    cores: int  #: logical cores
+    memory_gib: int  #: main memory in GiB
+    system: str  #: operating system and architecture
 
 
 class FlowRun(BaseModel):
     """A run of the Prefect flow."""
 
     model_config = Report.model_config
-    id: str  #: its UUID
-    url: str  #: where people see it
+    id: str  #: UUID of the run
+    url: str  #: page of the run in Prefect
 
 
 class BackpropReport(Report):
-    """What the 2-2-2 network learned. DVC shows its numbers as metrics."""
+    """The results of the 2-2-2 network. DVC shows the numbers as metrics."""
 
-    params: dict[str, Any]  #: the section `backprop` of params.yaml
-    first_loss: float  #: before the first update
-    last_loss: float  #: after the last of `updates`
-    long_run_loss: float  #: after the last of `long_run`
-    learning_rates_scanned: int  #: learning rates that were compared
-    #: the highest of them with which the loss never rose; null if there is none
+    params: dict[str, Any]  #: section `backprop` of params.yaml
+    first_loss: float  #: loss before the first update
+    last_loss: float  #: loss after `updates` updates
+    long_run_loss: float  #: loss after `long_run` updates
+    learning_rates_scanned: int  #: number of learning rates compared
+    #: highest of these learning rates at which the loss never rose; null if there is none
     highest_learning_rate_without_rise: float | None
-    first_gradient: list[float]  #: of the loss by each weight, w1 to w8, before the first update
-    #: the same by the formulas for w1 to w4 without the parentheses around their sum
+    first_gradient: list[float]  #: gradient of the loss for w1 to w8 before the first update
+    #: the same gradient, from formulas for w1 to w4 that lack the parentheses around the sum
     first_gradient_without_parentheses: list[float]
 
 
 class TrainingReport(Report):
-    """What was trained, from what, on what."""
+    """The identity, inputs, environment and result of a training run."""
 
     schema_version: Literal[1] = 1
-    run_id: str  #: the identity of the training
-    status: Literal["unfinished", "finished"]  #: whether its last epoch has ended
-    started: Moment  #: date and time, ISO 8601
-    seconds: float  #: of training, interruptions excluded
-    task: str  #: the package of the task
-    git_revision: str  #: the commit, with `-dirty` where code or params differ; or `unknown`
-    flow_run: FlowRun | None  #: the Prefect flow run that it was part of
-    threads: int  #: of PyTorch
-    hardware: Hardware  #: the machine
-    requirements_sha256: Sha256 | None  #: of the lock of all packages
-    params: dict[str, Any]  #: the section `train` of params.yaml
-    data_sha256: Sha256  #: of the training set
-    code_sha256: dict[str, Sha256]  #: of each module that decides the result, by path
-    device: str  #: what it was trained on
-    gpu: dict[str, str | bool] | None = None  #: its model, driver and libraries
-    precision: str  #: the dtype of matrix products
-    versions: dict[str, str]  #: of Python and of the libraries that the result depends on
-    final: dict[str, float] | None  #: the last row of the history
-    weights_sha256: Sha256 | None  #: of the weights of a finished training
+    run_id: str  #: identity of the training run
+    status: Literal["unfinished", "finished"]  #: `finished` after the last epoch
+    started: Moment  #: start as an ISO 8601 date and time
+    seconds: float  #: training time in seconds, without interruptions
+    task: str  #: package of the task
+    git_revision: str  #: commit, with `-dirty` if code or params differ from it; or `unknown`
+    flow_run: FlowRun | None  #: Prefect flow run that started the training; null if none
+    threads: int  #: number of PyTorch threads
+    hardware: Hardware  #: machine that trained the network
+    requirements_sha256: Sha256 | None  #: SHA-256 of the lock file `requirements.txt`
+    params: dict[str, Any]  #: section `train` of params.yaml
+    data_sha256: Sha256  #: SHA-256 of the training set
+    code_sha256: dict[str, Sha256]  #: SHA-256 of each module that affects the result, by path
+    device: str  #: device that trained the network
+    #: model, driver and libraries of the GPU; null on a CPU
+    gpu: dict[str, str | bool] | None = None
+    precision: str  #: dtype of matrix products
+    versions: dict[str, str]  #: versions of Python and of the libraries that affect the result
+    final: dict[str, float] | None  #: last row of the history
+    weights_sha256: Sha256 | None  #: SHA-256 of the weights; null until training has finished
 
 
 class ExportReport(Report):
-    """How far the exported model is from the trained network."""
+    """How closely the exported model matches the trained network."""
 
     schema_version: Literal[1] = 1
-    model_sha256: Sha256  #: of the exported file
-    weights_sha256: Sha256  #: of the weights that were exported
-    model_bytes: int  #: size of the exported file
-    parameters: int  #: of the trained network
-    opset: int  #: ONNX operator set
-    parity_images: int  #: training images on which ONNX Runtime and PyTorch were compared
-    max_logit_difference: float  #: the largest difference of a logit
-    prediction_differences: int  #: images whose class differs
+    model_sha256: Sha256  #: SHA-256 of the exported file
+    weights_sha256: Sha256  #: SHA-256 of the exported weights
+    model_bytes: int  #: size of the exported file in bytes
+    parameters: int  #: number of parameters of the trained network
+    opset: int  #: version of the ONNX operator set
+    parity_images: int  #: number of training images on which ONNX Runtime and PyTorch were compared
+    max_logit_difference: float  #: largest absolute difference between logits
+    prediction_differences: int  #: number of images whose class differs
 
 
 class Metrics(Report):
-    """The exported model on the test set. DVC shows the numbers as metrics."""
+    """The quality of the exported model on the test set. DVC shows the numbers as metrics."""
 
-    images: int  #: in the test set
-    accuracy: float  #: fraction of them that are classified correctly
-    accuracy_low: float  #: lower end of its 95 % Clopper-Pearson interval
-    accuracy_high: float  #: upper end
-    misclassified: int  #: images
+    images: int  #: number of images in the test set
+    accuracy: float  #: fraction of these images that are classified correctly
+    accuracy_low: float  #: lower bound of the 95 % Clopper-Pearson interval of the accuracy
+    accuracy_high: float  #: upper bound of that interval
+    misclassified: int  #: number of misclassified images
     loss: float  #: mean cross-entropy
     expected_calibration_error: float  #: mean gap between confidence and accuracy, 0 to 1
     macro_f1: float  #: mean of the F1 scores of the classes
 
 
 class Speed(Report):
-    """The exported model on this machine. DVC shows the numbers as metrics."""
+    """The speed of the exported model on this machine. DVC shows the numbers as metrics."""
 
-    latency_ms_p50: float  #: of a single image, median
-    latency_ms_p99: float  #: of a single image, 99th percentile
-    images_per_second: int  #: in batches of `evaluate.batch_size`
+    latency_ms_p50: float  #: median latency of a single image in milliseconds
+    latency_ms_p99: float  #: 99th percentile of that latency
+    images_per_second: int  #: throughput in batches of `evaluate.batch_size`
 
 
 class Subject(Report):
-    """What metrics and speed are of. Its schema version covers all that `evaluate` writes."""
+    """What `evaluate` measured. The schema version covers all files that `evaluate` writes."""
 
     schema_version: Literal[1] = 1
-    model_sha256: Sha256  #: of the exported file
-    test_sha256: Sha256  #: of the test set
-    providers: list[str]  #: execution providers of ONNX Runtime that were in use
+    model_sha256: Sha256  #: SHA-256 of the exported file
+    test_sha256: Sha256  #: SHA-256 of the test set
+    providers: list[str]  #: execution providers that ONNX Runtime used
 
 
 class Criterion(BaseModel):
     """One criterion of the gate."""
 
     model_config = Report.model_config
-    name: str  #: what is measured
-    measured: Number | str | None  #: its value; null if there is none
-    relation: Literal["≥", "≤", "="]  #: of value to threshold
-    threshold: Number | str | None  #: that of params.yaml
+    name: str  #: measured quantity
+    measured: Number | str | None  #: measured value; null if there is none
+    relation: Literal["≥", "≤", "="]  #: required relation of the measured value to the threshold
+    threshold: Number | str | None  #: threshold in params.yaml
     passed: bool  #: whether the relation holds
 
 
@@ -181,15 +182,15 @@ class GateReport(Report):
 
     schema_version: Literal[2] = 2
     passed: bool  #: whether every criterion holds
-    model_sha256: Sha256 | None  #: of the exported file; null if it could not be measured
-    #: of each report on the model, by path, as it was when the gate judged it
+    model_sha256: Sha256 | None  #: SHA-256 of the exported file; null if it could not be measured
+    #: SHA-256 of each report on the model when the gate ran, by path
     reports_sha256: dict[str, Sha256]
-    criteria: list[Criterion] = Field(min_length=1)  #: each criterion
+    criteria: list[Criterion] = Field(min_length=1)  #: all criteria
 
     @model_validator(mode="after")
     def _verdict_follows_from_criteria(self) -> Self:
         if self.passed != all(criterion.passed for criterion in self.criteria):
             raise ValueError("`passed` does not follow from the criteria")
         if self.passed and self.model_sha256 is None:
-            raise ValueError("a verdict that passed names no model")
+            raise ValueError("a passing verdict must name a model")
         return self

@@ -1,8 +1,8 @@
-"""The reports in a workspace at one moment, checked to belong together.
+"""A consistent snapshot of the reports in a workspace.
 
-A stage may write while they are read, even one of another training. What the gate judges, what is
-released and what MLflow shows must be of one model, so each consumer reads all that it requires
-here, once, before it works.
+A stage may write reports while they are read, even for another training. The gate, the release and
+MLflow must each see reports on a single model, so they read everything they require here, once,
+before they start.
 """
 
 import time
@@ -26,7 +26,7 @@ from pipeline.core.reports import (
 )
 from pipeline.core.workspace import Workspace
 
-ATTEMPTS, PAUSE = 50, 0.1  # seconds; writing all files of an epoch takes less
+ATTEMPTS, PAUSE = 50, 0.1  # PAUSE in seconds; writing all files of an epoch takes less in total
 Rows = Sequence[Mapping[str, float]]
 T = TypeVar("T")
 R = TypeVar("R", bound=Report)
@@ -38,18 +38,18 @@ class Training:
 
     report: TrainingReport
     history: Rows  # a row per epoch
-    system: Rows  # the machine's load, likewise
+    system: Rows  # the machine's load, a row per epoch
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An exported model on the test set."""
+    """The evaluation of an exported model on the test set."""
 
     subject: Subject
     metrics: Metrics
     speed: Speed
     curves: Rows  # a row per epoch
-    classes: Sequence[Mapping[str, Any]]  # label, precision, recall, f1, images: a row per class
+    classes: Sequence[Mapping[str, Any]]  # a row per class: label, precision, recall, f1, images
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class TrainingSnapshot:
-    """A training, and what later stages have reported on its weights so far."""
+    """A training, and the reports that later stages have written on its weights so far."""
 
     training: Training
     export: ExportReport | None
@@ -82,21 +82,21 @@ class TrainingSnapshot:
 
 @dataclass(frozen=True)
 class GateInput:
-    """What the gate judges; a report that is missing or broken is None, and why is a problem."""
+    """What the gate judges. A missing or broken report is None, and `problems` says why."""
 
     export: ExportReport | None
     subject: Subject | None
     metrics: Metrics | None
-    sha256: Mapping[str, str]  # of these and of the other reports on the model, by path
+    sha256: Mapping[str, str]  # of all reports on the model, by path
     problems: tuple[str, ...] = ()
 
 
 class _UnfinishedWriteError(UserError):
-    """Files do not belong together, as while a stage is writing."""
+    """Files do not belong together, probably because a stage is writing."""
 
 
 def read_snapshot(workspace: Workspace) -> Snapshot:
-    """All reports. UserError if one is missing, broken or of another model than those before it."""
+    """Read all reports. UserError if one is missing, broken or on a different model."""
 
     def read() -> Snapshot:
         training = _training(workspace)
@@ -108,9 +108,9 @@ def read_snapshot(workspace: Workspace) -> Snapshot:
 
 
 def read_training(workspace: Workspace) -> TrainingSnapshot:
-    """The training, and of its weights what there is. UserError if the training is not readable.
+    """Read the training and the reports on its weights. UserError if the training is not readable.
 
-    Wrap it in `at_one_moment`.
+    Call it inside `at_one_moment`.
     """
     training = _training(workspace)
     export = _optional(lambda: _export(workspace, training))
@@ -123,9 +123,9 @@ def read_training(workspace: Workspace) -> TrainingSnapshot:
 
 
 def read_gate_input(workspace: Workspace) -> GateInput:
-    """What the gate judges, whether or not it belongs together: that is one of its criteria.
+    """Read what the gate judges. Consistency is not required: it is one of the gate's criteria.
 
-    UserError if a report is of another version of its schema: none of its figures is known.
+    UserError if a report has another schema version: its values cannot be read.
     """
 
     def read() -> GateInput:
@@ -152,7 +152,7 @@ def read_gate_input(workspace: Workspace) -> GateInput:
 
 
 def at_one_moment(workspace: Workspace, read: Callable[[], T]) -> T:
-    """What `read` returns, called again while a stage writes. UserError if that goes on."""
+    """The result of `read`, which is retried while a stage is writing. UserError after ATTEMPTS."""
     for attempts_left in reversed(range(ATTEMPTS)):
         before = _state(workspace)
         try:
@@ -164,7 +164,9 @@ def at_one_moment(workspace: Workspace, read: Callable[[], T]) -> T:
             if not (writing and attempts_left):
                 raise
         time.sleep(PAUSE)
-    raise UserError(f"{workspace.root / 'reports'} keeps changing: a stage is writing there")
+    raise UserError(
+        f"{workspace.root / 'reports'} keeps changing: try again when no stage is writing there"
+    )
 
 
 def _training(workspace: Workspace) -> Training:
@@ -172,7 +174,7 @@ def _training(workspace: Workspace) -> Training:
     history = read_csv(workspace.history, columns=["epoch", "training_loss", "seconds"])
     if (history[-1] if history else None) != report.final:
         raise _UnfinishedWriteError(
-            f"{workspace.history} is not of the training in {workspace.training_report}: "
+            f"{workspace.history} does not match the training in {workspace.training_report}: "
             "run `dvc repro`"
         )
     return Training(report, history, read_csv(workspace.system_metrics))
@@ -181,17 +183,17 @@ def _training(workspace: Workspace) -> Training:
 def _export(workspace: Workspace, training: Training) -> ExportReport:
     export = ExportReport.read(workspace.export_report)
     if export.weights_sha256 != training.report.weights_sha256:
-        raise _mixture(workspace.export_report, "other weights", workspace.training_report)
+        raise _mixture(workspace.export_report, workspace.training_report, "weights")
     return export
 
 
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
     subject = Subject.read(workspace.subject)
     if subject.model_sha256 != export.model_sha256:
-        raise _mixture(workspace.subject, "another model", workspace.export_report)
+        raise _mixture(workspace.subject, workspace.export_report, "models")
     curves = read_csv(workspace.curves)
     if _losses(curves) != _losses(training.history):
-        raise _mixture(workspace.curves, "another training", workspace.history)
+        raise _mixture(workspace.curves, workspace.history, "trainings")
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
     columns = ["label", "precision", "recall", "f1", "images"]
     classes = read_csv(workspace.per_class, texts=["label"], columns=columns)
@@ -201,15 +203,15 @@ def _evaluation(workspace: Workspace, training: Training, export: ExportReport) 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
-        raise _mixture(workspace.gate_report, "another model", workspace.export_report)
+        raise _mixture(workspace.gate_report, workspace.export_report, "models")
     if changed := report_digests(workspace).items() ^ report.reports_sha256.items():
         path = workspace.root / min(changed)[0]
-        raise UserError(f"{path} is not as it was when the gate judged it: run `dvc repro`")
+        raise UserError(f"{path} has changed since the gate judged it: run `dvc repro`")
     return Verdict(report, read_text(workspace.gate_table))
 
 
 def report_digests(workspace: Workspace) -> dict[str, str]:
-    """The SHA-256 of each report on the exported model that is here, by its path."""
+    """The SHA-256 of each existing report on the exported model, by path."""
     return {workspace.name(path): sha256(path) for path in _judged(workspace) if path.is_file()}
 
 
@@ -218,8 +220,8 @@ def _judged(workspace: Workspace) -> list[Path]:
     return [workspace.export_report, *measured]
 
 
-def _mixture(path: Path, what: str, other: Path) -> UserError:
-    return UserError(f"{path} is of {what} than {other}: run `dvc repro`")
+def _mixture(path: Path, other: Path, subjects: str) -> UserError:
+    return UserError(f"{path} and {other} describe different {subjects}: run `dvc repro`")
 
 
 def _losses(rows: Rows) -> list[tuple[float | None, float | None]]:
@@ -234,7 +236,7 @@ def _optional(read: Callable[[], T]) -> T | None:
 
 
 def _state(workspace: Workspace) -> list[tuple[Path, int, int]]:
-    """What changes when a report is written: each is a new file then."""
+    """The identity of each report file: every write creates a new file."""
     paths = [
         *(workspace.backprop_summary, workspace.backprop_history, workspace.training_report),
         *(workspace.history, workspace.system_metrics),

@@ -1,9 +1,9 @@
 """Runs a command that ends with its parent: python -m pipeline.core.supervisor COMMAND...
 
-The parent holds the other end of standard input. However the parent ends, even by SIGKILL, the
-input ends, and the supervisor stops every process of the command's group: with SIGTERM, then with
-SIGKILL. It reports a process that survives both (one that waits for a disk or belongs to another
-user).
+The parent holds the other end of standard input. When the parent ends, even by SIGKILL, the input
+closes, and the supervisor stops every process in the command's group, first with SIGTERM, then with
+SIGKILL. It reports any process that survives both, because it is waiting for a disk or belongs to
+another user.
 """
 
 import os
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 
-GRACE = 10.0  # seconds to end after SIGTERM, and again after SIGKILL
+GRACE = 10.0  # seconds to wait after SIGTERM, and again after SIGKILL
 
-_ending = threading.Lock()  # sends SIGTERM once: a second one would interrupt the clean-up
+_ending = threading.Lock()  # ensures a single SIGTERM: a second would interrupt the cleanup
 _left: set[int] = set()  # ids of processes that cannot be stopped
 
 
@@ -31,11 +31,11 @@ def run(
     holding: int,
     on_line: Callable[[str], object],
 ) -> int:
-    """Run a command in this folder, in a process group of its own; returns its exit status.
+    """Run a command in `folder`, in a separate process group. Returns its exit status.
 
-    `on_line` gets each line of its output and errors. If `on_line` or a signal handler raises, the
-    group is stopped and the exception propagates. The file descriptor `holding`, of a lock, stays
-    open until the group has ended, even if this process is killed first.
+    `on_line` receives each line of output, including standard error. If `on_line` or a signal
+    handler raises, the group is stopped and the exception propagates. The lock's file descriptor
+    `holding` stays open until the group has ended, even if this process is killed first.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.core.supervisor", *command],
@@ -59,7 +59,9 @@ def run(
         process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(3 * GRACE)
-        with suppress(ProcessLookupError, PermissionError):  # it was killed already, or hangs
+        with suppress(
+            ProcessLookupError, PermissionError
+        ):  # the group has ended, or cannot be stopped
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
@@ -79,7 +81,7 @@ def exit_with_parent() -> None:
 
 def main() -> None:
     """Run the command in the arguments and exit with its status."""
-    signal.signal(signal.SIGTERM, lambda *_: None)  # meant for the other processes of the group
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it is meant for the rest of the group
     command = subprocess.Popen(
         sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -88,7 +90,7 @@ def main() -> None:
     relay.start()
     threading.Thread(target=_end_group_with_input, daemon=True).start()
     status = command.wait()
-    _end_group()  # what the command left running
+    _end_group()  # processes that the command left running
     relay.join(GRACE)  # a process of another group may hold the other end open
     sys.exit(status if status >= 0 else 128 - status)
 
@@ -110,12 +112,12 @@ def _end_group() -> None:
         _wait_for_end()
         for process in _wait_for_end(kill=True):
             _left.add(process.pid)
-            with suppress(OSError):  # nobody may be reading
+            with suppress(OSError):  # the reader may be gone
                 print(f"error: process {process.pid} of this stage cannot be stopped", flush=True)
 
 
 def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
-    """The processes still alive after GRACE; with `kill`, they get SIGKILL meanwhile."""
+    """The processes that are alive after GRACE; with `kill`, SIGKILL is sent to them meanwhile."""
     deadline = time.monotonic() + GRACE
     while (others := _other_processes()) and time.monotonic() < deadline:
         for process in others if kill else ():
@@ -136,7 +138,7 @@ def _other_processes() -> list[psutil.Process]:
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
                 found.append(process)
-        except (psutil.Error, OSError):  # gone, or not visible
+        except (psutil.Error, OSError):  # it has ended, or is not accessible
             continue
     return found
 

@@ -1,15 +1,15 @@
-"""What a task is: all that the pipeline has to know to learn another data set.
+"""A task: everything that the pipeline has to know about a data set.
 
-A task is a package that params.yaml names, such as pipeline/mnist, with `TASK` and three modules:
+A task is a package named in params.yaml, such as pipeline/mnist, with `TASK` and three modules:
 
 - `data`: `read(raw)` decodes the published files into a training set and a test set.
 - `network`: `build_network()` returns the network, which pipeline/training/network.py checks.
-- `augmentation`: `augment(images, generator, recipe)` distorts training images at random: from
-  uint8 [N, H, W] to pixels 0..255, float [N, H, W].
+- `augmentation`: `augment(images, generator, recipe)` distorts training images randomly: uint8
+  [N, H, W] become pixels 0..255, float [N, H, W].
 
-The last two require torch and are imported on first use. A package may have card.md.j2 beside
-them, which extends pipeline/stages/MODEL_CARD.md.j2. What users of an exported model have to know
-of its task travels in its file, as the model signature.
+The last two require torch and are imported on first use. The package may also contain card.md.j2,
+which extends pipeline/stages/MODEL_CARD.md.j2. Code that uses an exported model reads the facts of
+its task from the model signature in the file.
 """
 
 import re
@@ -35,7 +35,7 @@ RESERVED_NOUNS = {"label", "image", "id", "confidence", "probabilities", "error"
 
 
 class LabelledImages(NamedTuple):
-    """A data set: grey images, light ink on dark ground, and the number of each one's class."""
+    """A data set: grey images with light ink on a dark background, and their class numbers."""
 
     images: NDArray[np.uint8]  # [N, H, W]
     labels: NDArray[np.uint8]  # [N]
@@ -43,11 +43,11 @@ class LabelledImages(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageForm:
-    """How the images of a data set look, so that other pictures can be brought into that form."""
+    """The form of a data set's images, to which other pictures are converted."""
 
     height: int  # pixels
     width: int
-    ink: int  # pixels: side of the square that the ink fits; its centre of mass is in the middle
+    ink: int  # pixels: side of the square that bounds the ink, which is centred by mass
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -56,75 +56,78 @@ class ImageForm:
 
     @property
     def pixels(self) -> int:
-        """How many an image has."""
+        """The number of pixels in an image."""
         return self.height * self.width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is learned."""
+    """A data set and the model that learns it."""
 
-    package: str  # pipeline.mnist
-    data_set: str  # its name, MNIST
-    model: str  # the name of the model, mnist-cnn
-    noun: str  # what an image shows, digit
-    labels: tuple[str, ...]  # the classes in the order of their numbers
+    package: str  # name of the package: pipeline.mnist
+    data_set: str  # name of the data set: MNIST
+    model: str  # name of the model: mnist-cnn
+    noun: str  # what an image shows: digit
+    labels: tuple[str, ...]  # names of the classes, in the order of their numbers
     form: ImageForm
-    mean: float  # of the pixels of all training images, scaled to 0..1
-    std: float  # ... and their standard deviation
+    mean: float  # mean pixel of all training images, scaled to 0..1
+    std: float  # standard deviation of these pixels
 
     def __post_init__(self) -> None:
-        """UserError for what a later stage could not use, or would only refuse after training."""
+        """UserError for values that a later stage cannot use or would reject after training."""
         for problem in self._problems():
             raise UserError(f"the task {self.package}: {problem}")
 
     def _problems(self) -> "Iterator[str]":
         height, width, ink = self.form.height, self.form.width, self.form.ink
         if not (isinstance(self.labels, tuple) and all(isinstance(t, str) for t in self.labels)):
-            yield "labels are a tuple of texts"
+            yield "labels must be a tuple of strings"
         elif not MIN_CLASSES <= len(self.labels) <= MAX_CLASSES:
             yield (
-                f"{len(self.labels)} labels, but there are {MIN_CLASSES} to {MAX_CLASSES} classes, "
-                "whose numbers are uint8"
+                f"{len(self.labels)} labels, but class numbers are uint8: there must be "
+                f"{MIN_CLASSES} to {MAX_CLASSES}"
             )
         elif len(set(self.labels)) < len(self.labels) or "" in self.labels:
-            yield "a label is empty or there twice"
+            yield "a label is empty or appears twice"
         elif not all(map(str.isprintable, self.labels)):
-            yield "a label has a line break or another character that cannot be printed"
+            yield "a label contains a line break or another unprintable character"
         if min(height, width) < MIN_SIDE or not MIN_INK <= ink <= min(height, width):
             yield (
-                f"the form has {height} x {width} pixels and ink of {ink}, but sides are at least "
-                f"{MIN_SIDE}, ink is at least {MIN_INK} and fits both"
+                f"the form has {height} x {width} pixels and ink of {ink}, but sides must be at "
+                f"least {MIN_SIDE}, and ink at least {MIN_INK} and no larger than either side"
             )
         if not FILE_NAME.fullmatch(self.model):
-            yield f"the model's name {self.model!r} is no name for a file and a part of a URL"
+            yield (
+                f"the model's name {self.model!r} must start with an ASCII letter or digit and "
+                "contain only letters, digits, dots, hyphens and underscores"
+            )
         if self.noun in RESERVED_NOUNS or not self.noun:
-            yield f"the noun {self.noun!r} is empty, or the name of another field of an answer"
+            yield f"the noun {self.noun!r} is empty or the name of another output field"
         if not (0 <= self.mean <= 1 and 0 < self.std <= 1):
-            yield f"mean {self.mean} and std {self.std} are not of pixels scaled to 0..1"
+            yield f"mean {self.mean} and std {self.std} must be those of pixels scaled to 0..1"
 
     def read(self, raw: Path) -> tuple[LabelledImages, LabelledImages]:
-        """The training set and the test set from the files as published; UserError if broken."""
+        """Decode the published files into a training set and a test set. UserError if broken."""
         sets = self.call("data", "read", raw)
         try:
             training, test = (LabelledImages(*map(np.asarray, each)) for each in sets)
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"{self.package}.data: read returns no training set and test set, each of images "
-                "and labels"
+                f"{self.package}.data: read must return a training set and a test set, each of "
+                "images and labels"
             ) from error
         for each in (training, test):
             if not each.images.size:
-                raise UserError(f"{self.package}.data: read returns a set without images")
+                raise UserError(f"{self.package}.data: read returned a set without images")
         return training, test
 
     def call(self, module: str, function: str, *arguments: Any) -> Any:
-        """What a function of the task's package returns. UserError if there is no such function."""
+        """Call a function in the task's package. UserError if the module or function is missing."""
         name = f"{self.package}.{module}"
         try:
             found = getattr(_import(name), function)
         except ModuleNotFoundError as error:
-            if error.name != name:  # the module lacks a package
+            if error.name != name:  # a package that the module imports is missing
                 raise
             raise UserError(f"the task {self.package} has no module {module}") from error
         except AttributeError as error:
@@ -133,7 +136,7 @@ class Task:
 
 
 def _import(name: str) -> ModuleType:
-    """The module. UserError with file and line if Python cannot parse it."""
+    """Import a module. UserError with file and line if Python cannot parse it."""
     try:
         return import_module(name)
     except SyntaxError as error:
@@ -141,10 +144,10 @@ def _import(name: str) -> ModuleType:
 
 
 def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
-    """The task of the package with this path, such as pipeline/mnist, in a workspace or installed.
+    """Load the task from a package path such as pipeline/mnist, in the workspace or installed.
 
-    The workspace's own comes first, as it does where its root is the current folder. UserError,
-    which says where it is `named_in`, if there is none.
+    A package in the workspace takes precedence. UserError, which starts with `named_in`, if the
+    package is not a valid task.
     """
     if sys.path[:1] != [str(root.absolute())]:
         sys.path.insert(0, str(root.absolute()))
@@ -153,14 +156,12 @@ def load_task(name: str, root: Path, named_in: str = "params.yaml") -> Task:
     except UserError as error:
         raise UserError(f"{named_in}: task: {name}: {error}") from error
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{named_in}: task: {name} is not the package of a task: {error}"
-        ) from error
+        raise UserError(f"{named_in}: task: {name} is not a task package: {error}") from error
     if not isinstance(task, Task):
         raise UserError(f"{named_in}: task: {name}: its TASK is not a Task")
     if task.package != name.replace("/", "."):
         raise UserError(
-            f"{named_in}: task: {name}: its TASK is of the package {task.package}, not of its own "
-            "(package=__name__)"
+            f"{named_in}: task: {name}: its TASK belongs to the package {task.package}; set "
+            "package=__name__"
         )
     return task

@@ -1,6 +1,6 @@
-"""Every environment variable that the project reads or sets: what it means, what it is by default.
+"""Every environment variable that the project reads or sets, with its meaning and default.
 
-Code reads them through this module, so that each name stands once; the reference lists them.
+Code reads variables through this module, so that each name appears once. The reference lists them.
 """
 
 import os
@@ -14,23 +14,23 @@ class Variable:
     name: str
     group: str
     meaning: str
-    default: str = ""  # its value when it is not set, or in words what happens then
+    default: str = ""  # value if it is not set, or a description of what happens then
 
     def get(self) -> str | None:
-        """Its value; None if it is not set."""
+        """The value; None if the variable is not set."""
         return os.environ.get(self.name)
 
     def set_default(self) -> None:
-        """Set it to its default, for the libraries that read it, unless it is set."""
+        """Set the variable to its default, for libraries that read it, unless it is already set."""
         os.environ.setdefault(self.name, self.default)
 
 
 COMMANDS = "Commands"
 DEBUG = Variable(
-    "PIPELINE_DEBUG", COMMANDS, "Any value shows the traceback of an error, as `--debug` does."
+    "PIPELINE_DEBUG", COMMANDS, "Any value shows the traceback of errors, as `--debug` does."
 )
 NO_PROXY = Variable(
-    "NO_PROXY", COMMANDS, "Hosts that are reached without a proxy. Commands add this machine."
+    "NO_PROXY", COMMANDS, "Hosts to connect to without a proxy. Commands add this machine."
 )
 NO_PROXY_LOWER = Variable("no_proxy", COMMANDS, "The same; takes precedence over `NO_PROXY`.")
 
@@ -44,46 +44,46 @@ MLFLOW_TRACKING_URI = Variable(
 MLFLOW_EXPERIMENT_NAME = Variable(
     "MLFLOW_EXPERIMENT_NAME",
     TRACKING,
-    "The MLflow experiment of trainings and releases.",
+    "The MLflow experiment for trainings and releases.",
     "the name of the model",
 )
 MLFLOW_URL = Variable(
     "PIPELINE_MLFLOW_URL",
     TRACKING,
-    "The address at which people reach the MLflow server, for links to it, where it differs from "
-    "the address for programs.",
+    "The browser address of the MLflow server, for links, if it differs from the address for "
+    "programs.",
     "`MLFLOW_TRACKING_URI` if that is an HTTP address, otherwise `http://127.0.0.1:5000`",
 )
-USER = Variable("USER", TRACKING, "The user that MLflow shows beside a run.", "pipeline")
+USER = Variable("USER", TRACKING, "The user that MLflow shows for a run.", "pipeline")
 
 FLOW = "Prefect flow"
 WEBHOOK = Variable(
     "PIPELINE_WEBHOOK",
     FLOW,
-    "An address to which a flow run posts each release and each refusal, as JSON.",
+    "A URL to which a flow run posts each release and each refusal as JSON.",
 )
 PREFECT_API_URL = Variable(
     "PREFECT_API_URL",
     FLOW,
-    "The Prefect server that keeps the flow runs.",
+    "The API URL of the Prefect server that manages the flow runs.",
     "a temporary server, with its database in `.prefect`",
 )
 PREFECT_API_AUTH_STRING = Variable(
     "PREFECT_API_AUTH_STRING",
     FLOW,
-    "The password of that server, as `USER:PASSWORD`.",
-    "that in `docker/secrets/prefect.toml`, or a random one for a temporary server",
+    "The credentials for that server, as `USER:PASSWORD`.",
+    "those in `docker/secrets/prefect.toml`, or random ones for a temporary server",
 )
 PREFECT_SERVER_API_AUTH_STRING = Variable(
     "PREFECT_SERVER_API_AUTH_STRING",
     FLOW,
-    "The password that a Prefect server started here requires.",
-    "that in `docker/secrets/prefect.toml`, or a random one for a temporary server",
+    "The credentials that a Prefect server started here requires.",
+    "those in `docker/secrets/prefect.toml`, or random ones for a temporary server",
 )
 PREFECT_UI_URL = Variable(
     "PREFECT_UI_URL",
     FLOW,
-    "The address at which people reach Prefect's pages, for links to a flow run.",
+    "The browser address of Prefect, for links to a flow run.",
     "http://127.0.0.1:4200",
 )
 
@@ -91,32 +91,32 @@ SERVICE = "HTTP service"
 SERVE_TOKEN = Variable(
     "PIPELINE_SERVE_TOKEN",
     SERVICE,
-    "The token that clients must send, as `Authorization: Bearer TOKEN`.",
+    "The token that clients must send as `Authorization: Bearer TOKEN`.",
     "no token is required",
 )
 SERVE_TOKEN_FILE = Variable(
     "PIPELINE_SERVE_TOKEN_FILE",
     SERVICE,
-    "A file that holds the token, instead of `PIPELINE_SERVE_TOKEN`.",
+    "A file that contains the token, as an alternative to `PIPELINE_SERVE_TOKEN`.",
 )
 
 RAY = "Ray cluster"
 RAY_USE_TLS = Variable("RAY_USE_TLS", RAY, "`1` encrypts the connections to a Ray cluster.")
 
-LIBRARIES = "Settings of libraries, which the pipeline sets unless they are set"
+LIBRARIES = "Library settings that the pipeline sets unless they are set"
 ORT_DISABLE_TELEMETRY = Variable(
     "ORT_DISABLE_TELEMETRY", LIBRARIES, "ONNX Runtime sends no usage data.", "1"
 )
 CUBLAS_WORKSPACE_CONFIG = Variable(
     "CUBLAS_WORKSPACE_CONFIG",
     LIBRARIES,
-    "The working memory of cuBLAS, with which training gives the same bits on every run on a GPU.",
+    "The workspace size of cuBLAS; it makes every training on a GPU give the same bits.",
     ":4096:8",
 )
 RAY_TIMEOUT = Variable(
     "RAY_gcs_server_request_timeout_seconds",
     LIBRARIES,
-    "Seconds to wait for the head of a Ray cluster.",
+    "Seconds to wait for the head node of a Ray cluster.",
     "10",
 )
 MLFLOW_DEFAULTS = (  # MLflow reads these when it is imported
@@ -133,13 +133,13 @@ MLFLOW_DEFAULTS = (  # MLflow reads these when it is imported
         "MLflow shows a progress bar for artifacts.",
         "false",
     ),
-    Variable(  # the files are safe, so better soon than never
+    Variable(  # fail soon: the results are safe in files
         "MLFLOW_HTTP_REQUEST_TIMEOUT", LIBRARIES, "Seconds to wait for an MLflow server.", "10"
     ),
     Variable(
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
         LIBRARIES,
-        "Further attempts of a request to an MLflow server.",
+        "Retries of a request to an MLflow server.",
         "1",
     ),
 )
@@ -162,22 +162,27 @@ EXPERIMENT = Variable(
 MAIN_ROOT = Variable(
     "DVC_ROOT",
     PROGRAMS,
-    "The workspace that an experiment's copy was made of. `dvc exp run` sets it.",
+    "The workspace from which an experiment was copied. `dvc exp run` sets it.",
 )
 GITHUB_SERVER_URL = Variable(
-    "GITHUB_SERVER_URL", PROGRAMS, "With the next one, the workflow that ran the stages."
+    "GITHUB_SERVER_URL",
+    PROGRAMS,
+    "The GitHub server whose workflow ran the stages. GitHub Actions sets it.",
 )
 GITHUB_WORKFLOW_REF = Variable(
     "GITHUB_WORKFLOW_REF",
     PROGRAMS,
-    "The path of that workflow; a release's provenance names it as the builder.",
+    "The path of that workflow. A release's provenance names it as the builder.",
 )
-PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python first.")
+PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python interpreter first.")
 
 CONTAINERS = "Containers: `docker/build`, `docker/run`, `docker/stack`"
 _CONTAINERS = (
     Variable(
-        "CONTAINER_ENGINE", CONTAINERS, "The engine.", "`docker` where it runs, otherwise `podman`"
+        "CONTAINER_ENGINE",
+        CONTAINERS,
+        "The container engine.",
+        "`docker` if it is running, otherwise `podman`",
     ),
     Variable("CONTAINER_IMAGE", CONTAINERS, "The image that runs the stages.", "gated-mnist:train"),
     Variable(
@@ -189,35 +194,42 @@ _CONTAINERS = (
     Variable(
         "CONTAINER_MIRROR",
         CONTAINERS,
-        "A folder with the files of the data set, which containers see.",
+        "A folder with the files of the data set, mounted in containers.",
         "the first folder in `fetch.mirrors`, if there is one",
     ),
     Variable(
         "CONTAINER_GPU", CONTAINERS, "`none` gives containers no GPU.", "all GPUs, if there are any"
     ),
-    Variable("CONTAINER_OPTIONS", CONTAINERS, "Further options of the engine for `docker/run`."),
+    Variable("CONTAINER_OPTIONS", CONTAINERS, "Additional engine options for `docker/run`."),
     Variable(
-        "BASE_IMAGE", CONTAINERS, "The image that both images are built on.", "the Dockerfile's"
+        "BASE_IMAGE", CONTAINERS, "The base image of both images.", "the one in the Dockerfile"
     ),
     Variable(
-        "CA", CONTAINERS, "A file of certificates that the package index requires during a build."
+        "CA",
+        CONTAINERS,
+        "A file of CA certificates to trust during a build, for the package index.",
     ),
     Variable(
-        "VERSION", CONTAINERS, "The version in the labels of the images.", "that of `git describe`"
+        "VERSION", CONTAINERS, "The version in the image labels.", "the output of `git describe`"
     ),
     Variable("MLFLOW_PORT", CONTAINERS, "The port of MLflow on 127.0.0.1.", "5000"),
     Variable("PREFECT_PORT", CONTAINERS, "The port of Prefect on 127.0.0.1.", "4200"),
     Variable(
         "COMPOSE_PROFILES",
         CONTAINERS,
-        "`postgres` keeps the data of MLflow and Prefect in PostgreSQL.",
+        "`postgres` stores the data of MLflow and Prefect in PostgreSQL.",
         "SQLite",
     ),
-    Variable("COMPOSE_PROJECT_NAME", CONTAINERS, "The name that containers share.", "gated-mnist"),
+    Variable(
+        "COMPOSE_PROJECT_NAME",
+        CONTAINERS,
+        "The prefix of container and volume names.",
+        "gated-mnist",
+    ),
     Variable(
         "POSTGRES_IMAGE",
         CONTAINERS,
-        "The image of PostgreSQL.",
+        "The PostgreSQL image.",
         "docker.io/library/postgres:17-bookworm",
     ),
 )
@@ -228,7 +240,7 @@ PORT = Variable(
 )
 _MAKE = (
     Variable(
-        "PYTHON", MAKE, "The Python that environments are made with, 3.11 or newer.", "python3"
+        "PYTHON", MAKE, "The Python, 3.11 or newer, with which environments are created.", "python3"
     ),
     Variable(
         "BASE",
@@ -240,7 +252,7 @@ _MAKE = (
 
 
 def all_variables() -> list[Variable]:
-    """All of them, by group."""
+    """All variables, ordered by group."""
     found: list[Variable] = []
     for value in list(globals().values()):
         each = value if isinstance(value, tuple) else (value,)

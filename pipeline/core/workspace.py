@@ -1,7 +1,7 @@
-"""A pipeline's folder: where each file of it lies, and the lock that lets one run write there.
+"""The workspace: paths of a pipeline's files, and the lock that admits one run at a time.
 
-The folder is the one that holds params.yaml: the current folder or the nearest one above it, as
-git finds a repository, or the one that is named.
+A workspace is a folder that contains params.yaml. Commands use the current folder or its nearest
+parent with that file, as git does, or the folder that `--workspace` names.
 """
 
 import fcntl
@@ -19,13 +19,13 @@ PARAMS = "params.yaml"
 
 
 class WorkspacePath:
-    """A path below the root of the workspace whose attribute it is."""
+    """An attribute of Workspace: a path below its root."""
 
     def __init__(self, path: str, *, folder: bool = False) -> None:
         self._path, self.folder = path, folder
 
     def __get__(self, workspace: "Workspace", owner: type | None = None) -> Path:
-        """The path below that root."""
+        """The path, including the root."""
         return workspace.root / self._path
 
 
@@ -33,70 +33,72 @@ class WorkspacePath:
 class Workspace:
     """The paths of a pipeline's files, all below `root`.
 
-    A relative root keeps the paths in messages short: those that a person in the current folder
-    would type.
+    With a relative root, messages show paths as a user in the current folder would type them.
     """
 
     root: Path
 
-    params = WorkspacePath(PARAMS)  #: the settings of every stage
-    requirements = WorkspacePath("requirements.txt")  #: the locked versions of all packages
-    versions = WorkspacePath("versions.json")  #: the versions in that lock, as DVC reads them
+    params = WorkspacePath(PARAMS)  #: settings of every stage
+    requirements = WorkspacePath("requirements.txt")  #: locked versions of all packages
+    #: versions in requirements.txt, in a form that DVC can read
+    versions = WorkspacePath("versions.json")
 
-    raw = WorkspacePath("data/raw", folder=True)  #: the files of the data set, as published
-    #: uint8 images [N, H, W] and labels [N]
+    raw = WorkspacePath("data/raw", folder=True)  #: published files of the data set
+    #: training set: uint8 images [N, H, W] and labels [N]
     training_set = WorkspacePath("data/train.safetensors")
-    test_set = WorkspacePath("data/test.safetensors")  #: the same of the test set
-    prepare_reports = WorkspacePath(
-        "reports/prepare", folder=True
-    )  #: sample images and class counts
+    test_set = WorkspacePath("data/test.safetensors")  #: test set, in the same form
+    #: sample images and class counts
+    prepare_reports = WorkspacePath("reports/prepare", folder=True)
 
-    backprop_reports = WorkspacePath(
-        "reports/backprop", folder=True
-    )  #: figures, tables and the workbook
-    #: every number of every iteration
+    #: figures, tables and the workbook of the 2-2-2 network
+    backprop_reports = WorkspacePath("reports/backprop", folder=True)
+    #: all values of the 2-2-2 network in every iteration
     backprop_history = WorkspacePath("reports/backprop/history.csv")
-    backprop_summary = WorkspacePath("reports/backprop/summary.json")  #: the result in numbers
+    #: results of the 2-2-2 network
+    backprop_summary = WorkspacePath("reports/backprop/summary.json")
 
     weights = WorkspacePath("artifacts/weights.safetensors")  #: averaged weights of the last epoch
     epochs = WorkspacePath("artifacts/epochs", folder=True)  #: averaged weights of each epoch
-    checkpoint = WorkspacePath("artifacts/resume.safetensors")  #: only while training is unfinished
+    #: training state; exists only while training is unfinished
+    checkpoint = WorkspacePath("artifacts/resume.safetensors")
     training_lock = WorkspacePath("artifacts/resume.lock")  #: locked while training runs
-    train_reports = WorkspacePath("reports/train", folder=True)  #: what training records
-    history = WorkspacePath("reports/train/history.csv")  #: a row per epoch
-    #: the load of the machine, a row per epoch
+    train_reports = WorkspacePath("reports/train", folder=True)  #: reports of the training
+    history = WorkspacePath("reports/train/history.csv")  #: metrics of each epoch
+    #: load of the machine in each epoch
     system_metrics = WorkspacePath("reports/train/system.csv")
-    #: what was trained, from what, on what
+    #: identity, inputs, environment and result of the training
     training_report = WorkspacePath("reports/train/summary.json")
 
-    model = WorkspacePath("artifacts/model.onnx")  #: the exported model, not yet released
-    export_report = WorkspacePath("reports/export.json")  #: how far it is from the trained network
-    evaluation_reports = WorkspacePath(
-        "reports/evaluation", folder=True
-    )  #: metrics, tables and figures
-    metrics = WorkspacePath("reports/evaluation/metrics.json")  #: the model on the test set
-    #: the model and the test set that the metrics are about
+    model = WorkspacePath("artifacts/model.onnx")  #: exported model, not yet released
+    #: comparison of the exported model with the trained network
+    export_report = WorkspacePath("reports/export.json")
+    #: metrics, tables and figures of the exported model
+    evaluation_reports = WorkspacePath("reports/evaluation", folder=True)
+    #: quality of the model on the test set
+    metrics = WorkspacePath("reports/evaluation/metrics.json")
+    #: digests of the model and the test set that were measured
     subject = WorkspacePath("reports/evaluation/subject.json")
     speed = WorkspacePath("reports/evaluation/speed.json")  #: latency and throughput
     #: loss and accuracy on both sets, a row per epoch
     curves = WorkspacePath("reports/evaluation/curves.csv")
     #: precision, recall and F1 of each class
     per_class = WorkspacePath("reports/evaluation/classes.csv")
-    gate_report = WorkspacePath("reports/gate.json")  #: the verdict
-    gate_table = WorkspacePath("reports/gate.md")  #: the verdict as a table
+    gate_report = WorkspacePath("reports/gate.json")  #: verdict of the gate
+    gate_table = WorkspacePath("reports/gate.md")  #: verdict of the gate as a Markdown table
 
-    releases = WorkspacePath("models", folder=True)  #: the released model and the files beside it
-    model_card = WorkspacePath("models/MODEL_CARD.md")  #: what the released model is and is not for
-    provenance = WorkspacePath("models/provenance.json")  #: what it was made from, and how
-    checksums = WorkspacePath("models/SHA256SUMS")  #: the SHA-256 of each file of the release
+    releases = WorkspacePath("models", folder=True)  #: released model and accompanying files
+    #: intended use and limits of the released model
+    model_card = WorkspacePath("models/MODEL_CARD.md")
+    provenance = WorkspacePath("models/provenance.json")  #: inputs and build of the released model
+    checksums = WorkspacePath("models/SHA256SUMS")  #: SHA-256 of each file of the release
 
-    #: locked while MLflow is brought up to date
+    #: locked while results are published to MLflow
     tracking_lock = WorkspacePath("artifacts/track.lock")
-    tracked = WorkspacePath("artifacts/mlflow.json")  #: where MLflow shows what is here
-    #: promotions that MLflow's alias has not followed yet
+    tracked = WorkspacePath("artifacts/mlflow.json")  #: addresses of these results in MLflow
+    #: promotions not yet applied to MLflow's alias
     pending_promotions = WorkspacePath("artifacts/promotion.json")
 
-    #: locked while stages run; holds the name of the owner
+    #: locked while stages run; contains the owner's name
     lock_file = WorkspacePath("artifacts/workspace.lock")
 
     @classmethod
@@ -105,33 +107,33 @@ class Workspace:
         try:
             current = Path.cwd()
         except FileNotFoundError as error:
-            raise UserError("the current folder has been deleted: change to another") from error
+            raise UserError("the current folder has been deleted: change to another one") from error
         for levels, folder in enumerate((current, *current.parents)):
             if os.path.isfile(folder / PARAMS):  # noqa: PTH113 (False where access is denied)
                 return cls(Path(*[os.pardir] * levels))
         raise UserError(
-            f"there is no {PARAMS} in {current} or a folder above it; run in a checkout, or name "
-            "one with --workspace"
+            f"no {PARAMS} in {current} or any parent folder: change to a checkout, or name one "
+            "with --workspace"
         )
 
     @classmethod
     def at(cls, folder: Path) -> "Workspace":
         """The workspace in this folder. UserError if there is none."""
         if not (workspace := cls(folder)).params.is_file():
-            raise UserError(f"{folder} is no workspace: there is no {PARAMS}")
+            raise UserError(f"{folder} is not a workspace: it has no {PARAMS}")
         return workspace
 
     def name(self, path: Path) -> str:
-        """A path in the workspace, from its root: the same on every machine."""
+        """A path relative to the root of the workspace: the same on every machine."""
         return path.relative_to(self.root).as_posix()
 
     @property
     def released_model(self) -> Path:
-        """The ONNX file in `releases`, which has the name of its model.
+        """The ONNX file in `releases`, which is named after its model.
 
-        Of several it is the one that the checksums list: a release of another model leaves the old
-        one in a folder that cannot be exchanged, such as a mount point. UserError if none is, or
-        more than one.
+        If there are several files, it is the one that SHA256SUMS lists: in a folder that cannot be
+        exchanged, such as a mount point, the release of another model leaves the old one in place.
+        UserError if SHA256SUMS does not list exactly one of them.
         """
         found = sorted(self.releases.glob("[!.]*.onnx"))
         if len(found) > 1:
@@ -140,51 +142,51 @@ class Workspace:
             found = [path for path in found if path.name in listed]
             if len(found) != 1:
                 raise UserError(
-                    f"{self.releases} holds {names}, and no {self.checksums.name} there lists just "
-                    "one of them: remove those that are not released"
+                    f"{self.releases} contains {names}, but {self.checksums.name} does not list "
+                    "exactly one of them: remove those that are not released"
                 )
         return found[0] if found else self.releases / "model.onnx"
 
     def check_places(self) -> None:
-        """UserError if a folder is in the place of a file, or a file in that of a folder.
+        """UserError if a folder is in the place of a file, or a file in the place of a folder.
 
-        Otherwise a command fails where it writes that, which may be at the end of hours of work.
+        Without this check, a command would fail on writing there, possibly after hours of work.
         """
         for attribute, place in vars(Workspace).items():
             if not isinstance(place, WorkspacePath):
                 continue
             path: Path = getattr(self, attribute)
             if not place.folder and path.is_dir():
-                raise UserError(f"{path} is a folder, where a file belongs: move it away")
+                raise UserError(f"{path} is a folder where a file belongs: move it away")
             folder = path if place.folder else path.parent
             if folder.exists() and not folder.is_dir():
-                raise UserError(f"{folder} is a file, where a folder belongs: move it away")
+                raise UserError(f"{folder} is a file where a folder belongs: move it away")
 
     @contextmanager
     def lock(self, owner: str, on_wait: Callable[[str], object] | None = None) -> Iterator[int]:
-        """Lock the workspace in the block; while another has it, tell `on_wait` who, and wait.
+        """Lock the workspace for the block. Yields the lock's file descriptor.
 
-        A flow run locks it from before its first stage to after its last; a stage that is started
-        by hand, or by `dvc repro`, while that runs. However the owner ends, the system unlocks it.
-        Gives the lock's file descriptor: a child that inherits it keeps the workspace locked.
-        UserError, which names the owner, if there is no `on_wait`.
+        If the workspace is already locked, call `on_wait` with a message that names the owner, and
+        wait; without `on_wait`, raise UserError with that message. A flow run holds the lock for
+        all its stages; otherwise each stage holds it while it runs. The system releases the lock
+        when the owner ends, unless a child that inherited the file descriptor is still running.
         """
         with self._locked(on_wait) as file:
             file.truncate(0)
-            try:  # without a buffer, which would be written once more when the file is closed
+            try:  # unbuffered: a buffer would be written again on close
                 os.write(file.fileno(), f"{owner} (process {os.getpid()})".encode())
-            except OSError as error:  # of a full disk, which names no file
+            except OSError as error:  # a full disk: the error has no file name
                 error.filename = str(self.lock_file)
                 raise
             yield file.fileno()
 
     def _locked(self, on_wait: Callable[[str], object] | None) -> TextIO:
-        """The locked file. One that was removed meanwhile protects nothing: another is made."""
+        """Open and lock the lock file, again if it was removed meanwhile and protects nothing."""
         while True:
             self.lock_file.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file = self.lock_file.open("a+", encoding="utf-8")
-            except FileNotFoundError:  # its folder was removed just now
+            except FileNotFoundError:  # the folder was removed after mkdir
                 continue
             try:
                 _lock(file, on_wait)
@@ -209,6 +211,6 @@ def _lock(file: TextIO, on_wait: Callable[[str], object] | None) -> None:
         file.seek(0)
         busy = f"the workspace is busy with {file.read() or 'another run'}"
         if on_wait is None:
-            raise UserError(f"{busy}: wait for its end, or stop it") from taken
-        on_wait(f"{busy}: waiting for its end")
+            raise UserError(f"{busy}: wait until it ends, or stop it") from taken
+        on_wait(f"{busy}: waiting until it ends")
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -44,7 +44,7 @@ def test_the_help_waits_for_nothing_that_is_slow_to_import(tmp_path: Path) -> No
         (["flow", "-S", "task=pipeline/letters"], "task: pipeline/letters is "),
         (["flow", "-S", ""], "'': not of the form KEY=VALUE"),
         (["use", ""], "empty"),
-        (["flow"], "the package prefect is not installed: it comes with the extra flow of "),
+        (["flow"], "the package prefect is not installed: install the extra flow "),
     ],
 )
 def test_what_is_wrong_with_a_flow_is_one_line_before_prefect_starts(

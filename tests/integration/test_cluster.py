@@ -247,4 +247,4 @@ def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "the package ray is not installed: it comes with the extra ray" in result.stderr
+    assert "the package ray is not installed: install the extra ray" in result.stderr

@@ -81,7 +81,7 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_made(
     result = make(folder, "serve")
     assert result.returncode == 2
     said = result.stderr.splitlines()[0]
-    assert said.startswith("error: Python 3.11 or newer is required, python3 is ")
+    assert said.startswith("error: Python 3.11 or newer is required, ")
     assert version in said
     assert said.endswith("make serve PYTHON=python3.12")
     assert result.stdout == ""
@@ -178,7 +178,7 @@ def test_prefect_on_a_port_that_is_taken_is_one_line(folder: Path) -> None:
         result = make(folder, "prefect", f"PORT={port}")
     assert result.returncode == 2
     said, _ = result.stderr.splitlines()  # the second is make's own
-    assert said == f"error: port {port} of 127.0.0.1 is in use: PORT=... takes another"
+    assert said.startswith(f"error: port {port} of 127.0.0.1 is in use")
     assert result.stdout == ""
 
 

@@ -164,7 +164,7 @@ def test_checksums_may_be_written_by_any_tool(release: Path, change: Callable[[s
 def test_checksums_that_are_no_text_are_named(release: Path) -> None:
     sums = release.with_name("SHA256SUMS")
     sums.write_text(sums.read_text(), encoding="utf-16")
-    with pytest.raises(UserError, match="SHA256SUMS.*UTF-8"):
+    with pytest.raises(UserError, match=r"SHA256SUMS.*UTF-8"):
         Classifier(release)
 
 

@@ -387,10 +387,10 @@ def test_a_broken_or_missing_file_is_one_line_that_names_it(
     read: Callable[[Path], Any], broken: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
-    with pytest.raises(UserError, match=rf"^{path} is missing; `dvc repro`.*$"):
+    with pytest.raises(UserError, match=rf"^{path} is missing.*`dvc repro`.*$"):
         read(path)
     path.write_bytes(broken)
-    with pytest.raises(UserError, match=rf"^{path} is .*; `dvc repro`[^\n]*$"):
+    with pytest.raises(UserError, match=rf"^{path} is .*`dvc repro`[^\n]*$"):
         read(path)
 
 

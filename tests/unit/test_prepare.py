@@ -105,11 +105,11 @@ def test_any_array_survives_encoding(array: Array, transposed: bool) -> None:
         (2, 0x0C, r"data type is 0x0c \(32-bit integer\), not"),
         (2, 0x0D, r"data type is 0x0d \(32-bit float\), not"),
         (2, 0x0F, r"data type is 0x0f \(unknown\), not"),
-        (3, 1, "1 dimensions, not 3: they are labels, not images"),
+        (3, 1, "1 dimensions, not 3: .*labels"),
         (3, 4, "4 dimensions, not 3$"),
-        (7, 4, "4 x 4 x 5 does not fit the 60 bytes"),
-        (11, 0, "3 x 0 x 5 does not fit the 60 bytes"),
-        (12, 0x80, "3 x 4 x 2147483653 does not fit the 60 bytes"),
+        (7, 4, "4 x 4 x 5 .* 60 bytes"),
+        (11, 0, "3 x 0 x 5 .* 60 bytes"),
+        (12, 0x80, "3 x 4 x 2147483653 .* 60 bytes"),
     ],
 )
 def test_a_wrong_header_field_is_named(position: int, value: int, complaint: str) -> None:
@@ -130,13 +130,13 @@ def test_no_header_byte_can_change_unnoticed(position: int) -> None:
 
 @pytest.mark.parametrize("length", range(len(IDX_FILE)))
 def test_no_shorter_file_is_read(length: int) -> None:
-    with pytest.raises(ValueError, match="too few" if length < HEADER else "does not fit"):
+    with pytest.raises(ValueError, match="header" if length < HEADER else "3 x 4 x 5 .* bytes"):
         idx.decode(IDX_FILE[:length], 3)
 
 
 @pytest.mark.parametrize("extra", [b"\0", IDX_FILE])
 def test_no_longer_file_is_read(extra: bytes) -> None:
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match=r"3 x 4 x 5 .* bytes"):
         idx.decode(IDX_FILE + extra, 3)
 
 

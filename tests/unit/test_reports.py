@@ -36,9 +36,10 @@ def test_another_version_is_named_with_what_to_do(workspace: Workspace, version:
     with pytest.raises(UserError) as refused:
         TrainingReport.read(workspace.training_report)
     found = "no schema version" if version is None else f"schema version {json.dumps(version)}"
-    assert str(refused.value) == (
-        f"{workspace.training_report} has {found}, this code reads 1: `dvc repro` writes it again"
-    )
+    message = str(refused.value)
+    assert message.startswith(f"{workspace.training_report} has {found}, ")
+    assert "`dvc repro`" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,11 @@ def of_an_earlier_history(workspace: Workspace) -> None:
 MIXTURES: list[tuple[Change, str, bool, bool]] = [
     # what is wrong, with what it says, and what is left of evaluation and verdict
     (lambda w: edit(w.export_report, weights_sha256="0" * 64),
-     "export.json is of other weights than .*summary.json", False, False),
+     "export.json and .*summary.json", False, False),
     (lambda w: w.export_report.unlink(), "export.json is missing", False, False),
     (lambda w: edit(w.subject, model_sha256="0" * 64),
-     "subject.json is of another model than .*export.json", False, False),
-    (of_an_earlier_history, "curves.csv is of another training than", False, True),
+     "subject.json and .*export.json", False, False),
+    (of_an_earlier_history, "curves.csv and .*history.csv", False, True),
     (lambda w: edit(w.subject, schema_version=None),
      "subject.json has no schema version", False, False),
     (lambda w: w.speed.unlink(), "speed.json is missing", False, False),
@@ -52,12 +52,12 @@ MIXTURES: list[tuple[Change, str, bool, bool]] = [
     (lambda w: rewrite(w.per_class, "label", "digit"),
      "classes.csv has no column label", False, False),
     (lambda w: edit(w.gate_report, model_sha256="0" * 64),
-     "gate.json is of another model than .*export.json", True, False),
-    (lambda w: edit(w.metrics, loss=0.001), "metrics.json is not as it was when", True, False),
+     "gate.json and .*export.json", True, False),
+    (lambda w: edit(w.metrics, loss=0.001), "metrics.json .*gate", True, False),
     (lambda w: edit(w.speed, images_per_second=9999),
-     "speed.json is not as it was when", True, False),
+     "speed.json .*gate", True, False),
     (lambda w: rewrite(w.per_class, "0.99", "1.0"),
-     "classes.csv is not as it was when", True, False),
+     "classes.csv .*gate", True, False),
     (lambda w: w.gate_table.unlink(), "gate.md is missing", True, False),
     (lambda w: w.gate_table.write_bytes(b"\xff"), "gate.md is corrupt", True, False),
 ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_a_mixture_is_refused_in_one_line_and_not_shown(
 def test_a_history_without_a_column_that_is_shown_is_one_line(workspace: Workspace) -> None:
     rewrite(workspace.history, "seconds", "minutes")
     edit(workspace.training_report, final=read_csv(workspace.history)[-1])
-    with pytest.raises(UserError, match=r"history\.csv has no column seconds; `dvc repro`"):
+    with pytest.raises(UserError, match=r"history\.csv has no column seconds.*`dvc repro`"):
         read_training_run(workspace, files=True)
 
 
@@ -99,7 +99,7 @@ def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
     write_training(workspace, run_id="second", status="unfinished", weights_sha256=None)
     shown = read_training_run(workspace, files=True).reports
     assert (shown.export, shown.evaluation, shown.gate) == (None, None, None)
-    with pytest.raises(UserError, match=r"export\.json is of other weights"):
+    with pytest.raises(UserError, match=r"export\.json and .*summary\.json"):
         read_snapshot(workspace)
 
 
@@ -155,7 +155,7 @@ def test_a_history_of_another_training_is_waited_for_and_then_refused(
     pauses: list[float] = []
     monkeypatch.setattr("pipeline.core.snapshot.time.sleep", pauses.append)
     write_csv(workspace.history, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])
-    with pytest.raises(UserError, match=r"history\.csv is not of the training in"):
+    with pytest.raises(UserError, match=r"history\.csv .*summary\.json"):
         read_training_run(workspace, files=False)
     assert len(pauses) == snapshot.ATTEMPTS - 1
 
@@ -171,5 +171,5 @@ def test_reports_that_never_rest_are_given_up(
         return verdict(*arguments)
 
     monkeypatch.setattr(snapshot, "_verdict", rewritten)
-    with pytest.raises(UserError, match="a stage is writing there"):
+    with pytest.raises(UserError, match="reports keeps changing"):
         read_snapshot(workspace)
