@@ -98,8 +98,8 @@ class Task:
             )
         if not FILE_NAME.fullmatch(self.model):
             yield (
-                f"the model's name {self.model!r} must start with an ASCII letter or digit and "
-                "contain only letters, digits, dots, hyphens and underscores"
+                f"the model's name {self.model!r} must consist of ASCII letters, numbers, dots, "
+                "hyphens and underscores, and start with a letter or number"
             )
         if self.noun in RESERVED_NOUNS or not self.noun:
             yield f"the noun {self.noun!r} is empty or the name of another output field"

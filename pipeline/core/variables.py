@@ -110,7 +110,7 @@ ORT_DISABLE_TELEMETRY = Variable(
 CUBLAS_WORKSPACE_CONFIG = Variable(
     "CUBLAS_WORKSPACE_CONFIG",
     LIBRARIES,
-    "The workspace size of cuBLAS; it makes every training on a GPU give the same bits.",
+    "The workspace size of cuBLAS; it makes training on a GPU give the same bits every time.",
     ":4096:8",
 )
 RAY_TIMEOUT = Variable(
@@ -165,9 +165,7 @@ MAIN_ROOT = Variable(
     "The workspace from which an experiment was copied. `dvc exp run` sets it.",
 )
 GITHUB_SERVER_URL = Variable(
-    "GITHUB_SERVER_URL",
-    PROGRAMS,
-    "The GitHub server whose workflow ran the stages. GitHub Actions sets it.",
+    "GITHUB_SERVER_URL", PROGRAMS, "The server of the GitHub workflow that ran the stages."
 )
 GITHUB_WORKFLOW_REF = Variable(
     "GITHUB_WORKFLOW_REF",
@@ -179,10 +177,7 @@ PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python inte
 CONTAINERS = "Containers: `docker/build`, `docker/run`, `docker/stack`"
 _CONTAINERS = (
     Variable(
-        "CONTAINER_ENGINE",
-        CONTAINERS,
-        "The container engine.",
-        "`docker` if it is running, otherwise `podman`",
+        "CONTAINER_ENGINE", CONTAINERS, "The engine.", "`docker` if it runs, otherwise `podman`"
     ),
     Variable("CONTAINER_IMAGE", CONTAINERS, "The image that runs the stages.", "gated-mnist:train"),
     Variable(
@@ -204,11 +199,7 @@ _CONTAINERS = (
     Variable(
         "BASE_IMAGE", CONTAINERS, "The base image of both images.", "the one in the Dockerfile"
     ),
-    Variable(
-        "CA",
-        CONTAINERS,
-        "A file of CA certificates to trust during a build, for the package index.",
-    ),
+    Variable("CA", CONTAINERS, "A file of CA certificates that builds need for the package index."),
     Variable(
         "VERSION", CONTAINERS, "The version in the image labels.", "the output of `git describe`"
     ),
@@ -220,12 +211,7 @@ _CONTAINERS = (
         "`postgres` stores the data of MLflow and Prefect in PostgreSQL.",
         "SQLite",
     ),
-    Variable(
-        "COMPOSE_PROJECT_NAME",
-        CONTAINERS,
-        "The prefix of container and volume names.",
-        "gated-mnist",
-    ),
+    Variable("COMPOSE_PROJECT_NAME", CONTAINERS, "The prefix of container names.", "gated-mnist"),
     Variable(
         "POSTGRES_IMAGE",
         CONTAINERS,
