@@ -183,17 +183,17 @@ def _training(workspace: Workspace) -> Training:
 def _export(workspace: Workspace, training: Training) -> ExportReport:
     export = ExportReport.read(workspace.export_report)
     if export.weights_sha256 != training.report.weights_sha256:
-        raise _mixture(workspace.export_report, workspace.training_report, "weights")
+        raise _mismatch(workspace.export_report, workspace.training_report, "weights")
     return export
 
 
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
     subject = Subject.read(workspace.subject)
     if subject.model_sha256 != export.model_sha256:
-        raise _mixture(workspace.subject, workspace.export_report, "models")
+        raise _mismatch(workspace.subject, workspace.export_report, "models")
     curves = read_csv(workspace.curves)
     if _losses(curves) != _losses(training.history):
-        raise _mixture(workspace.curves, workspace.history, "trainings")
+        raise _mismatch(workspace.curves, workspace.history, "trainings")
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
     columns = ["label", "precision", "recall", "f1", "images"]
     classes = read_csv(workspace.per_class, texts=["label"], columns=columns)
@@ -203,7 +203,7 @@ def _evaluation(workspace: Workspace, training: Training, export: ExportReport) 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
     report = GateReport.read(workspace.gate_report)
     if report.model_sha256 != export.model_sha256:
-        raise _mixture(workspace.gate_report, workspace.export_report, "models")
+        raise _mismatch(workspace.gate_report, workspace.export_report, "models")
     if changed := report_digests(workspace).items() ^ report.reports_sha256.items():
         path = workspace.root / min(changed)[0]
         raise UserError(f"{path} has changed since the gate judged it: run `dvc repro`")
@@ -220,7 +220,7 @@ def _judged(workspace: Workspace) -> list[Path]:
     return [workspace.export_report, *measured]
 
 
-def _mixture(path: Path, other: Path, subjects: str) -> UserError:
+def _mismatch(path: Path, other: Path, subjects: str) -> UserError:
     return UserError(f"{path} and {other} describe different {subjects}: run `dvc repro`")
 
 

@@ -21,7 +21,7 @@ import psutil
 GRACE = 10.0  # seconds to wait after SIGTERM, and again after SIGKILL
 
 _ending = threading.Lock()  # ensures a single SIGTERM: a second would interrupt the cleanup
-_left: set[int] = set()  # ids of processes that cannot be stopped
+_unstoppable: set[int] = set()  # ids of processes that cannot be stopped
 
 
 def run(
@@ -59,9 +59,7 @@ def run(
         process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(3 * GRACE)
-        with suppress(
-            ProcessLookupError, PermissionError
-        ):  # the group has ended, or cannot be stopped
+        with suppress(ProcessLookupError, PermissionError):  # it has ended, or cannot be stopped
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
@@ -111,7 +109,7 @@ def _end_group() -> None:
             os.killpg(0, signal.SIGTERM)
         _wait_for_end()
         for process in _wait_for_end(kill=True):
-            _left.add(process.pid)
+            _unstoppable.add(process.pid)
             with suppress(OSError):  # the reader may be gone
                 print(f"error: process {process.pid} of this stage cannot be stopped", flush=True)
 
@@ -128,12 +126,12 @@ def _wait_for_end(*, kill: bool = False) -> list[psutil.Process]:
 
 
 def _other_processes() -> list[psutil.Process]:
-    """The living processes of this group except this one and those in `_left`."""
+    """The living processes of this group except this one and those in `_unstoppable`."""
     found = []
     for process in psutil.process_iter():
         try:
             if (
-                process.pid not in {os.getpid(), *_left}
+                process.pid not in {os.getpid(), *_unstoppable}
                 and os.getpgid(process.pid) == os.getpgrp()
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
