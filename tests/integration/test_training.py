@@ -108,7 +108,7 @@ def test_while_a_training_runs_no_other_stage_starts_in_the_folder(workspace: Wo
         "error: the workspace is busy with `python -m pipeline train` "
         f"(process {first.pid}): wait for its end, or stop it\n",
     )
-    assert training.stderr.startswith("error: another training runs in ")
+    assert training.stderr.startswith("error: another training ")
     assert len(training.stderr.splitlines()) == 1
 
 
