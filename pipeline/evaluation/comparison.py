@@ -1,4 +1,4 @@
-"""Whether one classifier is better than another on the same images."""
+"""Comparison of two classifiers on the same images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,9 +6,10 @@ from scipy.stats import binomtest
 
 
 def mcnemar(old_correct: NDArray[np.bool_], new_correct: NDArray[np.bool_]) -> dict[str, float]:
-    """Exact two-sided McNemar test of two classifiers on the same images.
+    """Run the exact two-sided McNemar test.
 
-    Returns how many images only the old and only the new one gets right, and the p value.
+    Returns the number of images that only the old classifier gets right, the number that only the
+    new one gets right, and the p-value.
     """
     only_old = int((old_correct & ~new_correct).sum())
     only_new = int((new_correct & ~old_correct).sum())

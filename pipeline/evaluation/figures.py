@@ -1,6 +1,6 @@
-"""The figures of a classifier of images; `names` are those of its classes, in order.
+"""Figures for an image classifier; `names` are its class names in label order.
 
-Their size in pixels is bounded, whatever the number of classes and the length of their names.
+The size of a figure in pixels is bounded for any number of classes and any length of names.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pipeline.core.figures import Figure
 
 TRAINING, TEST = "tab:blue", "tab:orange"
-LONGEST_NAME = 20  # characters; a longer one is cut
-MOST_NUMBERED = 40  # classes whose counts are legible in a confusion matrix
-MOST_TICKS = 100  # ... whose names are
+MAX_NAME_LENGTH = 20  # characters; longer names are truncated
+MAX_COUNTS = 40  # classes up to which a confusion matrix shows counts
+MAX_TICKS = 100  # class names along an axis of a confusion matrix
 
 
 def sample_sheet(
@@ -23,7 +23,7 @@ def sample_sheet(
     names: Sequence[str],
     columns: int = 20,
 ) -> Figure:
-    """A row of examples per class, the first of each in images, uint8 [N, H, W]."""
+    """Draw one row per class with the first of its images, uint8 [N, H, W]."""
     classes, (height, width) = len(names), images.shape[1:]
     rows = [images[labels == number][:columns] for number in range(classes)]
     blank = np.zeros((columns, height, width), np.uint8)
@@ -43,9 +43,9 @@ def sample_sheet(
 
 
 def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
-    """Four panels over epochs: training loss, test loss, training accuracy, test accuracy.
+    """Plot training loss, test loss, training accuracy and test accuracy over epochs.
 
-    A row of `history` has epoch, training_loss, test_loss, training_accuracy, test_accuracy.
+    Each row of `history` has epoch, training_loss, test_loss, training_accuracy, test_accuracy.
     """
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(10, 7))
@@ -71,24 +71,24 @@ def learning_curves(history: Sequence[dict[str, float]]) -> Figure:
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     figure.supxlabel(
-        "training: augmented images, weights of the moment; test: averaged weights", fontsize=9
+        "training: augmented images, current weights; test: averaged weights", fontsize=9
     )
     return figure
 
 
 def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], noun: str) -> Figure:
-    """Counts, true class by row, predicted class by column; the errors are coloured.
+    """Draw counts by true class (rows) and predicted class (columns), with errors in colour.
 
-    `noun`: what an image shows. Of many classes, colours stand without counts and some names.
+    `noun`: what an image shows. With many classes, the figure omits the counts and some names.
     """
     classes = len(names)
     errors = matrix.astype(float)
     np.fill_diagonal(errors, np.nan)
-    enlarged = min(max(1, classes / 10), 2.6)
-    figure = Figure(figsize=(6.4 * enlarged, 6 * enlarged))
+    scale = min(max(1, classes / 10), 2.6)
+    figure = Figure(figsize=(6.4 * scale, 6 * scale))
     axes = figure.subplots()
     shown = axes.imshow(errors, cmap="Oranges", vmin=0, vmax=2 * max(1, np.nanmax(errors)))
-    if classes <= MOST_NUMBERED:
+    if classes <= MAX_COUNTS:
         size = min(10, 260 / classes)
         for (row, column), count in np.ndenumerate(matrix):
             if count:
@@ -96,19 +96,19 @@ def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str], noun: str)
                 text = f"{count:,}"
                 axes.text(column, row, text, ha="center", va="center", weight=weight, size=size)
     else:
-        whole = ticker.MaxNLocator(integer=True)
-        figure.colorbar(shown, label="test images", shrink=0.5, ticks=whole)
-    ticks = range(0, classes, -(-classes // MOST_TICKS))
+        integers = ticker.MaxNLocator(integer=True)
+        figure.colorbar(shown, label="test images", shrink=0.5, ticks=integers)
+    ticks = range(0, classes, -(-classes // MAX_TICKS))
     shortened = [shorten(names[number]) for number in ticks]
     characters = len(ticks) * (max(map(len, shortened)) + 1)
-    rotation = 90 if characters > 50 * enlarged else 0  # where they do not fit side by side
+    rotation = 90 if characters > 50 * scale else 0  # they do not fit side by side
     axes.set_xticks(ticks, shortened, parse_math=False, rotation=rotation)
     axes.set_yticks(ticks, shortened, parse_math=False)
     axes.grid(False)
     axes.set_xlabel(f"predicted {noun}")
     axes.set_ylabel(f"true {noun}")
     total, right = int(matrix.sum()), int(np.trace(matrix))
-    axes.set_title(f"{total - right} of {total:,} test images are misclassified")
+    axes.set_title(f"{total - right} of {total:,} test images misclassified")
     return figure
 
 
@@ -120,7 +120,7 @@ def misclassified_sheet(
     names: Sequence[str],
     most: int = 100,
 ) -> Figure:
-    """The given images [N, H, W], at most so many, each with truth, prediction and confidence."""
+    """Draw up to `most` of the images [N, H, W] with true class, prediction and confidence."""
     shown, columns = min(len(images), most), 10
     rows = max(1, -(-shown // columns))
     short = max(map(len, names)) == 1
@@ -133,11 +133,11 @@ def misclassified_sheet(
         title = template.format(*pair, confidences[index])
         axes.set_title(title, fontsize=9 if short else 8, parse_math=False)
         axes.axis("off")
-    some = f"{shown} of the {len(images)}" if shown < len(images) else f"The {shown}"
-    figure.suptitle(f"{some} misclassified test images: truth → prediction, confidence")
+    count = f"{shown} of {len(images)}" if shown < len(images) else f"{shown}"
+    figure.suptitle(f"{count} misclassified test images: true class → prediction, confidence")
     return figure
 
 
-def shorten(name: str, longest: int = LONGEST_NAME) -> str:
-    """The name, cut to so many characters."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+def shorten(name: str, max_length: int = MAX_NAME_LENGTH) -> str:
+    """Truncate a name to `max_length` characters."""
+    return name if len(name) <= max_length else f"{name[: max_length - 1]}…"

@@ -1,4 +1,4 @@
-"""What is said of a classifier's answers on a labelled set."""
+"""Metrics of a classifier on labelled images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Probabilities = NDArray[np.floating[Any]]
 
 
 def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Clopper-Pearson ("exact") interval of the accuracy, both ends 0..1."""
+    """Return the Clopper-Pearson ("exact") confidence interval of the accuracy, ends in 0..1."""
     interval = binomtest(correct, total).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
 
@@ -23,20 +23,24 @@ def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tup
 def expected_calibration_error(
     probabilities: Probabilities, labels: Labels, bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy over equally wide bins of confidence, weighted by
-    their size, 0..1 (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3)."""
+    """Return the mean gap between confidence and accuracy, 0..1.
+
+    The mean is over confidence bins of equal width, weighted by their size (Guo et al. 2017, "On
+    Calibration of Modern Neural Networks", equation 3).
+    """
     confidences = probabilities.max(1)
     correct = probabilities.argmax(1) == labels
-    numbers = np.minimum((confidences * bins).astype(int), bins - 1)
-    gaps = np.bincount(numbers, confidences - correct, minlength=bins)
+    bin_indices = np.minimum((confidences * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_indices, confidences - correct, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
 
 
 def summarise(probabilities: Probabilities, labels: Labels) -> Metrics:
-    """The metrics of probabilities [N, classes], of images whose true classes are `labels`."""
+    """Compute the metrics of probabilities [N, classes] against the true classes `labels` [N]."""
     classes = range(probabilities.shape[1])
     predictions = probabilities.argmax(1)
-    exact = probabilities / probabilities.sum(1, keepdims=True, dtype=float)  # not float32's 1
+    # float32 rows sum to 1 only up to rounding
+    normalised = probabilities / probabilities.sum(1, keepdims=True, dtype=float)
     correct = int((predictions == labels).sum())
     low, high = accuracy_interval(correct, len(labels))
     f1 = precision_recall_fscore_support(
@@ -48,7 +52,7 @@ def summarise(probabilities: Probabilities, labels: Labels) -> Metrics:
         accuracy_low=low,
         accuracy_high=high,
         misclassified=len(labels) - correct,
-        loss=float(log_loss(labels, exact, labels=classes)),
+        loss=float(log_loss(labels, normalised, labels=classes)),
         expected_calibration_error=expected_calibration_error(probabilities, labels),
         macro_f1=float(f1),
     )
@@ -57,7 +61,7 @@ def summarise(probabilities: Probabilities, labels: Labels) -> Metrics:
 def per_class(
     predictions: Labels, labels: Labels, names: Sequence[str]
 ) -> list[dict[str, str | float]]:
-    """Precision, recall, F1 and number of images of each class, a row per class."""
+    """Return precision, recall, F1 and number of images, one row per class."""
     columns = precision_recall_fscore_support(
         labels, predictions, labels=range(len(names)), zero_division=0
     )
@@ -72,6 +76,6 @@ def per_class(
 
 
 def confusion(predictions: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:
-    """Counts [classes, classes]: the true class by row, the predicted one by column."""
+    """Return counts [classes, classes], with true classes in rows and predictions in columns."""
     matrix: NDArray[np.int64] = confusion_matrix(labels, predictions, labels=range(classes))
     return matrix

@@ -1,4 +1,4 @@
-"""The task: handwritten digits. Whatever is special to MNIST is in this package."""
+"""The task MNIST, handwritten digits. This package contains everything specific to MNIST."""
 
 from pipeline.core.task import ImageForm, Task
 

@@ -1,6 +1,6 @@
-"""Random distortions of a whole batch at once, each image by its own amounts, on the device.
+"""Augmentation of a whole batch on the device, with random amounts for each image.
 
-The primitives take and give pixels 0..255, float [N, C, H, W].
+The primitives take and return pixels 0..255, float [N, C, H, W].
 """
 
 import math
@@ -13,9 +13,9 @@ from torch import Tensor
 
 
 def augment(images: Tensor, generator: torch.Generator, recipe: Any) -> Tensor:
-    """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W].
+    """Distort each uint8 image [N, H, W] at random: pixels 0..255, float [N, H, W].
 
-    `recipe` has how far each may go: rotation, shift, scale, thicken, thin, noise.
+    `recipe` limits the distortions: rotation, shift, scale, thicken, thin, noise.
     """
     r = recipe
     pixels = images.unsqueeze(1).float()
@@ -27,18 +27,18 @@ def augment(images: Tensor, generator: torch.Generator, recipe: Any) -> Tensor:
 def random_affine(
     inputs: Tensor, generator: torch.Generator, *, rotation: float, shift: float, scale: float
 ) -> Tensor:
-    """Each image rotated, shifted and scaled.
+    """Rotate, shift and scale each image, with bilinear interpolation.
 
     rotation: largest angle in degrees; shift: largest shift as a fraction of the side;
-    scale: largest relative change of size. All are drawn uniformly from -x..x. Bilinear;
-    what comes in from outside repeats the border, which in MNIST is background.
+    scale: largest relative change of size. Amounts are uniform in -x..x. Pixels from outside the
+    image repeat the border, which is background in MNIST.
     """
     count = inputs.shape[0]
     draws = torch.rand(4, count, generator=generator, device=inputs.device) * 2 - 1
     angle = draws[0] * math.radians(rotation)
     size = 1 + draws[1] * scale
     cosine, sine = angle.cos() / size, angle.sin() / size
-    # affine_grid maps output to input positions in -1..1, so that a side is 2 long
+    # affine_grid maps output positions to input positions in -1..1: the side has length 2
     across, down = draws[2] * 2 * shift, draws[3] * 2 * shift
     rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(inputs.shape), align_corners=False)
@@ -48,38 +48,38 @@ def random_affine(
 def random_strokes(
     inputs: Tensor, generator: torch.Generator, *, thicken: float, thin: float
 ) -> Tensor:
-    """Light strokes on half of the images thicker, on the others thinner.
+    """Thicken the light strokes of half of the images and thin those of the others.
 
-    A pixel goes up to the fraction `thicken` of the way to the largest of its 3 x 3 neighbourhood,
-    or up to `thin` of the way to the smallest.
+    A pixel moves by up to the fraction `thicken` towards the maximum of its 3 x 3 neighbourhood,
+    or by up to `thin` towards the minimum.
     """
-    amount = 2 * _draws(inputs, generator) - 1
-    towards_largest = _of_neighbours(inputs, torch.maximum) - inputs
-    towards_smallest = _of_neighbours(inputs, torch.minimum) - inputs
+    amount = 2 * _uniform(inputs, generator) - 1
+    towards_maximum = _pool_3x3(inputs, torch.maximum) - inputs
+    towards_minimum = _pool_3x3(inputs, torch.minimum) - inputs
     thicker, thinner = amount.clamp(min=0) * thicken, (-amount).clamp(min=0) * thin
-    return inputs + thicker * towards_largest + thinner * towards_smallest
+    return inputs + thicker * towards_maximum + thinner * towards_minimum
 
 
 def random_noise(inputs: Tensor, generator: torch.Generator, *, noise: float) -> Tensor:
-    """Gaussian noise on half of the images; pixels stay between 0 and 255.
+    """Add Gaussian noise to half of the images; pixels stay in 0..255.
 
     noise: largest standard deviation, as a fraction of 255.
     """
-    deviation = (2 * _draws(inputs, generator) - 1).clamp(min=0) * noise * 255
-    field = torch.empty_like(inputs).normal_(generator=generator)
-    return (inputs + field * deviation).clamp(0, 255)
+    deviation = (2 * _uniform(inputs, generator) - 1).clamp(min=0) * noise * 255
+    gaussian = torch.empty_like(inputs).normal_(generator=generator)
+    return (inputs + gaussian * deviation).clamp(0, 255)
 
 
-def _of_neighbours(inputs: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The largest or smallest pixel of each 3 x 3 neighbourhood, of three rows of three columns.
+def _pool_3x3(inputs: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the maximum or minimum of each 3 x 3 neighbourhood, by rows and then columns.
 
-    On a CPU this takes a fifteenth of the time of `max_pool2d`.
+    On a CPU, this takes a fifteenth of the time of `max_pool2d`.
     """
     padded = F.pad(inputs, (1, 1, 1, 1), mode="replicate")
     rows = pick(pick(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
     return pick(pick(rows[..., :-2, :], rows[..., 1:-1, :]), rows[..., 2:, :])
 
 
-def _draws(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """A number 0..1 for each image, [N, 1, 1, 1]."""
+def _uniform(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one number in 0..1 per image, [N, 1, 1, 1]."""
     return torch.rand(len(inputs), 1, 1, 1, generator=generator, device=inputs.device)

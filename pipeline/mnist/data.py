@@ -1,4 +1,4 @@
-"""The files of MNIST as published: two sets, each of images and labels, gzip-compressed IDX."""
+"""The published MNIST files: images and labels of two sets, as gzip-compressed IDX."""
 
 import gzip
 import zlib
@@ -14,12 +14,15 @@ from pipeline.core.task import LabelledImages
 
 
 def read(raw: Path) -> tuple[LabelledImages, LabelledImages]:
-    """The training set and the test set. UserError names a file that is missing or broken."""
+    """Read the training set and the test set. Raises UserError if a file is missing or corrupt."""
     return read_set(raw, "train"), read_set(raw, "t10k")
 
 
 def read_set(raw: Path, prefix: str) -> LabelledImages:
-    """Images, uint8 [N, H, W], and labels, uint8 [N], of the set whose files begin so."""
+    """Read images, uint8 [N, H, W], and labels, uint8 [N]; `prefix` is `train` or `t10k`.
+
+    Raises UserError if a file is missing or corrupt, or if the numbers of images and labels differ.
+    """
     images = read_idx(raw / f"{prefix}-images-idx3-ubyte.gz", 3)
     labels_file = raw / f"{prefix}-labels-idx1-ubyte.gz"
     labels = read_idx(labels_file, 1)
@@ -32,7 +35,10 @@ def read_set(raw: Path, prefix: str) -> LabelledImages:
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The array in a compressed IDX file; UserError unless it is whole and has these dimensions."""
+    """Read a compressed IDX file with this number of dimensions.
+
+    Raises UserError if the file is missing, corrupt or of another number of dimensions.
+    """
     try:
         return idx.decode(gzip.decompress(existing(path, REPRO).read_bytes()), dimensions)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -1,18 +1,18 @@
 """The network: 27 layers, 19,210 parameters, no fully connected layer.
 
-It takes normalised images, float [N, 1, 28, 28], and gives logits, float [N, 10, 1, 1].
-BatchNorm stands *after* ReLU (and Dropout), and the three last convolutions have none.
+It maps normalised images, float [N, 1, 28, 28], to logits, float [N, 10, 1, 1]. BatchNorm comes
+*after* ReLU (and Dropout). No BatchNorm follows the last three convolutions.
 """
 
 from functools import partial
 
 from torch import nn
 
-ReLU = partial(nn.ReLU, inplace=True)  # a twentieth of a training step is saved by it
+ReLU = partial(nn.ReLU, inplace=True)  # in place, which saves a twentieth of a training step
 
 
 def build_network() -> nn.Sequential:
-    """The 27 layers in order; training sets the rates of the four Dropout layers."""
+    """Build the 27 layers; training sets the rates of the four Dropout layers."""
     # fmt: off
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), ReLU(), nn.Dropout(), nn.BatchNorm2d(16),  # 28 x 28

@@ -1,4 +1,4 @@
-"""backprop: the 2-2-2 network, trained by hand-derived gradients, in numbers and pictures."""
+"""The `backprop` stage: train the 2-2-2 network with hand-derived gradients and explain it."""
 
 import io
 
@@ -13,7 +13,7 @@ from pipeline.tracking import Component, background
 
 
 def run(workspace: Workspace, params: Backprop) -> None:
-    """Write and publish tables, workbook and figures."""
+    """Write tables, workbook and figures, and publish them to MLflow."""
     with background.publishing(workspace, Component.BACKPROP):
         explain(workspace, params)
 
@@ -44,14 +44,14 @@ def explain(workspace: Workspace, params: Backprop) -> None:
         first_gradient=list(first.backward.gradient),
         first_gradient_without_parentheses=list(gradient_without_parentheses(first)),
     ).write(workspace.backprop_summary)
-    drawn = {
+    drawings = {
         "loss": figures.loss_curve(training, long_run),
         "learning_rates": figures.learning_rates(
             comparison, outcomes, params.updates, params.long_run
         ),
         "network": diagram.network_diagram(first.values()),
     }
-    for name, figure in drawn.items():
+    for name, figure in drawings.items():
         save_figure(figure, folder / f"{name}.png", folder / f"{name}.svg")
     save_figure(diagram.steps(training), folder / "steps.png")
     picture = io.BytesIO()
@@ -59,6 +59,6 @@ def explain(workspace: Workspace, params: Backprop) -> None:
     book = workbook.build(training, comparison, picture.getvalue())
     write_bytes(folder / "BackPropagation.xlsx", book)
     print(
-        f"loss {training.losses[0]:.6g} at first, {training.losses[-1]:.6g} after {params.updates} "
-        f"updates with learning rate {params.learning_rate:g}; explained in {folder}/"
+        f"loss {training.losses[0]:.6g} initially, {training.losses[-1]:.6g} after "
+        f"{params.updates} updates with learning rate {params.learning_rate:g}; see {folder}/"
     )

@@ -1,6 +1,6 @@
-"""evaluate: the exported file, measured with ONNX Runtime on the test set.
+"""The `evaluate` stage: measure the exported file with ONNX Runtime on the test set.
 
-The test curve over epochs is drawn after training has ended, so it chooses nothing.
+The test curve over epochs is computed after training, so it cannot influence any choice.
 """
 
 import time
@@ -68,7 +68,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:
-    """Latency of single images in ms, p50 and p99, and images/s in batches, on this machine."""
+    """Measure single-image latency in ms (p50, p99) and batch throughput in images/s."""
     model.run(images[:100], 1)  # warm up
     latencies = []
     for index in range(params.latency_calls):
@@ -89,7 +89,7 @@ def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate)
 def test_curves(
     workspace: Workspace, images: NDArray[np.uint8], labels: NDArray[np.uint8], task: Task
 ) -> list[dict[str, float]]:
-    """A row per epoch: loss and accuracy in training, and on the test set with averaged weights."""
+    """Return training metrics and, for the averaged weights, test metrics: one row per epoch."""
     network = build_network(task).to(memory_format=torch.channels_last)
     pixels, targets = torch.from_numpy(images), torch.from_numpy(labels).long()
     rows = []

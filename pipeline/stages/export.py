@@ -1,6 +1,7 @@
-"""export: the weights as one ONNX file that takes raw images, checked against torch.
+"""The `export` stage: write the network as one ONNX file that takes raw images.
 
-The file holds the fused network, the report says how far it is from the network as trained.
+The file holds the fused network. The report states how far its outputs deviate from those of the
+trained network in torch.
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.training.network import Classifier, build_network, count_parameter
 
 
 def run(workspace: Workspace, params: Export, task: Task) -> None:
-    """Write artifacts/model.onnx and the report of its parity with torch."""
+    """Write artifacts/model.onnx and the report on its parity with torch."""
     network = build_network(task)
     existing(workspace.weights, REPRO)
     try:
@@ -30,7 +31,7 @@ def run(workspace: Workspace, params: Export, task: Task) -> None:
     except Exception as error:
         reason = first_line(error)
         raise UserError(
-            f"{workspace.weights} does not hold this network's weights: {reason}"
+            f"{workspace.weights} does not contain the weights of this network: {reason}"
         ) from error
     classifier = Classifier(network, task).eval()
     parameters = count_parameters(network)
@@ -73,7 +74,7 @@ def run(workspace: Workspace, params: Export, task: Task) -> None:
 
 
 def to_onnx(classifier: torch.nn.Module, form: ImageForm, opset: int) -> onnx.ModelProto:
-    """The module as an ONNX model with a dynamic batch axis and no trace of this machine."""
+    """Convert the module to an ONNX model with a dynamic batch axis and without local paths."""
     program = torch.onnx.export(
         classifier,
         (torch.zeros(2, form.height, form.width, dtype=torch.uint8),),
@@ -87,7 +88,7 @@ def to_onnx(classifier: torch.nn.Module, form: ImageForm, opset: int) -> onnx.Mo
     )
     assert program is not None
     model = program.model_proto
-    # the exporter records stack traces, with paths of this machine
+    # the exporter records stack traces, which contain local paths
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
     for value in (*model.graph.value_info, *model.graph.initializer):

@@ -1,4 +1,4 @@
-"""fetch: the published files of the data set, each from the first mirror that has it unaltered."""
+"""The `fetch` stage: get each data file from the first mirror that has it with the right digest."""
 
 import hashlib
 import re
@@ -21,50 +21,57 @@ from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import replacing, write_bytes
 from pipeline.core.workspace import Workspace
 
-PASSING = {408, 425, 429}  # HTTP statuses below 500 after which another attempt may succeed
+TRANSIENT = {408, 425, 429}  # HTTP statuses below 500 that are worth a retry
 
 
 class MirrorError(Exception):
-    """This mirror does not have the file, or not the right one."""
+    """This mirror does not provide the file, or not with the right digest."""
 
 
 def run(workspace: Workspace, params: Fetch) -> None:
-    """Fill data/raw. UserError lists every mirror with its reason if a file cannot be had."""
+    """Fill data/raw.
+
+    Raises UserError, with the reason for each mirror, if no mirror provides a file.
+    """
     for name, digest in params.files.items():
         fetch_file(workspace, name, digest, params)
 
 
 def fetch_file(workspace: Workspace, name: str, digest: str, params: Fetch) -> None:
-    """Put one file into data/raw, from the first mirror that gives it with this SHA-256."""
+    """Store one file in data/raw from the first mirror that has it with this SHA-256."""
     reasons = []
     for mirror in params.mirrors:
         try:
             if re.match("https?://", mirror, re.IGNORECASE):
                 download(f"{mirror.rstrip('/')}/{name}", digest, workspace.raw / name, params)
             else:
-                copy(workspace.root / folder_of(mirror), name, digest, workspace.raw / name)
+                copy(workspace.root / local_folder(mirror), name, digest, workspace.raw / name)
         except MirrorError as error:
             reasons.append(f"{mirror}: {error}")
-            print(f"{name}: not from {reasons[-1]}", file=sys.stderr)
+            print(f"{name}: skipping mirror {reasons[-1]}", file=sys.stderr)
         else:
             print(f"{name}: from {mirror}")
             return
     raise UserError(
-        f"no mirror has {name} with SHA-256 {digest[:12]}…; put the files of fetch.files into a "
-        "folder and name it first in params.yaml, fetch.mirrors. Tried:\n  " + "\n  ".join(reasons)
+        f"no mirror has {name} with SHA-256 {digest[:12]}…; put the files that fetch.files lists "
+        "into a folder and add it as the first of fetch.mirrors in params.yaml. Mirrors tried:\n  "
+        + "\n  ".join(reasons)
     )
 
 
-def folder_of(mirror: str) -> Path:
-    """The folder that a mirror is; `~` is the home folder. MirrorError if it is none."""
+def local_folder(mirror: str) -> Path:
+    """Return the folder of a local mirror, with `~` expanded.
+
+    Raises MirrorError if `mirror` names no local folder.
+    """
     scheme, separator, _ = mirror.partition(":")
     if scheme.lower() == "file" and separator:
         address = urlsplit(mirror)
         if address.netloc not in ("", "localhost"):
-            raise MirrorError("a folder of another machine; mount it, and name it as it is here")
+            raise MirrorError("on another machine; mount the folder and use its local path")
         return Path(url2pathname(address.path))
     if "://" in mirror:
-        raise MirrorError(f"{scheme}:// is not supported, only folders, file://, http(s)://")
+        raise MirrorError(f"{scheme}:// is not supported; use a folder, file:// or http(s)://")
     try:
         return Path(mirror).expanduser()
     except RuntimeError as error:
@@ -72,7 +79,10 @@ def folder_of(mirror: str) -> Path:
 
 
 def copy(folder: Path, name: str, digest: str, target: Path) -> None:
-    """Copy a file from a local mirror. MirrorError if it is not there, not readable or not it."""
+    """Copy a file from a local mirror.
+
+    Raises MirrorError if the file is missing, unreadable or has another digest.
+    """
     try:
         if not folder.is_dir():
             raise MirrorError("no such folder")
@@ -88,50 +98,50 @@ def copy(folder: Path, name: str, digest: str, target: Path) -> None:
 
 
 def download(url: str, digest: str, target: Path, params: Fetch) -> None:
-    """Download a file, again after faults that may pass. MirrorError if that does not give it."""
+    """Download a file, with retries after transient errors. Raises MirrorError on failure."""
     deadline = time.monotonic() + params.time_limit
-    late = MirrorError(f"not complete within {params.time_limit:g} s")
+    timed_out = MirrorError(f"incomplete after {params.time_limit:g} s")
     for attempt in range(params.retries + 1):
         try:
             with replacing(target) as temporary:
-                found = _before(
+                found = _run_until(
                     deadline, partial(receive, url, temporary, params.timeout, deadline)
                 )
                 if found != digest:
-                    raise MirrorError("corrupt: what it sent has another SHA-256")
+                    raise MirrorError(f"corrupt, received SHA-256 {found[:12]}…")
             return
         except TimeoutError as error:
-            raise late from error
-        except ValueError as error:  # of requests, too
-            raise MirrorError(f"leads to no address: {first_line(error)}") from error
+            raise timed_out from error
+        except ValueError as error:  # includes the URL errors of requests
+            raise MirrorError(f"invalid URL: {first_line(error)}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             response = getattr(error, "response", None)
             status = None if response is None else response.status_code
-            if status is not None and status < 500 and status not in PASSING:
+            if status is not None and status < 500 and status not in TRANSIENT:
                 raise MirrorError(f"HTTP status {status}") from error
             reason = f"HTTP status {status}" if status else type(error).__name__
             if attempt == params.retries:
-                raise MirrorError(f"{reason} in {attempt + 1} attempts") from error
-            asked = 0.0 if response is None else _retry_after(response)
-            if asked > params.timeout:
-                raise MirrorError(f"{reason}, to be tried again in {asked:g} s") from error
-            delay = max(params.backoff * 2**attempt, asked)
+                raise MirrorError(f"{reason} after {attempt + 1} attempts") from error
+            retry_after = 0.0 if response is None else _retry_after(response)
+            if retry_after > params.timeout:
+                raise MirrorError(f"{reason}, Retry-After {retry_after:g} s") from error
+            delay = max(params.backoff * 2**attempt, retry_after)
             if time.monotonic() + delay > deadline:
-                raise late from error
-            print(f"{url}: {reason}, again in {delay:g} s", file=sys.stderr)
+                raise timed_out from error
+            print(f"{url}: {reason}, retrying in {delay:g} s", file=sys.stderr)
             time.sleep(delay)
 
 
 def receive(url: str, target: Path, timeout: float, deadline: float) -> str:
-    """Write what a server sends, as it sends it, to `target`, and give its SHA-256.
+    """Write the undecoded response body to `target` and return its SHA-256.
 
-    Some servers declare a .gz file as gzip in Content-Encoding: a client must not unpack that.
-    Raises errors of requests and urllib3, and TimeoutError after `deadline`.
+    Some servers send a .gz file with `Content-Encoding: gzip`; decoding would unpack the file.
+    Raises the errors of requests and urllib3, and TimeoutError after `deadline`.
     """
     digest = hashlib.sha256()
-    as_it_is = {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
     with (
-        requests.get(url, headers=as_it_is, stream=True, timeout=timeout) as response,
+        requests.get(url, headers=headers, stream=True, timeout=timeout) as response,
         target.open("wb") as file,
         tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None) as progress,
     ):
@@ -146,10 +156,11 @@ def receive(url: str, target: Path, timeout: float, deadline: float) -> str:
     return digest.hexdigest()
 
 
-def _before(deadline: float, work: Callable[[], str]) -> str:
-    """What `work` gives; TimeoutError if that is not there in time: then its thread is left alone.
+def _run_until(deadline: float, work: Callable[[], str]) -> str:
+    """Return the result of `work`; on TimeoutError, its thread keeps running.
 
-    The time-outs of requests are for single reads: a server may send its headers byte by byte.
+    The timeout of requests applies to single reads, so a server that sends its headers byte by
+    byte never triggers it.
     """
     result: Future[str] = Future()
 
@@ -161,13 +172,13 @@ def _before(deadline: float, work: Callable[[], str]) -> str:
 
     threading.Thread(target=run, daemon=True).start()
     while time.monotonic() < deadline:
-        if wait([result], timeout=0.5).done:  # in between, signals are handled
+        if wait([result], timeout=0.5).done:  # short waits, so that signals are handled
             return result.result()
     raise TimeoutError
 
 
 def _retry_after(response: requests.Response) -> float:
-    """The seconds that a server asks to wait, 0 unless it says so in a way that is understood."""
+    """Return the response's Retry-After in seconds, 0 if it is missing or invalid."""
     try:
         return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
     except urllib3.exceptions.InvalidHeader:

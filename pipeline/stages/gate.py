@@ -1,4 +1,4 @@
-"""gate: every criterion with its measured value, threshold and verdict; nothing else decides."""
+"""The `gate` stage: compare each measured value with its threshold."""
 
 from tabulate import tabulate
 
@@ -14,9 +14,9 @@ Value = Number | str | None
 
 
 def run(workspace: Workspace, params: Gate) -> None:
-    """Write the verdict and show it. RefusedError if any criterion fails.
+    """Write and print the verdict. Raises RefusedError if any criterion fails.
 
-    UserError, with nothing written, if a report is of another version of its schema.
+    Raises UserError, with nothing written, if a report has another schema version.
     """
     reports = read_gate_input(workspace)
     for problem in reports.problems:
@@ -29,7 +29,7 @@ def run(workspace: Workspace, params: Gate) -> None:
     background.publish(workspace, Component.TRAINING)
     if not verdict.passed:
         failed = [
-            f"{c.name} is {_short(c.measured)}, required {_required(c)}{_deviation(c)}"
+            f"{c.name} {_short(c.measured)}, required {_required(c)}{_deviation(c)}"
             for c in verdict.criteria
             if not c.passed
         ]
@@ -37,7 +37,7 @@ def run(workspace: Workspace, params: Gate) -> None:
 
 
 def judge(reports: GateInput, params: Gate) -> GateReport:
-    """The verdict on the reports; every criterion on a report that is None fails."""
+    """Judge the reports; every criterion of a report that is None fails."""
     metrics, subject, export = reports.metrics, reports.subject, reports.export
     accuracy, images = (metrics.accuracy, metrics.images) if metrics else (None, None)
     test_set, evaluated = (subject.test_sha256, subject.model_sha256) if subject else (None, None)
@@ -49,8 +49,8 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         equal("test images", images, params.test_images),
         equal("test set SHA-256", test_set, params.test_sha256),
         equal("evaluated file SHA-256", evaluated, model),
-        at_most("logit difference to torch", difference, params.max_logit_difference),
-        at_most("other predictions than torch", changed, params.max_prediction_differences),
+        at_most("logit difference from torch", difference, params.max_logit_difference),
+        at_most("prediction differences from torch", changed, params.max_prediction_differences),
         equal("parameters", parameters, params.parameters),
         at_most("model bytes", size, params.max_model_bytes),
     ]
@@ -64,25 +64,25 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
 
 
 def at_least(name: str, measured: Number | None, threshold: Number) -> Criterion:
-    """The criterion that a fraction, 0..1, reaches a threshold."""
+    """Require a fraction, 0..1, to reach a threshold."""
     passed = measured is not None and threshold <= measured <= 1
     return Criterion(name=name, measured=measured, relation="≥", threshold=threshold, passed=passed)
 
 
 def at_most(name: str, measured: Number | None, threshold: Number) -> Criterion:
-    """The criterion that a number does not exceed a threshold."""
+    """Require a number not to exceed a threshold."""
     passed = measured is not None and measured <= threshold
     return Criterion(name=name, measured=measured, relation="≤", threshold=threshold, passed=passed)
 
 
 def equal(name: str, measured: int | str | None, threshold: int | str | None) -> Criterion:
-    """The criterion that a whole number or a text is exactly this one, and both are known."""
+    """Require an integer or a string to be known and equal to `threshold`."""
     passed = measured is not None and measured == threshold
     return Criterion(name=name, measured=measured, relation="=", threshold=threshold, passed=passed)
 
 
 def to_markdown(verdict: GateReport) -> str:
-    """The verdict as a Markdown table, with the digests that it shortens in full below."""
+    """Format the verdict as a Markdown table, followed by the full digests."""
     rows = [
         [c.name, _short(c.measured), _required(c), "passed" if c.passed else "**FAILED**"]
         for c in verdict.criteria
@@ -95,7 +95,7 @@ def to_markdown(verdict: GateReport) -> str:
 
 
 def _digests(verdict: GateReport) -> list[str]:
-    """A line of Markdown for each criterion on a digest."""
+    """Return one line of Markdown per criterion on a digest."""
     digests = [c for c in verdict.criteria if isinstance(c.threshold, str)]
     return [
         f"- {c.name}: `{c.measured or _short(None)}`"

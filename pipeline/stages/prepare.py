@@ -1,4 +1,4 @@
-"""prepare: the published files, decoded and checked, as one safetensors file per set."""
+"""The `prepare` stage: decode and check the published files and store one safetensors per set."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,14 @@ from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 
-ROUNDING = 0.001  # of mean and std in a task, which say three digits or more
+ROUNDING = 0.001  # tolerance for the mean and std of a task, which have three digits or more
 
 
 def run(workspace: Workspace, params: Prepare, task: Task) -> None:
-    """Write both sets, a sheet of sample images and the class counts."""
+    """Write both sets, a sheet of sample images and the class counts.
+
+    Raises UserError if a set is not as declared or a class has no training images.
+    """
     training, test = task.read(workspace.raw)
     check(training, params.training_images, "training", task)
     check(test, params.test_images, "test", task)
@@ -43,18 +46,18 @@ def run(workspace: Workspace, params: Prepare, task: Task) -> None:
 
 
 def check(data: LabelledImages, count: int, name: str, task: Task) -> None:
-    """UserError unless the set has so many images of the task's form, each with a known label."""
+    """Raise UserError unless the set has `count` images of the task's form, with known labels."""
     images, labels = data
     if images.shape[1:] != task.form.shape:
         raise UserError(
             f"the {name} set has images of the shape {list(images.shape)}, not "
-            f"[N, {task.form.height}, {task.form.width}] (number, height, width), the form of "
-            f"{task.package}"
+            f"[N, {task.form.height}, {task.form.width}] (number, height, width) as "
+            f"{task.package} declares"
         )
     if len(images) != count or labels.shape != (count,):
         raise UserError(
-            f"the {name} set has {len(images):,} images and labels {list(labels.shape)}, not "
-            f"{count:,} each; see prepare.{name}_images in params.yaml"
+            f"the {name} set has {len(images):,} images and labels of the shape "
+            f"{list(labels.shape)}, not {count:,} each; see prepare.{name}_images in params.yaml"
         )
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
         raise UserError(
@@ -63,30 +66,30 @@ def check(data: LabelledImages, count: int, name: str, task: Task) -> None:
     if labels.max() >= len(task.labels):
         raise UserError(
             f"the {name} set has the class {labels.max()}, but the {len(task.labels)} classes of "
-            f"{task.data_set} have the numbers 0 to {len(task.labels) - 1}"
+            f"{task.data_set} are numbered 0 to {len(task.labels) - 1}"
         )
 
 
 def missing_classes(data: LabelledImages, task: Task) -> str:
-    """The labels of the classes without an image, if there are any."""
+    """List the labels of the classes without images; empty if there are none."""
     counts = np.bincount(data.labels, minlength=len(task.labels))
     return ", ".join(repr(task.labels[number]) for number in np.flatnonzero(counts == 0))
 
 
 def compare_pixels(images: NDArray[np.uint8], task: Task) -> None:
-    """Print mean and standard deviation of the pixels, with a warning if the task says others."""
+    """Print mean and standard deviation of the pixels; warn if those of the task differ."""
     mean, std = pixel_statistics(images)
     print(f"pixels scaled to 0..1: mean={mean:.4f}, std={std:.4f}")
     if max(abs(mean - task.mean), abs(std - task.std)) > ROUNDING:
         print(
-            f"warning: {task.package} normalises by mean={task.mean}, std={task.std}; put the "
-            "measured values into its TASK"
+            f"warning: {task.package} normalises with mean={task.mean}, std={task.std}; set the "
+            "measured values in its TASK"
         )
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, scaled to 0..1."""
-    counts = sum(np.bincount(image.ravel(), minlength=256) for image in images)  # no large copy
+    """Return mean and standard deviation of all pixels, scaled to 0..1."""
+    counts = sum(np.bincount(image.ravel(), minlength=256) for image in images)  # avoids a copy
     levels = np.arange(256) / 255
     mean = np.average(levels, weights=counts)
     return float(mean), float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))

@@ -1,4 +1,4 @@
-"""release: what passed the gate becomes models/, whole or not at all, and MLflow's champion."""
+"""The `release` stage: replace models/ atomically and register the model as MLflow's champion."""
 
 import re
 from pathlib import Path
@@ -26,22 +26,21 @@ from pipeline.registry import promotion
 from pipeline.registry.provenance import provenance
 from pipeline.tracking import background
 
-CARD_TEMPLATES = [
-    "card.md.j2",
-    "MODEL_CARD.md.j2",
-]  # the task's, which extends the stage's; or that
+# in order of preference: the card of the task, which extends that of the stage
+CARD_TEMPLATES = ["card.md.j2", "MODEL_CARD.md.j2"]
 NOT_RELEASED = (
-    "an experiment releases nothing: `dvc exp apply` and then "
-    "`dvc repro --force --single-item release` do"
+    "an experiment releases nothing; to release it, run `dvc exp apply` and then "
+    "`dvc repro --force --single-item release`"
 )
 
 
 def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None = None) -> None:
-    """Replace models/ and register it. RefusedError, with nothing changed, if it may not be.
+    """Replace models/ and register the model.
 
-    `baseline`: the ONNX file that the new model may not be significantly worse than; by default
-    the released model, if there is one. In an experiment of DVC the stage only says whether it
-    would be refused: an experiment that ends well is kept, and a release belongs to the checkout.
+    Raises RefusedError, with nothing changed, if the gate did not pass or the new model is
+    significantly worse than `baseline`: an ONNX file, by default the released model if there is
+    one. In a DVC experiment, the stage only prints whether the release would be refused: a failed
+    stage would discard the experiment, and releases are made from the checkout.
     """
     snapshot = read_snapshot(workspace)
     require_passed_gate(workspace, snapshot)
@@ -52,8 +51,8 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
         try:
             compare(workspace, params, model, baseline)
         except RefusedError as error:
-            print(f"would be refused: {error}")
-        workspace.releases.mkdir(parents=True, exist_ok=True)  # DVC expects the output
+            print(f"the release would be refused: {error}")
+        workspace.releases.mkdir(parents=True, exist_ok=True)  # DVC requires this output
         print(NOT_RELEASED)
         return
     compare(workspace, params, model, baseline)
@@ -73,38 +72,36 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
 
 
 def require_passed_gate(workspace: Workspace, snapshot: Snapshot) -> None:
-    """RefusedError unless the gate passed, and passed this very file."""
+    """Raise RefusedError unless the gate passed this ONNX file."""
     verdict = snapshot.gate.report
     if not verdict.passed:
         raise RefusedError(
-            f"{workspace.gate_report} says that the gate refused: nothing is released"
+            f"the gate refused the model, so it is not released; see {workspace.gate_report}"
         )
     if verdict.model_sha256 != sha256(workspace.model):
         raise RefusedError(
-            f"{workspace.gate_report} is about another file than {workspace.model}: run `dvc repro`"
+            f"{workspace.gate_report} does not match {workspace.model}: run `dvc repro`"
         )
 
 
 def require_trained(
     workspace: Workspace, signature: Signature, snapshot: Snapshot, task: Task
 ) -> None:
-    """UserError unless model and test set are those of this training, evaluation and task."""
+    """Raise UserError unless model and test set match this training, evaluation and task."""
     weights, test_set = snapshot.export.weights_sha256, snapshot.evaluation.subject.test_sha256
     if signature.weights_sha256 != weights or signature.model != task.model:
         raise UserError(
-            f"{workspace.model} says that it is {signature.model} with the weights "
+            f"{workspace.model} is {signature.model} with the weights "
             f"{signature.weights_sha256}, not {task.model} with {weights}: run `dvc repro`"
         )
     if sha256(workspace.test_set) != test_set:
-        raise UserError(
-            f"{workspace.subject} is of another file than {workspace.test_set}: run `dvc repro`"
-        )
+        raise UserError(f"{workspace.subject} does not match {workspace.test_set}: run `dvc repro`")
 
 
 def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Path) -> None:
-    """RefusedError if the baseline is significantly better on the test set (McNemar).
+    """Raise RefusedError if the baseline is significantly better on the test set (McNemar).
 
-    Likewise if it cannot be compared: it does not load, or is of another task.
+    Also raises it if the baseline cannot be compared: it does not load or is for another task.
     """
     if not baseline.exists():
         return
@@ -118,36 +115,36 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
         old, _ = released.run(images, batch_size)
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
         comparison = f"the new model cannot be compared with the released one: {first_line(error)}"
-        act, scope = "replace it without a comparison", " for this one release"
+        action, scope = "replace it without a comparison", " for this one release"
         acceptable = False
     else:
         result = mcnemar(old.argmax(1) == labels, new.argmax(1) == labels)
         comparison = (
             f"only the released model is right on {result['only_old_right']} test images, only "
-            f"the new one on {result['only_new_right']}, McNemar p = {result['p_value']:.3g}"
+            f"the new model on {result['only_new_right']}, McNemar p = {result['p_value']:.3g}"
         )
         worse = result["only_old_right"] > result["only_new_right"]
         acceptable = not (worse and result["p_value"] < params.release.significance)
         if not acceptable:
             comparison = f"the released model is significantly better: {comparison}"
-            act, scope = "release the new one all the same", ""
+            action, scope = "release the new model anyway", ""
     print(comparison)
     if not acceptable:
         if not params.release.allow_regression:
             raise RefusedError(
-                f"{comparison}; to {act}, set release.allow_regression: true in {workspace.params}"
-                f"{scope} and run `dvc repro`"
+                f"{comparison}; to {action}, set release.allow_regression: true in "
+                f"{workspace.params}{scope} and run `dvc repro`"
             )
-        print("that is allowed: release.allow_regression is true")
+        print("releasing it anyway, because release.allow_regression is true")
 
 
 def task_difference(released: Signature, new: Signature) -> str | None:
-    """How the task of the released model differs from that of the new one, if it does."""
+    """Describe how the task of the released model differs from that of the new one."""
     if released.data_set != new.data_set:
-        return f"is of the data set {released.data_set}, the new model of {new.data_set}"
+        return f"was trained on {released.data_set}, the new model on {new.data_set}"
     if released.labels != new.labels:
-        theirs, ours = ", ".join(released.labels), ", ".join(new.labels)
-        return f"has the labels {theirs}, the new model {ours}"
+        old_labels, new_labels = ", ".join(released.labels), ", ".join(new.labels)
+        return f"has the labels {old_labels}, the new model {new_labels}"
     if released.form != new.form:
         return f"takes {_shape(released.form)}, the new model {_shape(new.form)}"
     return None
@@ -158,7 +155,7 @@ def _shape(form: ImageForm) -> str:
 
 
 def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: Task) -> str:
-    """The model card, in Markdown with Hugging Face metadata."""
+    """Render the model card, in Markdown with Hugging Face metadata."""
     templates = Environment(
         loader=ChoiceLoader([PackageLoader(task.package, ""), PackageLoader(__package__, "")]),
         undefined=StrictUndefined,
@@ -179,5 +176,5 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
 
 
 def as_text(text: str) -> str:
-    """Any text in Markdown, also within a table: what has a meaning there is escaped."""
+    """Escape text for Markdown, including table cells."""
     return re.sub(r"([\\`*_\[\]<>|~&#])", r"\\\1", text)

@@ -1,8 +1,8 @@
-"""train: the weights, from data/train.safetensors alone; an interrupted training resumes.
+"""The `train` stage: train on data/train.safetensors alone, resuming an interrupted run.
 
-After each epoch all that is known is written: first the resume file, which alone decides where a
-next run starts, then history, system load, summary and averaged weights, for people, later stages
-and MLflow to read.
+After each epoch, the stage writes the resume file, which alone determines where the next run
+starts. Then it writes history, system load, summary and averaged weights for users, later stages
+and MLflow.
 """
 
 import shutil
@@ -33,32 +33,36 @@ from pipeline.training.device import choose_precision, describe_gpu, reuse_memor
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import NonFiniteLossError, Trainer
 
-# the modules that decide the bits of the weights, with the task's package itself
+# together with the task's package itself, the modules that determine the bits of the weights
 TASK_MODULES = ["augmentation", "network"]
 TRAINING_MODULES = ["device", "network", "optimizer", "recipe", "trainer"]
 
 
 def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
-    """Train to the last epoch and write its averaged weights. UserError for what goes wrong."""
+    """Train to the last epoch and write its averaged weights.
+
+    Raises UserError if a setting is invalid, training diverges or another training is running.
+    """
     with training_lock(workspace):
         data = read_tensors(workspace.training_set)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
         try:
             reuse_memory()
-            trainer = Trainer(task, images, labels, recipe)  # a bad setting replaces nothing
+            # before anything is written: an invalid setting must not replace earlier results
+            trainer = Trainer(task, images, labels, recipe)
             identity = identify(workspace, recipe, task, trainer.device)
             checkpoint = resume_or_start(workspace, identity)
-            made_with = describe_machine(workspace)
-            write_reports(workspace, checkpoint, made_with)
+            machine = describe_machine(workspace)
+            write_reports(workspace, checkpoint, machine)
             progress = ProgressBar(recipe.epochs, trainer.size)
             with background.following(workspace):
                 for epoch in trainer.run(checkpoint.state, progress.on_batch):
                     checkpoint.add(epoch, system_load(trainer.device))
                     checkpoint.save(workspace.checkpoint)
-                    write_reports(workspace, checkpoint, made_with)
+                    write_reports(workspace, checkpoint, machine)
                     progress.on_epoch(epoch.figures)
                 write_bytes(workspace.weights, save(checkpoint.weights[-1]))
-                write_reports(workspace, checkpoint, made_with, finished=True)
+                write_reports(workspace, checkpoint, machine, finished=True)
         except NonFiniteLossError as error:
             workspace.checkpoint.unlink(missing_ok=True)
             raise UserError(
@@ -71,41 +75,45 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
 
 @contextmanager
 def training_lock(workspace: Workspace) -> Iterator[None]:
-    """Lock this folder's training; however the process ends, the system unlocks it."""
+    """Allow one training at a time in this workspace.
+
+    The operating system releases the lock however the process ends. Raises UserError if another
+    training is running.
+    """
     workspace.training_lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # `track` may hold it for a moment
+        # the timeout covers `track`, which may hold the lock for a moment
         with filelock.FileLock(workspace.training_lock, timeout=1):
             yield
     except filelock.Timeout as error:
         raise UserError(
-            f"another training runs in {workspace.root.absolute()}; wait for it or end it"
+            f"another training is running in {workspace.root.absolute()}; wait for it or stop it"
         ) from error
 
 
 def identify(
     workspace: Workspace, recipe: Recipe, task: Task, device: torch.device
 ) -> dict[str, Any]:
-    """All that the bits of the weights depend on: on a GPU, what it is; else, the machine."""
+    """Return everything that determines the bits of the weights, including GPU or processor."""
     precision = choose_precision(recipe.precision, device)
     if device.type == "cuda":
         gpu = describe_gpu(device)
-        computed_on = {"device": gpu["name"], "gpu": gpu}
+        hardware = {"device": gpu["name"], "gpu": gpu}
     else:
-        computed_on = {"device": device.type, **_processor()}
+        hardware = {"device": device.type, **_processor()}
     return {
         "task": task.package,
         "params": asdict(recipe),
         "data_sha256": sha256(workspace.training_set),
         "code_sha256": code_digests(task),
-        **computed_on,
+        **hardware,
         "precision": str(precision).removeprefix("torch."),
         "versions": environment.versions(),
     }
 
 
 def code_digests(task: Task) -> dict[str, str]:
-    """The SHA-256 of the code that decides the bits, by its path from the root of a checkout."""
+    """Return the SHA-256 of each source file that determines the weights, by repository path."""
     names = [
         task.package,
         *(f"{task.package}.{name}" for name in TASK_MODULES),
@@ -121,7 +129,7 @@ def code_digests(task: Task) -> dict[str, str]:
 
 
 def describe_machine(workspace: Workspace) -> dict[str, Any]:
-    """What the report records of machine and environment besides the identity."""
+    """Return what the report records about machine and environment in addition to the identity."""
     lock = workspace.requirements
     return {**_processor(), "requirements_sha256": sha256(lock) if lock.is_file() else None}
 
@@ -131,8 +139,8 @@ def _processor() -> dict[str, Any]:
 
 
 def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> Checkpoint:
-    """The unfinished training of this identity, or a new one; prints which it is."""
-    # of whatever run; the resume file has them too
+    """Load the unfinished run with this identity or start a new one; print which."""
+    # they may belong to another run, and the resume file holds them too
     shutil.rmtree(workspace.epochs, ignore_errors=True)
     if workspace.checkpoint.exists():
         try:
@@ -140,7 +148,7 @@ def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> Checkpoin
             print(f"resuming after epoch {len(checkpoint.history)}, from {workspace.checkpoint}")
             return checkpoint
         except CheckpointError as error:
-            print(f"starting over: {workspace.checkpoint} is ignored: {error}")
+            print(f"starting over: cannot resume from {workspace.checkpoint}: {error}")
             workspace.checkpoint.unlink()
     return Checkpoint(
         identity,
@@ -152,11 +160,11 @@ def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> Checkpoin
 def write_reports(
     workspace: Workspace,
     checkpoint: Checkpoint,
-    made_with: dict[str, Any],
+    machine: dict[str, Any],
     *,
     finished: bool = False,
 ) -> None:
-    """Write all that other stages, people and MLflow see of the training so far."""
+    """Write the progress of the training for users, later stages and MLflow."""
     for number, weights in enumerate(checkpoint.weights, start=1):
         path = workspace.epochs / f"{number:02}.safetensors"
         if not path.exists():
@@ -173,14 +181,14 @@ def write_reports(
         flow_run=FlowRun.model_validate(flow_run) if flow_run else None,
         final=checkpoint.history[-1] if checkpoint.history else None,
         weights_sha256=sha256(workspace.weights) if finished else None,
-        **made_with | checkpoint.identity,
+        **machine | checkpoint.identity,
     ).write(workspace.training_report)
 
 
 def system_load(device: torch.device) -> Row:
-    """The machine's load since the last call, under the names that MLflow knows.
+    """Return the system load since the last call, under MLflow's names for system metrics.
 
-    Of the GPUs only the one that trains: a look at another would take memory of it.
+    Covers only the GPU that trains: querying another one would allocate memory on it.
     """
     memory = psutil.virtual_memory()
     load = {
@@ -192,14 +200,14 @@ def system_load(device: torch.device) -> Row:
         try:
             free, total = torch.cuda.mem_get_info(device)
             used = total - free
-        except RuntimeError:  # what this process holds, then: no figure is worth a training
+        except RuntimeError:  # do not abort training for a metric; report this process's memory
             used = torch.cuda.memory_reserved(device)
         load[f"system/gpu_{device.index or 0}_memory_usage_megabytes"] = round(used / 1e6, 1)
     return load
 
 
 class ProgressBar:
-    """Progress on the terminal: a bar for the current epoch, a line for each finished one."""
+    """Terminal progress: a bar for the current epoch, one line per finished epoch."""
 
     def __init__(self, epochs: int, size: int) -> None:
         self.epochs = epochs
@@ -207,7 +215,7 @@ class ProgressBar:
         self.start()
 
     def start(self) -> None:
-        """Begin an epoch."""
+        """Start the bar of an epoch."""
         self.images, self.loss_sum, self.accuracy_sum = 0, 0.0, 0.0
         self.bar = tqdm(total=self.size, unit=" images", leave=False, disable=None)
 
@@ -221,14 +229,14 @@ class ProgressBar:
         self.bar.update(count)
 
     def on_epoch(self, figures: Row) -> None:
-        """Replace the finished epoch's bar by a line, and begin the next."""
+        """Replace the bar of the finished epoch with a line and start the next bar."""
         self.bar.close()
-        shown = [f"epoch {figures['epoch']:.0f}/{self.epochs}"]
+        parts = [f"epoch {figures['epoch']:.0f}/{self.epochs}"]
         for name in ("training", "validation"):
             if f"{name}_loss" in figures:
                 loss, accuracy = figures[f"{name}_loss"], figures[f"{name}_accuracy"]
-                shown.append(f"{name} loss {loss:.4f}, accuracy {accuracy:.2%}")
-        shown.append(f"{figures['seconds']:.1f} s, {figures['images_per_second']:,.0f} images/s")
-        print("  ".join(shown), flush=True)
+                parts.append(f"{name} loss {loss:.4f}, accuracy {accuracy:.2%}")
+        parts.append(f"{figures['seconds']:.1f} s, {figures['images_per_second']:,.0f} images/s")
+        print("  ".join(parts), flush=True)
         if figures["epoch"] < self.epochs:
             self.start()

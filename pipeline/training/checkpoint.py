@@ -1,4 +1,4 @@
-"""The resume file: all that a training has done so far, in one file that is whole or absent."""
+"""The resume file: the progress of a training run in a single, atomically written file."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,30 +16,30 @@ Row = dict[str, float]
 
 
 class CheckpointError(ValueError):
-    """There is a resume file, but no training can resume from it; the message says why."""
+    """Training cannot resume from this file; the message says why."""
 
 
 @dataclass
 class Checkpoint:
-    """The epochs that are finished. `identity` is what the bits depend on: params, data, code."""
+    """The finished epochs. `identity` determines the weights: params, data, code, environment."""
 
     identity: dict[str, Any]
     run_id: str
     started: str  # date and time, ISO 8601
-    history: list[Row] = field(default_factory=list)  # Epoch.figures, a row per epoch
-    system: list[Row] = field(default_factory=list)  # load of the machine, a row per epoch
+    history: list[Row] = field(default_factory=list)  # Epoch.figures, one row per epoch
+    system: list[Row] = field(default_factory=list)  # system load, one row per epoch
     weights: list[Tensors] = field(default_factory=list)  # averaged weights of each epoch
-    state: Tensors | None = None  # what the next epoch starts from
+    state: Tensors | None = None  # the state that the next epoch starts from
 
     def add(self, epoch: Epoch, system: Row) -> None:
-        """Append an epoch that has just finished."""
+        """Append a finished epoch."""
         self.history.append(epoch.figures)
         self.system.append(system)
         self.weights.append(epoch.weights)
         self.state = epoch.state
 
     def save(self, path: Path) -> None:
-        """Write the file. Whenever the process is killed, the old file or the new one is there."""
+        """Write the file atomically: a killed process leaves the old file or the new one."""
         named = {"state": self.state or {}} | {
             f"epoch{number}": weights for number, weights in enumerate(self.weights, start=1)
         }
@@ -59,7 +59,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path, identity: dict[str, Any]) -> "Checkpoint":
-        """Read the file back. CheckpointError if it is damaged or its identity is another."""
+        """Read the file. Raises CheckpointError if it is corrupt or its identity differs."""
         try:
             with safe_open(path, framework="pt") as file:
                 header = json.loads(file.metadata()["header"])
@@ -72,9 +72,11 @@ class Checkpoint:
             checkpoint = cls(**header, weights=weights, state=state)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"it cannot be read: {error}") from error
-        # by way of JSON, as it was stored
-        now, then = json.loads(json.dumps(identity)), checkpoint.identity
-        if now != then:
-            changed = [key for key in now | then if now.get(key) != then.get(key)]
-            raise CheckpointError(f"it is of another run: {', '.join(sorted(changed))} changed")
+        # a round trip through JSON, because the stored identity has made one too
+        new, stored = json.loads(json.dumps(identity)), checkpoint.identity
+        if new != stored:
+            changed = [key for key in new | stored if new.get(key) != stored.get(key)]
+            raise CheckpointError(
+                f"it belongs to a different run ({', '.join(sorted(changed))} changed)"
+            )
         return checkpoint

@@ -1,4 +1,4 @@
-"""Where training computes and how: the device, the dtype, and the same bits on every run."""
+"""The device and dtype of training, and deterministic computation."""
 
 import ctypes
 import subprocess
@@ -9,7 +9,10 @@ from pipeline.core import variables
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first GPU, else the CPU. ValueError if not there."""
+    """Return the device `name`; `auto` is the first GPU, or the CPU if there is no GPU.
+
+    Raises ValueError if the device is not available.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -17,13 +20,13 @@ def choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
+            f"device {name!r} is not available: {str(error).splitlines()[0]}"
         ) from error
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of the matrix work; `auto` is bfloat16 where the hardware multiplies it itself."""
+    """Return the dtype of matrix products; `auto` is bfloat16 if the hardware supports it."""
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     fast = False
@@ -35,35 +38,36 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def be_deterministic(device: torch.device) -> None:
-    """Have torch compute the same bits on every run, in this process.
+def make_deterministic(device: torch.device) -> None:
+    """Make torch deterministic in this process.
 
-    On CUDA an operator that cannot raises RuntimeError, elsewhere it warns.
+    An operator without a deterministic implementation raises RuntimeError on CUDA and warns on
+    other devices.
     """
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
-    # cuBLAS reads it at its first product; torch raises there for a value that will not do
+    # cuBLAS reads this variable at the first matrix product; torch raises if its value is invalid
     variables.CUBLAS_WORKSPACE_CONFIG.set_default()
-    forbid_tf32()
-    # else it fills each new tensor with NaN first, for code that reads what was never written
+    disable_tf32()
+    # the default fills every new tensor with NaN to expose reads of uninitialised memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def forbid_tf32() -> None:
-    """Have a GPU multiply float32 as float32, not with the 10-bit mantissa of TF32."""
+def disable_tf32() -> None:
+    """Make GPUs multiply float32 in full precision, not in TF32 with its 10-bit mantissa."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def tf32_is_allowed() -> bool:
-    """Whether a GPU may multiply float32 as TF32 now."""
+    """Return whether GPUs may multiply float32 in TF32."""
     return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
 
 
 def reuse_memory() -> None:
-    """Have the C library keep freed memory for the next step, where it is glibc.
+    """Make glibc keep freed memory for the next step; does nothing with other C libraries.
 
-    By default it gives every large tensor back and fetches it again, page by page, which takes a
-    quarter of a step.
+    By default, glibc returns the memory of every large tensor to the system and faults it in
+    again page by page, which takes a quarter of a step.
     """
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX in malloc.h
     c_library = ctypes.CDLL(None)
@@ -73,7 +77,7 @@ def reuse_memory() -> None:
 
 
 def describe_gpu(device: torch.device) -> dict[str, str | bool]:
-    """What the bits of a training on this GPU depend on: its model, driver, CUDA and cuDNN."""
+    """Return what determines the weights on this GPU: its model, driver, CUDA, cuDNN and TF32."""
     major, minor = torch.cuda.get_device_capability(device)
     return {
         "name": torch.cuda.get_device_name(device),
@@ -88,7 +92,7 @@ def describe_gpu(device: torch.device) -> dict[str, str | bool]:
 def _driver_version() -> str:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return shown.stdout.partition("\n")[0].strip() or "unknown"
+    return result.stdout.partition("\n")[0].strip() or "unknown"

@@ -1,13 +1,15 @@
-"""The trained network in an equal form with fewer steps: this is what is exported.
+"""The exported form of the trained network: equivalent, with fewer operations.
 
-Equal to rounding, and in standard layers, so as portable as the network itself:
+It computes the same function up to rounding and uses only standard layers:
 
-- Dropout, which does nothing after training, is left out.
-- The division of pixels by 255 and by their deviation goes into the weights of the first
-  convolution. Their mean is still subtracted before it: its zero padding stands for the mean.
-- BatchNorm goes into the convolution after it where that has no padding. Before a padded one it
-  stays: padding is zero after BatchNorm, and no one value before it is zero in all channels.
-- What follows the last ReLU is one linear map, from its features to the logits.
+- Dropout, which has no effect in evaluation mode, is dropped.
+- The division of pixels by 255 and by the standard deviation is folded into the weights of the
+  first convolution. The mean is still subtracted separately, because the zero padding of that
+  convolution represents the mean.
+- BatchNorm is folded into the next convolution if that has no padding. Before a padded
+  convolution it stays: padding is zero after BatchNorm, and no single padding value before
+  BatchNorm maps to zero in every channel.
+- The layers after the last ReLU become one linear map from features to logits.
 """
 
 import copy
@@ -20,10 +22,10 @@ from pipeline.training.network import split_at_last_relu
 
 
 class FusedClassifier(nn.Module):
-    """What `Classifier(network, task)` computes, in fewer steps; on the CPU, in evaluation mode."""
+    """Equivalent to `Classifier(network, task)` with fewer operations; CPU, evaluation mode."""
 
     def __init__(self, network: nn.Sequential, task: Task) -> None:
-        """Copy the network. ValueError as of `split_at_last_relu`."""
+        """Copy the network. Raises ValueError as `split_at_last_relu` does."""
         super().__init__()
         self.network = fuse(network, task.form)
         self.mean = 255 * task.mean
@@ -33,15 +35,16 @@ class FusedClassifier(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images, uint8 [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
+        """Map uint8 images [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
         scores = self.network(images.unsqueeze(1).float() - self.mean)
         return scores, scores.softmax(dim=1)
 
 
 def fuse(network: nn.Sequential, form: ImageForm) -> nn.Sequential:
-    """A shorter network with the same logits, [N, classes], for normalised inputs [N, 1, H, W].
+    """Return a network with fewer layers that maps normalised inputs to the same logits.
 
-    It is a copy in evaluation mode, and shares no weights. ValueError as of `split_at_last_relu`.
+    Inputs are [N, 1, H, W], logits [N, classes]. The result is in evaluation mode and shares no
+    weights with `network`. Raises ValueError as `split_at_last_relu` does.
     """
     double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
     body, head = split_at_last_relu(double)
@@ -58,9 +61,9 @@ def fuse(network: nn.Sequential, form: ImageForm) -> nn.Sequential:
 
 
 def absorb(norm: nn.BatchNorm2d, convolution: nn.Module) -> nn.Conv2d:
-    """The unpadded convolution with the BatchNorm before it in its weights.
+    """Fold a BatchNorm into the weights of the unpadded convolution that follows.
 
-    BatchNorm is x → s x + t in each channel, and w (s x + t) = (w s) x + w t.
+    BatchNorm maps x to s x + t in each channel, and w (s x + t) = (w s) x + w t.
     """
     assert isinstance(convolution, nn.Conv2d)
     fused = copy.deepcopy(convolution)
@@ -76,14 +79,14 @@ def absorb(norm: nn.BatchNorm2d, convolution: nn.Module) -> nn.Conv2d:
 
 
 def linear_map(layers: list[nn.Module], shape: torch.Size) -> nn.Linear:
-    """The layers, linear up to a constant, as one: from inputs of that shape [C, H, W], flattened.
+    """Merge affine layers into one nn.Linear on flattened inputs of `shape` [C, H, W].
 
-    Its columns are what they answer to each input that is 1 in one place and 0 elsewhere.
+    The columns of its matrix are the outputs of the layers for the unit vectors.
     """
-    answer = nn.Sequential(*layers, nn.Flatten())
-    constant = answer(torch.zeros(1, *shape, dtype=torch.float64))
-    places = torch.eye(shape.numel(), dtype=torch.float64).reshape(-1, *shape)
-    columns = answer(places) - constant
+    affine = nn.Sequential(*layers, nn.Flatten())
+    constant = affine(torch.zeros(1, *shape, dtype=torch.float64))
+    unit_vectors = torch.eye(shape.numel(), dtype=torch.float64).reshape(-1, *shape)
+    columns = affine(unit_vectors) - constant
     fused = nn.Linear(*columns.shape)
     fused.weight = nn.Parameter(columns.T.contiguous(), requires_grad=False)
     fused.bias = nn.Parameter(constant[0], requires_grad=False)

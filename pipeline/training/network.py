@@ -1,9 +1,9 @@
-"""What every network has in common, whatever its task: layers, inputs, outputs, size.
+"""What the networks of all tasks have in common: layers, inputs, outputs, size.
 
 A network maps float [N, 1, H, W] to [N, classes, 1, 1]. It is an `nn.Sequential` that begins with
-a Conv2d and has a ReLU, after the last of which only LINEAR and Dropout follow: the export makes
-one linear map of those. It has no nn.Linear, since the optimizer takes every matrix for a
-convolution kernel.
+a Conv2d and contains a ReLU. Only AFFINE and Dropout layers follow the last ReLU, because the
+export merges them into one linear map. Parameters are vectors or convolution kernels: the
+optimizer supports no nn.Linear.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.task import ImageForm, Task
 
-LINEAR = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode, up to a constant
+AFFINE = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode
 
 
 def build_network(task: Task, dropout: Sequence[float] | None = None) -> nn.Sequential:
-    """The task's network with random weights; `dropout`: the rates of its Dropout layers, in order.
+    """Build the task's network with random weights; `dropout`: one rate per Dropout layer.
 
-    UserError if the network cannot be trained or exported, or has another number of Dropout layers.
+    Raises UserError if the network cannot be trained or exported, or if the number of rates is
+    not the number of Dropout layers.
     """
     network: nn.Sequential = task.call("network", "build_network")
     try:
@@ -31,8 +32,8 @@ def build_network(task: Task, dropout: Sequence[float] | None = None) -> nn.Sequ
         layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout)]
         if len(dropout) != len(layers):
             raise UserError(
-                f"params.yaml: train.dropout: the network of {task.package} takes {len(layers)} "
-                f"rates, one for each Dropout layer, not {len(dropout)}"
+                f"params.yaml: train.dropout: the network of {task.package} requires "
+                f"{len(layers)} rates, one per Dropout layer, not {len(dropout)}"
             )
         for layer, rate in zip(layers, dropout, strict=True):
             layer.p = rate
@@ -40,13 +41,14 @@ def build_network(task: Task, dropout: Sequence[float] | None = None) -> nn.Sequ
 
 
 def check_network(network: nn.Module, task: Task) -> None:
-    """ValueError unless the network can be trained and exported; it is left as it is."""
+    """Raise ValueError unless the network can be trained and exported. Does not modify it."""
     if not isinstance(network, nn.Sequential):
         raise ValueError(f"the network is a {type(network).__name__}, not an nn.Sequential")
     split_at_last_relu(network)
     if shapes := [list(p.shape) for p in network.parameters() if p.ndim not in (1, 4)]:
         raise ValueError(
-            f"the optimizer knows vectors and kernels [out, in, H, W], not {shapes[0]}"
+            "the optimizer supports only vectors and kernels [out, in, H, W], but a parameter has "
+            f"the shape {shapes[0]}"
         )
     training = network.training
     blank = torch.zeros(2, 1, *task.form.shape)
@@ -55,44 +57,47 @@ def check_network(network: nn.Module, task: Task) -> None:
             shape = list(network.eval()(blank).shape)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"it takes no images {['N', *blank.shape[1:]]}: {first_line(error)}"
+            f"it does not accept inputs {['N', *blank.shape[1:]]}: {first_line(error)}"
         ) from error
     finally:
         network.train(training)
     expected = [2, len(task.labels), 1, 1]
     if shape != expected:
-        raise ValueError(f"its answer to two images is {shape}, not {expected}")
+        raise ValueError(f"its output for two images has the shape {shape}, not {expected}")
 
 
 def split_at_last_relu(network: nn.Sequential) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The layers without Dropout: those up to the last ReLU, and the linear ones after it.
+    """Split the layers, without Dropout, into those up to the last ReLU and those after it.
 
-    ValueError if the first is no Conv2d, if there is no ReLU, or if one after it is not LINEAR.
+    Raises ValueError if the first layer is not a Conv2d, if there is no ReLU, or if a layer after
+    the last ReLU is not AFFINE.
     """
     layers = [layer for layer in network if not isinstance(layer, nn.Dropout)]
     relus = [number for number, layer in enumerate(layers, start=1) if isinstance(layer, nn.ReLU)]
     if not relus or not isinstance(layers[0], nn.Conv2d):
-        raise ValueError("the network does not begin with a Conv2d, or has no ReLU")
+        raise ValueError("the network does not begin with a Conv2d or contains no ReLU")
     head = layers[relus[-1] :]
     for layer in head:
-        if not isinstance(layer, LINEAR):
-            known = ", ".join(kind.__name__ for kind in LINEAR)
-            raise ValueError(f"{type(layer).__name__} follows the last ReLU, not one of {known}")
+        if not isinstance(layer, AFFINE):
+            allowed = ", ".join(kind.__name__ for kind in AFFINE)
+            raise ValueError(
+                f"{type(layer).__name__} follows the last ReLU; only {allowed} and Dropout may"
+            )
     return layers[: relus[-1]], head
 
 
 def normalise(images: Tensor, task: Task) -> Tensor:
-    """Pixels 0..255, any dtype, [N, H, W], as the network's input: float [N, 1, H, W]."""
+    """Convert pixels 0..255 [N, H, W] of any dtype to network inputs, float [N, 1, H, W]."""
     return ((images.float() / 255 - task.mean) / task.std).unsqueeze(1)
 
 
 def logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    """The network's answer to normalised inputs, float [N, classes]."""
+    """Return the network's logits for normalised inputs, float [N, classes]."""
     return network(inputs).flatten(1)  # type: ignore[no-any-return]
 
 
 class Classifier(nn.Module):
-    """The network as trained, from raw images to probabilities: the reference for the export."""
+    """The trained network from raw images to probabilities: the reference for the export."""
 
     def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
@@ -100,18 +105,18 @@ class Classifier(nn.Module):
         self.task = task
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images, uint8 [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
+        """Map uint8 images [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
         scores = logits(self.network, normalise(images, self.task))
         return scores, scores.softmax(dim=1)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of trainable numbers."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def layer_table(network: nn.Sequential, form: ImageForm) -> list[tuple[str, list[int], int]]:
-    """A row per layer: name (`Conv2d-1`), output shape with -1 for the batch, parameters."""
+    """Return name (`Conv2d-1`), output shape (-1 for the batch) and parameters of each layer."""
     rows = []
     activations = torch.zeros(2, 1, form.height, form.width)
     with torch.inference_mode():

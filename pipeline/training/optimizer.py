@@ -1,8 +1,8 @@
-"""The optimizer: Muon for convolution kernels, SGD with Nesterov momentum for all the rest.
+"""The optimizer: Muon for convolution kernels, SGD with Nesterov momentum for other parameters.
 
-Muon moves a matrix by its momentum made orthogonal, so that all directions are learned at one pace
-(Jordan and others, 2024, "Muon: An optimizer for hidden layers in neural networks"). A kernel
-[out, in, 3, 3] is a matrix [out, 3 x 3 x in] here.
+Muon orthogonalises the momentum of a matrix, so that the update has the same size in all
+directions (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"). It
+treats a kernel [out, in, 3, 3] as a matrix [out, 3 x 3 x in].
 """
 
 import torch
@@ -12,14 +12,14 @@ from pipeline.training.recipe import Recipe
 
 
 class Optimizer:
-    """Both optimizers of a network. ValueError unless its kernels are channels-last."""
+    """Muon and SGD for one network. Raises ValueError unless its kernels are channels-last."""
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         self.vector_rate = recipe.vector_rate
         self.kernels = [p for p in network.parameters() if p.ndim > 1]
         self.matrices = [nn.Parameter(_matrix(kernel.data)) for kernel in self.kernels]
         for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
-            if matrix.data_ptr() != kernel.data_ptr():  # a copy: the kernel would never move
+            if matrix.data_ptr() != kernel.data_ptr():  # a copy: updates would not reach the kernel
                 raise ValueError(f"a kernel {list(kernel.shape)} is not channels-last")
         self.muon = torch.optim.Muon(
             self.matrices,
@@ -31,7 +31,7 @@ class Optimizer:
         self.sgd = torch.optim.SGD(others, momentum=recipe.momentum, nesterov=True, foreach=True)
 
     def step(self, rate: float) -> None:
-        """Move by the gradients, kernels at this learning rate."""
+        """Update all parameters from their gradients; `rate`: the learning rate of kernels."""
         for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
             assert kernel.grad is not None
             matrix.grad = _matrix(kernel.grad)
@@ -41,7 +41,7 @@ class Optimizer:
         self.sgd.step()
 
     def state(self) -> dict[str, Tensor]:
-        """The momenta: all that changes but the network itself."""
+        """Return the momentum buffers, the optimizer's only state."""
         return {
             f"{name}.{index}": values["momentum_buffer"]
             for name, optimizer in self._named()
@@ -49,7 +49,7 @@ class Optimizer:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state` returned."""
+        """Load the buffers that `state` returned."""
         for name, optimizer in self._named():
             content = optimizer.state_dict()
             content["state"] = {
@@ -63,5 +63,5 @@ class Optimizer:
 
 
 def _matrix(kernel: Tensor) -> Tensor:
-    """A kernel as a matrix in the same memory, if it is channels-last."""
+    """View a kernel as a matrix; shares memory if the kernel is channels-last."""
     return kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1)

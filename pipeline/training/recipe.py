@@ -1,10 +1,10 @@
-"""What decides a training: every number of it, guarded against values that make no sense."""
+"""The training recipe: every hyperparameter, with validated bounds."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-BOUNDS: dict[str, tuple[float, float]] = {  # of the values of a recipe, both included
+BOUNDS: dict[str, tuple[float, float]] = {  # both ends included
     "seed": (0, 2**31),
     "epochs": (1, 10_000),
     "batch_size": (2, 1_000_000),
@@ -28,25 +28,25 @@ DROPOUT_BOUNDS = (0, 0.99)  # of each rate
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides what training does. Raises ValueError for a value out of range."""
+    """All settings of a training run. Raises ValueError for a value out of range."""
 
     seed: int
     epochs: int
     batch_size: int
     peak_learning_rate: float
-    warmup: float  # fraction of all steps in which the learning rate rises
-    vector_rate: float  # learning rate of biases and BatchNorm, in those of kernels
+    warmup: float  # fraction of all steps during which the learning rate rises
+    vector_rate: float  # learning rate of biases and BatchNorm, relative to that of kernels
     momentum: float
-    weight_decay: float  # on convolution kernels, per step and unit of learning rate
-    weight_average: float  # decay per step of the moving average that is released
+    weight_decay: float  # of convolution kernels, per step and unit of learning rate
+    weight_average: float  # decay per step of the moving average of the weights
     label_smoothing: float
     dropout: tuple[float, ...]  # rates of the network's Dropout layers, in order
-    rotation: float  # augmentation: up to so many degrees either way
-    shift: float  # ... up to this fraction of the side either way
-    scale: float  # ... up to this fraction larger or smaller
-    thicken: float  # ... strokes: up to this fraction of the way to the largest of 3 x 3 pixels
-    thin: float  # ... or to the smallest
-    noise: float  # ... half of the images: Gaussian, standard deviation of up to this of a pixel
+    rotation: float  # augmentation: largest angle in degrees, in either direction
+    shift: float  # ... largest shift in either direction, as a fraction of the side
+    scale: float  # ... largest relative change of size
+    thicken: float  # ... strokes: largest fraction of the way to the maximum of 3 x 3 pixels
+    thin: float  # ... or to the minimum
+    noise: float  # ... Gaussian, on half of the images: largest standard deviation, 1 = white
     validation_size: int  # images held out at the end of the training set
     device: str  # auto, cpu, cuda, cuda:1 ...
     precision: Literal["auto", "float32", "bfloat16"]
@@ -55,13 +55,13 @@ class Recipe:
         values = [(name, getattr(self, name), *BOUNDS[name]) for name in BOUNDS]
         values += [("dropout", rate, *DROPOUT_BOUNDS) for rate in self.dropout]
         for name, value, low, high in values:
-            if not low <= value <= high:  # NaN compares false, so it is caught here too
-                raise ValueError(f"{name} is {value}, but must lie between {low:g} and {high:g}")
+            if not low <= value <= high:  # also catches NaN, which compares false
+                raise ValueError(f"{name} is {value}, but must be between {low:g} and {high:g}")
         if self.momentum == 0:
-            raise ValueError("momentum is 0, but Nesterov momentum needs more")
+            raise ValueError("momentum is 0, but Nesterov momentum must be greater than 0")
 
     def learning_rate(self, progress: float) -> float:
-        """The one cycle: `progress` 0..1 of all steps; up in a line, down in a half cosine to 0."""
+        """Return the one-cycle rate at `progress` 0..1: linear warm-up, then half a cosine to 0."""
         if progress < self.warmup:
             return self.peak_learning_rate * progress / self.warmup
         decline = (progress - self.warmup) / (1 - self.warmup)

@@ -1,11 +1,11 @@
-"""The training loop: distorted images, one cycle of the learning rate, averaged weights.
+"""The training loop: augmentation, a one-cycle learning rate, averaged weights.
 
     for epoch in train(task, images, labels, recipe):  # uint8 [N, H, W], uint8 [N]
         print(epoch.figures["training_loss"])          # epoch.weights: the averaged weights
 
-Every random number of an epoch comes from `(seed, epoch)`, and the learning rate is a function of
-the step. So what lies between two epochs is weights and momenta alone: a run that resumes from
-`Epoch.state` ends in the same bits as one that was never interrupted.
+The seed and the number of an epoch determine its random numbers, and the learning rate is a
+function of the step. Weights and momentum buffers are therefore the only state between epochs: a
+run that resumes from `Epoch.state` ends with the same bits as an uninterrupted one.
 """
 
 import math
@@ -21,10 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.core.errors import UserError
 from pipeline.core.task import Task
 from pipeline.training.device import (
-    be_deterministic,
     choose_device,
     choose_precision,
-    forbid_tf32,
+    disable_tf32,
+    make_deterministic,
     reuse_memory,
 )
 from pipeline.training.network import build_network, logits, normalise
@@ -37,7 +37,7 @@ OnBatch = Callable[[float, float, int], None]
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number: the recipe diverges."""
+    """The loss became infinite or NaN: training diverged."""
 
 
 def _ignore(loss: float, accuracy: float, count: int) -> None:
@@ -46,17 +46,20 @@ def _ignore(loss: float, accuracy: float, count: int) -> None:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch left behind. All tensors are copies on the CPU."""
+    """The results of one epoch. All tensors are copies on the CPU."""
 
     number: int  # from 1
-    figures: dict[str, float]  # the row of the history
+    figures: dict[str, float]  # the epoch's row of the history
     weights: Tensors  # averaged weights, a state_dict of the network
-    state: Tensors  # what the next epoch starts from: give it to `train` to resume
+    state: Tensors  # pass this to `train` to resume with the next epoch
 
 
 def measure(task: Task, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in evaluation mode, of uint8 [N, H, W], in float32."""
-    forbid_tf32()
+    """Return mean cross-entropy and accuracy on uint8 images [N, H, W], computed in float32.
+
+    Leaves the network in evaluation mode.
+    """
+    disable_tf32()
     network.eval()
     with torch.inference_mode():
         scores = torch.cat([logits(network, normalise(batch, task)) for batch in images.split(500)])
@@ -65,8 +68,11 @@ def measure(task: Task, network: nn.Module, images: Tensor, labels: Tensor) -> t
 
 
 def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
-    """The update of the averaged weights; over the first steps it forgets faster than `decay`,
-    or the average would long remember the random start."""
+    """Return the update of the averaged weights.
+
+    Over the first steps the decay is smaller than `decay`, so that the random initial weights
+    soon drop out of the average.
+    """
 
     def update(averaged: Weights, current: Weights, steps: Tensor | int) -> None:
         early = (1 + int(steps)) / (10 + int(steps))
@@ -76,24 +82,24 @@ def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], N
 
 
 class Trainer:
-    """The network in training, its averaged twin and the optimizer, with the data on the device.
+    """The network, its averaged copy and the optimizer, with the data on the device.
 
-    images: uint8 [N, H, W]; labels: uint8 [N]. From here on, torch computes the same bits on every
-    run, in this process. Raises ValueError for a device that is not there or a validation set that
-    leaves too few images to train on; UserError as of `build_network`.
+    images: uint8 [N, H, W]; labels: uint8 [N]. Makes torch deterministic in this process. Raises
+    ValueError if the device is not available or if the validation set leaves less than one batch
+    of training images, and UserError as `build_network` does.
     """
 
     def __init__(self, task: Task, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
         self.task = task
         self.recipe = recipe
         self.device = choose_device(recipe.device)
-        be_deterministic(self.device)
+        make_deterministic(self.device)
         self.precision = choose_precision(recipe.precision, self.device)
         self.size = len(images) - recipe.validation_size
         if self.size < recipe.batch_size:
             raise ValueError(
-                f"{len(images):,} training images less validation_size {recipe.validation_size} do "
-                f"not fill one batch of batch_size {recipe.batch_size}"
+                f"{len(images):,} training images minus validation_size {recipe.validation_size} "
+                f"do not fill one batch of batch_size {recipe.batch_size}"
             )
         self.images = images.to(self.device)
         self.labels = labels.to(self.device).long()
@@ -109,23 +115,23 @@ class Trainer:
         self.optimizer = self.build_optimizer()
 
     def build_optimizer(self) -> Optimizer:
-        """Muon and SGD."""
+        """Build Muon and SGD for the network."""
         return Optimizer(self.network, self.recipe)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 [N, H, W], each image distorted at random: pixels 0..255, float [N, H, W]."""
+        """Distort each uint8 image [N, H, W] at random: pixels 0..255, float [N, H, W]."""
         augmented: Tensor = self.task.call(
             "augmentation", "augment", images, generator, self.recipe
         )
         if augmented.shape != images.shape:
             raise UserError(
-                f"{self.task.package}.augmentation: augment makes images {list(augmented.shape)} "
-                f"of {list(images.shape)}"
+                f"{self.task.package}.augmentation: augment returns images of the shape "
+                f"{list(augmented.shape)}, not {list(images.shape)}"
             )
         return augmented
 
     def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
-        """One step on the images with the indices `batch`: their loss and accuracy before it."""
+        """Take one step on the images with indices `batch`; return loss and accuracy before it."""
         inputs = normalise(self.augment(self.images[batch], generator), self.task)
         inputs = inputs.to(memory_format=self.memory_format)
         targets = self.labels[batch]
@@ -142,7 +148,7 @@ class Trainer:
         return loss.item(), (scores.argmax(1) == targets).float().mean().item()
 
     def epoch(self, number: int, on_batch: OnBatch) -> Epoch:
-        """Every training image once, in random order; `number` counts from 1."""
+        """Train on every training image once, in random order; `number` counts from 1."""
         started = time.perf_counter()
         seed = self.recipe.seed * 10_007 + number
         torch.manual_seed(seed)  # dropout draws from the global generator
@@ -176,17 +182,17 @@ class Trainer:
         return Epoch(number, figures, _copy(self.average.module.state_dict()), self.state(number))
 
     def run(self, state: Tensors | None = None, on_batch: OnBatch = _ignore) -> Iterator[Epoch]:
-        """Train from the start, or resume from an `Epoch.state`, yielding each finished epoch.
+        """Train from the start or from an `Epoch.state`, yielding each finished epoch.
 
-        `on_batch` is called with the loss, accuracy and number of images of each batch. Raises
-        NonFiniteLossError.
+        Calls `on_batch` with the loss, accuracy and number of images of each batch. Raises
+        NonFiniteLossError if training diverges.
         """
         finished = self.restore(state) if state else 0
         for number in range(finished + 1, self.recipe.epochs + 1):
             yield self.epoch(number, on_batch)
 
     def state(self, number: int) -> Tensors:
-        """All that changes from epoch to epoch, after epoch `number`."""
+        """Return all state that carries over from epoch `number` to the next."""
         return {
             "epoch": torch.tensor(number),
             **_copy(self.network.state_dict(), "network."),
@@ -195,7 +201,7 @@ class Trainer:
         }
 
     def restore(self, state: Tensors) -> int:
-        """Restore what `state` returned; returns the number of the epoch before it."""
+        """Load what `state` returned, and return the number of its epoch."""
         self.network.load_state_dict(_with_prefix(state, "network."))
         self.average.load_state_dict(_with_prefix(state, "average."))
         self.optimizer.restore(_with_prefix(state, "momentum."))
@@ -210,13 +216,13 @@ def train(
     state: Tensors | None = None,
     on_batch: OnBatch = _ignore,
 ) -> Iterator[Epoch]:
-    """Train with a Trainer of one's own; see there, and `Trainer.run`."""
+    """Create a Trainer and run it; for arguments and errors, see `Trainer` and `Trainer.run`."""
     reuse_memory()
     yield from Trainer(task, images, labels, recipe).run(state, on_batch)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:
-    """Plain contiguous copies on the CPU, as safetensors requires them."""
+    """Copy tensors to the CPU in contiguous form, as safetensors requires."""
     return {
         prefix + name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()

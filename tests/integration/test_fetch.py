@@ -217,9 +217,9 @@ def test_a_mirror_is_given_the_time_that_it_asks_for_within_reason(
     monkeypatch.setattr(Handler, "busy", lambda self, content: self.first(429, content, "7"))
     run(workspace, server.url("busy"), files={FIRST: SHA256[FIRST]})
     assert waited == [7]
-    with pytest.raises(UserError, match="HTTP status 429, to be tried again in 3600 s"):
+    with pytest.raises(UserError, match=r"HTTP status 429, .*3600 s"):
         run(workspace, server.url("tomorrow"), files={FIRST: SHA256[FIRST]})
-    with pytest.raises(UserError, match="not complete within 5 s"):
+    with pytest.raises(UserError, match=r"\b5 s$"):
         run(
             workspace,
             server.url("failing"),
@@ -238,7 +238,7 @@ def test_a_mirror_that_takes_for_ever_is_passed_over(
     """Byte by byte, so that no single read is late."""
     run(workspace, server.url(behaviour), "mirror", time_limit=0.5, files={FIRST: SHA256[FIRST]})
     assert fetched(workspace) == {FIRST: CONTENT[FIRST]}
-    assert f"{behaviour}: not complete within 0.5 s" in capfd.readouterr().err
+    assert re.search(rf"{behaviour}: .*\b0\.5 s", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_a_mirror_that_takes_for_ever_is_passed_over(
         ("page", "SHA-256"),
         ("truncated", "2 attempts"),
         ("dropping", "2 attempts"),
-        ("failing", "HTTP status 500 in 2 attempts"),
+        ("failing", "2 attempts"),
         ("absent", "HTTP status 404"),
-        ("astray", "leads to no address: Invalid IPv6 URL"),
+        ("astray", "Invalid IPv6 URL"),
         ("refused", "Connection"),
         ("silent", "Timeout"),
         ("stalling", "2 attempts"),
@@ -272,7 +272,7 @@ def test_a_bad_mirror_is_named_and_the_next_one_serves(
     assert fetched(workspace) == {FIRST: CONTENT[FIRST]}
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith(FIRST)]
     assert len(said) == 1
-    assert said[0].startswith(f"{FIRST}: not from {bad}: ")
+    assert f" {bad}: " in said[0]
     assert reason in said[0]
 
 
@@ -283,7 +283,7 @@ def test_a_mirror_that_recovers_is_asked_again_ever_more_patiently(
     assert fetched(workspace) == {FIRST: CONTENT[FIRST]}
     assert len(server.requests) == 3
     said = capfd.readouterr().err
-    assert re.findall(r"HTTP status 500, again in (\S+) s", said) == ["0.01", "0.02"]
+    assert re.findall(r"HTTP status 500, .*? (\S+) s\b", said) == ["0.01", "0.02"]
 
 
 @pytest.mark.parametrize("behaviour", ["absent", "flipped", "page"])

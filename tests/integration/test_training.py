@@ -106,7 +106,7 @@ def test_while_a_training_runs_no_other_stage_starts_in_the_folder(workspace: Wo
     assert stage.stdout == ""
     (line,) = stage.stderr.splitlines()
     assert f"busy with `python -m pipeline train` (process {first.pid}): " in line
-    assert training.stderr.startswith("error: another training runs in ")
+    assert training.stderr.startswith("error: another training ")
     assert len(training.stderr.splitlines()) == 1
 
 

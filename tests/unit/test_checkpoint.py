@@ -63,8 +63,7 @@ def test_what_changed_is_named(tmp_path: Path) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(1).save(path)
     other = {"params": {"dropout": (0.1, 0.3)}, "threads": 2, "versions": {}}
-    expected = "^it is of another run: data_sha256, params, versions changed$"
-    with pytest.raises(CheckpointError, match=expected):
+    with pytest.raises(CheckpointError, match=r"\bdata_sha256, params, versions\b"):
         Checkpoint.load(path, other)
 
 

@@ -18,10 +18,10 @@ from pipeline.mnist.network import build_network
 from pipeline.stages import train as stage
 from pipeline.training import device
 from pipeline.training.device import (
-    be_deterministic,
     choose_device,
     choose_precision,
     describe_gpu,
+    make_deterministic,
     reuse_memory,
 )
 from pipeline.training.trainer import Trainer, measure
@@ -38,11 +38,11 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     yield
-    be_deterministic(CPU)
+    make_deterministic(CPU)
 
 
 def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None:
-    be_deterministic(GPU)
+    make_deterministic(GPU)
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
@@ -119,7 +119,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_gpu_is_told_with_all_that_its_bits_depend_on(gpu: None, settings: None) -> None:
-    be_deterministic(GPU)
+    make_deterministic(GPU)
     assert describe_gpu(GPU) == {
         "name": "NVIDIA H100",
         "compute_capability": "9.0",

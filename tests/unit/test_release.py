@@ -121,7 +121,7 @@ def test_only_a_significantly_worse_model_is_refused(
     """One that may be as good is released, one that a user would notice is not."""
     answer(workspace, only_old, only_new)
     if refused:
-        said = f"significantly better: .* right on {only_old} .*new one on {only_new},"
+        said = f"significantly better: .* right on {only_old} .*on {only_new},"
         with nothing_changes(workspace), pytest.raises(RefusedError, match=said):
             run(workspace, significance=significance)
         run(workspace, significance=significance, allow_regression=True)
@@ -225,7 +225,7 @@ def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
 
 def test_nothing_is_released_that_the_gate_refused(workspace: Workspace) -> None:
     write_verdict(workspace, passed=False, model_sha256=sha256(workspace.model))
-    with nothing_changes(workspace), pytest.raises(RefusedError, match="nothing is released"):
+    with nothing_changes(workspace), pytest.raises(RefusedError, match="gate"):
         run(workspace)
 
 
@@ -242,7 +242,7 @@ def test_figures_that_were_edited_after_the_gate_are_not_released(
 
 def test_a_changed_model_is_not_the_one_that_passed(workspace: Workspace) -> None:
     workspace.model.write_bytes(b"noise")
-    with nothing_changes(workspace), pytest.raises(RefusedError, match="about another file"):
+    with nothing_changes(workspace), pytest.raises(RefusedError, match=r"gate\.json .*model\.onnx"):
         run(workspace)
 
 
@@ -255,7 +255,10 @@ def test_a_model_that_does_not_run_is_an_error(workspace: Workspace) -> None:
 
 def test_another_test_set_than_was_evaluated_decides_nothing(workspace: Workspace) -> None:
     releases.write_test_set(workspace, np.zeros((1, 28, 28), np.uint8))
-    with nothing_changes(workspace), pytest.raises(UserError, match=r"subject\.json is of another"):
+    with (
+        nothing_changes(workspace),
+        pytest.raises(UserError, match=r"subject\.json .*test\.safetensors"),
+    ):
         run(workspace)
 
 
@@ -268,7 +271,10 @@ def test_a_model_of_other_weights_or_another_task_is_not_released(
     onnx.helper.set_model_props(model, other)
     onnx.save(model, workspace.model)
     pass_gate(workspace)
-    with nothing_changes(workspace), pytest.raises(UserError, match="says that it is"):
+    with (
+        nothing_changes(workspace),
+        pytest.raises(UserError, match=r"model\.onnx is .*`dvc repro`"),
+    ):
         run(workspace)
 
 

@@ -67,8 +67,8 @@ def test_divergence_stops_at_once_and_says_where(digits: Digits) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
-        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"device": "cuda:7"}, "device 'cuda:7'"),
+        ({"device": "gpu"}, "device 'gpu'"),
         ({"validation_size": 40}, "validation_size 40"),
     ],
 )
@@ -83,9 +83,7 @@ def test_augmented_images_of_another_shape_are_one_line(
     digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.mnist.augmentation.augment", lambda x, *_: x.unsqueeze(1))
-    with pytest.raises(
-        UserError, match=r"augment makes images \[16, 1, 28, 28\] of \[16, 28, 28\]$"
-    ):
+    with pytest.raises(UserError, match=r"augment .*\[16, 1, 28, 28\].*\[16, 28, 28\]$"):
         next(train(TASK, *digits, RECIPE))
 
 
