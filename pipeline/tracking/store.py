@@ -142,8 +142,8 @@ def correct_addresses(uri: str) -> None:
                 )
             elif os.access(folder.with_name(place.name), os.F_OK):
                 raise UserError(
-                    f"{place} is a copy, but its artifacts are those of the original, in {folder}: "
-                    f"copy that folder to {here} too, or remove {place.name}"
+                    f"{place} is a copy without its artifacts: copy {folder} to {here}, "
+                    f"or remove {place.name}"
                 )
 
 
