@@ -84,7 +84,7 @@ def _join(address: str) -> None:
 
 
 def _probe(address: str) -> None:
-    """ValueError or OSError if this is no head node, which Ray would try to reach for minutes."""
+    """ValueError or OSError if this is not a head node: Ray would try to reach it for minutes."""
     if not address:
         raise ValueError("the address is empty: is a variable not set?")
     scheme, separator, rest = address.rpartition("://")

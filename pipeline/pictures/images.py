@@ -1,4 +1,4 @@
-"""Images as a model takes them: uint8 [N, H, W] of its form, light ink on a dark background."""
+"""Images in a model's form: uint8 [N, H, W], light ink on a dark background."""
 
 import logging
 from collections.abc import Sequence
@@ -98,8 +98,8 @@ def in_form(
     normalise: bool,
     option: str = "--normalise",
 ) -> Images:
-    """Pictures [H, W] as the model takes them, uint8 [N, height, width]: already in the form, or
-    converted to it with `normalise`.
+    """Pictures [H, W] as uint8 [N, height, width] in the model's form, which they must have unless
+    `normalise` converts them.
 
     ValueError if there are none, if they have another size, or if one has no ink; `option` names
     `normalise` in messages. Logs a warning if images look dark on light.

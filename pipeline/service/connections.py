@@ -18,7 +18,7 @@ class Connection(H11Protocol):
     def __init__(
         self, *, limits: Limits, waiting: dict["Connection", None], **options: Any
     ) -> None:
-        """`waiting`: the waiting connections, shared by all, longest first."""
+        """`waiting`: all waiting connections, which share it; the longest wait comes first."""
         super().__init__(**options)
         self._limits, self._waiting = limits, waiting
         self._seconds: float | None = None  # the time limit while it waits

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """One thread per core. Requests wait for a free one in the order of their arrival."""
+    """One thread per core. Requests wait for a free thread in order of arrival."""
 
     def __init__(self, seconds: float) -> None:
         """`seconds`: how long a request may wait for a thread."""

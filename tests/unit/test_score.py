@@ -627,7 +627,7 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: s
     thesis.parent.mkdir()
     thesis.write_text("years of work")
     (interrupted / "file.partial").write_text("years of work")
-    for name, said in {"mine.parquet": "thesis.txt", "file": "in the way"}.items():
+    for name, said in {"mine.parquet": "thesis.txt", "file": "file.partial"}.items():
         with pytest.raises(UserError, match=said):
             score.run([interrupted / source], interrupted / name, str(MODEL), normalise=False)
     assert thesis.read_text() == (interrupted / "file.partial").read_text() == "years of work"

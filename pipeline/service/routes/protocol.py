@@ -44,13 +44,13 @@ async def describe_server(service: ServiceState) -> dict[str, Any]:
 
 @router.get("/v2/health/live", summary="Check that the server is alive", responses=DEFECT)
 async def server_live() -> ServerLive:
-    """Answers as long as the server runs."""
+    """Responds as long as the server runs."""
     return ServerLive(live=True)
 
 
 @router.get("/v2/health/ready", summary="Check that the server is ready", responses=DEFECT)
 async def server_ready() -> ServerReady:
-    """The server loads its model before it listens, so it is ready as soon as it answers."""
+    """The server loads its model before it listens, so it is ready as soon as it responds."""
     return ServerReady(ready=True)
 
 
