@@ -131,8 +131,8 @@ class _Sheets:
         """Compare the gradients of w1 to w4 with those of the original's incorrect formulas."""
         note = (
             "The original omits the parentheses around ∂E1/∂a_h + ∂E2/∂a_h in the formulas for w1 "
-            "to w4, so that a_h·(1 − a_h)·i multiplies only the second term. Both in the first "
-            "iteration:"
+            "to w4, so that a_h·(1 − a_h)·i multiplies only the second term. The values in the "
+            "first iteration:"
         )
         self.network.write(top, 0, "A correction to the original", self.bold)
         self.network.write(top + 1, 0, note)

@@ -100,7 +100,7 @@ def _probe(address: str) -> None:
         connection.sendall(HTTP2_PREFACE)
         answer = connection.recv(9)
     if answer[3:4] != HTTP2_SETTINGS:
-        raise ValueError("the server there is not a Ray head node, whose port is usually 6379")
+        raise ValueError("the server there is not a Ray head node, which usually listens on 6379")
 
 
 def _scored(

@@ -33,7 +33,7 @@ def scratch_folder(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if not any(folder.glob("*/[0-9]*.parquet")):  # nor an unfinished one, .000001...
+                if not any(folder.glob("*/[0-9]*.parquet")):  # an unfinished one is .000001...
                     _remove(folder)
     except filelock.Timeout as taken:
         raise UserError(

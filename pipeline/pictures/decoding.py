@@ -119,8 +119,8 @@ def _check_size(sizes: list[tuple[int, int]], max_pixels: int | None) -> None:
     if max_pixels is None or sum(width * height for width, height in sizes) <= max_pixels:
         return
     if len(sizes) == 1:
-        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels are more than {max_pixels:,}")
-    raise ValueError(f"its {len(sizes)} pages have more than {max_pixels:,} pixels")
+        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels exceed the limit of {max_pixels:,}")
+    raise ValueError(f"its {len(sizes)} pages exceed the limit of {max_pixels:,} pixels")
 
 
 def _unpacked_size(picture: Image.Image) -> tuple[int, int]:

@@ -136,11 +136,11 @@ def one_mark(parts: Mask) -> Mask:
     parts = parts & (areas >= 0.1 * areas.max())[labels]
     height = np.ptp(np.flatnonzero(parts.any(1))) + 1
     columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
-    beside = [parts[:, columns == n] for n in range(1, runs + 1)]
-    most = max(part.sum() for part in beside)
+    groups = [parts[:, columns == n] for n in range(1, runs + 1)]
+    most = max(part.sum() for part in groups)
     tall = sum(
         np.ptp(np.flatnonzero(part.any(1))) + 1 >= 0.75 * height and part.sum() >= 0.25 * most
-        for part in beside
+        for part in groups
     )
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:

@@ -11,8 +11,8 @@ from pipeline.service.limits import Limits
 class Connection(H11Protocol):
     """A connection that closes when it has waited too long for its client.
 
-    It waits for the head of a request, or for the client to read a response. A request body has a
-    time limit of its own (`bodies`).
+    It waits for the head of a request, or for the client to read a response. `bodies` limits the
+    time for the body of a request.
     """
 
     def __init__(
