@@ -47,10 +47,10 @@ def _header(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
-DEFECT = _errors(_500="An internal error; the service's log has the details.")
+INTERNAL_ERROR = _errors(_500="An internal error; the service's log has the details.")
 NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong.")
 NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
-PROTECTED = NO_TOKEN | DEFECT
+PROTECTED = NO_TOKEN | INTERNAL_ERROR
 NOT_FOUND = _errors(_404="The service has no such model.")
 BODY_ERRORS = PROTECTED | _errors(
     _400="The request is malformed.",
