@@ -1,4 +1,4 @@
-"""Where each number stands in the workbook, and by which formula it is computed there."""
+"""The position of each number in the workbook, and the formula that computes it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from pipeline.backprop.equations import expand, substitute
 from pipeline.backprop.network import COLUMNS
 
 NETWORK, TRAINING, RATES, WORKINGS = "Network", "Training", "Learning rates", "Workings"
-INPUTS = {  # the yellow cells, from above to below
+INPUTS = {  # the yellow cells, from top to bottom
     "η": "learning rate",
     "i1": "first input",
     "i2": "second input",
@@ -27,15 +27,15 @@ INPUTS = {  # the yellow cells, from above to below
 }
 INPUT_ROWS = {name: row for row, name in enumerate(INPUTS, start=4)}
 COMPUTED = equations.FORWARD | equations.OUTPUT_LAYER | equations.HIDDEN_LAYER
-NAMES = ("iteration", *COLUMNS)  # of the columns of a training
-TOP = 2  # row of a training's first iteration, below two of headings
+NAMES = ("iteration", *COLUMNS)  # of the columns of a table of iterations
+TOP = 2  # row of the first iteration, below two rows of headings
 RATES_TOP = 5  # row of the first losses in the sheet of learning rates, two below the rates
 
 
 def training_formula(
     name: str, here: Mapping[str, str], above: Mapping[str, str], rate: str
 ) -> str:
-    """The formula of a column of a training; the first row has none `above`."""
+    """The formula of a column in a table of iterations; `above` is empty for the first row."""
     if name in COMPUTED:
         return as_formula(COMPUTED[name], here)
     if not above:
@@ -46,13 +46,13 @@ def training_formula(
 
 
 def as_formula(equation: str, cells: Mapping[str, str]) -> str:
-    """An equation as a formula of the spreadsheet, where exp(710) would be an error."""
+    """An equation as a spreadsheet formula; limits the argument of exp, which overflows at 710."""
     formula = "=" + substitute(expand(equation), lambda name: cells[name])
     return re.sub(r"exp\((.+?)\)", r"EXP(MIN(709,\1))", formula)
 
 
 def row_cells(names: Iterable[str], row: int, left: int) -> dict[str, str]:
-    """References to the cells of a row, by the names of their columns, the first one `left`."""
+    """References to the cells of a row, by column name; `left` is the first column."""
     return {name: xl_rowcol_to_cell(row, column) for column, name in enumerate(names, left)}
 
 
@@ -62,10 +62,10 @@ def input_cell(name: str) -> str:
 
 
 def table_left(block: int) -> int:
-    """The first column of a table of iterations; tables stand side by side, a column apart."""
+    """The first column of a table of iterations; tables are side by side, one column apart."""
     return block * (len(NAMES) + 1)
 
 
 def rate_cell(block: int) -> str:
-    """An absolute reference to a learning rate of the comparison."""
+    """An absolute reference to a learning rate in the comparison."""
     return f"'{RATES}'!{xl_rowcol_to_cell(RATES_TOP - 2, 1 + block, row_abs=True, col_abs=True)}"

@@ -1,4 +1,4 @@
-"""The workbook's native charts, which follow its cells."""
+"""The workbook's native charts, which update with its cells."""
 
 from collections.abc import Sequence
 
@@ -18,9 +18,9 @@ def line_chart(
     title: str = "",
     log: bool = False,
 ) -> Chart:
-    """A line for each column of a sheet, from row `top` on, over the iterations in column A.
+    """A line chart of columns of a sheet, from row `top`, against the iterations in column A.
 
-    Without a title there is no legend either.
+    Without a title, it has no legend either.
     """
     chart = book.add_chart({"type": "line"})
     bottom = top + rows - 1

@@ -1,4 +1,4 @@
-"""The network as a picture, and one pass through it step by step."""
+"""Draws the network, and one pass through it step by step."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ COLUMNS = {"i": 0, "h": 3.6, "a_h": 5.1, "o": 8.7, "a_o": 10.2, "E": 12.9}  # fr
 ROWS = {"1": 2.2, "2": 0}
 NODES = {f"{name}{row}": (x, y) for name, x in COLUMNS.items() for row, y in ROWS.items()}
 NODES["E_total"] = (14.5, 1.1)
-EDGES = {  # from, to, and what stands on the way
+EDGES = {  # from, to, and the label
     ("i1", "h1"): "w1",
     ("i2", "h1"): "w2",
     ("i1", "h2"): "w3",
@@ -41,11 +41,11 @@ IDLE, ONWARD, BACK = "#C4C4C4", "tab:blue", "tab:red"
 
 
 class Step(NamedTuple):
-    """A panel: what happens, what that means, where in the network, by which equations."""
+    """One panel: a step, its explanation, the part of the network and the equations."""
 
     title: str
     explanation: str
-    where: str  # names of neurons and weights
+    where: str  # names of neurons and weights, separated by spaces
     equations: Mapping[str, str]
     colour: str = ONWARD
 
@@ -57,46 +57,46 @@ def _forward(*names: str) -> dict[str, str]:
 STEPS = (
     Step(
         "Forward: the hidden layer",
-        "Each neuron adds its weighted inputs; σ brings the sum into 0..1.",
+        "Each neuron sums its weighted inputs; σ maps the sum to the range 0 to 1.",
         "i1 i2 w1 w2 w3 w4 h1 h2 a_h1 a_h2",
         _forward("h1", "a_h1", "h2", "a_h2"),
     ),
     Step(
         "Forward: the output layer",
-        "The same again, from the activations of the hidden layer.",
+        "The same computation with the activations of the hidden layer.",
         "a_h1 a_h2 w5 w6 w7 w8 o1 o2 a_o1 a_o2",
         _forward("o1", "a_o1", "o2", "a_o2"),
     ),
     Step(
         "Forward: the errors",
-        "Half the squared distance to each target; their sum is the loss.",
+        "Each error is half the squared distance to its target; their sum is the loss.",
         "a_o1 a_o2 t1 t2 E1 E2 E_total",
         _forward("E1", "E2", "E_total"),
     ),
     Step(
         "Backward: the weights of the output layer",
-        "Chain rule: ∂E/∂a_o = a_o − t, then ∂a_o/∂o = a_o·(1 − a_o), then ∂o/∂w = a_h.",
+        "Chain rule: ∂E/∂a_o = a_o − t, times ∂a_o/∂o = a_o·(1 − a_o), times ∂o/∂w = a_h.",
         "E_total E1 E2 t1 t2 a_o1 a_o2 o1 o2 w5 w6 w7 w8",
         equations.OUTPUT_LAYER,
         BACK,
     ),
     Step(
         "Backward: the hidden activations",
-        "A hidden neuron has a part in both errors: the derivatives of both add up.",
+        "A hidden neuron contributes to both errors, so their derivatives add up.",
         "E_total E1 E2 t1 t2 a_o1 a_o2 o1 o2 w5 w6 w7 w8 a_h1 a_h2",
         equations.HIDDEN_ACTIVATIONS,
         BACK,
     ),
     Step(
         "Backward: the weights of the hidden layer",
-        "On from that sum: ∂a_h/∂h = a_h·(1 − a_h), then ∂h/∂w = i.",
+        "That sum is multiplied by ∂a_h/∂h = a_h·(1 − a_h) and ∂h/∂w = i.",
         "a_h1 a_h2 h1 h2 w1 w2 w3 w4",
         equations.HIDDEN_LAYER,
         BACK,
     ),
     Step(
         "Update: all weights at once",
-        "Each weight goes against its derivative; the learning rate η says how far.",
+        "Each weight moves against its derivative; the learning rate η sets how far.",
         "w1 w2 w3 w4 w5 w6 w7 w8",
         equations.UPDATE,
         "tab:green",
@@ -105,7 +105,7 @@ STEPS = (
 
 
 def network_diagram(values: Mapping[str, float] | None = None, width: float = 11) -> Figure:
-    """The network, so many inches wide; with the values of a pass, if they are given."""
+    """The network, `width` inches wide, with the values of a pass if given."""
     figure = Figure(figsize=(width, 0.3 * width))
     figure.set_layout_engine("none")
     draw_network(figure.add_axes((0, 0, 1, 1)), values or {})
@@ -113,7 +113,7 @@ def network_diagram(values: Mapping[str, float] | None = None, width: float = 11
 
 
 def steps(training: Training) -> Figure:
-    """The first pass, the update and the pass after it: a panel for each step, with all numbers."""
+    """The first pass, the update and the next pass, with one panel per step and all numbers."""
     first, second = training.iterations[:2]
     known = {"η": training.learning_rate, **first.numbers()}
     after = second.values()
@@ -124,20 +124,20 @@ def steps(training: Training) -> Figure:
     margins = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.97, "wspace": 0.03}
     panels = list(figure.subplots(3, 3, gridspec_kw={**margins, "hspace": 0.06}).flat)
 
-    question = "Which weights bring the outputs a_o nearer to the targets t?"
+    question = "Which weights bring the outputs a_o closer to the targets t?"
     _draw_step(panels[0], 1, Step("Given", question, " ".join(given), {}), given, {}, {})
     shown = given
     for number, step in enumerate(STEPS, start=2):
-        news = {name: known[name] for name in step.equations if name in known}
+        computed = {name: known[name] for name in step.equations if name in known}
         if step.colour == ONWARD:
-            shown = shown | news
+            shown = shown | computed
         update = step.equations is equations.UPDATE
-        values, results = (updated, after) if update else (shown | news, known)
+        values, results = (updated, after) if update else (shown | computed, known)
         _draw_step(panels[number - 1], number, step, values, known, results)
     old, new = first.forward.E_total, second.forward.E_total
     last = Step(
         f"Forward again: the loss {'fell' if new < old else 'did not fall'}",
-        f"E_total was {old:.4g} before the update, now it is {new:.4g}. And so on.",
+        f"E_total was {old:.4g} before the update and is {new:.4g} now. Repeat.",
         " ".join(ALL),
         _forward("E1", "E2", "E_total"),
     )
@@ -153,7 +153,7 @@ def _draw_step(
     known: Mapping[str, float],
     results: Mapping[str, float],
 ) -> None:
-    """The network with the values `shown`; under it the equations with the values they use."""
+    """Draw the network with the values `shown`, and the equations with their numbers below it."""
     draw_network(axes, shown, step.where.split(), step.colour, fontsize=7.5)
     axes.set_title(f"{number}  {step.title}", loc="left", color=step.colour, weight="bold")
     lines = []
@@ -174,11 +174,11 @@ def draw_network(
     colour: str = "black",
     fontsize: float = 9,
 ) -> None:
-    """Draw the network, with the values that are known.
+    """Draw the network with the given values.
 
-    The neurons and weights in `active`, and what joins two of them, have the given colour, others
-    are pale. In the colour of the backward pass the arrows point back, and derivatives among the
-    values take the places of what E_total is differentiated by.
+    The neurons and weights in `active`, and the edges between two of them, have the given colour;
+    the others are pale. In the colour of the backward pass, the arrows point backward, and a
+    derivative among the values replaces the value of the neuron or weight.
     """
     for (start, end), name in EDGES.items():
         lit = name in active or {start, end} <= set(active)
@@ -192,9 +192,9 @@ def draw_network(
             "shrinkB": 0,
         }
         axes.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-        if y0 == y1:  # beside the edge, in the middle
+        if y0 == y1:  # next to the middle of the edge
             along, aside, side, ground = 0.5, 0.2 if y0 else -0.2, "bottom" if y0 else "top", "none"
-        else:  # on it, but not in the middle, where two cross
+        else:  # on the edge, but not in the middle, where two edges cross
             along, aside, side, ground = 0.3, 0, "center", "white"
         axes.text(
             x0 + along * (x1 - x0),
@@ -211,7 +211,7 @@ def draw_network(
         face, edge = (FILL[name[0]], colour) if lit else ("white", IDLE)
         ink = "black" if lit else IDLE
         axes.add_patch(Circle((x, y), RADIUS, facecolor=face, edgecolor=edge, linewidth=1.5))
-        size = fontsize if name == "E_total" else 10  # which is wider than others
+        size = fontsize if name == "E_total" else 10  # E_total is wider
         axes.text(x, y, _label(name, {}), ha="center", va="center", color=ink, fontsize=size)
         if name in values and (lit or colour != BACK):
             up = name.endswith("1")  # away from the edges
@@ -225,7 +225,7 @@ def draw_network(
 
 
 def _label(name: str, values: Mapping[str, float]) -> str:
-    """A name in mathematical notation (of TeX), with its derivative or else its value, if known."""
+    """A name in TeX notation, with its derivative or else its value, if known."""
     name, digits = (f"∂E/∂{name}", 3) if f"∂E/∂{name}" in values else (name, 4)
     label = re.sub(r"([A-Za-z])_?([A-Za-z0-9]+)", r"\1_{\2}", name)
     label = label.replace("{total}", r"{\mathrm{total}}")
@@ -234,5 +234,5 @@ def _label(name: str, values: Mapping[str, float]) -> str:
 
 
 def _number(value: float) -> str:
-    """A number as it stands in an equation."""
+    """A number in an equation, in parentheses if it is negative."""
     return f"({value:.4g})" if value < 0 else f"{value:.4g}"

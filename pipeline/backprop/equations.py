@@ -1,6 +1,6 @@
-"""The equations as text: what the workbook computes with, and what figures and boxes show.
+"""The equations as text: for the workbook's formulas, and for display.
 
-`network` has the same equations as code. A name on the left may stand on the right of later ones.
+`network` has the same equations as code. Later equations may use the names defined by earlier ones.
 """
 
 import re
@@ -39,8 +39,8 @@ HIDDEN_LAYER = {
     "∂E/∂w3": "∂E/∂a_h2 * a_h2*(1 - a_h2)*i1",
     "∂E/∂w4": "∂E/∂a_h2 * a_h2*(1 - a_h2)*i2",
 }
-UPDATE = {f"w{n}": f"w{n} - η*∂E/∂w{n}" for n in range(1, 9)}  # the new weight from the old
-WITHOUT_PARENTHESES = {  # as the original printed them, which is wrong
+UPDATE = {f"w{n}": f"w{n} - η*∂E/∂w{n}" for n in range(1, 9)}
+WITHOUT_PARENTHESES = {  # the error in the original
     "∂E/∂w1": "∂E1/∂a_h1 + ∂E2/∂a_h1 * a_h1*(1 - a_h1)*i1",
     "∂E/∂w2": "∂E1/∂a_h1 + ∂E2/∂a_h1 * a_h1*(1 - a_h1)*i2",
     "∂E/∂w3": "∂E1/∂a_h2 + ∂E2/∂a_h2 * a_h2*(1 - a_h2)*i1",
@@ -50,14 +50,14 @@ NAME = re.compile(r"∂\w+/∂\w+|[^\W\d]\w*")
 
 
 def substitute(equation: str, replacement: Callable[[str], str]) -> str:
-    """The equation with every name in it (but `exp`) replaced."""
+    """The equation with every name except `exp` replaced."""
     return NAME.sub(
         lambda match: match[0] if match[0] == "exp" else replacement(match[0]), equation
     )
 
 
 def expand(equation: str) -> str:
-    """The equation with ∂E/∂a_h1 and the like written out, so that the network's own names stay."""
+    """The equation with the hidden activations' derivatives expanded: they have no cells."""
     while any(name in HIDDEN_ACTIVATIONS for name in NAME.findall(equation)):
         equation = substitute(
             equation,
@@ -67,6 +67,6 @@ def expand(equation: str) -> str:
 
 
 def as_text(name: str, equation: str) -> str:
-    """The equation of a name in the signs of print, for places that show plain text."""
+    """The equation of a name in typographic plain text, such as · for *."""
     line = f"{name} {'←' if name in UPDATE else '='} {equation}".replace("∂E/", "∂E_total/")
     return line.replace("^2/2", "²/2").replace("*", "·").replace("-", "−")

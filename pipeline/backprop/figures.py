@@ -1,4 +1,4 @@
-"""The figures of a training: its loss, and what the learning rate does to it."""
+"""The figures of a training: its loss, and the effect of the learning rate."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ LOSS = r"$E_\mathrm{total}$"
 
 
 def loss_curve(training: Training, long_run: Training) -> Figure:
-    """The loss of the table of iterations, and of a longer training that begins with them."""
+    """The loss over the table of iterations, and over a longer run of the same training."""
     figure = Figure(figsize=(11, 4.2))
     left, right = figure.subplots(1, 2)
     losses, updates = training.losses, len(training.losses) - 1
@@ -25,7 +25,7 @@ def loss_curve(training: Training, long_run: Training) -> Figure:
     right.plot([max(loss, FLOOR) for loss in long_run.losses], color="tab:blue", linewidth=2)
     right.axvspan(0, updates, color="tab:orange", alpha=0.2, label="the curve on the left")
     right.set_yscale("log")
-    right.set_title("The same for longer, logarithmic (0 at the bottom)", loc="left")
+    right.set_title("Longer run, logarithmic axis (0 at the bottom)", loc="left")
     right.legend()
     for axes in (left, right):
         _label(axes)
@@ -35,7 +35,7 @@ def loss_curve(training: Training, long_run: Training) -> Figure:
 def learning_rates(
     trainings: Sequence[Training], outcomes: Sequence[Outcome], updates: int, long_run: int
 ) -> Figure:
-    """The losses of trainings with several rates, and the outcome of many more rates."""
+    """The losses of trainings with several learning rates, and the outcomes of many more."""
     figure = Figure(figsize=(11, 8.4))
     grid = figure.add_gridspec(2, 2)
     colours = matplotlib.colormaps["viridis"]
@@ -54,10 +54,10 @@ def learning_rates(
 
 
 def _draw_outcomes(axes: Axes, outcomes: Sequence[Outcome], updates: int, long_run: int) -> None:
-    """The loss that each rate leads to, and the range in which it never rose."""
+    """Plot the loss that each rate leads to, and shade the range in which it never rose."""
     for rises, colour, label in (
         (False, "tab:blue", f"after {updates} updates; never rose"),
-        (True, "tab:red", f"after {updates} updates; rose at times"),
+        (True, "tab:red", f"after {updates} updates; sometimes rose"),
     ):
         chosen = [outcome for outcome in outcomes if bool(outcome.rises) == rises]
         rates = [outcome.learning_rate for outcome in chosen]
@@ -69,7 +69,7 @@ def _draw_outcomes(axes: Axes, outcomes: Sequence[Outcome], updates: int, long_r
     axes.plot(rates, losses, "o", color="tab:gray", markerfacecolor="none", label=label)
     highest = highest_without_rise(outcomes)
     if highest is None:
-        statement = "Even the lowest learning rate raised the loss at times"
+        statement = "Even the lowest learning rate sometimes raised the loss"
     else:
         axes.axvspan(outcomes[0].learning_rate, highest, color="tab:blue", alpha=0.1)
         statement = f"No update raised the loss up to η = {highest:g}"

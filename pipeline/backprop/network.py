@@ -1,16 +1,16 @@
-"""The 2-2-2 sigmoid network: its equations, each a line, and gradient descent with them.
+"""The 2-2-2 sigmoid network: its equations, one per line, and gradient descent with them.
 
-The names are those of the equations: i inputs, t targets, h and o weighted sums of the hidden and
-output neurons, a_h and a_o their activations, w1 to w8 weights (w1, w2 lead to h1; w3, w4 to h2;
-w5, w6 to o1; w7, w8 to o2; there is no bias), E1, E2 and E_total half squared errors, dE_dw1 the
-partial derivative ∂E_total/∂w1. All numbers are float64.
+Names: i inputs, t targets, h and o weighted sums of the hidden and output neurons, a_h and a_o
+their activations, w1 to w8 weights (w1, w2 of h1; w3, w4 of h2; w5, w6 of o1; w7, w8 of o2; no
+bias), E1, E2 and E_total half squared errors, dE_dw1 the partial derivative ∂E_total/∂w1. All
+numbers are float64.
 """
 
 import math
 import random
 from typing import NamedTuple
 
-# what params.yaml and the workbook take, by the first letter
+# the range of values in params.yaml and the workbook, by the first letter of a name
 LIMITS = {"η": (1e-6, 100.0), "i": (-10.0, 10.0), "t": (0.0, 1.0), "w": (-10.0, 10.0)}
 
 COLUMNS = (  # of the table of iterations
@@ -24,7 +24,7 @@ Weights = tuple[float, float, float, float, float, float, float, float]
 
 
 class Forward(NamedTuple):
-    """What the network computes from inputs and weights, and how wrong it is."""
+    """The results of a forward pass: weighted sums, activations and errors."""
 
     h1: float
     a_h1: float
@@ -40,7 +40,7 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Partial derivatives of the errors, by the chain rule from the outputs to w1."""
+    """The results of a backward pass: partial derivatives of the errors."""
 
     dE1_da_h1: float
     dE2_da_h1: float
@@ -63,7 +63,7 @@ class Backward(NamedTuple):
         return self[6:]
 
     def by_name(self) -> dict[str, float]:
-        """The derivatives by their names in mathematics: dE_dw1 as ∂E/∂w1."""
+        """The derivatives by mathematical name: ∂E/∂w1 for dE_dw1."""
         return {
             name.replace("_d", "/∂", 1).replace("d", "∂", 1): d
             for name, d in self._asdict().items()
@@ -71,7 +71,7 @@ class Backward(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """What was given, what came out, and the derivatives."""
+    """One iteration: the inputs, targets and weights, and the results of both passes."""
 
     inputs: Pair
     targets: Pair
@@ -80,7 +80,7 @@ class Iteration(NamedTuple):
     backward: Backward
 
     def values(self) -> dict[str, float]:
-        """What was given and what came out, by name."""
+        """Inputs, targets, weights and results of the forward pass, by name."""
         weights = {f"w{n}": weight for n, weight in enumerate(self.weights, start=1)}
         (i1, i2), (t1, t2) = self.inputs, self.targets
         return {"i1": i1, "i2": i2, "t1": t1, "t2": t2, **weights, **self.forward._asdict()}
@@ -90,20 +90,20 @@ class Iteration(NamedTuple):
         return self.values() | self.backward.by_name()
 
     def row(self) -> dict[str, float]:
-        """The numbers that stand in the table of iterations, in its order."""
+        """The row of the table of iterations, by column name."""
         numbers = self.numbers()
         return {name: numbers[name] for name in COLUMNS}
 
 
 class Training(NamedTuple):
-    """A gradient descent: the state before the first update of the weights, and after each."""
+    """A gradient descent: the state before the first update and after each update."""
 
     learning_rate: float
     iterations: list[Iteration]
 
     @property
     def label(self) -> str:
-        """Its learning rate, which distinguishes it from the other trainings."""
+        """The learning rate, which distinguishes this training from others."""
         return rate_label(self.learning_rate)
 
     @property
@@ -112,17 +112,17 @@ class Training(NamedTuple):
         return [iteration.forward.E_total for iteration in self.iterations]
 
     def rows(self) -> list[dict[str, float]]:
-        """The table of iterations, in which each row begins with its number."""
+        """The table of iterations; each row starts with its number."""
         return [{"iteration": n, **it.row()} for n, it in enumerate(self.iterations)]
 
 
 def rate_label(learning_rate: float) -> str:
-    """A learning rate as spreadsheets write it, with 15 digits."""
+    """A learning rate with 15 significant digits, as spreadsheets write it."""
     return f"η = {learning_rate:.15g}"
 
 
 def sigmoid(x: float) -> float:
-    """σ(x) = 1 / (1 + exp(-x)); 1e-308 where exp(-x) would leave the range of float64."""
+    """σ(x) = 1 / (1 + exp(-x)); about 1e-308 where exp(-x) would overflow float64."""
     return 1 / (1 + math.exp(min(709, -x)))
 
 
@@ -150,7 +150,7 @@ def forward(inputs: Pair, targets: Pair, weights: Weights) -> Forward:
 
 
 def backward(inputs: Pair, targets: Pair, weights: Weights, state: Forward) -> Backward:
-    """The backward pass, from what the forward pass of the same weights computed."""
+    """The backward pass; `state` is the result of the forward pass with the same weights."""
     i1, i2 = inputs
     t1, t2 = targets
     w5, w6, w7, w8 = weights[4:]
@@ -180,10 +180,10 @@ def backward(inputs: Pair, targets: Pair, weights: Weights, state: Forward) -> B
 
 
 def gradient_without_parentheses(iteration: Iteration) -> tuple[float, float, float, float]:
-    """∂E_total/∂w1 to w4 as the original printed them, which is wrong.
+    """∂E_total/∂w1 to ∂E_total/∂w4 with the error in the original.
 
-    There the sum ∂E1/∂a_h + ∂E2/∂a_h stands without parentheses before a_h * (1 - a_h) * i, so
-    that its first term is not multiplied by them.
+    It omits the parentheses around ∂E1/∂a_h + ∂E2/∂a_h, so that a_h * (1 - a_h) * i multiplies
+    only the second term.
     """
     i1, i2 = iteration.inputs
     a_h1, a_h2 = iteration.forward.a_h1, iteration.forward.a_h2
@@ -199,7 +199,7 @@ def gradient_without_parentheses(iteration: Iteration) -> tuple[float, float, fl
 def train(
     inputs: Pair, targets: Pair, weights: Weights, learning_rate: float, updates: int
 ) -> Training:
-    """Gradient descent: w ← w - η ∂E_total/∂w, all eight weights at once, so many times."""
+    """Gradient descent: w ← w - η ∂E_total/∂w for all eight weights at once, `updates` times."""
     iterations = []
     for _ in range(updates + 1):
         state = forward(inputs, targets, weights)
@@ -219,7 +219,7 @@ def updated(weights: Weights, gradient: Weights, learning_rate: float) -> Weight
 
 
 def random_weights(seed: int) -> Weights:
-    """Eight weights, each uniform between -1 and 1; the same for the same seed, on any machine."""
+    """Eight weights, uniform from -1 to 1; the same seed gives the same weights on any machine."""
     generator = random.Random(seed)  # noqa: S311, no secret
     w1, w2, w3, w4, w5, w6, w7, w8 = (generator.uniform(-1, 1) for _ in range(8))
     return w1, w2, w3, w4, w5, w6, w7, w8

@@ -1,16 +1,16 @@
-"""How the workbook's sheets go on paper, and which headings stay in view on a screen."""
+"""The page setup of the workbook's sheets, and the headings that stay in view on a screen."""
 
 from xlsxwriter.worksheet import Worksheet
 
 from pipeline.backprop.cells import NAMES, RATES_TOP, TOP, table_left
 
-A3, A4 = 8, 9  # paper sizes, as Excel numbers them
+A3, A4 = 8, 9  # Excel's numbers of paper sizes
 
 
 def set_up_pages(
     network: Worksheet, training: Worksheet, rates: Worksheet, workings: Worksheet, blocks: int
 ) -> None:
-    """Freeze headings and set up the pages; `blocks` tables stand side by side in `workings`."""
+    """Freeze headings and set up the pages; `workings` has `blocks` tables side by side."""
     for sheet in (network, training, rates, workings):
         sheet.set_landscape()
         sheet.set_paper(A4 if sheet is network else A3)

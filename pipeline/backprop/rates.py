@@ -1,4 +1,4 @@
-"""Which learning rates lead gradient descent down, found by trying many."""
+"""Finds the learning rates at which the loss never rises, by trying many."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 from pipeline.backprop.network import Pair, Weights, train
 
-SCANNED = [float(f"{10 ** (n / 20):.3g}") for n in range(-40, 61)]  # 0.01 to 1,000, 20 a decade
-ROUNDING = 1e-14  # in an activation; it changes a loss E by so much times √E, which is no rise
+SCANNED = [float(f"{10 ** (n / 20):.3g}") for n in range(-40, 61)]  # 0.01 to 1,000, 20 per decade
+ROUNDING = 1e-14  # error of an activation; it changes a loss E by about ROUNDING * √E
 
-FLOOR = 1e-34  # what a loss of 0 is drawn as on a logarithmic axis
+FLOOR = 1e-34  # stands for a loss of 0 on a logarithmic axis
 
 
 class Outcome(NamedTuple):
-    """What a learning rate led to."""
+    """The outcome of a training with one learning rate."""
 
     learning_rate: float
-    loss: float  # after the updates of the table of iterations
+    loss: float  # after as many updates as the table of iterations has
     long_run_loss: float
-    rises: int  # updates of the long run that raised the loss
+    rises: int  # number of updates in the long run that raised the loss
 
 
 def scan(
@@ -29,7 +29,7 @@ def scan(
     long_run: int,
     learning_rates: Sequence[float] = SCANNED,
 ) -> list[Outcome]:
-    """The outcome of each learning rate after `updates`, and after `long_run`, which are more."""
+    """The outcome of each learning rate after `updates` and after `long_run` updates."""
     outcomes = []
     for rate in learning_rates:
         losses = train(inputs, targets, weights, rate, long_run).losses
@@ -40,9 +40,9 @@ def scan(
 
 
 def highest_without_rise(outcomes: Sequence[Outcome]) -> float | None:
-    """The learning rate up to which no update raised the loss; None if one did with the first.
+    """The highest learning rate up to which no update raised the loss; None if the first one did.
 
-    `outcomes` are in rising order of the learning rate.
+    `outcomes` are in ascending order of the learning rate.
     """
     highest = None
     for outcome in outcomes:

@@ -1,7 +1,7 @@
-"""The network as a spreadsheet that computes: every number but the yellow inputs is a formula.
+"""The network as a live spreadsheet: every number except the yellow inputs is a formula.
 
-Each formula comes with its value, so a viewer that does not calculate shows the right numbers too.
-The file holds no time of writing: the same inputs give the same bytes.
+Each formula is stored with its value, for viewers that do not calculate. The file contains no
+creation time: the same inputs give the same bytes.
 """
 
 import io
@@ -36,7 +36,7 @@ from pipeline.backprop.printing import set_up_pages
 from pipeline.backprop.rates import FLOOR
 
 GRADIENT = "#FFF2CC"
-GROUPS = {  # of the columns of a training, by the first of each: heading and colour
+GROUPS = {  # of columns in a table of iterations, by the first column: heading and colour
     "iteration": ("", "#FFFFFF"),
     "t1": ("targets", "#E2EFDA"),
     "i1": ("inputs", "#E2EFDA"),
@@ -52,8 +52,8 @@ GROUPS = {  # of the columns of a training, by the first of each: heading and co
 def build(training: Training, comparison: Sequence[Training], picture: bytes) -> bytes:
     """The workbook, as the bytes of an xlsx file.
 
-    The trainings of `comparison`, with other learning rates, are as long as `training`; `picture`
-    shows the network, as PNG.
+    `comparison`: trainings with other learning rates, as long as `training`. `picture`: a PNG of
+    the network.
     """
     content = io.BytesIO()
     with Workbook(content, {"in_memory": True}) as book:
@@ -72,7 +72,7 @@ def build(training: Training, comparison: Sequence[Training], picture: bytes) ->
 
 
 class _Sheets:
-    """The four sheets of a book, and the formats of their cells."""
+    """The four sheets of the workbook, and the formats of their cells."""
 
     def __init__(self, book: Workbook) -> None:
         self.book = book
@@ -95,13 +95,13 @@ class _Sheets:
         }
 
     def write_network(self, training: Training, picture: bytes) -> None:
-        """The first sheet: inputs, network, loss, equations as text in cells, a correction."""
+        """Write the first sheet: inputs, network, loss, equations as text, and a correction."""
         sheet, start = self.network, training.iterations[0]
         sheet.set_column("A:A", 28)
         sheet.set_column("B:O", 11)
         sheet.set_column("C:C", 3)
         sheet.write("A1", "Back-propagation by hand", self.title)
-        sheet.write("A2", "Change a yellow cell: this training and its chart follow.")
+        sheet.write("A2", "Change a yellow cell, and the training and its chart update.")
         for cell, heading in {"A4": "Inputs", "D4": "The network", "K4": "The loss"}.items():
             sheet.write(cell, heading, self.bold)
         values = {"η": training.learning_rate, **start.row()}
@@ -118,9 +118,9 @@ class _Sheets:
         for top, column, heading, lines in (
             (18, 0, "Forward pass", equations.FORWARD),
             (18, 3, "Backward pass: output layer", equations.OUTPUT_LAYER),
-            (25, 3, "... hidden activations", equations.HIDDEN_ACTIVATIONS),
-            (18, 10, "... hidden layer", equations.HIDDEN_LAYER),
-            (25, 10, "Update, of all weights at once", equations.UPDATE),
+            (25, 3, "Backward pass: hidden activations", equations.HIDDEN_ACTIVATIONS),
+            (18, 10, "Backward pass: hidden layer", equations.HIDDEN_LAYER),
+            (25, 10, "Update: all weights at once", equations.UPDATE),
         ):
             sheet.write(top, column, heading, self.bold)
             for row, (name, equation) in enumerate(lines.items(), start=top + 1):
@@ -128,31 +128,31 @@ class _Sheets:
         self.write_correction(start, 36)
 
     def write_correction(self, start: Iteration, top: int) -> None:
-        """What the formulas for w1 to w4 give as the original printed them, and what is right."""
+        """Compare the gradients of w1 to w4 with those of the original's incorrect formulas."""
         note = (
-            "The original printed the formulas for w1 to w4 without the parentheses around "
-            "∂E1/∂a_h + ∂E2/∂a_h, so that a_h·(1 − a_h)·i multiplies the second term alone. "
-            "In the first iteration the two give:"
+            "The original omits the parentheses around ∂E1/∂a_h + ∂E2/∂a_h in the formulas for w1 "
+            "to w4, so that a_h·(1 − a_h)·i multiplies only the second term. The values in the "
+            "first iteration:"
         )
-        self.network.write(top, 0, "A correction", self.bold)
+        self.network.write(top, 0, "A correction to the original", self.bold)
         self.network.write(top + 1, 0, note)
-        self.network.write(top + 3, 0, "with parentheses: right")
-        self.network.write(top + 4, 0, "without, as printed: wrong")
+        self.network.write(top + 3, 0, "with parentheses: correct")
+        self.network.write(top + 4, 0, "without: incorrect")
         row = start.row()
         cells = {name: f"{TRAINING}!{cell}" for name, cell in row_cells(row, TOP, 1).items()}
         wrong = gradient_without_parentheses(start)
         for n, (name, equation) in enumerate(equations.WITHOUT_PARENTHESES.items()):
-            right, literal = f"={cells[name]}", as_formula(equation, cells)
+            correct, original = f"={cells[name]}", as_formula(equation, cells)
             self.network.write(top + 2, 3 + n, name, self.column[GRADIENT])
-            self.network.write_formula(top + 3, 3 + n, right, self.number, row[name])
-            self.network.write_formula(top + 4, 3 + n, literal, self.number, wrong[n])
+            self.network.write_formula(top + 3, 3 + n, correct, self.number, row[name])
+            self.network.write_formula(top + 4, 3 + n, original, self.number, wrong[n])
 
     def write_training(
         self, sheet: Worksheet, training: Training, rate: str, block: int = 0
     ) -> None:
-        """A table of iterations, each computed from the one above.
+        """Write a table of iterations, each computed from the row above.
 
-        `rate` refers to the learning rate; of several tables on a sheet this is number `block`.
+        `rate`: a reference to the learning rate. `block`: the number of the table on its sheet.
         """
         left = table_left(block)
         starts = [n for n, name in enumerate(NAMES) if name in GROUPS]
@@ -177,11 +177,11 @@ class _Sheets:
             above = here
 
     def write_rates(self, comparison: Sequence[Training]) -> None:
-        """The loss with each learning rate, a column each, and charts of them."""
+        """Write the losses, one column per learning rate, and their charts."""
         sheet, rows = self.rates, len(comparison[0].iterations)
         sheet.write("A1", "The same network with other learning rates", self.title)
-        note = "Change a yellow rate: its column and the charts follow."
-        sheet.write("A2", f"{note} A loss of 0 stands as {FLOOR:.0E}, for the logarithmic chart.")
+        note = "Change a yellow rate, and its column and the charts update."
+        sheet.write("A2", f"{note} A loss of 0 appears as {FLOOR:.0E} for the logarithmic chart.")
         sheet.write(RATES_TOP - 2, 0, "learning rate", self.bold)
         sheet.write(RATES_TOP - 1, 0, "iteration", self.column["#FFFFFF"])
         sheet.set_column(0, len(comparison), 15)
@@ -206,9 +206,9 @@ class _Sheets:
             sheet.insert_chart(cell, chart)
 
     def write_input(self, sheet: Worksheet, row: int, column: int, value: float, kind: str) -> None:
-        """A yellow cell, which takes what params.yaml would take."""
+        """Write a yellow cell, which accepts the same range of values as params.yaml."""
         low, high = LIMITS[kind]
         limits = {"validate": "decimal", "criteria": "between", "minimum": low, "maximum": high}
-        message = {"error_message": f"A number between {low:g} and {high:g}, please."}
+        message = {"error_message": f"Enter a number from {low:g} to {high:g}."}
         sheet.write(row, column, value, self.input)
         sheet.data_validation(row, column, row, column, limits | message)

@@ -84,7 +84,7 @@ def _join(address: str) -> None:
 
 
 def _probe(address: str) -> None:
-    """ValueError or OSError if this is no head node, which Ray would try to reach for minutes."""
+    """ValueError or OSError if this is not a head node: Ray would try to reach it for minutes."""
     if not address:
         raise ValueError("the address is empty: is a variable not set?")
     scheme, separator, rest = address.rpartition("://")
@@ -100,7 +100,7 @@ def _probe(address: str) -> None:
         connection.sendall(HTTP2_PREFACE)
         answer = connection.recv(9)
     if answer[3:4] != HTTP2_SETTINGS:
-        raise ValueError("the server there is not a Ray head node, whose port is usually 6379")
+        raise ValueError("the server there is not a Ray head node, which usually listens on 6379")
 
 
 def _scored(

@@ -56,7 +56,7 @@ def write_answers(
 ) -> None:
     """Write answers whose class has these fields, with one probability column per label.
 
-    CSV and JSON Lines are written as the answers come.
+    CSV and JSON Lines are written as the answers arrive.
     """
     _WRITE[form](answers, file, ["image", *fields, "confidence", *labels])
 

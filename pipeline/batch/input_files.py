@@ -1,4 +1,4 @@
-"""The input files that names, folders and patterns stand for."""
+"""Expands names, folders and patterns to input files."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ ARRAYS = {".idx", ".npy"}  # these and all others also with .gz
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"} | ARRAYS
 TABLES = {".parquet", ".pq"}  # read by `score` alone
 LOCK = "lock"  # marks a folder *.partial as one in which `score` keeps its shards
-KINDS = 6  # of ignored files, in a report
+KINDS = 6  # of ignored files that a report names
 
 
 @dataclass
@@ -48,10 +48,10 @@ class InputFiles:
 
 
 def find_input_files(names: Iterable[str], *, tables: bool = False) -> InputFiles:
-    """The files that names, patterns (`scans/**/*.png`) and folders stand for. Of a folder, these
-    are all image files below it, with `tables` also Parquet files. A name without any is an error.
+    """Expand names, patterns (`scans/**/*.png`) and folders to files. A folder stands for all image
+    files below it, and with `tables` for Parquet files too. If it has none, that is an error.
 
-    In folders and patterns, hidden names and __MACOSX are ignored; links to folders are followed,
+    Hidden names and __MACOSX in folders and patterns are ignored; links to folders are followed,
     each folder once. UserError for an empty name or a URL.
     """
     found = InputFiles(SUFFIXES | TABLES if tables else SUFFIXES)

@@ -1,4 +1,4 @@
-"""The output file: never an input, never anything but a file; and the line that sums it up."""
+"""The output file: checks that it may be written, and summarises it in one line."""
 
 import os
 from contextlib import suppress
@@ -9,12 +9,12 @@ from pipeline.core.errors import UserError
 
 
 def as_text(name: str) -> str:
-    """A name that can be written as UTF-8; what cannot be encoded is escaped."""
+    """A name that can be written as UTF-8; characters that cannot be encoded are escaped."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def summary(output: str | Path, images: int, unreadable: int) -> str:
-    """What an output file holds, in one line."""
+    """The content of an output file, in one line."""
     result = f"{unreadable:,} could not be read" if unreadable else "all read"
     return as_text(f"{output}: {images:,} image{'' if images == 1 else 's'}, {result}")
 
@@ -22,8 +22,8 @@ def summary(output: str | Path, images: int, unreadable: int) -> str:
 def validate_output(name: str, found: InputFiles) -> Path:
     """The file that `--output` names, links resolved. UserError if it must not be written.
 
-    It must not if it is an input or would be read as one the next time, if it is read-only or no
-    regular file, or if its folder does not exist.
+    It must not be an input or a file that the next run would read as one. It must be writable, a
+    regular file if it exists, and in an existing folder.
     """
     if not name:
         raise UserError("--output is empty: is a variable not set?")
@@ -45,7 +45,7 @@ def validate_output(name: str, found: InputFiles) -> Path:
                     raise UserError(f"{name} is an input, {file}: write to another file")
     if found.reads(path.name) and any(str(folder) in found.folders for folder in path.parents):
         raise UserError(
-            f"{name} is in an input folder and would be read as an input the next time: write it "
+            f"{name} is in an input folder and would be read as an input next time: write it "
             "elsewhere"
         )
     for folder in path.parents:

@@ -48,7 +48,7 @@ def run(
     appears once it is complete. Their format is `form`, else the one that the file's suffix
     implies. `model` and `workspace` are passed to `open_classifier`.
     """
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as `| head` sends
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` closes the pipe
     found = find_input_files(names)
     form, target = form or format_of(output), None
     if output != "-":

@@ -1,8 +1,8 @@
 """The command `score`: classifies the images of an input of any size into a Parquet file.
 
 A scored shard is a file in OUTPUT.partial, complete or absent. An interrupted run resumes with the
-missing shards; when none is missing, they are joined. It does not matter who scores a shard: all
-cores of this machine, one shard after the other, or a Ray cluster, one shard per core.
+missing shards; when none is missing, they are joined. Shards are scored by all cores of this
+machine, one shard after another, or by a Ray cluster, one shard per core.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 from pipeline.registry import open_classifier
 
-OTHERS = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx"}  # which it does not write
+OTHERS = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx"}  # not written
 SHOWN = 3  # errors of images
 CODE = ["batch", "core", "inference", "pictures"]  # folders that determine the answers
 
@@ -93,7 +93,7 @@ def run(
 def _shard_folder(
     scratch: Path, shards: Shards, classifier: Classifier, *, normalise: bool
 ) -> Path:
-    """The folder for these shards' files; those of another input, model or code are removed."""
+    """The folder for the files of these shards; removes those of another input, model or code."""
     schema = schema_of(classifier.signature)
     made_by = [shards.fingerprint, classifier.sha256, normalise, schema, SHARD, _code()]
     folder = scratch / hashlib.sha256(repr(made_by).encode()).hexdigest()
@@ -145,7 +145,7 @@ def _show_progress(scored: Iterator[int], images: int, done: int) -> None:
 
 
 def _join(paths: list[Path], output: Path, signature: Signature) -> tuple[int, list[str]]:
-    """Join the files of the shards; the number of unreadable images, and the first errors."""
+    """Join the shard files; returns the number of unreadable images and the first errors."""
     unreadable, errors = 0, list[str]()
     with (
         replacing(output) as temporary,
@@ -165,9 +165,7 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
         with path.open("rb") as file, ParquetFile(file) as shard:
             yield from shard.iter_batches(SHARD)
     except (pa.ArrowException, OSError) as error:
-        if (
-            isinstance(error, OSError) and error.errno is not None
-        ):  # an error of the disk, not of the content
+        if isinstance(error, OSError) and error.errno is not None:  # from the disk
             raise
         path.unlink()
         raise UserError(f"{path} was damaged and is now removed: run the command again") from error

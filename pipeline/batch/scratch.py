@@ -17,13 +17,13 @@ OWN = re.compile(rf"{LOCK}|\.?{re.escape(JOINED)}.*|\.?[0-9a-f]{{64}}.*")  # nam
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process in the block.
+    """Lock a folder for this process while the block runs.
 
-    At the end of the block, the folder is removed unless it holds shards that are not yet joined.
+    At the end of the block, the folder is removed unless it holds shards that are not joined yet.
     UserError if another process has locked it, or if it holds files that `score` did not make.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is in the way of a folder that `score` needs: move it")
+        raise UserError(f"{folder} is not a folder, but `score` requires one there: move it")
     folder.mkdir(exist_ok=True)
     foreign = next((path.name for path in folder.iterdir() if not OWN.fullmatch(path.name)), None)
     if foreign is not None:
@@ -33,7 +33,7 @@ def scratch_folder(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if not any(folder.glob("*/[0-9]*.parquet")):  # nor an unfinished one, .000001...
+                if not any(folder.glob("*/[0-9]*.parquet")):  # an unfinished one is .000001...
                     _remove(folder)
     except filelock.Timeout as taken:
         raise UserError(
@@ -44,7 +44,7 @@ def scratch_folder(folder: Path) -> Iterator[None]:
 def _remove(folder: Path) -> None:
     """Remove what `score` made in a locked folder, and the folder if nothing else is in it.
 
-    The lock goes last: the next process creates the folder anew.
+    The lock is removed last, since the next process may then create the folder again.
     """
     own = [path for path in folder.iterdir() if OWN.fullmatch(path.name)]
     for path in sorted(own, key=lambda path: path.name == LOCK):

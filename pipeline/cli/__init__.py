@@ -19,7 +19,7 @@ for _group in ("stages", "models", "experiments", "tracking"):  # the order of t
 
 
 def main() -> Never:
-    """Run the command line; every foreseen failure is one line and an exit status."""
+    """Run the command line; an expected failure prints one line and sets the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     loopback.bypass_proxy()

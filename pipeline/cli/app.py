@@ -15,7 +15,7 @@ from pipeline.core.workspace import Workspace
 app = typer.Typer(
     help="""Run the stages of the pipeline one by one, and use the model that they release.
 
-`dvc repro` runs the stages in order, each only if something that it depends on has changed.
+`dvc repro` runs the stages in order, each only if one of its dependencies has changed.
 """,
     no_args_is_help=True,
     add_completion=False,
@@ -33,7 +33,7 @@ def program_name() -> str:
 
 
 def examples(*arguments: str) -> str:
-    """The epilog of a command's help: how to call it, in Markdown."""
+    """The epilog of a command's help: example calls, in Markdown."""
     calls = (f"- `{program_name()} {text}`" for text in arguments)
     return "\n\n".join([f"Example{'s' * (len(arguments) > 1)}:", *calls])
 
@@ -73,14 +73,14 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Take the options that all commands share."""
+    """Process the options that all commands share."""
     context.obj = workspace
     if debug:
         os.environ[variables.DEBUG.name] = "1"
 
 
 def named_workspace(context: typer.Context) -> Workspace | None:
-    """The workspace that --workspace names; None without it. UserError if it is no workspace."""
+    """The workspace that --workspace names; None without it. UserError if it is not a workspace."""
     named: Path | None = context.obj
     return None if named is None else Workspace.at(named)
 

@@ -39,7 +39,7 @@ def flow(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Stages to bring up to date, with the stages that they need; by default all.",
+            help="Stages to bring up to date, with their dependencies; by default all.",
             metavar="STAGE",
             show_default=False,
         ),
@@ -53,21 +53,21 @@ def flow(
             "--set-param",
             "-S",
             metavar="KEY=VALUE",
-            help="Write this value to params.yaml before the run; repeatable. It stays there.",
+            help="Set this value in params.yaml permanently before the run; repeatable.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Run the stages as a Prefect flow.
 
-    Each stage is a task, which DVC runs or finds up to date, as `dvc repro` does. Prefect
+    Each stage is a task, which DVC runs unless it is up to date, as in `dvc repro`. Prefect
     records the runs in .prefect, and `make prefect` shows them. If PREFECT_API_URL is set,
     that server records them instead.
     """
     from pipeline.orchestration import dag, settings
 
     workspace = find_workspace(context)
-    dag.read_plan(workspace, targets or [], set_params or [])  # before Prefect, which starts slowly
+    dag.read_plan(workspace, targets or [], set_params or [])  # before the slow import of Prefect
     settings.use(workspace.root)
     from pipeline.orchestration import flow
 
@@ -88,7 +88,7 @@ def use(
 ) -> None:
     """Merge the values of another file, such as params.fast.yaml, into params.yaml.
 
-    The values stay there, so that params.yaml always says what made the results;
+    The values stay there, so that params.yaml always describes the results;
     `git checkout params.yaml` restores the committed values.
     """
     from pipeline.core.files import write_text

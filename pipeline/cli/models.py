@@ -116,12 +116,11 @@ def score(
         ),
     ] = None,
 ) -> None:
-    """Classify the images of an input of any size into a Parquet file.
+    """Classify the images of an input of any size, and write a Parquet file.
 
-    The columns are id, label (for digits also digit), confidence, probabilities, error and
-    model_sha256. Memory use stays small whatever the size of the input, and an interrupted run
-    resumes. An image that cannot be read has an error instead of a label, and the exit status
-    is then 2.
+    The columns are id, label (and digit, for digits), confidence, probabilities, error and
+    model_sha256. Memory use does not grow with the input, and an interrupted run resumes. An
+    image that cannot be read has an error instead of a label, and the exit status is then 2.
     """
     from pipeline.batch import score
 

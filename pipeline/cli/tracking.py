@@ -26,12 +26,12 @@ def track(
         ),
     ] = None,
     follow: Annotated[bool, typer.Option(hidden=True)] = False,  # until standard input ends
-    wait: Annotated[bool, typer.Option(hidden=True)] = False,  # until it ends, and begin then
+    wait: Annotated[bool, typer.Option(hidden=True)] = False,  # publish when standard input ends
 ) -> None:
     """Bring MLflow up to date with reports/ and models/.
 
-    Publishes what the tracking server lacks and reports what that was; a second run changes
-    nothing. It moves the alias champion only if a release from this folder could not do so.
+    Publishes whatever the tracking server lacks and prints what it published; a second run
+    changes nothing. Moves the alias champion only if a release from this folder could not.
     MLFLOW_TRACKING_URI names the server, by default sqlite:///mlflow.db; `make mlflow` shows it.
     """
     from pipeline.tracking import background, links
@@ -80,10 +80,10 @@ def publish(
                 continue
             try:
                 if component is Component.RELEASE:
-                    shown = registration.publish_release(workspace, client)
+                    published = registration.publish_release(workspace, client)
                 else:
-                    shown = publisher.publish(workspace, client, component, training=training)
-                done += [shown] if shown else []
+                    published = publisher.publish(workspace, client, component, training=training)
+                done += [published] if published else []
             except UserError as error:
                 errors.append(error)
     if errors:

@@ -23,7 +23,7 @@ DAG = "dvc.yaml"
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, the stages that it depends on, and its outputs for people."""
+    """A stage, the stages that it depends on, and its human-readable outputs."""
 
     name: str
     needs: tuple[str, ...]
@@ -50,7 +50,7 @@ def read_dag(root: Path) -> dict[str, Stage]:
             stages = plan_repro(graph, own) if own else []
     except DvcException as error:
         raise UserError(
-            f"{DAG}: {' '.join(str(error).split())}; `dvc stage list` may tell more"
+            f"{DAG}: {' '.join(str(error).split())}; `dvc stage list` may say more"
         ) from error
 
     content = YAML(typ="safe", pure=True).load(root / DAG)
@@ -70,9 +70,9 @@ def read_dag(root: Path) -> dict[str, Stage]:
 
 
 def name_of(stage: Any, root: Path) -> str:
-    """DVC's name of a stage as seen from `root`."""
+    """DVC's name for a stage, relative to `root`."""
     file, name = path_from(root, stage.path), getattr(stage, "name", None)
-    if name is None:  # of `dvc add`
+    if name is None:  # created by `dvc add`
         return file
     return str(name) if file == DAG else f"{file}:{name}"
 
@@ -105,7 +105,10 @@ def plan(stages: Mapping[str, Stage], targets: Sequence[str] = ()) -> list[Stage
 def read_plan(
     workspace: Workspace, targets: Sequence[str], set_params: Sequence[str]
 ) -> tuple[list[Stage], Flow, str]:
-    """The stages to run, their settings, and params.yaml with these values; or a UserError."""
+    """The stages to run, the flow's settings, and the text of params.yaml with these values.
+
+    UserError if a target, a value or a setting is invalid.
+    """
     content = overridden(set_params, workspace.params)
     settings = parse_params(content, workspace.params).flow
     stages = read_dag(workspace.root)
@@ -124,17 +127,17 @@ def repro_command(stage: str, *, force: bool) -> list[str]:
 
 
 def ran(stage: str, output: Sequence[str]) -> bool:
-    """Whether DVC ran the stage, by its output, rather than found its results."""
+    """Whether DVC's output says that it ran the stage."""
     return f"Running stage '{stage}':" in output
 
 
 def unchanged(stage: str, output: Sequence[str]) -> bool:
-    """Whether DVC found the stage's results in place, by its output."""
+    """Whether DVC's output says that the stage was up to date."""
     return f"Stage '{stage}' didn't change, skipping" in output
 
 
 def advice(line: str) -> bool:
-    """Whether DVC advises here what to do next, which only helps who runs it by hand."""
+    """Whether the line is DVC's advice on what to do next, which is useful only in a terminal."""
     return _ADVICE.fullmatch(line) is not None
 
 
@@ -145,7 +148,7 @@ def exit_status(output: Sequence[str]) -> int | None:
 
 
 def _listed(entries: Any) -> set[str]:
-    """The paths in a list of dvc.yaml, each a string or a mapping from it to its options.
+    """The paths in a list of dvc.yaml, each a string or a mapping from the path to its options.
 
     DVC itself resolves them from the current folder.
     """

@@ -1,7 +1,7 @@
-"""The DAG in dvc.yaml as a Prefect flow: one task per stage, which DVC runs or finds up to date.
+"""The DAG in dvc.yaml as a Prefect flow: one task per stage, which DVC runs unless up to date.
 
-The command `flow` runs it with a Prefect server of its own; the deployments in prefect.yaml run it
-on a worker. Only this module and `results` use Prefect.
+The command `flow` runs it with its own Prefect server unless another is configured; the deployments
+in prefect.yaml run it on a worker. Only this module and `results` use Prefect.
 """
 
 import logging
@@ -52,10 +52,10 @@ def mnist_release(
     """Bring stages up to date as `dvc repro` does, from the data to the gated release.
 
     Args:
-        targets: stages to bring up to date, with the stages that they need; by default all
+        targets: stages to bring up to date, with their dependencies; by default all
         force: run the stages even if nothing has changed
-        set_params: values to write to params.yaml, where they stay, as in train.epochs=2
-        folder: the workspace; by default the one of the folder in which the flow runs
+        set_params: values to set permanently in params.yaml, such as train.epochs=2
+        folder: the workspace; by default the one that contains the current folder
     """
     loopback.bypass_proxy()
     if variables.PREFECT_WORKER_NAME.get() is not None:
@@ -70,7 +70,10 @@ def mnist_release(
 def bring_up_to_date(
     workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]
 ) -> State[Any]:
-    """Run the tasks of these stages, one flow run per workspace at a time; the final state."""
+    """Run the tasks of these stages and return the final state.
+
+    Waits while another flow run or stage has locked the workspace.
+    """
     logger = get_run_logger()
 
     def report_wait(message: str) -> None:
@@ -108,7 +111,7 @@ def bring_up_to_date(
 def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]) -> None:
     """Run the flow in this process. RefusedError or UserError if it does not complete."""
     if not (PREFECT_API_URL.value() or PREFECT_SERVER_API_AUTH_STRING.value()):
-        # its own server must not take requests from other users, nor from web pages
+        # the flow's own server must not accept requests from other users or from web pages
         password = f"pipeline:{secrets.token_hex(24)}"
         os.environ |= dict.fromkeys(
             (
@@ -118,13 +121,13 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
             password,
         )
         refresh_global_settings_context()
-    # Ctrl-C stops the flow run; a server started for it lives on to record the final state
+    # Ctrl-C stops the flow run, but not its own server, which must record the final state
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         client = get_client(sync_client=True)
     except RuntimeError as error:
         raise UserError(f"the Prefect server does not start: {error}") from error
-    except ImportError as error:  # of the support for such a proxy
+    except ImportError as error:  # the package for such a proxy is missing
         raise UserError("Prefect does not support a SOCKS proxy: unset ALL_PROXY") from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -145,7 +148,7 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
 
 @task(cache_policy=NO_CACHE)
 def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
-    """Have DVC run a stage or find it up to date; its output goes to the log line by line."""
+    """Let DVC run a stage unless it is up to date; DVC's output goes to the log line by line."""
     logger = get_run_logger()
     programs = [str(Path(sys.executable).parent), variables.PATH.get() or os.defpath]
     child_environment = {
@@ -190,7 +193,7 @@ def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> 
 def signs_of_life(
     stage: str, output: Sequence[str], log: Callable[[str], object]
 ) -> Iterator[None]:
-    """In the block, log that the stage is running after each SILENCE without output."""
+    """While the block runs, log after each SILENCE without output that the stage is running."""
     start, done = time.monotonic(), threading.Event()
 
     def watch() -> None:

@@ -17,7 +17,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
-ABSENT = {"deleted", "not in cache"}  # DVC's words, also for cached files in a fresh clone
+ABSENT = {"deleted", "not in cache"}  # DVC's status of missing files, as in a fresh clone
 
 
 def locked_versions(requirements: str) -> dict[str, str]:
@@ -34,12 +34,12 @@ def write_versions(workspace: Workspace) -> None:
 
 
 def find_disagreements(workspace: Workspace) -> list[str]:
-    """What disagrees, and what to do about it. UserError if dvc.yaml is invalid."""
+    """One message per disagreement, with what to do about it. UserError if dvc.yaml is invalid."""
     found = []
     written = _written(workspace)
     if written != _locked(workspace):
         found.append(
-            f"{workspace.name(workspace.versions)} does not have the versions of "
+            f"{workspace.name(workspace.versions)} does not match "
             f"{workspace.name(workspace.requirements)}: run `make repro` and commit the changes"
         )
     if not isinstance(written, dict):  # so DVC cannot read it either
@@ -48,8 +48,8 @@ def find_disagreements(workspace: Workspace) -> list[str]:
     if changed:
         stages = ", ".join(f"{stage} ({', '.join(names)})" for stage, names in changed.items())
         found.append(
-            "dvc.lock is of other code, params or results: run `dvc repro` (or `dvc commit`, if "
-            f"the results stay the same) and commit the changes; stages: {stages}"
+            "dvc.lock does not match the code, params or results: run `dvc repro` (or `dvc "
+            f"commit`, if the results stay the same) and commit the changes; stages: {stages}"
         )
     return found
 
@@ -57,7 +57,7 @@ def find_disagreements(workspace: Workspace) -> list[str]:
 def stale_stages(root: Path) -> dict[str, list[str]]:
     """The stages whose entry in dvc.lock does not match the files and params, and what differs.
 
-    Missing data and weights are ignored: git does not have them.
+    Ignores missing data and weights, which are not in git.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -83,7 +83,7 @@ def stale_stages(root: Path) -> dict[str, list[str]]:
 
 @exit_on_failure()
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; returns 1 if a lock disagrees, else 0."""
+    """Run the command with these arguments; returns 1 if a lock disagrees, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.orchestration.lock",
         description="Write versions.json, which tells DVC what requirements.txt locks.",
@@ -125,7 +125,7 @@ def _written(workspace: Workspace) -> Any:
 def _differing(
     change: str | dict[str, dict[str, object]], paths: dict[str, str], cached: set[str]
 ) -> list[str]:
-    """What differs by one entry of DVC's status: a string, or paths by kind of change."""
+    """What differs according to one entry of DVC's status: a string, or paths by kind of change."""
     if isinstance(change, str):
         return [change]
     names = []

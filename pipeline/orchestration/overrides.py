@@ -13,12 +13,12 @@ from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
 from pipeline.core.task import load_task
 
-if TYPE_CHECKING:  # of an extra
+if TYPE_CHECKING:  # from an extra
     from hydra.core.override_parser.types import Override
 
 
 def overridden(overrides: Sequence[str], path: Path) -> str:
-    """The text of params.yaml with these values, each as in train.epochs=2; the rest unchanged.
+    """The text of params.yaml with these values, such as train.epochs=2, and otherwise unchanged.
 
     UserError for a malformed override, an unknown key or an invalid value. (The grammar is Hydra's:
     `[0, 0.1]` is a list, `{a: 1}` a mapping, quotes make a string.)
@@ -47,7 +47,7 @@ def merged(file: Path, path: Path) -> str:
     except YAMLError:
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{file} is not a YAML file of sections and keys, as {path} is")
+        raise UserError(f"{file} is not a YAML file of sections and keys like {path}")
     values: dict[str, Any] = {}
     for name, section in content.items():
         if isinstance(section, dict):
@@ -61,7 +61,7 @@ def merged(file: Path, path: Path) -> str:
 
 
 def _changed(values: Mapping[str, Any], path: Path) -> str:
-    """The text of the file with new values for these dotted keys; comments stay."""
+    """The text of the file with new values for these dotted keys; keeps comments."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -97,7 +97,7 @@ def _parse(text: str) -> "Override":
 
 
 def _styled(value: Any) -> Any:
-    """Lists of numbers on one line; strings one per line: not all parsers take URLs in brackets."""
+    """Put a list of numbers on one line. Not all YAML parsers accept URLs in such a list."""
     if isinstance(value, list) and not any(isinstance(item, str) for item in value):
         value = CommentedSeq(value)
         value.fa.set_flow_style()

@@ -1,4 +1,4 @@
-"""How a flow run shows its results: artifacts in Prefect, and a message to a webhook."""
+"""Shows the results of a flow run: artifacts in Prefect, and a message to a webhook."""
 
 import base64
 import re
@@ -17,11 +17,11 @@ from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag
 from pipeline.tracking import links
 
-UI = variables.PREFECT_UI_URL.default  # of `make prefect`
+UI = variables.PREFECT_UI_URL.default  # where `make prefect` serves it
 
 
 def show(workspace: Workspace, stage: dag.Stage, *, complete: bool, images: bool) -> None:
-    """Create artifacts of a stage's texts, and if it is `complete` of its metrics and `images`."""
+    """Create artifacts from a stage's texts and, if it is `complete`, its metrics and `images`."""
     for path in stage.texts:
         if (file := workspace.root / path).exists():
             text = file.read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def announce(state: State[Any]) -> None:
     }
     try:
         requests.post(webhook, json=content, timeout=10).raise_for_status()
-    except requests.RequestException as error:  # its text may hold the URL, a secret
+    except requests.RequestException as error:  # its text may contain the URL, a secret
         get_run_logger().warning("PIPELINE_WEBHOOK: %s", type(error).__name__)
 
 

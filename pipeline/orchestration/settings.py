@@ -1,6 +1,6 @@
-"""Prefect's settings: those in the workspace's pyproject.toml, whatever the current folder is.
+"""Applies the Prefect settings in the workspace's pyproject.toml.
 
-Prefect itself reads the pyproject.toml of the current folder when it is imported.
+Prefect itself reads only the pyproject.toml in the current folder, when it is imported.
 """
 
 import os
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-FLOW = "mnist-release"  # for any task: prefect.yaml and runs that exist are named after it
+FLOW = "mnist-release"  # for every task: prefect.yaml and existing runs have this name
 PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
 
 
 def use(root: Path) -> None:
-    """Set Prefect's environment variables as the workspace says, unless they are set."""
+    """Set Prefect's environment variables from the workspace's settings, unless they are set."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:

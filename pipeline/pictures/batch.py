@@ -1,4 +1,4 @@
-"""Images that are read together, and the errors of some of them."""
+"""Images that are read together, some of which may have errors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def batch_of(
     *,
     normalise: bool,
 ) -> Batch:
-    """Pictures as the model takes them. An error may stand in the place of a picture."""
+    """Pictures in the model's form. An item may be an error instead of a picture."""
     try:
         read = [picture for picture in pictures if not isinstance(picture, str)]
         if len(read) == len(ids):
@@ -51,9 +51,9 @@ def batch_of(
 def convert(
     ids: list[str], rows: Any, pictures_of: Callable[[Any], Images]
 ) -> Images | list[Images | str]:
-    """`pictures_of` all rows, [N, H, W]; if it raises ValueError, of each row by itself.
+    """`pictures_of` all rows, [N, H, W]; if it raises ValueError, of each row separately.
 
-    The error of a row stands in the place of its picture.
+    An unusable row gives an error instead of a picture.
     """
     try:
         return pictures_of(rows)

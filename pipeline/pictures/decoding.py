@@ -23,14 +23,14 @@ PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
 
-# Pillow warns about data other than the pixels, which are all that counts here.
+# Pillow warns about data other than the pixels, and only the pixels matter here.
 warnings.filterwarnings("ignore", module="PIL")
 
 
 def decode_pictures(content: bytes, max_pixels: int | None = None) -> list[Picture]:
-    """Every page of a picture file as grey [H, W], rotated as it is displayed, from 0 to 255.
+    """Every page of a picture file as grey [H, W], rotated as displayed, from 0 to 255.
 
-    Pictures of up to 8 bits are uint8; those of more are float32, which keeps a low contrast.
+    Pictures of up to 8 bits are uint8; those of more are float32, which preserves low contrast.
     Thumbnails, and frames of an animation after the first, are not pages. ValueError if the content
     is not a picture, is damaged, or has more than `max_pixels` on all its pages together.
     """
@@ -70,12 +70,12 @@ def _decode(content: bytes, max_pixels: int | None, max_pages: int) -> list[Pict
             return found
     except UnidentifiedImageError as error:
         raise ValueError(what_it_is(content, FORMATS)) from error
-    except Exception as error:  # the decoders raise anything
+    except Exception as error:  # decoders raise all kinds of exceptions
         raise ValueError(first_line(error)) from error
 
 
 def _check_directories(tiff: bytes) -> None:
-    """ValueError if the directories of a TIFF overlap, so that few bytes hold endless entries."""
+    """ValueError if the directories of a TIFF overlap: a few bytes could hold endless entries."""
     order = "<" if tiff.startswith(b"II") else ">"
     big = 43 in tiff[2:4]
     link, count, entry = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}L", f"{order}H", 12)
@@ -119,12 +119,12 @@ def _check_size(sizes: list[tuple[int, int]], max_pixels: int | None) -> None:
     if max_pixels is None or sum(width * height for width, height in sizes) <= max_pixels:
         return
     if len(sizes) == 1:
-        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels are more than {max_pixels:,}")
-    raise ValueError(f"its {len(sizes)} pages have more than {max_pixels:,} pixels")
+        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels exceed the limit of {max_pixels:,}")
+    raise ValueError(f"its {len(sizes)} pages exceed the limit of {max_pixels:,} pixels")
 
 
 def _unpacked_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height of what is decoded at a time: a TIFF's tiles may be larger than it is."""
+    """Width and height of what is decoded at a time: a tile may be larger than its TIFF."""
     tags = getattr(picture, "tag_v2", {})
     tile = [
         int(tags.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)

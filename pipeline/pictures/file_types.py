@@ -1,4 +1,4 @@
-"""Recognises, by its first bytes, a file that is not a readable picture."""
+"""Recognises a file that is not a readable picture by its first bytes."""
 
 import re
 
@@ -40,17 +40,17 @@ TEXTS = [
 
 def what_it_is(content: bytes, formats: tuple[str, ...]) -> str:
     """Why content cannot be read in one of the formats: what it is, and what to do."""
-    read = f"{', '.join(formats)} are read"
+    supported = f"the supported formats are {', '.join(formats)}"
     if not content:
         return "it is empty"
     for sign, kind in KINDS:
         if re.match(sign, content, re.DOTALL):
-            return f"it is {kind}; {read}"
+            return f"it is {kind}; {supported}"
     for sign, kind in SUPPORTED:
         if re.match(sign, content, re.DOTALL):
-            return f"it is {kind} that is damaged or of a rare kind: save it again as a PNG"
+            return f"it is {kind} that is damaged or of an unsupported kind: save it again as a PNG"
     text = content[:2000].removeprefix(b"\xef\xbb\xbf").lstrip()
     for sign, kind in TEXTS:
         if re.match(sign, text, re.DOTALL | (0 if kind == "base64" else re.IGNORECASE)):
-            return f"it is {kind}, not the picture file itself; {read}"
+            return f"it is {kind}, not the picture file itself; {supported}"
     return f"it is not a picture ({', '.join(formats)})"

@@ -19,10 +19,10 @@ ORIENTATIONS = {
 
 
 def as_grey(picture: Image.Image) -> Picture:
-    """A picture of any mode as grey [H, W], rotated as it is displayed, on paper.
+    """A picture of any mode as grey [H, W], rotated as displayed, on paper.
 
-    The paper under transparent pixels is white, or black if all visible ink is light. A colour that
-    stands for transparency counts as the paper's. More than 8 bits become float32.
+    The paper under transparent pixels is white, or black if all visible ink is light. A colour
+    marked as transparent counts as paper. More than 8 bits become float32.
     """
     tags = getattr(picture, "tag_v2", {})
     if picture.mode[0] in "IF":  # 16 or 32 bits, which `convert` would clip at 255
@@ -30,7 +30,7 @@ def as_grey(picture: Image.Image) -> Picture:
         white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
         pixels = np.asarray(_upright(picture))
         if picture.mode == "I" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == UNSIGNED:
-            pixels = pixels.view(np.uint32)  # Pillow knows signed ones alone
+            pixels = pixels.view(np.uint32)  # Pillow supports only signed ones
         values = pixels.astype(np.float32)
         return _scaled(values, bits, white_is_zero=white_is_zero)
     picture = _upright(picture)
@@ -43,7 +43,7 @@ def as_grey(picture: Image.Image) -> Picture:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """The picture, rotated by its EXIF orientation; any other tag may be damaged."""
+    """The picture, rotated by its EXIF orientation; other tags may be damaged."""
     picture.load()
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)

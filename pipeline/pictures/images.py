@@ -1,4 +1,4 @@
-"""Images as a model takes them: uint8 [N, H, W] of its form, light ink on a dark background."""
+"""Images in a model's form: uint8 [N, H, W], light ink on a dark background."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def as_images(images: ArrayLike, form: ImageForm) -> Images:
         hint = "; one image is images[None]" if array.shape == form.shape else _hint(array, form)
         height, width = form.shape
         raise ValueError(
-            f"images have the shape [N, {height}, {width}], not {list(array.shape)}{hint}"
+            f"images must have the shape [N, {height}, {width}], not {list(array.shape)}{hint}"
         )
     return as_pixels(array)
 
@@ -34,13 +34,13 @@ def as_pixels(array: NDArray[Any]) -> Images:
     if array.dtype == np.uint8:
         return array.astype(np.uint8, copy=False)
     if array.dtype.kind not in "iuf":
-        raise ValueError(f"pixels are integers or floats, not {array.dtype}")
+        raise ValueError(f"pixels must be integers or floats, not {array.dtype}")
     floats = array.dtype.kind == "f"
     least, most = (-ROUNDING, 1 + ROUNDING) if floats else (0, 255)
     if not ((array >= least) & (array <= most)).all():  # NaN fails, too
         scale = "floats from 0 to 1" if floats else "integers from 0 to 255"
         raise ValueError(
-            f"pixels are {scale}, and these are from {array.min():g} to {array.max():g}"
+            f"pixels must be {scale}, but range from {array.min():g} to {array.max():g}"
             + ("; divide by 255?" if floats and 1 < array.max() <= 255 else "")
         )
     return (
@@ -67,7 +67,8 @@ def as_pictures(array: ArrayLike, form: ImageForm) -> Images:
         raise ValueError("there is no image")
     if pictures.ndim != 3 or _channels_last(shape, form) or not _plausible(pictures, form):
         raise ValueError(
-            f"pictures have the shape [N, H, W] or [H, W], not {list(shape)}{_hint(pictures, form)}"
+            "pictures must have the shape [N, H, W] or [H, W], not "
+            f"{list(shape)}{_hint(pictures, form)}"
         )
     return as_pixels(pictures)
 
@@ -98,8 +99,8 @@ def in_form(
     normalise: bool,
     option: str = "--normalise",
 ) -> Images:
-    """Pictures [H, W] as the model takes them, uint8 [N, height, width]: already in the form, or
-    converted to it with `normalise`.
+    """Pictures [H, W] as uint8 [N, height, width] in the model's form, which they must have unless
+    `normalise` converts them.
 
     ValueError if there are none, if they have another size, or if one has no ink; `option` names
     `normalise` in messages. Logs a warning if images look dark on light.
@@ -112,7 +113,7 @@ def in_form(
         if picture.shape != form.shape:
             height, width = picture.shape
             raise ValueError(
-                f"{height} x {width} pixels (height x width) are not {form.height} x {form.width}; "
+                f"{height} x {width} pixels (height x width), not {form.height} x {form.width}; "
                 f"{option} converts a picture to that form"
             )
     images: Images = np.rint(np.asarray(pictures)).astype(np.uint8)

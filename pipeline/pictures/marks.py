@@ -45,13 +45,13 @@ def character_in(strength: Grey, grain: float) -> Mask:
 
 def fills(mask: Mask) -> bool:
     """Whether a character is cropped close to its ink: it is as long as the picture, and is not a
-    line, nor an edge of a table or a frame, which lie along a border.
+    line, or the edge of a table or a frame along a border.
     """
     marks = _without_lines(mask)
     along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     if along > 1 or not marks.any():
         return False
-    if along:  # a flat top, as of a 5, or else an edge beside it
+    if along:  # a flat top, as of a 5, or an edge next to the character
         labels, _ = ndimage.label(marks, NEIGHBOURS)
         marks = labels == np.bincount(labels[marks]).argmax()
     box = box_of(marks)
@@ -118,7 +118,7 @@ def _opened(mask: Mask, length: int, axis: int) -> Mask:
 
 
 def _spans(box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether a box lies along a border, from one end to the other."""
+    """Whether a box extends along a border, from one end to the other."""
     return any(
         (part.start == 0 or part.stop == side) and part.stop - part.start >= 0.9 * side
         for part, side in zip(box, shape, strict=True)
@@ -126,10 +126,9 @@ def _spans(box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def one_mark(parts: Mask) -> Mask:
-    """The parts that lie close together; ValueError if they are not of one character.
+    """The parts that are close together; ValueError if they are not one character.
 
-    A character may have several strokes, but not far from each other, nor side by side and equally
-    tall.
+    A character may have several strokes, but not far apart, and not side by side and equally tall.
     """
     reach = max(parts[box_of(parts)].shape) // 4
     labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
@@ -137,11 +136,11 @@ def one_mark(parts: Mask) -> Mask:
     parts = parts & (areas >= 0.1 * areas.max())[labels]
     height = np.ptp(np.flatnonzero(parts.any(1))) + 1
     columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
-    beside = [parts[:, columns == n] for n in range(1, runs + 1)]
-    most = max(part.sum() for part in beside)
+    groups = [parts[:, columns == n] for n in range(1, runs + 1)]
+    most = max(part.sum() for part in groups)
     tall = sum(
         np.ptp(np.flatnonzero(part.any(1))) + 1 >= 0.75 * height and part.sum() >= 0.25 * most
-        for part in beside
+        for part in groups
     )
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:

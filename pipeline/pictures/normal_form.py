@@ -26,10 +26,10 @@ def bring_into_form(picture: Picture, form: ImageForm) -> NDArray[np.uint8]:
 
 
 def _with_margin(grey: Grey, form: ImageForm) -> Grey:
-    """A picture with a margin of its paper, if the paper is clean and a character fills it.
+    """Add a margin of paper to a picture, if its paper is clean and a character fills it.
 
-    If a picture is cropped close to its ink, the paper would be taken for ink, and the strokes for
-    an edge.
+    In a picture cropped close to its ink, the paper could be mistaken for ink, and strokes for an
+    edge.
     """
     small, factor = reduced(grey, form)
     small = without_grain(small, form)
@@ -45,7 +45,7 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
 
 
 def _ink(grey: Grey, form: ImageForm) -> Grey:
-    """The ink of a character, cropped: from 0, where there is none, to 255."""
+    """The ink of a character, cropped to it, from 0 (no ink) to 255."""
     small, factor = reduced(grey, form)
     strength, paper, grain = ink_on_paper(small, form)
     parts = character_in(strength, grain)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from pipeline.core.task import ImageForm
 
 Grey = NDArray[np.float32]
-WORKING = 400  # pixels: the longer side of the copy in which ink is sought
+WORKING = 400  # pixels: the longer side of the copy that is searched for ink
 COARSE = 20  # pixels: the minimum of the shorter side of the copy to which the light is fitted
 FINE = 8  # times the ink of the form: the resolution of the working copy
 

@@ -42,7 +42,7 @@ def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = Tr
     """The image or images in a file, each under its name. UserError if none can be used.
 
     The names in an array, or in a picture with several pages, are PATH[0], PATH[1], ... Without
-    `pipes`, a pipe is an error, since it may stay empty forever.
+    `pipes`, a pipe is an error, since it may never deliver data.
     """
     name = str(path)
     content = _from_stdin() if path == STDIN else read_file(path, pipes=pipes)
@@ -83,7 +83,7 @@ def decode(content: bytes, name: str, form: ImageForm) -> Pictures:
         return _decode(content, form)
     except MemoryError as error:
         raise UserError(f"{name} is {TOO_LARGE}") from error
-    except Exception as error:  # of NumPy and zlib, without another common base
+    except Exception as error:  # the errors of NumPy and zlib have no other common base
         raise UserError(f"{name} cannot be read as images: {first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Releases: what is in models/, and the same models registered in MLflow."""
+"""Releases: the files in models/, and the same models registered in MLflow."""
 
 from pipeline.registry.lookup import open_classifier
 

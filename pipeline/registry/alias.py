@@ -1,4 +1,4 @@
-"""The alias that names the model in use, `champion`: who may move it, and who is told."""
+"""The alias `champion`, which names the model in use: when it moves, and when it warns instead."""
 
 import sys
 import tempfile
@@ -20,49 +20,50 @@ ALIAS = "champion"
 def promote(
     workspace: Workspace, client: "MlflowClient", name: str, version: str, digest: str
 ) -> bool:
-    """Let the alias point to this version if it points to what its release replaced.
+    """Move the alias to this version if it names a model that the release replaced.
 
-    Without a pending release of it, only the first version of all gets the alias.
+    If no release of the model is pending, only the very first version gets the alias. Returns
+    whether the alias moved.
     """
     replaced = promotion.replaced_by(workspace, digest)
     champion = client.get_registered_model(name).aliases.get(ALIAS)
     if champion is None:
-        may = replaced is not None or len(client.search_model_versions(f"name='{name}'")) == 1
+        moves = replaced is not None or len(client.search_model_versions(f"name='{name}'")) == 1
     elif str(champion) == version:
-        may = False
+        moves = False
     else:
         current = client.get_model_version(name, str(champion)).tags.get(MODEL_TAG)
-        may = current in (replaced or ())
-        if replaced is not None and not may:
+        moves = current in (replaced or ())
+        if replaced is not None and not moves:
             print(
                 f"warning: {name}@{ALIAS} stays at version {champion}, which is not the "
-                f"model that this release replaced; {_how_to_move(name, version)}",
+                f"model that this release replaces; {_how_to_move(name, version)}",
                 file=sys.stderr,
             )
-    if may:
+    if moves:
         client.set_registered_model_alias(name, ALIAS, version)
     promotion.clear(workspace, digest)
-    return may
+    return moves
 
 
 def warn_of_unsigned_champion(
     workspace: Workspace, client: "MlflowClient", name: str, version: str
 ) -> None:
-    """Warn if the alias is at another version than this one, and that has no signature.
+    """Warn if the alias names another version whose file has no signature.
 
-    So it is where an older version of the pipeline registered it, and this one got its release
-    from elsewhere, such as by `git pull`.
+    This happens if an older version of the pipeline registered that model, and this checkout got
+    its release from elsewhere, for example from `git pull`.
     """
     champion = client.get_registered_model(name).aliases.get(ALIAS)
     if champion is None or str(champion) == version:
         return
-    with tempfile.TemporaryDirectory() as folder, suppress(UserError):  # its file may be gone
+    with tempfile.TemporaryDirectory() as folder, suppress(UserError):  # the file may be gone
         path, _ = download(f"models:/{name}/{champion}", Path(folder), workspace)
         try:
             read_signature(path.read_bytes())
         except ValueError as error:
             print(
-                f"warning: {name}@{ALIAS} is at version {champion}, which this version of the "
+                f"warning: {name}@{ALIAS} names version {champion}, which this version of the "
                 f"pipeline cannot use: {error}; {_how_to_move(name, version)}",
                 file=sys.stderr,
             )

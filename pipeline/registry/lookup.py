@@ -1,4 +1,4 @@
-"""A model by its name: the released one, a file, or one that MLflow has registered."""
+"""Finds a model by name: the released model, a file, or a model registered in MLflow."""
 
 import logging
 import re
@@ -11,8 +11,8 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 
-MODEL_TAG = "sha256"  # of a model version: the digest of the file that it holds
-MODEL_FILE = "model.onnx"  # its name in MLflow's form of a model
+MODEL_TAG = "sha256"  # of a model version: the digest of its file
+MODEL_FILE = "model.onnx"  # the file's name in MLflow's model format
 LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
@@ -20,30 +20,32 @@ URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+)
 def open_classifier(
     name: str | None = None, workspace: Workspace | None = None, **options: Any
 ) -> Classifier:
-    """The classifier of a file or of `models:/NAME@ALIAS`; none: the released model.
+    """The classifier of a file, of `models:/NAME@ALIAS`, or by default of the released model.
 
-    MLflow is that of `workspace`, else of the one around the current folder. `options` are those
-    of Classifier. UserError if the model is missing, another one or broken.
+    `workspace` determines the MLflow store; by default it is the workspace that contains the
+    current folder. `options` are passed to Classifier. UserError if the model is missing, broken
+    or not the registered one.
     """
     if name is None or not name.startswith("models:/"):
         return Classifier(name, **options)
     with tempfile.TemporaryDirectory() as scratch:
         path, digest = download(name, Path(scratch), workspace)
         if digest is None:
-            LOG.warning("%s is not verified: MLflow has no SHA-256 of it", name)
+            LOG.warning("%s is not verified: MLflow has no SHA-256 for it", name)
         try:
             return Classifier(path, sha256=digest, **options)
-        except UserError as error:  # which names a file that is gone when it is read
-            told = str(error).replace(str(path), name)
+        except UserError as error:  # it names the scratch file, which the user never sees
+            message = str(error).replace(str(path), name)
             if alias := re.search("@.*", name):
-                told = f"{told}; {name[: alias.start()]}/VERSION names another version"
-            raise UserError(told) from error
+                message += f"; to use another version, name {name[: alias.start()]}/VERSION"
+            raise UserError(message) from error
 
 
 def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tuple[Path, str | None]:
-    """The ONNX file of a registered model, put into `folder`, and its SHA-256 as registered.
+    """Download the ONNX file of a registered model into `folder`.
 
-    `uri` is `models:/NAME@ALIAS` or `models:/NAME/VERSION`. UserError if there is no such model.
+    Returns the file and its registered SHA-256, or None if MLflow has none. `uri` is
+    `models:/NAME@ALIAS` or `models:/NAME/VERSION`. UserError if the model cannot be loaded.
     """
     match = URI.fullmatch(uri)
     if match is None:
@@ -57,10 +59,10 @@ def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tupl
     workspace = workspace or _workspace()
     address = store.address(workspace.root)
     database = store.database(address)
-    if database is not None and not database.exists():  # MLflow would make an empty one
+    if database is not None and not database.exists():  # MLflow would create an empty one
         raise UserError(
-            f"{uri} cannot be loaded: {database} is missing; run in its workspace, name that "
-            "with --workspace, or set MLFLOW_TRACKING_URI"
+            f"{uri} cannot be loaded: {database} is missing; run in the workspace of the model, "
+            "name it with --workspace, or set MLFLOW_TRACKING_URI"
         )
     try:
         store.correct_addresses(address)
@@ -75,24 +77,24 @@ def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tupl
         )
     except UserError:
         raise
-    except Exception as error:  # of MLflow, of its transport or of its storage
+    except Exception as error:  # from MLflow, its transport or its storage
         raise UserError(f"{uri} cannot be loaded: {describe(error, workspace)}") from error
     return Path(path), version.tags.get(MODEL_TAG)
 
 
 def read_signature(content: bytes) -> Signature:
-    """The signature in an ONNX file. ValueError if there is none, or if it is no such file."""
-    import onnx  # which predicting does not need
+    """The signature in an ONNX file. ValueError if it has none or is not an ONNX file."""
+    import onnx  # prediction does not need it
 
     try:
         found = onnx.load_from_string(content).metadata_props
-    except Exception as error:  # protobuf's DecodeError, which has no other base
-        raise ValueError(f"it is no ONNX file: {first_line(error)}") from error
+    except Exception as error:  # protobuf's DecodeError derives from Exception alone
+        raise ValueError(f"it is not an ONNX file: {first_line(error)}") from error
     return Signature.from_metadata({entry.key: entry.value for entry in found})
 
 
 def _workspace() -> Workspace:
-    """The workspace around the current folder, whose store it is; else the current folder."""
+    """The workspace that contains the current folder, or else the current folder itself."""
     try:
         return Workspace.find()
     except UserError:

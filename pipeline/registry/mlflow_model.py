@@ -1,4 +1,4 @@
-"""An exported model in MLflow's form."""
+"""Writes an exported model in MLflow's model format."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pipeline.inference.signature import Signature
 
 
 def save_model(content: bytes, signature: Signature, folder: Path, model: Model) -> None:
-    """Write an ONNX model to `folder` in MLflow's form, with signature and example."""
+    """Write an ONNX model to `folder` in MLflow's format, with its signature and an example."""
     form, classes = signature.form, len(signature.labels)
     tensors = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, form.height, form.width), "images")]),

@@ -1,7 +1,7 @@
-"""Which models a release replaced: MLflow's alias moves from one of those to the new one, or not.
+"""Records which models a release replaced; MLflow's alias moves to the new model only from those.
 
-A release records it in artifacts/ before it changes models/. Whoever publishes next from here
-moves the alias accordingly and clears the record, so a server that was away gets the alias later.
+A release writes the record to artifacts/ before it changes models/. The next publication from this
+checkout moves the alias and clears the record, so an unreachable server catches up later.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.core.workspace import Workspace
 def record(workspace: Workspace, new: Path) -> None:
     """Record that the file `new` is about to replace the released model, if there is one.
 
-    If that one is not published yet, the alias may still be where its own release found it.
+    If the replaced model is not published yet, the alias may still name a model that it replaced.
     """
     pending, model = _pending(workspace), sha256(new)
     replaced = set(pending.get(model, []))
@@ -31,7 +31,7 @@ def replaced_by(workspace: Workspace, model: str) -> frozenset[str] | None:
 
 
 def clear(workspace: Workspace, model: str) -> None:
-    """Clear the record of this release, and of those before it: the alias is where it belongs."""
+    """Clear the record of this release and of the releases that it replaced."""
     pending = _pending(workspace)
     if model in pending:
         past = {model, *pending[model]}
@@ -42,11 +42,11 @@ def clear(workspace: Workspace, model: str) -> None:
 
 
 def _pending(workspace: Workspace) -> dict[str, list[str]]:
-    """The replaced models by each model whose release is not published yet."""
+    """For each model whose release is not published yet, the models that it replaced."""
     try:
         return {
             new: [str(digest) for digest in old]
             for new, old in read_json(workspace.pending_promotions).items()
         }
-    except (UserError, AttributeError, TypeError):  # missing or broken: the alias stays
+    except (UserError, AttributeError, TypeError):  # missing or broken: the alias does not move
         return {}

@@ -1,4 +1,4 @@
-"""Where a release comes from, in SLSA's form: as it was when trained, not as it is now."""
+"""The provenance of a release in SLSA's format: the state at training time, not the current one."""
 
 import re
 import subprocess
@@ -18,12 +18,12 @@ from pipeline.core.snapshot import Snapshot
 from pipeline.core.workspace import Workspace
 
 STAGES = ["fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
-BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:1"  # the commands below, in this order, in a checkout
-CHECKOUT = f"urn:{DISTRIBUTION}:checkout"  # the builder, where it is no workflow of GitHub's
+BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:1"  # these stages, in this order, in a checkout
+CHECKOUT = f"urn:{DISTRIBUTION}:checkout"  # the builder outside GitHub Actions
 
 
 class Origin(BaseModel):
-    """What a release's provenance says of the model and of the training that made it."""
+    """The model and its training, as the provenance of a release names them."""
 
     model_config = ConfigDict(frozen=True, strict=True)
     model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -32,7 +32,7 @@ class Origin(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it from models/provenance.json. UserError if that is missing or damaged."""
+        """Read models/provenance.json. UserError if it is missing or damaged."""
         statement = read_json(path)
         try:
             metadata = statement["predicate"]["runDetails"]["metadata"]
@@ -44,14 +44,14 @@ class Origin(BaseModel):
             )
         except (KeyError, IndexError, TypeError, ValidationError) as error:
             raise UserError(
-                f"{path} is no provenance of a release, or damaged: `dvc repro` writes it again"
+                f"{path} is damaged or not the provenance of a release: `dvc repro` rewrites it"
             ) from error
 
 
 def provenance(
     workspace: Workspace, params: Params, snapshot: Snapshot, name: str
 ) -> dict[str, Any]:
-    """What the file `name` was built from, as an in-toto statement with SLSA provenance, v1."""
+    """The provenance of the file `name`: an in-toto statement with a SLSA v1 predicate."""
     training, subject = snapshot.training.report, snapshot.evaluation.subject
     dependencies = {
         **{
@@ -105,13 +105,13 @@ def provenance(
 
 
 def builder() -> str:
-    """Who ran the stages: the workflow, on GitHub, or a checkout of somebody's."""
+    """What ran the stages: a GitHub workflow, or a checkout."""
     server, workflow = variables.GITHUB_SERVER_URL.get(), variables.GITHUB_WORKFLOW_REF.get()
     return CHECKOUT if server is None or workflow is None else f"{server}/{workflow}"
 
 
 def repository(root: Path) -> str | None:
-    """The address of git's remote `origin`, as SPDX writes it, if it is one on the network."""
+    """The URL of git's remote `origin` in SPDX form; None if it is not on the network."""
     command = ["git", "config", "--get", "remote.origin.url"]
     try:
         result = subprocess.run(command, check=True, capture_output=True, cwd=root)
@@ -121,12 +121,12 @@ def repository(root: Path) -> str | None:
     if scp := re.fullmatch(r"(?:[^@/]+@)?([^@/:[]{2,}|\[[^]]+\]):(?!:|//)(.+)", found):
         found = f"ssh://{scp[1]}/{scp[2].lstrip('/')}"
     if not re.match("(https?|ssh|git)://", found, re.IGNORECASE):
-        return None  # a folder of this machine
+        return None  # a local folder
     return f"git+{without_password(found)}"
 
 
 def _source(root: Path, revision: str) -> dict[str, Any]:
-    """The repository as a dependency; only a commit is a digest, `-dirty` and `unknown` are not."""
+    """The repository as a dependency. Its digest is the commit, without `-dirty`, if known."""
     commit = revision.removesuffix("-dirty")
     digest = {} if commit == "unknown" else {"digest": {"gitCommit": commit}}
     address = repository(root)

@@ -1,4 +1,4 @@
-"""The released model in MLflow: registered under the run that trained it."""
+"""Registers the released model in MLflow, under the run that trained it."""
 
 import hashlib
 import tempfile
@@ -25,12 +25,12 @@ from pipeline.tracking import Component, links, store
 from pipeline.tracking.runs import Published, find_or_create
 from pipeline.tracking.training import find_training
 
-ATTEMPTS, PAUSE = 20, 0.1  # seconds; a release takes less to change models/
+ATTEMPTS, PAUSE = 20, 0.1  # seconds; a release changes models/ in less time
 
 
 @dataclass(frozen=True)
 class Release:
-    """What is in models/ at one moment."""
+    """A consistent snapshot of models/."""
 
     digest: str
     model: bytes
@@ -40,9 +40,9 @@ class Release:
 
 
 def read_release(workspace: Workspace) -> Release:
-    """Read models/ before a server is asked.
+    """Read models/, before any request to a server.
 
-    UserError if its files do not belong together, or cannot be read by this code.
+    UserError if its files do not belong together or if this code cannot read them.
     """
     for _ in range(ATTEMPTS):
         path = existing(workspace.released_model)
@@ -54,22 +54,22 @@ def read_release(workspace: Workspace) -> Release:
             break
         time.sleep(PAUSE)
     else:
-        raise UserError(f"{workspace.provenance} is not of {path}: run `dvc repro`")
+        raise UserError(f"{workspace.provenance} does not describe {path}: run `dvc repro`")
     try:
         signature = read_signature(model)
     except ValueError as error:
         raise UserError(
-            f"{path} cannot be registered: {error}; a new release replaces it, by `dvc repro` with "
-            f"release.allow_regression: true in {workspace.params}"
+            f"{path} cannot be registered: {error}; to replace it, set release.allow_regression: "
+            f"true in {workspace.params} and run `dvc repro`"
         ) from error
     return Release(digest, model, signature, card.split("---\n", 2)[-1], origin)
 
 
 def publish_release(workspace: Workspace, client: MlflowClient) -> Published | None:
-    """Register the model of models/, unless it is; the alias moves as its release says.
+    """Register the model in models/ if MLflow does not have it, and move the alias to it.
 
-    None if there is no release. An experiment of DVC registers none. Where the alias stays at a
-    model that this code cannot use, a warning says so.
+    The alias moves only if the release allows it (`alias.promote`). Warns if it keeps naming a
+    model that this code cannot use. None if there is no release or in a DVC experiment.
     """
     if environment.experiment() or not workspace.released_model.exists():
         return None
@@ -115,11 +115,11 @@ def _create_registered_model(client: MlflowClient, signature: Signature) -> None
 
 
 def _logged_model(client: MlflowClient, release: Release) -> LoggedModel:
-    """The server's one copy of the released model, under the run that trained it."""
+    """The only logged model of the release on the server, under the run that trained it."""
     experiment = store.experiment_id(client, store.experiment_name(release.signature.model))
     run = find_training(client, experiment, release.origin.run_id, release.origin.started)
     run_id = run.info.run_id
-    if not run.info.end_time:  # known by its release alone, so it is not known when it ended
+    if not run.info.end_time:  # only the release is known, so its end is not
         client.set_terminated(run_id, "FINISHED", run.info.start_time)
     tags = {MODEL_TAG: release.digest}
     query = f"tags.{MODEL_TAG} = '{release.digest}'"

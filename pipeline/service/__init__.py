@@ -1,11 +1,11 @@
 """The HTTP service: pictures and images in, classes out.
 
 - `app` assembles the service, `server` runs it on a host and a port.
-- `pool` holds the models, `state` what all routes share, `limits` what a request may cost.
-- `routes/` holds a router for each concern, `middleware/` what wraps all of them: the access log,
-  security headers, authentication and admission.
+- `pool` holds the models, `state` the state that all routes share, `limits` the limits on requests.
+- `routes/` holds a router for each concern, `middleware/` the layers around all routes: the access
+  log, security headers, authentication and admission.
 - `bodies` reads the body of a request, `uploads` finds a picture in it, `workers` runs the model in
-  threads, `connections` closes those of slow clients.
+  threads, `connections` disconnects slow clients.
 - `protocol` implements the Open Inference Protocol, `messages` its JSON, `documentation` describes
   the interface, `errors` builds error responses, `metrics` counts for Prometheus, `figures` finds
   the reports that the page shows.

@@ -15,7 +15,7 @@ from pipeline.service.middleware.access_log import AccessLog
 from pipeline.service.middleware.admission import Admission
 from pipeline.service.middleware.authentication import Authentication
 from pipeline.service.middleware.headers import SecurityHeaders
-from pipeline.service.middleware.responses import Chunks, Defects, Head
+from pipeline.service.middleware.responses import Chunks, Head, InternalErrors
 from pipeline.service.pool import ModelPool
 from pipeline.service.routes import docs, operation, page, predict, protocol, slashes
 from pipeline.service.state import Service
@@ -30,7 +30,7 @@ def create_app(
     token: str | None = None,
     workspace: Workspace | None = None,
 ) -> FastAPI:
-    """The service of these models.
+    """Create the service for these models.
 
     With a token, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`. The page
     shows the workspace's reports.
@@ -44,7 +44,7 @@ def create_app(
         Middleware(Head),
         *([] if token is None else [Middleware(Authentication, token=token)]),
         Middleware(Admission, requests=limits.requests),
-        Middleware(Defects),
+        Middleware(InternalErrors),
     ]
     app = FastAPI(
         title=model.signature.subject,

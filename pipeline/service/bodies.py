@@ -59,7 +59,7 @@ class Bodies:
     async def read(self, request: Request) -> AsyncIterator[Body]:
         """The body of a request, buffered until the block ends.
 
-        HTTPException if it exceeds a limit of size or time, or has an unsupported encoding.
+        HTTPException if it exceeds a size or time limit, or has an unsupported encoding.
         """
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if encoding not in WINDOW:

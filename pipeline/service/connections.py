@@ -11,14 +11,14 @@ from pipeline.service.limits import Limits
 class Connection(H11Protocol):
     """A connection that closes when it has waited too long for its client.
 
-    It waits for the head of a request, or for the client to read a response. A request body has a
-    time limit of its own (`bodies`).
+    It waits for the head of a request, or for the client to read a response. `bodies` limits the
+    time for the body of a request.
     """
 
     def __init__(
         self, *, limits: Limits, waiting: dict["Connection", None], **options: Any
     ) -> None:
-        """`waiting`: the waiting connections, shared by all, longest first."""
+        """`waiting`: all waiting connections, which share it; the longest wait comes first."""
         super().__init__(**options)
         self._limits, self._waiting = limits, waiting
         self._seconds: float | None = None  # the time limit while it waits

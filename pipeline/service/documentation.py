@@ -18,8 +18,8 @@ SCHEMAS = "#/components/schemas/"
 PICTURES, PROTOCOL, OPERATION = "Pictures", "Open Inference Protocol", "Operation"
 TAGS = [
     {"name": PICTURES, "description": "Send a picture file, get its class."},
-    {"name": PROTOCOL, "description": "Version 2 of the protocol that KServe and Triton speak."},
-    {"name": OPERATION, "description": "For those who operate the service."},
+    {"name": PROTOCOL, "description": "Version 2 of the inference protocol of KServe and Triton."},
+    {"name": OPERATION, "description": "Monitor the service."},
 ]
 operation_id = attrgetter("name")  # of a route: the name of its function
 
@@ -33,7 +33,7 @@ class Error(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a picture shows."""
+    """The class of a picture."""
 
 
 def _errors(**descriptions: str) -> Responses:
@@ -47,10 +47,10 @@ def _header(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
-DEFECT = _errors(_500="A defect of the service; its log says more.")
+INTERNAL_ERROR = _errors(_500="An internal error; the service's log has the details.")
 NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong.")
 NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
-PROTECTED = NO_TOKEN | DEFECT
+PROTECTED = NO_TOKEN | INTERNAL_ERROR
 NOT_FOUND = _errors(_404="The service has no such model.")
 BODY_ERRORS = PROTECTED | _errors(
     _400="The request is malformed.",
@@ -59,7 +59,7 @@ BODY_ERRORS = PROTECTED | _errors(
     _415="The service does not support this Content-Encoding.",
     _503="The service is busy; retry later.",
 )
-BODY_ERRORS[415]["headers"] = {"Accept-Encoding": _header("The encodings that it supports.")}
+BODY_ERRORS[415]["headers"] = {"Accept-Encoding": _header("The supported encodings.")}
 BODY_ERRORS[503]["headers"] = {"Retry-After": _header("Seconds to wait.", "integer")}
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 INFER_RESPONSES: Responses = (
@@ -70,7 +70,9 @@ INFER_RESPONSES: Responses = (
             "description": "The outputs, as JSON or as bytes after the JSON.",
             "content": BYTES,
             "headers": {
-                protocol.HEADER_LENGTH: _header("The bytes of JSON, if tensors follow.", "integer")
+                protocol.HEADER_LENGTH: _header(
+                    "The length of the JSON in bytes, if tensors follow.", "integer"
+                )
             },
         }
     }
@@ -94,7 +96,7 @@ INFER_BODY = {
         {
             "name": protocol.HEADER_LENGTH,
             "in": "header",
-            "description": "The number of bytes of JSON in a body in which tensors follow it.",
+            "description": "The length of the JSON in bytes, if tensors follow it.",
             "schema": {"type": "integer", "minimum": 0},
         }
     ],
@@ -118,7 +120,7 @@ deflate. Every error has the form `{{"error": "..."}}`."""
 
 def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
     """Complete the description of the interface with what the model's signature says."""
-    schema = app.openapi()  # which the framework makes once and keeps
+    schema = app.openapi()  # cached by the framework
     components = schema["components"]
     for made in (_answer_model(model.signature), request_model(model.signature.form)):
         described = made.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
@@ -138,7 +140,7 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
             if path.endswith("/infer"):
                 content = operation["requestBody"]["content"]["application/json"]
                 value = _request_example(model.signature.form)
-                content["examples"] = {"one": {"summary": "An upright stroke", "value": value}}
+                content["examples"] = {"one": {"summary": "A vertical stroke", "value": value}}
             if token and path in OPEN_ROUTES:
                 operation["security"] = []
     for name in ("HTTPValidationError", "ValidationError"):
@@ -165,7 +167,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
 
 
 def _response_examples(model: ServedModel) -> dict[str, Any]:
-    """What each operation answers, by its id."""
+    """An example response of each operation, by id."""
     others = len(model.signature.labels) - 1
     probabilities = [0.982, *[round(0.018 / others, 6)] * others]
     tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
@@ -189,7 +191,7 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
 
 
 def _request_example(form: ImageForm) -> dict[str, Any]:
-    """A request with the image of a stroke, two pixels wide and as high as ink may be."""
+    """A request with the image of a stroke, two pixels wide and as tall as the form's ink."""
     top, middle = (form.height - form.ink) // 2, form.width // 2
     data = [
         255 if top <= row < top + form.ink and column in (middle - 1, middle) else 0

@@ -15,5 +15,5 @@ class Limits:
     #: open connections; beyond it, the one that has been idle longest is closed
     connections: int = 4000
     head_seconds: float = 10  #: to send the head of a request
-    seconds: float = 30  #: to send its body, and to read on in a response
+    seconds: float = 30  #: to send its body, and to read more of a response
     queue_seconds: float = 10  #: to wait for a free thread; beyond it, 503

@@ -22,11 +22,11 @@ from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # else each has a second series, which nobody uses
+disable_created_metrics()  # type: ignore[no-untyped-call]  # otherwise each has a second, unused series
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-RECENT, ENOUGH = 1000, 100  # images that drift is measured on, at most and at least
+RECENT, ENOUGH = 1000, 100  # maximum and minimum number of images to measure drift on
 
 
 class Metrics:

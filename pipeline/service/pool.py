@@ -1,4 +1,4 @@
-"""The models of the service: today one, in one version."""
+"""The models of the service: currently one model in one version."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class ModelPool:
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """The model with this name and version; None is the default version.
 
-        HTTPException 404, which names the model or version that exists, if there is none.
+        HTTPException 404 if there is none; the error names the available one.
         """
         model = self.default
         if name != model.name:

@@ -38,7 +38,7 @@ class Response(NamedTuple):
 
 
 def read_request(body: bytes, header_length: int | None, form: ImageForm) -> Request:
-    """Parse a body whose first `header_length` bytes are JSON (None: all). ValueError if wrong."""
+    """Parse a body whose first `header_length` bytes are JSON; None: all. ValueError if invalid."""
     end = len(body) if header_length is None else header_length
     if end > len(body):
         raise ValueError(f"{HEADER_LENGTH} is {end}, but the body has {len(body)} bytes")
@@ -113,8 +113,8 @@ def _images(tensor: InferInput, after: bytes) -> Images:
             raise ValueError("images has both data and binary_data_size: send one of them")
         if binary != len(after) or binary != size:
             raise ValueError(
-                f"images with shape {list(tensor.shape)} needs {size} bytes, but binary_data_size "
-                f"is {binary}, and {len(after)} bytes follow the JSON"
+                f"images with shape {list(tensor.shape)} requires {size} bytes, but "
+                f"binary_data_size is {binary}, and {len(after)} bytes follow the JSON"
             )
         return np.frombuffer(after, np.uint8).reshape(tensor.shape)
     if tensor.data is None or after:
@@ -124,7 +124,7 @@ def _images(tensor: InferInput, after: bytes) -> Images:
     numbers = np.asarray(tensor.data, np.uint8)
     if numbers.size != size or numbers.shape not in (tensor.shape, (size,)):
         raise ValueError(
-            f"data with shape {list(tensor.shape)} needs {size} numbers, not {numbers.size}"
+            f"data with shape {list(tensor.shape)} requires {size} numbers, not {numbers.size}"
         )
     return numbers.reshape(tensor.shape)
 

@@ -25,9 +25,9 @@ from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
 
 LOG = logging.getLogger(__name__)
-GRACE = 10  # seconds for requests in progress to end when the service stops
+GRACE = 10  # seconds for requests in progress to finish when the service stops
 OTHER_FILES = 200  # open files other than connections: the model, figures
-MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # tolerated for one of two, such as IPv6
+MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # tolerated if another address works
 UNUSABLE = {
     errno.EADDRINUSE: "port {port} on {host} is in use; --port 0 picks a free one",
     errno.EADDRNOTAVAIL: "{host} is not an address of this machine; 0.0.0.0 stands for all of them",
@@ -38,7 +38,7 @@ UNUSABLE = {
 def run(
     model: str | None, host: str, port: int, *, json_log: bool, workspace: Workspace | None
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then let requests in progress end.
+    """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
     `model` is a file, models:/NAME@ALIAS, or None for the released model. `workspace` provides the
     reports that the page shows, and the MLflow store. UserError if the service cannot start.
@@ -98,7 +98,7 @@ def read_token() -> str | None:
         return None
     token = token.strip()
     if not (token and token.isascii() and token.isprintable()):
-        raise UserError(f"{name} must hold printable ASCII characters, and not be empty")
+        raise UserError(f"the token in {name} is empty or not printable ASCII")
     return token
 
 
@@ -145,7 +145,7 @@ def _limits() -> Limits:
     wanted = Limits.connections + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # macOS has a lower limit of its own
+        with suppress(OSError, ValueError):  # macOS enforces a lower limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

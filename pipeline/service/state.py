@@ -25,7 +25,7 @@ class Service:
     metrics: Metrics
     bodies: Bodies
     workers: Workers
-    workspace: Workspace | None  # which holds the reports
+    workspace: Workspace | None  # has the reports
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:
         """The model's predictions for the images of a request, [N, H, W].

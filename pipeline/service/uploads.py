@@ -1,4 +1,4 @@
-"""Picture files as request bodies, and errors that say what was sent instead."""
+"""Reads picture files from request bodies; its errors say what was sent instead."""
 
 import re
 
@@ -13,7 +13,7 @@ NAME = rb"@?[^\0-\x1f]{1,255}\.(png|jpe?g|bmp|tiff?)\s*"
 
 
 def read_picture(content: bytes, content_type: str, max_pixels: int) -> Picture:
-    """The picture in a body as grey [H, W]. ValueError if it is none, or has too many pixels."""
+    """The picture in a body as grey [H, W]. ValueError if it is invalid or has too many pixels."""
     try:
         return decode_picture(content, max_pixels)
     except ValueError as error:
@@ -25,7 +25,7 @@ def read_picture(content: bytes, content_type: str, max_pixels: int) -> Picture:
 
 
 def _recognise(content: bytes, kind: str) -> str | None:
-    """What people commonly send instead of a picture, if the body is that."""
+    """The kind of content, if it is one commonly sent instead of a picture."""
     if not content:
         return "empty"
     if kind == "multipart/form-data" or re.match(rb"--[^\r\n]+\r?\ncontent-", content, re.I):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """One thread per core. Requests wait for a free one in the order of their arrival."""
+    """One thread per core. Requests wait for a free thread in order of arrival."""
 
     def __init__(self, seconds: float) -> None:
         """`seconds`: how long a request may wait for a thread."""
@@ -25,7 +25,7 @@ class Workers:
         self._threads = anyio.CapacityLimiter(available_cores())
 
     async def run(self, request: Request, task: Callable[[], T]) -> T:
-        """Run a task for a request whose body has been read, unless its client has left.
+        """Run a task for a request whose body has been read, unless the client has disconnected.
 
         HTTPException 503 if no thread becomes free in time, 400 if the task raises a ValueError.
         """
@@ -37,7 +37,7 @@ class Workers:
             raise HTTPException(503, *BUSY) from error
         try:
             if waited and await request.is_disconnected():
-                raise HTTPException(499, "the client left")
+                raise HTTPException(499, "the client disconnected")
             return await run_sync(task, limiter=self._threads)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error

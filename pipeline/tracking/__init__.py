@@ -1,9 +1,9 @@
-"""MLflow, as a projection of files: what a server shows is read from reports/.
+"""Publishes reports/ to MLflow. The files are the source; a server only shows them.
 
-`publisher` compares a server with the files and adds what is missing, so it may run at any time,
-any number of times, against any server, also one that was away during training. `background` runs
-it beside a stage; `links` knows where MLflow shows what is here; `store` is the server or database
-that a workspace uses. Releases are the registry's: this package does not know them.
+`publisher` compares a server with the files and adds what is missing. It can run at any time, any
+number of times, against any server, even one that was unreachable during training. `background`
+runs it alongside a stage, `links` records the pages on which MLflow shows the workspace, and
+`store` finds the server or database. `registry` publishes releases.
 """
 
 from enum import StrEnum
@@ -12,12 +12,12 @@ from pipeline.core.variables import MLFLOW_DEFAULTS
 
 
 class Component(StrEnum):
-    """What MLflow shows of a workspace."""
+    """A part of a workspace that MLflow shows."""
 
     BACKPROP = "backprop"
     TRAINING = "training"
     RELEASE = "release"
 
 
-for _variable in MLFLOW_DEFAULTS:  # MLflow reads them when it is imported
+for _variable in MLFLOW_DEFAULTS:  # MLflow reads these when it is imported
     _variable.set_default()

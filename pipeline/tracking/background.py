@@ -1,8 +1,7 @@
-"""Keeps MLflow up to date from beside a stage: in a process of its own, that can hang or die alone.
+"""Keeps MLflow up to date while a stage runs, in a separate process.
 
-A stage never waits for a tracking server longer than the few seconds stated here, and never fails
-for it. The command `track` publishes later what a server missed.
-MLFLOW_TRACKING_URI=none turns all this off.
+A stage never fails because of a tracking server, and waits for it only as long as stated here. The
+command `track` later publishes what a server missed. MLFLOW_TRACKING_URI=none turns tracking off.
 """
 
 import os
@@ -16,33 +15,33 @@ from pipeline.core import variables
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import Component
 
-AT_THE_END = 20  # seconds for what is left to publish when training has ended
-AT_ONCE = 60  # seconds for all that there is, a new store included
-NOT_INSTALLED = "not tracked: MLflow is not installed; it comes with the extra tracking"
+AT_THE_END = 20  # seconds to publish the rest after training has ended
+AT_ONCE = 60  # seconds to publish everything, including the creation of a store
+NOT_INSTALLED = "not tracked: MLflow is not installed; the extra tracking installs it"
 MISSED = "MLflow is not up to date ({}); the files are complete: publish them later with `track`"
 
 
 @contextmanager
 def following(workspace: Workspace) -> Iterator[None]:
-    """Publish the training, again and again, while the block runs, and once after it."""
-    with _beside(workspace, "--follow", seconds=AT_THE_END):
+    """Publish the training repeatedly while the block runs, and once after it."""
+    with _publisher(workspace, "--follow", seconds=AT_THE_END):
         yield
 
 
 @contextmanager
 def publishing(workspace: Workspace, *components: Component) -> Iterator[None]:
-    """Publish what the files say of these components, or of all, once, when the block has ended.
+    """Publish these components, or all, once the block has ended.
 
-    MLflow takes seconds to import: it does so while the block runs.
+    The import of MLflow takes seconds, so it happens while the block runs.
     """
-    with _beside(workspace, "--wait", *components, seconds=AT_ONCE) as started:
+    with _publisher(workspace, "--wait", *components, seconds=AT_ONCE) as started:
         yield
         if started:
             print("publishing to MLflow ...", flush=True)
 
 
 def publish(workspace: Workspace, *components: Component) -> None:
-    """Publish what the files say of these components, or of all, once, now."""
+    """Publish these components, or all, now."""
     with publishing(workspace, *components):
         pass
 
@@ -53,16 +52,17 @@ def enabled() -> bool:
 
 
 @contextmanager
-def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[bool]:
-    """Run `track`, which sees the block end, and give it `seconds` to finish after that.
+def _publisher(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[bool]:
+    """Run `track` alongside the block, and give it `seconds` to finish after the block.
 
-    It runs in the workspace's root and imports from where this process does. False if it is not
-    started: tracking is off, or MLflow is not installed, which one line says.
+    It runs in the workspace's root, with the import path of this process. Yields False if it does
+    not start: tracking is off, or MLflow is not installed, which prints a line.
     """
-    wanted, installed = enabled(), find_spec("mlflow") is not None
-    if wanted and not installed:
+    if not enabled():
+        yield False
+        return
+    if find_spec("mlflow") is None:
         print(NOT_INSTALLED, file=sys.stderr)
-    if not (wanted and installed):
         yield False
         return
     root, modules = workspace.root.absolute(), map(os.path.abspath, sys.path)
@@ -75,7 +75,7 @@ def _beside(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[b
         start_new_session=True,
     )
     assert publisher.stdin is not None
-    with publisher.stdin:  # closed however this process ends: the publisher then ends by itself
+    with publisher.stdin:  # it closes however this process ends, and then the publisher ends
         yield True
     try:
         if publisher.wait(seconds) != 0:

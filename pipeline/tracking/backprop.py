@@ -1,4 +1,4 @@
-"""The MLflow run of the 2-2-2 network: its params, the loss of each iteration, its files."""
+"""The MLflow run of the 2-2-2 network: its params, its loss at each iteration, its files."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, u
 
 @dataclass(frozen=True)
 class Backprop:
-    """What is in reports/backprop at one moment; `outcome` tells it from others."""
+    """A consistent snapshot of reports/backprop; `outcome` identifies it."""
 
     outcome: str
     report: BackpropReport
@@ -27,7 +27,7 @@ class Backprop:
 
 
 def read_backprop(workspace: Workspace) -> Backprop:
-    """Read reports/backprop before a server is asked; again, if it changes meanwhile."""
+    """Read reports/backprop, before any request to a server; again if it changes meanwhile."""
 
     def read() -> Backprop:
         files = sorted(path for path in workspace.backprop_reports.glob("[!.]*") if path.is_file())
@@ -42,10 +42,10 @@ def read_backprop(workspace: Workspace) -> Backprop:
 
 
 def publish_backprop(client: MlflowClient, experiment: str, backprop: Backprop) -> Published:
-    """Give the run of this outcome all that it lacks.
+    """Add to the run of this outcome whatever it lacks.
 
-    These files hold no time, revision or flow run, so that they are the same on every run, and
-    MLflow has one run for all with the same outcome; its flow run is the last that published it.
+    The files are the same each time the stage runs: they contain no time, revision or flow run.
+    MLflow therefore has one run per outcome, tagged with the flow run that last published it.
     """
     run = find_run(client, experiment, backprop.outcome, "backprop", round(time.time() * 1000))
     metrics = [
@@ -57,7 +57,7 @@ def publish_backprop(client: MlflowClient, experiment: str, backprop: Backprop) 
     tags = {
         "mlflow.source.name": "python -m pipeline backprop",
         "mlflow.note.content": "A 2-2-2 sigmoid network, trained by hand-derived gradients: the "
-        f"loss goes from {report.first_loss:.6g} to {report.last_loss:.6g}.",
+        f"loss changes from {report.first_loss:.6g} to {report.last_loss:.6g}.",
         **flow_tags(FlowRun(**flow_run) if flow_run else None),
     }
     changed = fill(client, run, report.params, metrics, tags)

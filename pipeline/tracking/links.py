@@ -1,4 +1,4 @@
-"""Where MLflow shows what is here: recorded when publishing, for whoever wants to link to it."""
+"""The pages on which MLflow shows a workspace, recorded when they are published."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ LOCAL = "http://127.0.0.1:5000"  # where `make mlflow` shows a local store
 
 
 def record(workspace: Workspace, component: Component, page: str) -> None:
-    """Remember that this page of MLflow's shows the component as it is here now."""
+    """Record that this MLflow page shows the component in its current state."""
     entry = {"of": _identity(workspace, component), "address": shown(page)}
     write_json(workspace.tracked, _recorded(workspace) | {component: entry})
 
 
 def shown(page: str) -> str:
-    """The address at which people see a page of MLflow's.
+    """The URL of an MLflow page for a browser.
 
-    PIPELINE_MLFLOW_URL: the server's for people, where it differs from that for processes.
+    If the server has another address for browsers than for processes, PIPELINE_MLFLOW_URL names it.
     """
     server = variables.MLFLOW_URL.get() or variables.MLFLOW_TRACKING_URI.get() or ""
     address = without_password(server) if server.startswith(("http://", "https://")) else LOCAL
@@ -30,7 +30,7 @@ def shown(page: str) -> str:
 
 
 def addresses(workspace: Workspace) -> dict[str, str]:
-    """The address of each component that is published as it is here now."""
+    """The URL of each component that is published in its current state."""
     recorded, known = _recorded(workspace), {}
     for component in Component:
         match recorded.get(component):
@@ -42,12 +42,12 @@ def addresses(workspace: Workspace) -> dict[str, str]:
 def _recorded(workspace: Workspace) -> dict[str, Any]:
     try:
         return dict(read_json(workspace.tracked))
-    except (UserError, TypeError, ValueError):  # missing or broken: written again when publishing
+    except (UserError, TypeError, ValueError):  # missing or broken: rewritten later
         return {}
 
 
 def _identity(workspace: Workspace, component: Component) -> str | None:
-    """What tells this one from others of its kind; None if there is none here, or it is broken."""
+    """An id of the component's current state; None if it is missing or broken."""
     try:
         match component:
             case Component.BACKPROP:

@@ -1,4 +1,4 @@
-"""Brings a server up to date from the files: once, or again and again beside a training."""
+"""Brings a server up to date with the files: once, or repeatedly during a training."""
 
 import os
 import select
@@ -19,16 +19,16 @@ from pipeline.tracking.snapshot import read_training_run
 from pipeline.tracking.training import publish_training
 
 BACKPROP_EXPERIMENT = "back-propagation"
-FOLLOW_INTERVAL = 2.0  # seconds between two looks at the files
+FOLLOW_INTERVAL = 2.0  # seconds between checks of the files
 
 
 def publish(
     workspace: Workspace, client: MlflowClient, component: Component, *, training: bool = False
 ) -> Published | None:
-    """Bring the training or the back-propagation on the server up to date; None if it is not here.
+    """Publish the training or the back-propagation to the server; None if it has no files here.
 
-    `training`: the training in the files is still running. Raises MlflowException, or what the
-    transport raises, if the server cannot be reached.
+    `training`: whether the training in the files is still running. If the server cannot be
+    reached, raises MlflowException or an error of its transport.
     """
     if component is Component.TRAINING and workspace.training_report.exists():
         run = read_training_run(workspace, files=not training)
@@ -48,7 +48,7 @@ def publish(
 
 
 def wait(workspace: Workspace) -> None:
-    """Make ready to publish, which takes MLflow seconds, and return when standard input ends."""
+    """Prepare MLflow, which takes seconds, and return when standard input ends."""
     with store.connect(workspace):
         pass
     sys.stdin.read()
@@ -66,9 +66,9 @@ def is_training(workspace: Workspace) -> bool:
 
 
 def follow(workspace: Workspace) -> bool:
-    """Publish until standard input ends, then once more; True if that last time succeeded.
+    """Publish until standard input ends, then once more; returns whether the last time succeeded.
 
-    A server that fails is tried again, less and less often, down to once a minute.
+    If a server fails, the next attempt waits longer each time, up to a minute.
     """
     os.nice(10)  # training comes first
 
@@ -84,26 +84,26 @@ def follow(workspace: Workspace) -> bool:
         try:
             publish_now(training=True)
             pause, published = FOLLOW_INTERVAL, written
-        except Exception:  # whatever it is, training continues and a later call catches up
+        except Exception:  # whatever the error, training continues and a later attempt catches up
             pause = min(2 * pause, 60)
     try:
         publish_now(training=False)
     except Exception as error:
-        said = error if isinstance(error, UserError) else describe(error, workspace)
-        print(said, file=sys.stderr)
+        message = error if isinstance(error, UserError) else describe(error, workspace)
+        print(message, file=sys.stderr)
         return False
     return True
 
 
 def describe(error: BaseException, workspace: Workspace) -> str:
-    """The failure of the workspace's server, or of a file here, in one line."""
+    """The failure of the tracking server, or of a local file, in one line."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
-    said, cause = first_line(error)[:300], error
+    reason, cause = first_line(error)[:300], error
     over_the_network = False
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         over_the_network |= isinstance(deeper, requests.RequestException)
         cause = deeper
-    if over_the_network and isinstance(cause, OSError):  # what the system says, or the resolver
-        said = f"no answer ({cause.strerror or cause})"
-    return f"MLflow at {without_password(store.address(workspace.root))}: {said}"
+    if over_the_network and isinstance(cause, OSError):  # of the system or the resolver
+        reason = f"no answer ({cause.strerror or cause})"
+    return f"MLflow at {without_password(store.address(workspace.root))}: {reason}"

@@ -1,4 +1,4 @@
-"""What all MLflow runs here have in common: they are found by what they show, and filled up."""
+"""What all MLflow runs share: each is found by the id of what it shows, and then completed."""
 
 import hashlib
 import tempfile
@@ -15,14 +15,14 @@ from pipeline.tracking import Component
 
 T = TypeVar("T")
 
-RUN_TAG = "pipeline.run_id"  # an MLflow run is found by the id of what it shows
-FILES_TAG = "pipeline.files_sha256"  # what its artifacts were made from, set when all are there
-MOST_METRICS = 1000  # in one request, as the server has it
-EXPERIMENT_TAG = "dvc.experiment"  # the name of the experiment that made what a run shows
+RUN_TAG = "pipeline.run_id"  # the id of what an MLflow run shows
+FILES_TAG = "pipeline.files_sha256"  # digest of its artifacts, set once all are uploaded
+MAX_METRICS = 1000  # in one request; the server's limit
+EXPERIMENT_TAG = "dvc.experiment"  # name of the DVC experiment that produced what a run shows
 
 
 class Published(NamedTuple):
-    """Where MLflow shows a component: the path of its page, and whether anything was missing."""
+    """A published component: the path of its page in MLflow, and whether anything was missing."""
 
     component: Component
     page: str
@@ -32,9 +32,9 @@ class Published(NamedTuple):
 def find_or_create(
     search: Callable[[], Sequence[T]], create: Callable[[], T], delete: Callable[[T], None]
 ) -> T:
-    """The first that is found, created if there is none.
+    """The first item found, created if there is none.
 
-    A request whose answer was lost has been sent again: duplicates are deleted.
+    A retried request may have created duplicates, which are deleted.
     """
     found = search()
     if not found:
@@ -47,10 +47,10 @@ def find_or_create(
 
 
 def find_run(client: MlflowClient, experiment: str, run_id: str, name: str, started: int) -> Run:
-    """The one MLflow run of what has this id, begun at `started`, milliseconds since 1970."""
+    """The only MLflow run with this id; `started`: when it began, in milliseconds since 1970."""
     query = f"tags.`{RUN_TAG}` = '{run_id}'"
 
-    def search() -> list[Run]:  # the fullest first
+    def search() -> list[Run]:  # the most complete first
         return sorted(client.search_runs([experiment], query), key=lambda run: -len(run.data.tags))
 
     def create() -> Run:
@@ -70,31 +70,31 @@ def fill(
     metrics: Sequence[Metric],
     tags: Mapping[str, str],
 ) -> bool:
-    """Give the run what it lacks of these; whether it lacked any."""
+    """Add the params, metrics and tags that the run lacks; returns whether it lacked any."""
     run_id = run.info.run_id
     missing_tags = [RunTag(k, v) for k, v in tags.items() if run.data.tags.get(k) != v]
     missing_params = [Param(k, str(v)) for k, v in params.items() if k not in run.data.params]
-    there = {
+    present = {
         (key, point.step)
         for key in {metric.key for metric in metrics} & run.data.metrics.keys()
         for point in client.get_metric_history(run_id, key)
     }
-    missing = [metric for metric in metrics if (metric.key, metric.step) not in there]
-    for first in range(0, len(missing), MOST_METRICS):
-        client.log_batch(run_id, missing[first : first + MOST_METRICS])
+    missing = [metric for metric in metrics if (metric.key, metric.step) not in present]
+    for first in range(0, len(missing), MAX_METRICS):
+        client.log_batch(run_id, missing[first : first + MAX_METRICS])
     if missing_tags or missing_params:
         client.log_batch(run_id, params=missing_params, tags=missing_tags)
     return bool(missing or missing_tags or missing_params)
 
 
 def flow_tags(flow_run: FlowRun | None) -> dict[str, str]:
-    """The tags that lead from an MLflow run to the flow run that made what it shows."""
+    """The tags that link an MLflow run to the Prefect flow run that produced what it shows."""
     found = flow_run.model_dump() if flow_run else {}
     return {f"prefect.flow_run.{name}": value for name, value in found.items()}
 
 
 def upload(client: MlflowClient, run: Run, files: Mapping[str, bytes]) -> bool:
-    """Make these files, by path, its artifacts, unless they are; whether they were not."""
+    """Upload files, by path, as the run's artifacts; returns False if they were there already."""
     listing = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in files.items()
     )
@@ -112,5 +112,5 @@ def upload(client: MlflowClient, run: Run, files: Mapping[str, bytes]) -> bool:
 
 
 def page(run: Run) -> str:
-    """The path of MLflow's page of a run."""
+    """The path of a run's page in MLflow."""
     return f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

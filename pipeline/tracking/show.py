@@ -1,6 +1,6 @@
-"""`make mlflow`: MLflow's pages on the local store of this workspace, and where to begin.
+"""`make mlflow`: serves MLflow's pages for the local store of this workspace.
 
-PORT, 5000 if it is not set, is the port on 127.0.0.1.
+The port on 127.0.0.1 is PORT, by default 5000.
 """
 
 import os
@@ -19,7 +19,7 @@ from pipeline.tracking import store
 
 @exit_on_failure()
 def main() -> None:
-    """Print the addresses of what there is, and become MLflow's server."""
+    """Print the URLs of the pages, then replace this process with MLflow's server."""
     port = variables.PORT.get() or "5000"
     if find_spec("mlflow") is None:  # importing it takes seconds
         raise ModuleNotFoundError(name="mlflow")
@@ -50,9 +50,9 @@ def main() -> None:
 
 
 def _pages(database: Path) -> Iterator[tuple[str, str]]:
-    """The runs of each experiment, and the registered models; MLflow's own start shows neither."""
+    """Titles and paths of the pages worth opening, which MLflow's home page does not show."""
     if not database.exists():
-        yield "nothing is tracked here yet", ""
+        yield "nothing tracked yet", ""
         return
     with closing(sqlite3.connect(database)) as connection:
         for number, name in connection.execute(

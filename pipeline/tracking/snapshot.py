@@ -1,6 +1,7 @@
-"""What MLflow shows of a training: its reports and its files at one moment, in memory.
+"""What MLflow shows of a training: a consistent snapshot of its reports and files, in memory.
 
-They are read before a server is asked: that takes seconds, in which the next training may begin.
+Requests to a server take seconds, during which the next training may start, so the files are read
+first.
 """
 
 import io
@@ -16,14 +17,14 @@ from pipeline.core.workspace import Workspace
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The reports on a training, and the files to upload, by path from the workspace's root."""
+    """The reports on a training, and the files to upload, by path relative to the workspace."""
 
     reports: TrainingSnapshot
     files: Mapping[str, bytes]
 
 
 def read_training_run(workspace: Workspace, *, files: bool) -> TrainingRun:
-    """The training in reports/. UserError if its files do not belong together, or are broken."""
+    """The training in reports/. UserError if its files do not belong together or are broken."""
 
     def read() -> TrainingRun:
         reports = snapshot.read_training(workspace)
@@ -33,7 +34,7 @@ def read_training_run(workspace: Workspace, *, files: bool) -> TrainingRun:
 
 
 def _files(workspace: Workspace, reports: TrainingSnapshot) -> Iterator[tuple[str, bytes]]:
-    """The run's artifacts; params.yaml may have changed since, so the report's are taken."""
+    """The run's artifacts; params are those in the report, since params.yaml may have changed."""
     evaluated, judged = reports.evaluation is not None, reports.gate is not None
     folders = [
         workspace.prepare_reports,

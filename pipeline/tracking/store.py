@@ -1,8 +1,8 @@
-"""MLflow's store: one that stays when an experiment ends, and that moves with its folder.
+"""MLflow's store: a server, or a SQLite database that outlives DVC experiments and can be moved.
 
-A store in SQLite keeps its artifacts in mlartifacts/ beside the database, which holds the absolute
-address of each. When the two have been moved or copied, these addresses lead to the old folder, so
-they are corrected before anything is read or written.
+A SQLite store keeps its artifacts in mlartifacts/ next to the database, which records their
+absolute addresses. If both have been moved or copied, these addresses still name the old folder, so
+they are corrected before any access.
 """
 
 import logging
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # slow to import
 SQLITE = "sqlite:///"
 LOCAL = MLFLOW_TRACKING_URI.default
 ARTIFACTS = "mlartifacts"
-ADDRESSES = [  # tables and columns
+ADDRESSES = [  # tables and their columns of addresses
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -37,16 +37,16 @@ ADDRESSES = [  # tables and columns
 
 
 def address(root: Path, named: str | None = None) -> str:
-    """The tracking URI of the workspace at `root`: MLFLOW_TRACKING_URI, or else the local store.
+    """The tracking URI of a workspace: `named`, MLFLOW_TRACKING_URI, or else the local store.
 
-    A relative SQLite path is one below `root`, or in an experiment of DVC, whose folder goes,
-    below the workspace that the experiment is of.
+    A relative SQLite path is relative to `root`. In a DVC experiment, whose folder is temporary, it
+    is relative to the workspace that started the experiment.
     """
     uri = named or MLFLOW_TRACKING_URI.get() or LOCAL
     path = uri.removeprefix(SQLITE)
     if path == uri or path.startswith("/"):
         return uri
-    folder = os.path.normpath(lasting_folder(root))  # without the ".." of a root above
+    folder = os.path.normpath(lasting_folder(root))  # the root may contain ".."
     return f"{SQLITE}{quote(folder)}/{path}"
 
 
@@ -59,9 +59,9 @@ def database(uri: str) -> Path | None:
 
 @contextmanager
 def connect(workspace: Workspace) -> Iterator["MlflowClient"]:
-    """A client of the workspace's store; no other process of this checkout has one meanwhile.
+    """A client for the workspace's store, locked against other processes of this checkout.
 
-    A store that has moved is put in order first. MLflow logs nothing but warnings.
+    Corrects the addresses of a store that has moved. MLflow logs only warnings.
     """
     from mlflow import MlflowClient
 
@@ -78,7 +78,7 @@ def connect(workspace: Workspace) -> Iterator["MlflowClient"]:
 
 @contextmanager
 def _environment(uri: str) -> Iterator[None]:
-    """Name the store in the environment too: MLflow's own SQLite store asks for it there."""
+    """Name the store in the environment too: MLflow's SQLite store reads it there."""
     name, before = MLFLOW_TRACKING_URI.name, MLFLOW_TRACKING_URI.get()
     os.environ[name] = uri
     try:
@@ -91,15 +91,15 @@ def _environment(uri: str) -> Iterator[None]:
 
 
 def experiment_name(model: str) -> str:
-    """The experiment of a model's trainings and releases: its name, unless another is set."""
+    """The experiment of a model's trainings and releases, by default the model's name."""
     return MLFLOW_EXPERIMENT_NAME.get() or model
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment of this name, created if there is none, restored if deleted."""
+    """The id of the experiment with this name, created if missing and restored if deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        place = database(client.tracking_uri)  # a server knows by itself where
+        place = database(client.tracking_uri)  # a server chooses the location itself
         location = place.with_name(ARTIFACTS).as_uri() if place else None
         try:
             return str(client.create_experiment(name, location))
@@ -109,14 +109,14 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-        print(f"MLflow's experiment {name} was deleted: it is restored", file=sys.stderr)
+        print(f"restored MLflow's experiment {name}, which was deleted", file=sys.stderr)
     return str(found.experiment_id)
 
 
 def correct_addresses(uri: str) -> None:
-    """Let a store that was moved or copied have its artifacts beside it, and say so.
+    """If a store was moved or copied, make it use the artifacts next to it, and print a line.
 
-    UserError if it is a copy without them: what it would add would go to the original.
+    UserError if it was copied without its artifacts: it would add to those of the original.
     """
     place = database(uri)
     if place is None or not place.exists():
@@ -133,19 +133,22 @@ def correct_addresses(uri: str) -> None:
                     _replace(store, address, here.as_uri() if is_uri else str(here))
                 except sqlite3.OperationalError as error:
                     raise UserError(
-                        f"{place} has moved from {folder.parent}, which must be corrected in it: "
-                        f"{error}"
+                        f"{place} has moved from {folder.parent}, but the addresses in it cannot "
+                        f"be corrected: {error}"
                     ) from error
-                print(f"{place} has moved from {folder.parent}: corrected", file=sys.stderr)
+                print(
+                    f"{place} has moved from {folder.parent}: corrected the addresses in it",
+                    file=sys.stderr,
+                )
             elif os.access(folder.with_name(place.name), os.F_OK):
                 raise UserError(
-                    f"{place} is a copy whose artifacts are in {folder}, the original's: "
-                    f"copy that folder to {here} too, or remove {place.name}"
+                    f"{place} is a copy without its artifacts: copy {folder} to {here}, "
+                    f"or remove {place.name}"
                 )
 
 
 def _folders(store: sqlite3.Connection) -> list[str]:
-    """The addresses of the folders named mlartifacts that experiments have, as they are written."""
+    """The addresses of the experiments' folders named mlartifacts, as stored."""
     tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     if ("experiments",) not in tables:  # nothing has been written yet
         return []
@@ -153,7 +156,7 @@ def _folders(store: sqlite3.Connection) -> list[str]:
     found = set()
     for (address,) in rows:
         folder, _, name = (address or "").rstrip("/").rpartition("/")
-        if name.isdigit():  # what `make mlflow` makes for the experiment of this number
+        if name.isdigit():  # the subfolder that `make mlflow` creates for this experiment's id
             name = folder.rpartition("/")[2]
         else:
             folder = f"{folder}/{name}"

@@ -19,14 +19,14 @@ def _seconds(moment: str) -> float:
 
 
 def find_training(client: MlflowClient, experiment: str, run_id: str, started: str) -> Run:
-    """The one MLflow run of a training, begun at `started`, an ISO 8601 date and time."""
+    """The only MLflow run of a training; `started`: when it began, an ISO 8601 date and time."""
     return find_run(client, experiment, run_id, "train", round(_seconds(started) * 1000))
 
 
 def publish_training(
     client: MlflowClient, experiment: str, training: TrainingRun, data_set: str, *, unfinished: str
 ) -> Published:
-    """Give the run of the training all that it lacks; `unfinished`: its status if it has no end."""
+    """Add to the training's run whatever it lacks; `unfinished`: its status until it finishes."""
     reports, report = training.reports, training.reports.training.report
     run = find_training(client, experiment, report.run_id, report.started)
     tags = {
@@ -62,7 +62,7 @@ def publish_training(
 
 
 def _metrics(reports: TrainingSnapshot) -> Iterator[Metric]:
-    """Every number of the run, each with a time that depends on the files alone."""
+    """All metrics of the run. Their timestamps derive from the files alone."""
     training, evaluation = reports.training, reports.evaluation
     moment = _seconds(training.report.started)
     moments = {}

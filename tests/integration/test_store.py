@@ -141,7 +141,7 @@ def test_a_moved_store_that_cannot_be_corrected_is_told(
         execute(database, old, new)
 
     monkeypatch.setattr(store, "_replace", protected)
-    with pytest.raises(UserError, match=f"has moved from {project.root}.*readonly"):
+    with pytest.raises(UserError, match=f"{project.root}.*readonly"):
         correct_addresses(store.address(moved))
 
 
@@ -220,7 +220,7 @@ def test_a_deleted_experiment_is_restored(project: Workspace, capsys: Any) -> No
     write_training(project, run_id="second")
     publish(project, Component.TRAINING)
     assert len(client.search_runs([found.experiment_id])) == 2
-    assert "mnist-cnn was deleted: it is restored" in capsys.readouterr().err
+    assert "mnist-cnn" in capsys.readouterr().err
 
 
 # trainings
@@ -479,7 +479,7 @@ def test_a_release_whose_files_do_not_belong_together_is_not_registered(
     assert registration.read_release(project).digest == digest
     right = project.provenance.read_text()
     project.provenance.write_text(right.replace(digest, "0" * 64))
-    with pytest.raises(UserError, match=r"provenance\.json is not of .*models/mnist-cnn\.onnx"):
+    with pytest.raises(UserError, match=r"provenance\.json .*models/mnist-cnn\.onnx"):
         registration.read_release(project)
     waited: list[float] = []
 
@@ -498,7 +498,7 @@ def test_a_provenance_that_other_code_wrote_is_no_fault_of_the_server(
 ) -> None:
     write_release(project)
     write_json(project.provenance, provenance)
-    with pytest.raises(UserError, match=r"provenance\.json is no provenance of a release"):
+    with pytest.raises(UserError, match=r"provenance\.json .*`dvc repro`"):
         publish(project, Component.RELEASE)
 
 
@@ -510,7 +510,7 @@ def test_a_release_without_a_signature_is_not_registered(project: Workspace) -> 
     onnx.save(model, project.released_model)
     changed = project.provenance.read_text().replace(digest, sha256(project.released_model))
     project.provenance.write_text(changed)
-    with pytest.raises(UserError, match=r"cannot be registered: .*no model signature"):
+    with pytest.raises(UserError, match=r"mnist-cnn\.onnx .*no model signature"):
         publish(project, Component.RELEASE)
 
 

@@ -111,12 +111,12 @@ WRONG: dict[str, tuple[Any, str]] = {
     "truths": (ZEROS > 0, "integers or floats, not bool"),
     "complex": (ZEROS + 1j, "integers or floats, not complex128"),
     "objects": (ZEROS.astype(object), "integers or floats, not object"),
-    "not a number": (ZEROS * np.nan, "floats from 0 to 1, and these are from nan to nan"),
+    "not a number": (ZEROS * np.nan, "floats from 0 to 1, .*from nan to nan"),
     "infinite": (ZEROS + np.inf, "from inf to inf"),
     "bytes as floats": (ZEROS + 255, "from 255 to 255; divide by 255"),
     "more than bytes": (ZEROS + 256, "from 256 to 256$"),
     "normalised": (ZEROS - 0.42, "from -0.42 to -0.42$"),
-    "negative": (np.full((1, 28, 28), -1), "integers from 0 to 255, and these are from -1 to -1"),
+    "negative": (np.full((1, 28, 28), -1), "integers from 0 to 255, .*from -1 to -1"),
     "16 bit": (np.full((1, 28, 28), 256, np.uint16), "from 256 to 256$"),
 }
 

@@ -73,7 +73,7 @@ def test_thumbnails_masks_and_second_frames_are_no_pages() -> None:
 
 
 def test_pages_are_bounded_in_number_and_together_in_size() -> None:
-    with pytest.raises(ValueError, match="its 3 pages have more than 4,799 pixels"):
+    with pytest.raises(ValueError, match=r"its 3 pages .* 4,799 pixels"):
         decode_pictures(pages(0, 0, 0), 4799)
     assert len(decode_pictures(pages(0, 0, 0), 4800)) == 3
     tiny = Image.new("L", (8, 8))
@@ -87,7 +87,7 @@ def test_a_picture_may_have_just_as_many_pixels_as_are_allowed(size: tuple[int, 
     width, height = size
     content = saved(Image.new("1", size))
     assert decode_picture(content, width * height).shape == (height, width)
-    with pytest.raises(ValueError, match=f"{width} x {height} pixels are more than"):
+    with pytest.raises(ValueError, match=f"^{width} x {height} pixels"):
         decode_picture(content, width * height - 1)
 
 
@@ -297,16 +297,16 @@ def other(kind: str, **options: Any) -> bytes:
 PNG = saved(GREY)
 FOREIGN: list[tuple[str, bytes]] = [
     ("it is empty", b""),
-    ("it is WebP; PNG, JPEG, BMP, TIFF are read", b"RIFF\0\1\0\0WEBPVP8 "),
-    ("it is GIF; PNG", other("GIF")),
-    ("it is PDF; PNG", b"%PDF-1.7\n"),
-    ("it is HEIC; PNG", b"\0\0\0\x18ftypheic\0\0\0\0"),
-    ("it is AVIF; PNG", b"\0\0\0\x1cftypavif\0\0\0\0"),
-    ("it is IDX; PNG", idx.encode(make_digits(1, seed=1)[0])),
-    ("it is gzip; PNG", gzip.compress(PNG)),
-    ("it is a NumPy array; PNG", b"\x93NUMPY\x01\0"),
-    ("it is Parquet; PNG", b"PAR1\x15\x04"),
-    ("it is HTML, not the picture file itself; PNG", b"\n<!DOCTYPE html><html>"),
+    ("it is WebP; .*PNG, JPEG, BMP, TIFF", b"RIFF\0\1\0\0WEBPVP8 "),
+    ("it is GIF; ", other("GIF")),
+    ("it is PDF; ", b"%PDF-1.7\n"),
+    ("it is HEIC; ", b"\0\0\0\x18ftypheic\0\0\0\0"),
+    ("it is AVIF; ", b"\0\0\0\x1cftypavif\0\0\0\0"),
+    ("it is IDX; ", idx.encode(make_digits(1, seed=1)[0])),
+    ("it is gzip; ", gzip.compress(PNG)),
+    ("it is a NumPy array; ", b"\x93NUMPY\x01\0"),
+    ("it is Parquet; ", b"PAR1\x15\x04"),
+    ("it is HTML, not the picture file itself; ", b"\n<!DOCTYPE html><html>"),
     ("it is SVG, not", b'<?xml version="1.0"?>\n<svg xmlns="">'),
     ("it is JSON, not", json.dumps({"image": "iVBO"}).encode()),
     ("it is base64, not", b"iVBORw0KGgoAAAANSUhEUgAAA"),
@@ -319,8 +319,8 @@ FOREIGN: list[tuple[str, bytes]] = [
     ("it is the address of a file, not", b"https://example.org/digit.png\n"),
     (r"it is not a picture \(PNG, JPEG, BMP, TIFF\)", b"these are words"),
     (r"it is not a picture \(PNG, JPEG, BMP, TIFF\)", bytes(100)),
-    ("it is a TIFF that is damaged or of a rare kind: save it", b"II*\0\x08\0\0\0\0\0"),
-    ("it is a JPEG that is damaged or of a rare kind", b"\xff\xd8\xff\xe0\0"),
+    ("it is a TIFF that is damaged", b"II*\0\x08\0\0\0\0\0"),
+    ("it is a JPEG that is damaged", b"\xff\xd8\xff\xe0\0"),
 ]
 
 

@@ -271,9 +271,7 @@ def test_pictures_of_different_sizes_are_brought_into_form_together(ten: Images)
     np.testing.assert_array_equal(
         forms, [bring_into_form(picture, MNIST) for picture in (ten[2], wide)]
     )
-    with pytest.raises(
-        ValueError, match=r"91 x 77 pixels \(height x width\) are not 28 x 28; --normalise "
-    ):
+    with pytest.raises(ValueError, match=r"91 x 77 pixels .*28 x 28; --normalise "):
         in_form([ten[2], wide], MNIST, normalise=False)
     with pytest.raises(ValueError, match=r"^image \[1\]: no ink found"):
         in_form([ten[2], 0 * wide], MNIST, normalise=True)
@@ -288,7 +286,7 @@ def test_a_form_need_not_be_square() -> None:
     turned = images.transpose(0, 2, 1)
     with pytest.raises(ValueError, match=r"\[N, 20, 36\], not \[3, 36, 20\]; images.reshape"):
         as_images(turned, WIDE)
-    with pytest.raises(ValueError, match=r"36 x 20 pixels \(height x width\) are not 20 x 36"):
+    with pytest.raises(ValueError, match=r"36 x 20 pixels .*20 x 36"):
         in_form(turned, WIDE, normalise=False)
 
 

@@ -84,9 +84,7 @@ def test_versions_that_do_not_match_or_that_a_merge_left_are_told(
             workspace.versions.write_text(written)
         status, said = check(tmp_path, capsys, "--check")
         assert status == 1
-        assert said.startswith(
-            "error: versions.json does not have the versions of requirements.txt"
-        )
+        assert said.startswith("error: versions.json ")
     assert check(tmp_path, capsys) == (0, "")
     assert json.loads(workspace.versions.read_text()) == {"torch": "2.15.0"}
 

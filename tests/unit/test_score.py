@@ -4,6 +4,7 @@ import errno
 import gzip
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -318,7 +319,7 @@ def test_the_first_three_reasons_are_printed_and_where_the_others_are(
     scored(tmp_path / "in", whole=False)
     _, *said = capsys.readouterr().err.splitlines()
     for reason in said[:3]:
-        assert "56 x 56 pixels (height x width) are not 28 x 28; --normalise " in reason
+        assert re.search("56 x 56 pixels .*28 x 28; --normalise ", reason)
     assert len(said) == min(images, 4)
     assert images <= 3 or said[3].endswith(f"column error of {tmp_path}/out.parquet")
 
@@ -627,7 +628,7 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: s
     thesis.parent.mkdir()
     thesis.write_text("years of work")
     (interrupted / "file.partial").write_text("years of work")
-    for name, said in {"mine.parquet": "thesis.txt", "file": "in the way"}.items():
+    for name, said in {"mine.parquet": "thesis.txt", "file": "file.partial"}.items():
         with pytest.raises(UserError, match=said):
             score.run([interrupted / source], interrupted / name, str(MODEL), normalise=False)
     assert thesis.read_text() == (interrupted / "file.partial").read_text() == "years of work"
@@ -714,11 +715,11 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "above-one.npy": (lambda path: np.save(path, np.full((9, 28, 28), 255.0)), "divide by 255"),
     "other.parquet": (
         lambda path: parquet.write_table(pa.table({"a": [1], "b": [2]}), path),
-        "a, b, and none called image",
+        "a, b, .*called image",
     ),
     "twice.parquet": (
         lambda path: parquet.write_table(pa.table([[b"a"], [b"b"]], ["image", "image"]), path),
-        "image, image, and several called image",
+        "image, image, .*several",
     ),
     "no-rows.parquet": (lambda path: write_parquet(path, pa.array([], pa.binary())), "no rows"),
     "texts.parquet": (lambda path: write_parquet(path, pa.array(["a", "b"])), "of the type string"),
@@ -729,7 +730,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "kaggle.parquet": (
         lambda path: parquet.write_table(pa.table({f"pixel{n}": [0] for n in range(785)}), path),
-        r"pixel0, .*pixel7, ... \(785 in all\), and none called image",
+        r"pixel0, .*pixel7, ... \(785 in all\), ",
     ),
 }
 

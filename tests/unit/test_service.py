@@ -66,7 +66,7 @@ def test_a_picture_may_be_taken_as_it_is(client: Client, ten: Images) -> None:
     np.testing.assert_array_equal(content["image"], ten[4])
     response = client.post("/predict?normalise=false", png(np.zeros((30, 40), np.uint8)))
     assert response.status_code == 400
-    assert "30 x 40 pixels (height x width) are not 28 x 28" in response.json()["error"]
+    assert re.search("30 x 40 pixels .*28 x 28", response.json()["error"])
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(client: C
     Image.new("1", (14_000, 14_000)).save(far_more, "PNG")
     assert client.post("/predict?normalise=false", tiled(64)).status_code == 200  # it is blank
     for text, bomb in (
-        ("more than 16,000,000", just_more.getvalue()),
+        ("16,000,000", just_more.getvalue()),
         ("exceeds limit", far_more.getvalue()),
-        ("8192 x 8192 pixels are more than 16,000,000", tiled(8192)),
+        ("8192 x 8192 pixels", tiled(8192)),
     ):
         response = client.post("/predict", bomb)
         assert response.status_code == 400

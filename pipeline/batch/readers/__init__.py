@@ -1,4 +1,4 @@
-"""Large inputs, split into shards. Each can be read without the others, in batches.
+"""Large inputs, split into shards, each of which can be read independently, in batches.
 
 `opening` chooses the reader by a file's content: `arrays`, `parquet`, or `files` for files with one
 image each. All implement `shards.Shards`.

@@ -18,7 +18,7 @@ from pipeline.pictures.reading import NPY
 
 
 class ArrayShards:
-    """An IDX or .npy file, mapped into memory anew for each batch, so that none stays there."""
+    """An IDX or .npy file, mapped into memory for one batch at a time, to keep memory use small."""
 
     def __init__(
         self, file: Path, name: str, fingerprint: str, form: ImageForm, *, normalise: bool
@@ -26,7 +26,7 @@ class ArrayShards:
         self._file, self._name, self._form, self._normalise = file, name, form, normalise
         self.fingerprint = fingerprint
         array = self._mapped()
-        try:  # of an array that takes no memory
+        try:  # a broadcast array takes no memory
             self._shape = as_pictures(np.broadcast_to(np.uint8(0), array.shape), form).shape
         except ValueError as error:
             raise UserError(f"{name} cannot be read as images: {error}") from error
@@ -70,5 +70,5 @@ class ArrayShards:
                     return idx.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), 3)
             array: NDArray[Any] = np.load(self._file, mmap_mode="r", allow_pickle=False)
             return array
-        except Exception as error:  # those of NumPy have no common base
+        except Exception as error:  # NumPy's errors have no common base
             raise UserError(f"{self._name} cannot be read: {first_line(error)}") from error

@@ -25,8 +25,8 @@ def open_shards(
 ) -> Shards:
     """The images of the files found under these names, in this form.
 
-    If a single file cannot be used, that is a UserError; among several files, it is an image with
-    an error. Compressed arrays are decompressed into `scratch`.
+    UserError if a single file cannot be used; among several files, it becomes an image with an
+    error. Compressed arrays are decompressed into `scratch`.
     """
     in_folder = len(names) == 1 and Path(names[0]).is_dir()
     if len(files) == 1 and Path(files[0]) == Path(names[0]):

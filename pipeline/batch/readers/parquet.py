@@ -42,8 +42,8 @@ class ParquetShards:
         if schema.names.count("image") != 1:
             columns = ", ".join(schema.names[:SHOWN]) or "(none)"
             more = f", ... ({len(schema.names):,} in all)" if len(schema.names) > SHOWN else ""
-            how_many = "several" if "image" in schema.names else "none"
-            raise UserError(f"{name} has the columns {columns}{more}, and {how_many} called image")
+            how_many = "several are" if "image" in schema.names else "none is"
+            raise UserError(f"{name} has the columns {columns}{more}, but {how_many} called image")
         if schema.names.count("id") > 1:
             raise UserError(f"{name} has several columns called id")
         self._columns = [column for column in ("image", "id") if column in schema.names]
@@ -130,7 +130,7 @@ def _pixels(column: pa.Array, form: ImageForm) -> Images:
         array = _numbers(column)
     if array.ndim == 2:
         if array.shape[1] != form.pixels:
-            raise ValueError(f"{array.shape[1]} pixels are not {form.height} x {form.width}")
+            raise ValueError(f"{array.shape[1]} pixels, not {form.height} x {form.width}")
         array = array.reshape(-1, *form.shape)
     return as_pictures(array, form)
 

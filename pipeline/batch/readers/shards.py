@@ -53,7 +53,7 @@ def fingerprint_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(os.fsencode(path))
-        with suppress(OSError):  # what cannot be read is reported later
+        with suppress(OSError):  # an unreadable file is reported later
             about = path.stat()
             digest.update(f" {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()

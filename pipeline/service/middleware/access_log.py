@@ -1,4 +1,4 @@
-"""The access log: one line per request, counted for Prometheus, too."""
+"""The access log: one line per request, which is also counted for Prometheus."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class AccessLog:
-    """Logs and counts each request when its response was sent or has failed."""
+    """Logs and counts each request after its response has been sent or has failed."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self.app, self._metrics = app, metrics

@@ -6,13 +6,13 @@ from pipeline.service.errors import BUSY, error_response
 
 
 class Admission:
-    """Answers 503 to a POST while `requests` others are in progress."""
+    """Returns 503 for a POST while `requests` others are in progress."""
 
     def __init__(self, app: ASGIApp, *, requests: int) -> None:
         self.app, self._limit, self._in_progress = app, requests, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on, or reject it."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return

@@ -24,13 +24,13 @@ OPEN_ROUTES = frozenset(
 
 
 class Authentication:
-    """Answers 401 to a request without the token, unless its route is open."""
+    """Returns 401 for a request without the token, unless its route is open."""
 
     def __init__(self, app: ASGIApp, *, token: str) -> None:
         self.app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on, or reject it."""
         if scope["type"] != "http" or self._has_token(scope) or _route(scope) in OPEN_ROUTES:
             await self.app(scope, receive, send)
             return
@@ -48,7 +48,7 @@ class Authentication:
 
 
 def _route(scope: Scope) -> str | None:
-    """The path of the route that the router will choose; None if there is none."""
+    """The path of the route that the router will choose; None if no route matches."""
     matches = [(route.matches(scope)[0], route) for route in scope["app"].routes]
     for degree in (Match.FULL, Match.PARTIAL):  # partial: another method
         for match, route in matches:

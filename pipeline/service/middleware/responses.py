@@ -1,4 +1,4 @@
-"""How responses are sent: to HEAD requests, in chunks, and after a defect."""
+"""How responses are sent: to HEAD requests, in chunks, and after an internal error."""
 
 import logging
 
@@ -12,7 +12,7 @@ CHUNK = 2**16  # bytes
 
 
 class Head:
-    """Answers HEAD as GET without a body."""
+    """Handles HEAD as GET without a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -63,8 +63,8 @@ class Chunks:
         await self.app(scope, receive, send_chunks)
 
 
-class Defects:
-    """Logs a defect; the client gets a 500, or the response ends early."""
+class InternalErrors:
+    """Logs an unexpected exception; the client gets a 500, or the response ends early."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -83,6 +83,6 @@ class Defects:
         except Exception:
             if scope["type"] != "http":
                 raise
-            LOG.exception("defect")
+            LOG.exception("internal error")
             if not started:
                 await error_response(500, "internal error")(scope, receive, send)

@@ -43,11 +43,11 @@ async function classify(source) {
 async function ask(source) {
   const { file, preview } = source;
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  // a browser cannot read a folder, nor a file that was removed or changed since it was chosen
+  // a browser cannot read a folder, or a file that was removed or changed since it was chosen
   const body = file ? await file.arrayBuffer().catch(() => null) : await paper.file();
   if (source !== shown) return; // the user has cleared it
   if (!body) {
-    say(file ? `${file.name}: The browser cannot read it.` : UNREADABLE);
+    say(file ? `${file.name}: The browser cannot read this file.` : UNREADABLE);
     return;
   }
   if (body.byteLength === 0) {
@@ -63,11 +63,11 @@ async function ask(source) {
     if (source !== shown) return;
     byId("token-form").hidden = response.status !== 401;
     const text = response.status === 401 ? "the token is missing or wrong" : content.error;
-    const problem = sentence(text ?? `the service answered with status ${response.status}`);
+    const problem = sentence(text ?? `the service returned status ${response.status}`);
     if (response.ok) show(content);
     else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
-    if (source === shown) say("The service does not answer.");
+    if (source === shown) say("The service is not responding.");
   }
 }
 
@@ -164,7 +164,7 @@ async function take(files) {
     const bitmap = await image;
     if (taken === file && canvas.classList.contains("picture")) paper.put(bitmap);
   } catch {
-    // a TIFF, which browsers do not draw, or no picture, which the service reports
+    // a TIFF, which browsers do not draw, or not a picture, which the service reports
   }
 }
 
@@ -178,7 +178,7 @@ document.addEventListener("paste", (event) => take(event.clipboardData.files));
 const sheet = document.querySelector(".paper");
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
-    event.preventDefault(); // else a file dropped beside the paper replaces the page
+    event.preventDefault(); // otherwise a file dropped next to the paper replaces the page
     sheet.classList.toggle("over", name.startsWith("drage") || name === "dragover");
     if (name === "drop") take(event.dataTransfer.files);
   });
@@ -213,7 +213,7 @@ for (const [n, tab] of tabs.entries()) {
 }
 window.addEventListener("hashchange", follow);
 
-// figures, which the service has only for the model that it serves
+// figures, which the service provides only for the model that it serves
 
 async function showFigures() {
   let found = null;

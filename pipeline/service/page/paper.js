@@ -106,7 +106,7 @@ function line(from, to) {
 let pointer = null;
 let last = null;
 
-function stop() { // a pointer that moves on draws nothing
+function stop() { // a pointer that keeps moving draws nothing
   pointer = null;
   last = null;
   moving = false;

@@ -1,1 +1,1 @@
-"""The routes, a router for each concern. What is not in `OPEN_ROUTES` requires the token."""
+"""The routes, one router per concern. All routes outside `OPEN_ROUTES` require the token."""

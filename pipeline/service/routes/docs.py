@@ -1,6 +1,6 @@
-"""The documentation of the interface, served without any other server.
+"""The documentation of the interface; its pages load nothing from other servers.
 
-All URLs are relative, so that it also works behind a proxy that adds a prefix.
+All URLs are relative, so that the pages also work behind a proxy that adds a prefix.
 """
 
 from pathlib import Path

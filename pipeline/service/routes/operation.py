@@ -1,4 +1,4 @@
-"""The route for those who operate the service."""
+"""The route for monitoring the service."""
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST

@@ -27,7 +27,7 @@ async def page(service: ServiceState) -> Response:
 
 @router.get("/figures/{name}")
 async def figure(name: str, service: ServiceState) -> Response:
-    """A report about the default model."""
+    """A figure or report of the default model."""
     path = figures.find_figure(service.workspace, name, service.pool.default.classifier.sha256)
     if path is None:
         raise HTTPException(404, f"no figure {name!r} of this model")

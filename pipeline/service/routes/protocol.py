@@ -12,9 +12,9 @@ from starlette.responses import Response
 from pipeline.service import protocol
 from pipeline.service.bodies import Body
 from pipeline.service.documentation import (
-    DEFECT,
     INFER_BODY,
     INFER_RESPONSES,
+    INTERNAL_ERROR,
     NOT_FOUND,
     PROTECTED,
     PROTOCOL,
@@ -36,21 +36,23 @@ VERSION = f"{MODEL}/versions/{{version}}"
 router = APIRouter(tags=[PROTOCOL], generate_unique_id_function=operation_id)
 
 
-@router.get("/v2", summary="Describe the server", response_model=ServerMetadata, responses=DEFECT)
+@router.get(
+    "/v2", summary="Describe the server", response_model=ServerMetadata, responses=INTERNAL_ERROR
+)
 async def describe_server(service: ServiceState) -> dict[str, Any]:
     """Returns its name, the version of its interface and the protocol extensions it supports."""
     return protocol.server_metadata(service.pool.default)
 
 
-@router.get("/v2/health/live", summary="Check that the server is alive", responses=DEFECT)
+@router.get("/v2/health/live", summary="Check that the server is alive", responses=INTERNAL_ERROR)
 async def server_live() -> ServerLive:
-    """Answers as long as the server runs."""
+    """Responds as long as the server runs."""
     return ServerLive(live=True)
 
 
-@router.get("/v2/health/ready", summary="Check that the server is ready", responses=DEFECT)
+@router.get("/v2/health/ready", summary="Check that the server is ready", responses=INTERNAL_ERROR)
 async def server_ready() -> ServerReady:
-    """The server loads its model before it listens, so it is ready as soon as it answers."""
+    """The server loads its model before it listens, so it is ready as soon as it responds."""
     return ServerReady(ready=True)
 
 

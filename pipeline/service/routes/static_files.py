@@ -1,4 +1,4 @@
-"""Static files, each served because it is named, not because it lies in a folder."""
+"""Static files, served from an explicit list of names."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from fastapi.staticfiles import StaticFiles
 
 
 class NamedFiles(StaticFiles):
-    """Serves the files of a folder that have these names, and answers 404 to all others."""
+    """Serves the files in a folder that have these names, and returns 404 for all others."""
 
     def __init__(self, folder: Path, *names: str) -> None:
         super().__init__(directory=folder)
