@@ -23,7 +23,7 @@ def draws() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_no_strength_changes_nothing(pixels: Tensor) -> None:
+def test_zero_strength_changes_nothing(pixels: Tensor) -> None:
     assert_close(random_affine(pixels, draws(), **STILL), pixels, atol=0.01, rtol=0)
     assert_close(random_strokes(pixels, draws(), thicken=0, thin=0), pixels)
     assert_close(random_noise(pixels, draws(), noise=0), pixels)
@@ -33,7 +33,9 @@ def test_no_strength_changes_nothing(pixels: Tensor) -> None:
     ("strength", "farthest"),
     [({"shift": 0.25}, 7 * 2**0.5), ({"rotation": 180.0}, 10), ({"scale": 0.5}, 2.5)],
 )
-def test_a_dot_stays_within_its_bounds(strength: dict[str, float], farthest: float) -> None:
+def test_displacements_stay_within_the_given_strength(
+    strength: dict[str, float], farthest: float
+) -> None:
     """5 pixels off the middle it goes at most as far as it may, and some dot nearly that far."""
     columns, rows = where_a_dot_goes(strength)
     distances = torch.hypot(columns, rows)
@@ -50,7 +52,7 @@ def test_a_dot_stays_within_its_bounds(strength: dict[str, float], farthest: flo
         ({"scale": 0.5}, "columns", 2.5),
     ],
 )
-def test_both_directions_are_alike(strength: dict[str, float], axis: str, most: float) -> None:
+def test_distortions_are_symmetric(strength: dict[str, float], axis: str, most: float) -> None:
     """Digits that only ever move, turn or grow one way teach half of what they could."""
     columns, rows = where_a_dot_goes(strength)
     moves = columns if axis == "columns" else rows
@@ -71,14 +73,14 @@ def where_a_dot_goes(strength: dict[str, float]) -> tuple[Tensor, Tensor]:
     return columns, rows
 
 
-def test_what_comes_in_from_outside_is_like_the_border() -> None:
+def test_pixels_from_outside_the_image_repeat_the_border() -> None:
     """A light page, moved, turned and made smaller, gets no black corners."""
     light = torch.full((100, 1, 28, 28), 200.0)
     out = random_affine(light, draws(), rotation=45, shift=0.3, scale=0.5)
     assert_close(out, light, atol=0.01, rtol=0)
 
 
-def test_strokes_go_all_the_way_to_the_largest_and_smallest_of_3_by_3_pixels() -> None:
+def test_stroke_width_changes_reach_full_dilation_and_erosion() -> None:
     """A single pixel, light on dark or dark on light, shows the neighbourhood that it reaches."""
     dot = torch.zeros(200, 1, 28, 28)
     dot[:, :, 14, 10] = 200.0
@@ -93,7 +95,7 @@ def test_strokes_go_all_the_way_to_the_largest_and_smallest_of_3_by_3_pixels() -
     assert_close(thinner, hole + amount * (-F.max_pool2d(-hole, 3, 1, 1) - hole))
 
 
-def test_half_become_thicker_and_half_thinner(pixels: Tensor) -> None:
+def test_half_of_the_strokes_thicken_and_half_thin(pixels: Tensor) -> None:
     out = random_strokes(pixels, draws(), thicken=1.0, thin=1.0)
     thicker = (out >= pixels).flatten(1).all(1)
     thinner = (out <= pixels).flatten(1).all(1)
@@ -103,7 +105,7 @@ def test_half_become_thicker_and_half_thinner(pixels: Tensor) -> None:
     assert out.max() <= 255
 
 
-def test_thicken_and_thin_are_told_apart(pixels: Tensor) -> None:
+def test_thicken_and_thin_work_independently(pixels: Tensor) -> None:
     ink = pixels.mean((1, 2, 3))
     thicker = random_strokes(pixels, draws(), thicken=1.0, thin=0.0).mean((1, 2, 3)) / ink
     thinner = random_strokes(pixels, draws(), thicken=0.0, thin=1.0).mean((1, 2, 3)) / ink
@@ -113,7 +115,7 @@ def test_thicken_and_thin_are_told_apart(pixels: Tensor) -> None:
     assert thinner.min() < 0.5
 
 
-def test_noise_is_on_half_of_the_images_as_strong_as_it_may_be_and_in_range() -> None:
+def test_noise_affects_half_of_the_images_and_stays_in_range() -> None:
     grey = torch.full((1000, 1, 28, 28), 128.0)
     out = random_noise(grey, draws(), noise=0.1)
     deviations = out.std((1, 2, 3)) / 255
@@ -125,7 +127,7 @@ def test_noise_is_on_half_of_the_images_as_strong_as_it_may_be_and_in_range() ->
     assert wild.max() == 255
 
 
-def test_every_draw_is_of_the_generator(pixels: Tensor) -> None:
+def test_distortions_draw_only_from_the_given_generator(pixels: Tensor) -> None:
     """An interrupted epoch is trained again from its seed: a draw from elsewhere would differ."""
 
     def distorted(global_seed: int) -> list[Tensor]:

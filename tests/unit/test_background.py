@@ -36,7 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_it_runs_in_the_workspace_with_the_code_of_the_stage(
+def test_the_publisher_runs_in_the_workspace_with_the_stages_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[dict[str, Any]]
 ) -> None:
     """Not in the folder that the user is in, whose files it might import or change."""
@@ -57,7 +57,7 @@ def test_it_runs_in_the_workspace_with_the_code_of_the_stage(
 
 @pytest.mark.parametrize("uri", [None, "http://127.0.0.1:5000"])
 @pytest.mark.parametrize("run", [background.publishing, background.following])
-def test_without_mlflow_a_stage_says_so_in_one_line(
+def test_without_mlflow_a_stage_prints_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -76,7 +76,7 @@ def test_without_mlflow_a_stage_says_so_in_one_line(
     assert started == []
 
 
-def test_where_tracking_is_off_nothing_is_said(
+def test_with_tracking_off_nothing_is_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -31,7 +31,7 @@ def checkpoint(epochs: int) -> Checkpoint:
 
 
 @pytest.mark.parametrize("epochs", [1, 12])
-def test_what_was_saved_is_there_again(tmp_path: Path, epochs: int) -> None:
+def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path, epochs: int) -> None:
     """Of twelve epochs the tenth comes before the second by name."""
     path = tmp_path / "new" / "resume.safetensors"
     checkpoint(epochs).save(path)
@@ -50,7 +50,7 @@ def test_what_was_saved_is_there_again(tmp_path: Path, epochs: int) -> None:
     assert all(torch.equal(found.state[name], state[name]) for name in state)
 
 
-def test_one_that_was_loaded_goes_on(tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_accepts_further_epochs(tmp_path: Path) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(1).save(path)
     found = Checkpoint.load(path, IDENTITY)
@@ -59,7 +59,7 @@ def test_one_that_was_loaded_goes_on(tmp_path: Path) -> None:
     assert Checkpoint.load(path, IDENTITY).history == checkpoint(2).history
 
 
-def test_what_changed_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused_with_what_changed(tmp_path: Path) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(1).save(path)
     other = {"params": {"dropout": (0.1, 0.3)}, "threads": 2, "versions": {}}
@@ -87,7 +87,7 @@ def of_no_weights(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_off, of_no_header, of_another_program, of_no_weights])
-def test_a_file_that_is_damaged_or_another_is_told(tmp_path: Path, damage: Any) -> None:
+def test_a_damaged_or_foreign_file_is_reported(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(2).save(path)
     damage(path)

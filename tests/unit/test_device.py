@@ -41,7 +41,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     be_deterministic(CPU)
 
 
-def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None:
+def test_nondeterministic_operators_on_a_gpu_raise(settings: None) -> None:
     be_deterministic(GPU)
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
@@ -49,7 +49,7 @@ def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None
     assert not device.tf32_is_allowed()
 
 
-def test_who_makes_a_trainer_gets_the_same_bits(settings: None) -> None:
+def test_creating_a_trainer_enables_determinism(settings: None) -> None:
     """Benchmarks make trainers themselves."""
     images, labels = map(torch.from_numpy, make_digits(16, seed=1))
     Trainer(TASK, images, labels, RECIPE)
@@ -65,14 +65,14 @@ def test_accuracy_is_measured_in_float32(settings: None) -> None:
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_chooses_the_first_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cpu") == CPU
     for available, kind in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
         assert choose_device("auto").type == kind
 
 
-def test_auto_is_bfloat16_where_the_gpu_multiplies_it_itself(
+def test_auto_chooses_bfloat16_only_with_native_support_on_the_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def emulated(including_emulation: bool = True) -> bool:
@@ -85,7 +85,7 @@ def test_auto_is_bfloat16_where_the_gpu_multiplies_it_itself(
     assert choose_precision("float32", GPU) == torch.float32
 
 
-def test_memory_is_kept_for_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_reused_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or every step fetches it anew from the system: a quarter of its time."""
     asked = []
     library = SimpleNamespace(mallopt=lambda *arguments: asked.append(arguments))
@@ -96,7 +96,7 @@ def test_memory_is_kept_for_the_next_step(monkeypatch: pytest.MonkeyPatch) -> No
     reuse_memory()  # where there is no glibc it does nothing
 
 
-def test_bfloat16_of_the_processor_decides_for_the_processor_alone(
+def test_bfloat16_support_of_the_cpu_does_not_affect_other_devices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
@@ -118,7 +118,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
 
-def test_a_gpu_is_told_with_all_that_its_bits_depend_on(gpu: None, settings: None) -> None:
+def test_a_gpus_description_contains_everything_that_affects_bits(
+    gpu: None, settings: None
+) -> None:
     be_deterministic(GPU)
     assert describe_gpu(GPU) == {
         "name": "NVIDIA H100",
@@ -131,7 +133,7 @@ def test_a_gpu_is_told_with_all_that_its_bits_depend_on(gpu: None, settings: Non
 
 
 @pytest.mark.parametrize("tool", ["exit 9", None])
-def test_without_the_tool_the_driver_is_unknown(
+def test_without_nvidia_smi_the_driver_is_unknown(
     gpu: None, tool: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if tool:
@@ -147,7 +149,7 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda where: stage.identify(Workspace(Path()), RECIPE, TASK, where)
 
 
-def test_another_processor_does_not_undo_a_training_on_a_gpu(
+def test_training_on_a_gpu_resumes_on_another_cpu(
     gpu: None, identity: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     on_gpu, on_cpu = identity(GPU), identity(CPU)
@@ -160,7 +162,7 @@ def test_another_processor_does_not_undo_a_training_on_a_gpu(
     assert identity(GPU) != on_gpu
 
 
-def test_the_identity_tells_of_the_settings_of_training(
+def test_the_identity_records_the_settings_during_training(
     gpu: None, settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Else the first training in a process would resume none that a second one began."""
@@ -184,7 +186,7 @@ def test_the_identity_tells_of_the_settings_of_training(
     assert found == [False]
 
 
-def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_load_covers_only_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """A question to a GPU that does not train takes hundreds of MB of it."""
     asked = []
 
@@ -200,7 +202,7 @@ def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == [GPU]
 
 
-def test_a_load_that_cannot_be_read_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_load_does_not_end_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(device: torch.device) -> tuple[int, int]:
         raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
 

@@ -68,23 +68,25 @@ def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_that_code_imports_reruns_the_stage_or_one_before_it(stage: str) -> None:
+def test_a_change_of_indirectly_imported_code_reruns_the_stage_or_an_earlier_one(
+    stage: str,
+) -> None:
     code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))
     known = dependencies(stage).union(*map(dependencies, before(stage)))
     assert (code | task_files(code)) - known - NO_RESULT == set()
 
 
-def test_it_knows_no_task() -> None:
+def test_dvc_yaml_is_independent_of_the_task() -> None:
     """params.yaml names that: another one is no change of the DAG."""
     assert not re.search("mnist|digit", (PROJECT / "dvc.yaml").read_text(), re.IGNORECASE)
 
 
-def test_the_artifact_is_what_the_release_writes() -> None:
+def test_the_artifact_is_the_output_of_release() -> None:
     (artifact,) = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["artifacts"].values()
     assert [artifact["path"]] == [name for out in STAGES["release"]["outs"] for name in out]
 
 
-def test_training_sees_the_training_set_alone() -> None:
+def test_training_reads_only_the_training_set() -> None:
     """Else a model may be chosen by what it is measured on."""
     assert {name for name in dependencies("train") if not name.endswith(".py")} == {
         "data/train.safetensors"

@@ -61,7 +61,7 @@ def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
 
 
 @needs_model
-def test_the_reports_are_of_the_exported_file_on_the_test_set(
+def test_the_reports_describe_the_exported_file_on_the_test_set(
     workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     images, labels = digits
@@ -106,7 +106,7 @@ def test_the_most_confident_errors_are_shown_first(
 
 
 @needs_model
-def test_the_curve_has_the_loss_and_accuracy_of_the_weights_of_each_epoch(
+def test_the_curves_contain_loss_and_accuracy_of_every_epoch(
     workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     pixels, labels = torch.from_numpy(digits[0]), torch.from_numpy(digits[1]).long()
@@ -155,7 +155,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_speed_is_in_milliseconds_for_one_image_and_images_per_second_in_batches(
+def test_speed_is_latency_of_single_images_and_throughput_of_batches(
     clock: Any,
 ) -> None:
     images = np.zeros((40, 28, 28), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None]

@@ -29,7 +29,7 @@ def sheet_of_errors(names: list[str], count: int) -> Figure:
 
 @pytest.mark.parametrize("length", [4, 30])
 @pytest.mark.parametrize("classes", [2, 26, 256])
-def test_size_is_bounded(classes: int, length: int) -> None:
+def test_figure_sizes_are_limited(classes: int, length: int) -> None:
     names = names_of(classes, length)
     images, labels = np.zeros((classes, 9, 8), np.uint8), np.arange(classes).astype(np.uint8)
     assert pixels(sample_sheet(images, labels, names)) < MOST_PIXELS
@@ -38,7 +38,7 @@ def test_size_is_bounded(classes: int, length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 12, 30])
-def test_titles_of_neighbours_do_not_overlap(length: int) -> None:
+def test_adjacent_titles_do_not_overlap(length: int) -> None:
     names = [
         name[:length]
         for name in ("WOMBATS AND MARMOTS OF THE ALPS", "MARMOTS AND ALL OTHER ANIMALS")
@@ -50,14 +50,14 @@ def test_titles_of_neighbours_do_not_overlap(length: int) -> None:
 
 
 @pytest.mark.parametrize(("classes", "numbers"), [(2, 4), (26, 26 * 26), (200, 0)])
-def test_counts_stand_where_there_is_room_for_them(classes: int, numbers: int) -> None:
+def test_counts_appear_only_where_they_fit(classes: int, numbers: int) -> None:
     matrix = np.ones((classes, classes), np.int64)
     axes = confusion_matrix(matrix, names_of(classes, 3), "thing").axes[0]
     assert len(axes.texts) == numbers
     assert len(axes.get_xticks()) <= 100
 
 
-def test_a_name_is_no_formula() -> None:
+def test_class_names_are_not_parsed_as_formulas() -> None:
     names = ["$\\frac$", "$x"]
     for figure in (
         sample_sheet(np.zeros((2, 9, 8), np.uint8), np.array([0, 1], np.uint8), names),

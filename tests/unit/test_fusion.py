@@ -36,7 +36,7 @@ def images(count: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [1, 7])
-def test_it_answers_as_the_trained_network(seed: int, count: int) -> None:
+def test_the_fused_network_matches_the_trained_one(seed: int, count: int) -> None:
     network = random_network(seed)
     exact = Classifier(copy.deepcopy(network).double(), TASK).eval()
     fused = FusedClassifier(network, TASK)
@@ -52,7 +52,7 @@ def test_it_answers_as_the_trained_network(seed: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_a_blank_image_shows_the_padding_and_nothing_else(value: int) -> None:
+def test_padding_of_blank_images_is_exact(value: int) -> None:
     network = random_network(1).eval()
     blank = torch.full((1, 28, 28), value, dtype=torch.uint8)
     with torch.inference_mode():
@@ -63,7 +63,7 @@ def test_a_blank_image_shows_the_padding_and_nothing_else(value: int) -> None:
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_layer_switched_off_is_no_division_by_zero() -> None:
+def test_zero_batch_norm_weights_are_supported() -> None:
     network = random_network(1).eval()
     for layer in network:
         if isinstance(layer, nn.BatchNorm2d):
@@ -75,7 +75,7 @@ def test_a_layer_switched_off_is_no_division_by_zero() -> None:
         )
 
 
-def test_what_can_be_saved_is_saved() -> None:
+def test_everything_possible_is_fused() -> None:
     """BatchNorm stays before the two padded convolutions alone; the end is one linear map."""
     fused = fuse(build_network(), TASK.form)
     kinds = [type(layer) for layer in fused]
@@ -86,7 +86,7 @@ def test_what_can_be_saved_is_saved() -> None:
     assert len(fused) == 19
 
 
-def test_the_trained_network_is_left_as_it_was() -> None:
+def test_fusing_does_not_change_the_trained_network() -> None:
     network = random_network(1).train()
     before = copy.deepcopy(network.state_dict())
     FusedClassifier(network, TASK)
@@ -107,7 +107,7 @@ def test_the_trained_network_is_left_as_it_was() -> None:
         (nn.Conv2d(4, 4, 3, groups=4), 1),
     ],
 )
-def test_any_convolution_after_a_norm_is_treated_rightly(
+def test_every_kind_of_convolution_after_batch_norm_is_handled(
     convolution: nn.Module, norms: int
 ) -> None:
     torch.manual_seed(0)
@@ -125,7 +125,7 @@ def test_any_convolution_after_a_norm_is_treated_rightly(
         torch.testing.assert_close(fused(inputs), network(inputs).flatten(1), rtol=1e-4, atol=1e-4)
 
 
-def test_layers_it_does_not_know_are_refused_not_guessed() -> None:
+def test_unsupported_layers_are_refused() -> None:
     network = nn.Sequential(nn.Conv2d(1, 10, 3), nn.ReLU(), nn.MaxPool2d(26))
     with pytest.raises(ValueError, match="MaxPool2d follows the last ReLU"):
         fuse(network, TASK.form)

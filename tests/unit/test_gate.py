@@ -98,7 +98,7 @@ def table(workspace: Workspace) -> dict[str, tuple[str, str, str]]:
     return {name: (measured, required, mark) for name, measured, required, mark in rows[2:]}
 
 
-def test_every_figure_exactly_at_its_threshold_passes(workspace: Workspace) -> None:
+def test_figures_exactly_at_their_thresholds_pass(workspace: Workspace) -> None:
     write(workspace)
     judged = verdict(workspace)
     assert judged.passed is True
@@ -124,7 +124,7 @@ def test_every_figure_exactly_at_its_threshold_passes(workspace: Workspace) -> N
         ("model bytes", 200_001),
     ],
 )
-def test_one_figure_beyond_its_threshold_refuses(
+def test_one_figure_beyond_its_threshold_fails_the_gate(
     workspace: Workspace, criterion: str, value: Any
 ) -> None:
     write(workspace, changed({criterion: value}))
@@ -145,7 +145,7 @@ def test_one_figure_beyond_its_threshold_refuses(
         ("model bytes", "max_model_bytes", 199_999),
     ],
 )
-def test_the_threshold_is_the_one_in_params(
+def test_thresholds_come_from_params(
     workspace: Workspace, criterion: str, key: str, threshold: Any
 ) -> None:
     write(workspace)
@@ -154,7 +154,7 @@ def test_the_threshold_is_the_one_in_params(
 
 @pytest.mark.parametrize("criterion", FIGURES)
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, True, [0.999], {}], ids=repr)
-def test_a_report_with_a_figure_that_is_none_fails_all_its_criteria(
+def test_an_invalid_figure_fails_all_criteria_of_its_report(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], criterion: str, value: Any
 ) -> None:
     """They are shown as missing, and the figure is named."""
@@ -168,21 +168,21 @@ def test_a_report_with_a_figure_that_is_none_fails_all_its_criteria(
 
 @pytest.mark.parametrize("broken", [None, "", "{", "[]", "null", "7", "\x00", "[" * 100_000])
 @pytest.mark.parametrize("report", REPORTS)
-def test_an_absent_or_unreadable_report_fails_all_its_criteria(
+def test_a_missing_or_unreadable_report_fails_all_its_criteria(
     workspace: Workspace, report: str, broken: Any
 ) -> None:
     write(workspace, {report: broken})
     assert set(failing(verdict(workspace))) == criteria_of(report)
 
 
-def test_no_report_stands_in_for_another(workspace: Workspace) -> None:
+def test_one_report_cannot_replace_another(workspace: Workspace) -> None:
     """A metrics.json of an older version, which held the digests too, is no subject.json."""
     write(workspace, {"metrics": REPORTS["metrics"] | REPORTS["subject"], "subject": None})
     assert set(failing(verdict(workspace))) == criteria_of("metrics") | criteria_of("subject")
 
 
 @pytest.mark.parametrize("name", ["export_report", "subject"])
-def test_a_report_of_an_older_version_is_one_line_and_no_verdict(
+def test_a_report_of_an_older_version_is_an_error_not_a_verdict(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Instead of eight criteria that are missing."""
@@ -194,7 +194,7 @@ def test_a_report_of_an_older_version_is_one_line_and_no_verdict(
     assert not workspace.gate_report.exists()
 
 
-def test_the_table_has_digests_in_full(workspace: Workspace) -> None:
+def test_the_table_contains_full_digests(workspace: Workspace) -> None:
     """So that one can compare them with those of a file."""
     write(workspace, changed({"test set SHA-256": "c" * 64}))
     verdict(workspace)
@@ -202,7 +202,7 @@ def test_the_table_has_digests_in_full(workspace: Workspace) -> None:
     assert all(digit * 64 in text for digit in "acf")  # required, measured, of the model
 
 
-def test_the_verdict_names_the_reports_as_they_were(workspace: Workspace) -> None:
+def test_the_verdict_records_digests_of_the_reports(workspace: Workspace) -> None:
     write(workspace)
     write_csv(workspace.per_class, [{"label": "0"}])
     names = ["evaluation/classes.csv", "evaluation/metrics.json", "evaluation/subject.json"]
@@ -213,7 +213,7 @@ def test_the_verdict_names_the_reports_as_they_were(workspace: Workspace) -> Non
     assert verdict(workspace).reports_sha256 == expected
 
 
-def test_without_any_report_everything_fails(workspace: Workspace) -> None:
+def test_without_reports_every_criterion_fails(workspace: Workspace) -> None:
     judged = verdict(workspace)
     assert failing(judged) == list(FIGURES)
     assert judged.model_sha256 is None
@@ -239,7 +239,7 @@ def shows(cell: str, value: Any) -> bool:
     ],
     ids=["passed", "too low", "NaN", "no export report", "two fail"],
 )
-def test_table_and_json_say_the_same(workspace: Workspace, reports: Changes) -> None:
+def test_the_table_and_json_agree(workspace: Workspace, reports: Changes) -> None:
     write(workspace, reports)
     judged = verdict(workspace)
     rows = table(workspace)
@@ -256,7 +256,7 @@ def test_table_and_json_say_the_same(workspace: Workspace, reports: Changes) -> 
 
 
 @pytest.mark.parametrize("accuracy", [0.999, 0.9])
-def test_nothing_but_reports_and_params_decides(
+def test_only_reports_and_params_affect_the_verdict(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, accuracy: float
 ) -> None:
     """Same inputs, same bytes: in an empty folder, and amid an older verdict and other models."""
@@ -307,7 +307,7 @@ def test_nothing_but_reports_and_params_decides(
         ),
     ],
 )
-def test_a_refusal_says_of_each_criterion_by_how_much(
+def test_a_refusal_states_how_far_each_criterion_is_off(
     workspace: Workspace, figures: Changes, said: str
 ) -> None:
     write(workspace, changed(figures))

@@ -71,7 +71,7 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 @pytest.mark.parametrize("normalise", [False, True])
-def test_what_cannot_be_read_is_named(
+def test_unreadable_files_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, normalise: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,9 +82,7 @@ def test_what_cannot_be_read_is_named(
 
 @pytest.mark.filterwarnings("ignore::Warning:PIL")  # about damage
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tiff", "npy", "idx", "idx.gz"])
-def test_no_damage_to_a_picture_ends_in_anything_but_a_clear_error(
-    tmp_path: Path, kind: str
-) -> None:
+def test_damaged_files_are_read_or_reported(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"digit.{kind}"
     images = make_digits(1, seed=1)[0]
     if kind == "npy":
@@ -109,7 +107,7 @@ def test_no_damage_to_a_picture_ends_in_anything_but_a_clear_error(
 
 @pytest.mark.parametrize("divisor", [1, 255])
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8])
-def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor: int) -> None:
+def test_arrays_of_every_type_are_read(tmp_path: Path, kind: type, divisor: int) -> None:
     images = make_digits(3, seed=1)[0]
     path = tmp_path / "digits.npy"
     if (divisor == 1) is (np.dtype(kind).kind == "f"):
@@ -120,7 +118,7 @@ def test_an_array_is_read_whatever_its_type(tmp_path: Path, kind: type, divisor:
     assert (read_images(path, MNIST) == images[:1]).all()
 
 
-def test_errors_of_rounding_are_no_errors() -> None:
+def test_rounding_errors_are_tolerated() -> None:
     images = make_digits(3, seed=1)[0]
     floats = images / 255
     np.testing.assert_array_equal(as_pictures(floats * (1 + 1e-7) - 1e-9, MNIST), images)
@@ -128,14 +126,14 @@ def test_errors_of_rounding_are_no_errors() -> None:
         as_pictures(floats * 1.01, MNIST)
 
 
-def test_specks_on_a_large_page_are_no_ink() -> None:
+def test_specks_on_a_large_page_are_ignored() -> None:
     page = np.zeros((2000, 2000), np.uint8)
     page[0, 0] = page[-1, -1] = 255
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(page, MNIST)
 
 
-def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
+def test_normalising_leaves_most_of_mnist_unchanged(mnist: tuple[Images, Images]) -> None:
     """It was made by the same steps, which therefore leave most of its images as they are."""
     forms = np.stack([bring_into_form(image, MNIST) for image in mnist[0][:100]])
     same = (forms == mnist[0][:100]).all((1, 2))
@@ -144,7 +142,7 @@ def test_mnist_has_this_form_already(mnist: tuple[Images, Images]) -> None:
 
 
 @needs_model
-def test_digits_on_larger_pictures_are_read_as_well(training: tuple[Images, Images]) -> None:
+def test_digits_on_larger_pictures_are_recognised(training: tuple[Images, Images]) -> None:
     """At random places, from their own size to ten times that, dark on light and light on dark."""
     random = np.random.default_rng(1)
     forms = []
@@ -200,7 +198,7 @@ PICTURES: dict[str, tuple[Callable[[Images], Image.Image], str, dict[str, Any]]]
 
 @needs_model
 @pytest.mark.parametrize("name", PICTURES)
-def test_dark_ink_is_read_right_however_a_picture_is_stored(
+def test_dark_ink_is_recognised_in_every_pixel_format(
     tmp_path: Path, training: tuple[Images, Images], name: str
 ) -> None:
     picture, kind, options = PICTURES[name]
@@ -250,7 +248,7 @@ WIDE_SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
         *[pytest.param(WIDE, *case, id=f"wide {name}") for name, case in WIDE_SHAPES.items()],
     ],
 )
-def test_the_axes_of_an_array_are_not_mistaken(
+def test_array_axes_are_interpreted_or_refused(
     form: ImageForm, shape: tuple[int, ...], said: str | None
 ) -> None:
     """Each row or column of pixels would else be answered as if it were a picture."""
@@ -265,7 +263,7 @@ def test_the_axes_of_an_array_are_not_mistaken(
         assert pictures.shape[1:] == tuple(n for n in shape if n != 1)[-2:]
 
 
-def test_pictures_of_different_sizes_are_brought_into_form_together(ten: Images) -> None:
+def test_pictures_of_different_sizes_are_normalised_together(ten: Images) -> None:
     wide = np.pad(ten[7], ((3, 60), (40, 9)))
     forms = in_form([ten[2], wide], MNIST, normalise=True)
     np.testing.assert_array_equal(
@@ -281,7 +279,7 @@ def test_pictures_of_different_sizes_are_brought_into_form_together(ten: Images)
         in_form([0 * wide], MNIST, normalise=True)
 
 
-def test_a_form_need_not_be_square() -> None:
+def test_forms_can_be_rectangular() -> None:
     images = np.random.default_rng(1).integers(0, 256, (3, *WIDE.shape), np.uint8)
     np.testing.assert_array_equal(as_images(images / 255, WIDE), images)
     np.testing.assert_array_equal(in_form(images, WIDE, normalise=False), images)
@@ -292,12 +290,12 @@ def test_a_form_need_not_be_square() -> None:
         in_form(turned, WIDE, normalise=False)
 
 
-def test_a_form_longer_than_pictures_usually_are_is_read() -> None:
+def test_very_wide_forms_are_read() -> None:
     line = ImageForm(height=8, width=120, ink=8)
     assert as_pictures(np.zeros((3, 8, 120), np.uint8), line).shape == (3, 8, 120)
 
 
-def test_images_dark_on_light_are_logged(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
+def test_dark_on_light_images_are_logged(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
     in_form(ten, MNIST, normalise=False)
     in_form(255 - ten, MNIST, normalise=True)
     assert not caplog.records
@@ -305,7 +303,7 @@ def test_images_dark_on_light_are_logged(ten: Images, caplog: pytest.LogCaptureF
     assert re.search("2 of 3 .*normalise=true", caplog.text)
 
 
-def test_grey_paper_is_light_though_ink_reaches_its_border(
+def test_grey_paper_counts_as_light_even_if_ink_touches_the_border(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     page = np.full((28, 28), 150, np.uint8)

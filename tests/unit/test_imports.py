@@ -29,7 +29,7 @@ def test_imports_point_one_way(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("package", ["training", "mnist"])
-def test_a_training_runs_where_there_is_little_else_than_torch(package: str) -> None:
+def test_training_requires_only_torch_numpy_and_safetensors(package: str) -> None:
     graph = grimp.build_graph(
         "pipeline",
         include_external_packages=True,
@@ -41,12 +41,12 @@ def test_a_training_runs_where_there_is_little_else_than_torch(package: str) -> 
     assert external - sys.stdlib_module_names <= BARE
 
 
-def test_a_module_fits_in_a_readers_head() -> None:
+def test_modules_stay_short() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path: lines for path, lines in lengths.items() if lines > LINES} == {}
 
 
-def test_only_the_task_knows_the_task() -> None:
+def test_only_the_task_package_is_specific_to_the_task() -> None:
     """backprop is a task of its own; its digits are those of a number."""
     found = [
         f"{path.relative_to(PROJECT)}:{line}: {text}"

@@ -12,7 +12,7 @@ from tests.releases import stub
 @pytest.mark.parametrize(
     ("digest", "said"), [(None, "it has no model signature"), ("0" * 64, "has the SHA-256")]
 )
-def test_a_registered_model_that_is_refused_has_the_name_that_was_given(
+def test_a_refused_registered_model_is_named_as_given(
     monkeypatch: pytest.MonkeyPatch, digest: str | None, said: str
 ) -> None:
     """Not that of a scratch file, which is gone: an old version has no signature."""

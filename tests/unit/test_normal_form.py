@@ -153,7 +153,7 @@ def share_read(pictures: list[Images], labels: Images) -> float:
 
 @needs_model
 @pytest.mark.parametrize("name", PAGES)
-def test_a_digit_is_read_on_paper_as_it_is(training: tuple[Images, Images], name: str) -> None:
+def test_digits_on_real_paper_are_recognised(training: tuple[Images, Images], name: str) -> None:
     draw, least = PAGES[name]
     pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in training[0][:20]]
     assert share_read(pages, training[1]) >= least
@@ -161,7 +161,7 @@ def test_a_digit_is_read_on_paper_as_it_is(training: tuple[Images, Images], name
 
 @needs_model
 @pytest.mark.parametrize(("side", "pen"), [(560, 2), (1200, 1), (3000, 2)])
-def test_a_thin_pen_is_read(side: int, pen: int) -> None:
+def test_thin_strokes_are_recognised(side: int, pen: int) -> None:
     picture = Image.new("L", (side, side), "white")
     corners = [(27, 30), (36, 20), (57, 20), (67, 33), (50, 56), (30, 80), (70, 80)]
     ImageDraw.Draw(picture).line([(x * side / 100, y * side / 100) for x, y in corners], 0, pen)
@@ -171,7 +171,7 @@ def test_a_thin_pen_is_read(side: int, pen: int) -> None:
 
 
 @needs_model
-def test_a_small_digit_in_a_large_photograph_is_read(training: tuple[Images, Images]) -> None:
+def test_a_small_digit_in_a_large_photograph_is_recognised(training: tuple[Images, Images]) -> None:
     photos = []
     for image in training[0][:20]:
         photo = np.full((1200, 1600), 235.0)
@@ -200,14 +200,14 @@ EMPTY: dict[str, Callable[[], Page]] = {
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_where_no_ink_is_that_is_said(name: str) -> None:
+def test_a_picture_without_ink_is_refused(name: str) -> None:
     """The model has a digit for everything, and be it a blank sheet."""
     picture = np.clip(np.rint(EMPTY[name]()), 0, 255).astype(np.uint8)
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(picture, MNIST)
 
 
-def test_two_digits_are_not_taken_for_one(ten: Images) -> None:
+def test_two_digits_are_refused(ten: Images) -> None:
     pair = np.concatenate([ten[1], ten[3]], 1)
     with pytest.raises(ValueError, match="no single character found: 2 separate marks"):
         bring_into_form(pair, MNIST)
@@ -237,7 +237,7 @@ STEM = (60, 8, 40, 20)
         ((5, 5, 110, 110), 0),  # a blot, which is left out
     ],
 )
-def test_strokes_that_are_near_are_one_digit_unless_they_are_as_tall(
+def test_nearby_strokes_form_one_digit_unless_equally_tall(
     other: tuple[int, int, int, int], marks: int
 ) -> None:
     if marks == 2:
@@ -251,7 +251,7 @@ def test_strokes_that_are_near_are_one_digit_unless_they_are_as_tall(
 
 
 @needs_model
-def test_real_digits_are_read_as_well_as_without_normalising(
+def test_normalising_does_not_reduce_accuracy_on_mnist(
     training: tuple[Images, Images],
 ) -> None:
     """Digits may be of several strokes."""
@@ -271,7 +271,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_any_form_has_its_ink_in_the_middle(name: str) -> None:
+def test_ink_is_centred_in_every_form(name: str) -> None:
     form = FORMS[name]
     picture = np.full((600, 1000), 235, np.uint8)
     picture[120:360, 600:640] = picture[320:360, 600:760] = 20  # an L
@@ -287,7 +287,7 @@ def test_any_form_has_its_ink_in_the_middle(name: str) -> None:
 
 @pytest.mark.parametrize("letter", "ABDOPR")
 @pytest.mark.parametrize("size", [60, 150, 400])
-def test_a_letter_with_counters_is_no_sheet_of_paper(letter: str, size: int) -> None:
+def test_a_letter_with_counters_is_not_mistaken_for_paper(letter: str, size: int) -> None:
     """A sheet with a digit on it has an outline and holes, too."""
     page = Image.new("L", (2 * size, 2 * size), 240)
     drawn = (size, size), letter, 20, ImageFont.load_default(size), "mm"
@@ -302,7 +302,7 @@ def test_a_letter_with_counters_is_no_sheet_of_paper(letter: str, size: int) -> 
 
 
 @needs_model
-def test_a_stroke_may_be_broken(training: tuple[Images, Images]) -> None:
+def test_broken_strokes_are_recognised(training: tuple[Images, Images]) -> None:
     """By a gap across, or from top to bottom, as a pen leaves it that is nearly dry."""
     images, labels = training
     pages = [page(image).astype(np.uint8) for image in images[:40]]
@@ -313,7 +313,7 @@ def test_a_stroke_may_be_broken(training: tuple[Images, Images]) -> None:
     assert share_read(pages, labels) >= 0.95
 
 
-def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
+def test_contrast_beyond_8_bits_is_preserved(ten: Images) -> None:
     faint = (200 + page(ten[5]) / 12).astype(np.float32)
     np.testing.assert_allclose(
         bring_into_form(faint, MNIST).astype(int),
@@ -324,14 +324,16 @@ def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1)])
-def test_a_picture_of_one_pixel_in_width_or_height_has_no_ink(shape: tuple[int, int]) -> None:
+def test_a_picture_one_pixel_wide_or_high_has_no_ink(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(np.zeros(shape, np.uint8), MNIST)
 
 
 @pytest.mark.parametrize("shape", [(120, 200), (300, 240)])
 @pytest.mark.parametrize("ink", [20, 230])
-def test_the_light_on_paper_is_a_surface_of_second_order(shape: tuple[int, int], ink: int) -> None:
+def test_light_on_paper_is_estimated_as_a_quadratic_surface(
+    shape: tuple[int, int], ink: int
+) -> None:
     """As a lamp and a lens leave it; what is drawn on it does not matter."""
     y, x = (np.linspace(-0.5, 0.5, length) for length in shape)
     y = y[:, None]

@@ -43,7 +43,7 @@ def as_written(section: str, key: str, text: str) -> str:
     return changed(section, key, "THIS").replace("THIS", text)
 
 
-def test_every_knob_of_the_project_is_taken_as_it_is_written() -> None:
+def test_every_value_is_loaded_as_written() -> None:
     assert load_params(PROJECT / "params.yaml").model_dump(mode="json") == DEFAULTS
 
 
@@ -61,7 +61,7 @@ def test_a_stage_depends_on_its_own_section(stage: str) -> None:
     assert sections == (made_with if stage == "release" else [stage])
 
 
-def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
+def test_changing_flow_settings_reruns_no_stage() -> None:
     depended_on = {
         name
         for stage in STAGES.values()
@@ -92,31 +92,31 @@ def everywhere(value: Any, keys: list[tuple[str, str]]) -> str:
     return yaml.safe_dump(params)
 
 
-def test_every_missing_knob_is_named(tmp_path: Path) -> None:
+def test_every_missing_key_is_reported(tmp_path: Path) -> None:
     empty = yaml.safe_dump({"task": DEFAULTS["task"]} | {section: {} for section in SECTIONS})
     assert named(complaint(tmp_path, empty), KNOBS) == KNOBS
 
 
 @pytest.mark.parametrize("content", ["absent", None, [], "all", 3])
-def test_every_section_that_is_missing_or_no_mapping_is_named(content: Any, tmp_path: Path) -> None:
+def test_every_missing_or_invalid_section_is_reported(content: Any, tmp_path: Path) -> None:
     sections = {} if content == "absent" else dict.fromkeys(SECTIONS, content)
     said = complaint(tmp_path, yaml.safe_dump({"task": DEFAULTS["task"], **sections}))
     assert [section for section in SECTIONS if f" {section}: " in said] == SECTIONS
 
 
-def test_every_unknown_knob_is_named_and_every_unknown_section(tmp_path: Path) -> None:
+def test_unknown_keys_and_sections_are_reported(tmp_path: Path) -> None:
     unknown = [(section, "colour") for section in SECTIONS]
     assert named(complaint(tmp_path, everywhere(1, unknown)), unknown) == unknown
     assert " deploy: " in complaint(tmp_path, yaml.safe_dump(DEFAULTS | {"deploy": {"to": "moon"}}))
 
 
 @pytest.mark.parametrize("value", [None, [[]], {"of": []}])
-def test_every_ill_typed_value_is_named(value: Any, tmp_path: Path) -> None:
+def test_every_value_of_the_wrong_type_is_reported(value: Any, tmp_path: Path) -> None:
     assert named(complaint(tmp_path, everywhere(value, KNOBS)), KNOBS) == KNOBS
 
 
 @pytest.mark.parametrize("value", ["1", True, -1, float("nan"), float("inf"), -float("inf")])
-def test_a_number_must_be_a_finite_number_and_not_negative(value: Any, tmp_path: Path) -> None:
+def test_numbers_must_be_finite_and_not_negative(value: Any, tmp_path: Path) -> None:
     numbers = [(s, k) for s, k in KNOBS if type(DEFAULTS[s][k]) in (int, float)]
     together = [(section, key) for section, key in numbers if section != "train"]
     assert named(complaint(tmp_path, everywhere(value, together)), together) == together
@@ -183,7 +183,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("section", "key", "value"), each(OUT_OF_RANGE))
-def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_path: Path) -> None:
+def test_a_value_out_of_range_is_reported(
+    section: str, key: str, value: Any, tmp_path: Path
+) -> None:
     assert named(complaint(tmp_path, changed(section, key, value)), [(section, key)])
 
 
@@ -202,15 +204,13 @@ ENDS_OF_RANGE: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("section", "key", "value"), each(ENDS_OF_RANGE))
-def test_a_value_may_go_to_the_ends_of_its_range(
-    section: str, key: str, value: Any, tmp_path: Path
-) -> None:
+def test_range_limits_are_inclusive(section: str, key: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(changed(section, key, value))
     assert load_params(path).model_dump(mode="json")[section][key] == value
 
 
-def test_all_errors_are_named_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     params = deepcopy(DEFAULTS)
     params["fetch"]["retries"] = -1
     params["gate"]["min_acuracy"] = params["gate"].pop("min_accuracy")
@@ -236,30 +236,30 @@ def test_all_errors_are_named_at_once(tmp_path: Path) -> None:
         pytest.param(as_written("train", "seed", "2024-13-45"), "not valid YAML", id="no date"),
     ],
 )
-def test_a_file_that_holds_no_params_is_one_line(
+def test_an_invalid_file_is_reported_in_one_line(
     text: str | bytes, said: str, tmp_path: Path
 ) -> None:
     assert re.match(rf"(:| is) {said}", complaint(tmp_path, text))
 
 
 @pytest.mark.parametrize("written", ["1e-05", "5E-4", "1.0e-05", "0.00001", "1"])
-def test_a_number_may_be_written_as_dvc_writes_it(written: str, tmp_path: Path) -> None:
+def test_numbers_in_dvcs_notation_are_read(written: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"  # `dvc exp run --set-param train.weight_decay=0.00001`
     path.write_text(as_written("train", "weight_decay", written))
     assert load_params(path).train.weight_decay == float(written)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"^{tmp_path}/params\.yaml is missing$"):
         load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("task", ["", "pipeline.mnist", "pipeline/", "/mnist", "../mnist", 3, None])
-def test_what_is_no_package_of_a_task_is_named(task: Any, tmp_path: Path) -> None:
+def test_an_invalid_task_name_is_reported(task: Any, tmp_path: Path) -> None:
     assert complaint(tmp_path, yaml.safe_dump(DEFAULTS | {"task": task})).startswith(": task: ")
 
 
-def test_training_of_the_small_network_starts_from_the_weights_that_are_written_or_drawn() -> None:
+def test_backprop_starts_from_given_or_random_weights() -> None:
     backprop = load_params(PROJECT / "params.yaml").backprop
     written = backprop.model_copy(update={"weights": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)})
     assert written.start() == (backprop.inputs, backprop.targets, written.weights)

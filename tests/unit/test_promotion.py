@@ -7,7 +7,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.registry import promotion
 
 
-def test_a_release_is_recorded_with_all_that_it_replaces_until_it_is_published(
+def test_a_release_records_every_model_it_replaces_until_published(
     tmp_path: Path,
 ) -> None:
     """Else the alias would stay at a model that no server saw replaced, or leave a newer one."""

@@ -17,7 +17,9 @@ from tests.digits import make_digits
 FORM = TASK.form
 
 
-def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_larger_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "large.npy"
     path.touch()
     os.truncate(path, 1 << 42)  # takes no room on disk
@@ -31,7 +33,7 @@ def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.M
             reading.read_images(Path("-"), FORM)
 
 
-def test_a_file_may_take_half_of_the_memory_that_is_free(
+def test_a_file_can_use_half_of_the_free_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its pixels need the other half."""
@@ -44,7 +46,7 @@ def test_a_file_may_take_half_of_the_memory_that_is_free(
         reading.read_file(path)
 
 
-def test_what_comes_behind_a_packed_file_is_left_aside(tmp_path: Path) -> None:
+def test_data_after_a_compressed_file_is_ignored(tmp_path: Path) -> None:
     images = make_digits(3, seed=1)[0]
     content = idx.encode(images)
     packed = gzip.compress(content[:99]) + gzip.compress(content[99:])

@@ -198,7 +198,7 @@ def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
     return float(squares.mean().sqrt())
 
 
-def test_training_is_what_the_recipe_says(digits: Digits, as_it_is: Epoch) -> None:
+def test_training_follows_the_recipe(digits: Digits, as_it_is: Epoch) -> None:
     average, rate, loss = stated(*digits, RECIPE)
     assert difference(as_it_is.weights, average) < ROUNDING
     assert as_it_is.figures["training_loss"] == pytest.approx(loss, abs=0.001)
@@ -207,9 +207,7 @@ def test_training_is_what_the_recipe_says(digits: Digits, as_it_is: Epoch) -> No
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_each_parameter_changes_training_as_it_says(
-    name: str, digits: Digits, as_it_is: Epoch
-) -> None:
+def test_each_parameter_has_its_stated_effect(name: str, digits: Digits, as_it_is: Epoch) -> None:
     recipe = replace(RECIPE, **{name: OTHERS[name]})
     *_, last = train(TASK, *digits, recipe)
     average, _, loss = stated(*digits, recipe)
@@ -218,11 +216,11 @@ def test_each_parameter_changes_training_as_it_says(
     assert last.figures["training_loss"] == pytest.approx(loss, abs=0.001)
 
 
-def test_no_parameter_is_left_out() -> None:
+def test_every_parameter_is_tested() -> None:
     assert {*OTHERS, "device"} == {field.name for field in fields(Recipe)}
 
 
-def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
+def test_figures_cover_all_images_of_the_epoch(digits: Digits) -> None:
     """Batches of different sizes count by their images."""
     heard: list[tuple[float, float, int]] = []
     epoch = next(train(TASK, *digits, RECIPE, on_batch=lambda *batch: heard.append(batch)))
@@ -232,7 +230,7 @@ def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
         assert epoch.figures[name] == pytest.approx(expected)
 
 
-def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits) -> None:
+def test_validation_uses_the_averaged_weights(digits: Digits) -> None:
     images, labels = digits
     epoch = next(train(TASK, images, labels, replace(RECIPE, batch_size=8, validation_size=8)))
     network = build_network(TASK).eval()
@@ -243,14 +241,14 @@ def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits
     assert epoch.figures["validation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_set_that_fills_just_one_batch_is_trained_on(digits: Digits) -> None:
+def test_a_set_of_exactly_one_batch_is_accepted(digits: Digits) -> None:
     images, labels = digits
     assert Trainer(TASK, images, labels, replace(RECIPE, validation_size=8)).steps_per_epoch == 1
     with pytest.raises(ValueError, match="validation_size 9 do not fill one batch of"):
         Trainer(TASK, images, labels, replace(RECIPE, validation_size=9))
 
 
-def test_kernels_that_could_not_move_are_refused() -> None:
+def test_kernels_in_the_wrong_memory_format_are_refused() -> None:
     """Muon moves a view of each kernel; of another memory format it would move a copy."""
     network = build_network(TASK)
     with pytest.raises(ValueError, match=r"\[16, 16, 3, 3\] is not channels-last"):
@@ -258,7 +256,7 @@ def test_kernels_that_could_not_move_are_refused() -> None:
     Optimizer(network.to(memory_format=torch.channels_last), RECIPE)
 
 
-def test_learning_rate_goes_up_in_a_line_and_down_to_nothing() -> None:
+def test_the_learning_rate_rises_linearly_and_falls_to_zero() -> None:
     recipe = replace(RECIPE, peak_learning_rate=0.05, warmup=0.2)
     assert recipe.learning_rate(0.1) == pytest.approx(0.025)
     assert recipe.learning_rate(0.2) == pytest.approx(0.05)
@@ -267,7 +265,7 @@ def test_learning_rate_goes_up_in_a_line_and_down_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(("name", "low", "high"), BOUNDS)
-def test_values_without_sense_are_refused(name: str, low: float, high: float) -> None:
+def test_values_out_of_range_are_refused(name: str, low: float, high: float) -> None:
     def with_value(value: float) -> Recipe:
         changed = (0.0, 0.0, 0.0, value) if name == "dropout" else value
         return replace(RECIPE, **{name: changed})  # type: ignore[arg-type]
@@ -282,6 +280,6 @@ def test_values_without_sense_are_refused(name: str, low: float, high: float) ->
             with_value(refused)
 
 
-def test_nesterovs_momentum_is_not_nothing() -> None:
+def test_zero_momentum_is_refused() -> None:
     with pytest.raises(ValueError, match="momentum is 0"):
         replace(RECIPE, momentum=0)

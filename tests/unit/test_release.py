@@ -75,7 +75,7 @@ def nothing_changes(workspace: Workspace) -> Iterator[None]:
     assert everything(workspace.root) == before
 
 
-def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Workspace) -> None:
+def test_a_release_consists_of_four_files_with_valid_checksums(workspace: Workspace) -> None:
     before = {path.name for path in workspace.root.iterdir()}
     run(workspace)
     folder = workspace.releases
@@ -130,9 +130,7 @@ def test_only_a_significantly_worse_model_is_refused(
     assert sha256(workspace.released_model) == sha256(workspace.model)
 
 
-def test_the_baseline_may_be_another_than_the_released_model(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_another_baseline_can_be_given(workspace: Workspace, tmp_path: Path) -> None:
     answer(workspace, 20, 0)
     worse, better = tmp_path / "worse.onnx", tmp_path / "better.onnx"
     stub(better, column=0)
@@ -142,14 +140,14 @@ def test_the_baseline_may_be_another_than_the_released_model(
     run(workspace, baseline=worse)
 
 
-def test_a_first_release_has_nothing_to_be_compared_with(workspace: Workspace) -> None:
+def test_a_first_release_requires_no_comparison(workspace: Workspace) -> None:
     shutil.rmtree(workspace.releases)
     run(workspace)
     assert sorted(path.name for path in workspace.releases.iterdir()) == FILES
 
 
 @pytest.mark.parametrize("fault", ["broken", "unsigned", "other outputs"])
-def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
+def test_an_incomparable_released_model_can_be_overridden(
     workspace: Workspace, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     released = workspace.released_model
@@ -181,7 +179,7 @@ def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
     ],
     ids=str,
 )
-def test_a_released_model_of_another_task_is_compared_with_none_and_the_difference_is_named(
+def test_a_released_model_of_another_task_is_reported_with_the_difference(
     workspace: Workspace, change: dict[str, Any], said: list[str]
 ) -> None:
     stub(workspace.released_model, 0, replace(TASK, **change))
@@ -191,7 +189,7 @@ def test_a_released_model_of_another_task_is_compared_with_none_and_the_differen
     run(workspace, allow_regression=True)
 
 
-def test_both_models_run_where_the_evaluation_did(workspace: Workspace) -> None:
+def test_both_models_run_on_the_provider_of_the_evaluation(workspace: Workspace) -> None:
     """What decides is measured as the metrics were: on a GPU, if that is the provider."""
     settings = default_params()
     evaluate = settings.evaluate.model_copy(update={"provider": "MissingExecutionProvider"})
@@ -215,7 +213,7 @@ def test_both_models_run_where_the_evaluation_did(workspace: Workspace) -> None:
     ],
     ids=str,
 )
-def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
+def test_an_edited_or_foreign_verdict_releases_nothing(
     workspace: Workspace, change: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     edit(workspace.gate_report, **change)
@@ -223,16 +221,14 @@ def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
         run(workspace)
 
 
-def test_nothing_is_released_that_the_gate_refused(workspace: Workspace) -> None:
+def test_a_refused_model_is_not_released(workspace: Workspace) -> None:
     write_verdict(workspace, passed=False, model_sha256=sha256(workspace.model))
     with nothing_changes(workspace), pytest.raises(RefusedError, match="nothing is released"):
         run(workspace)
 
 
 @pytest.mark.parametrize("name", ["metrics", "speed", "per_class"])
-def test_figures_that_were_edited_after_the_gate_are_not_released(
-    workspace: Workspace, name: str
-) -> None:
+def test_figures_edited_after_the_gate_are_detected(workspace: Workspace, name: str) -> None:
     """They would stand on the card, though no one judged them."""
     path = getattr(workspace, name)
     path.write_text(re.sub(r"\.\d", ".3", path.read_text(), count=1))
@@ -240,7 +236,7 @@ def test_figures_that_were_edited_after_the_gate_are_not_released(
         run(workspace)
 
 
-def test_a_changed_model_is_not_the_one_that_passed(workspace: Workspace) -> None:
+def test_a_model_changed_after_the_gate_is_refused(workspace: Workspace) -> None:
     workspace.model.write_bytes(b"noise")
     with nothing_changes(workspace), pytest.raises(RefusedError, match="about another file"):
         run(workspace)
@@ -253,7 +249,7 @@ def test_a_model_that_does_not_run_is_an_error(workspace: Workspace) -> None:
         run(workspace, allow_regression=True)
 
 
-def test_another_test_set_than_was_evaluated_decides_nothing(workspace: Workspace) -> None:
+def test_a_test_set_changed_after_the_evaluation_is_refused(workspace: Workspace) -> None:
     releases.write_test_set(workspace, np.zeros((1, 28, 28), np.uint8))
     with nothing_changes(workspace), pytest.raises(UserError, match=r"subject\.json is of another"):
         run(workspace)
@@ -273,7 +269,7 @@ def test_a_model_of_other_weights_or_another_task_is_not_released(
 
 
 @pytest.mark.parametrize("name", ["speed", "per_class", "training_report", "gate_report"])
-def test_a_first_release_that_fails_leaves_no_half_of_one(workspace: Workspace, name: str) -> None:
+def test_a_failed_first_release_leaves_no_files(workspace: Workspace, name: str) -> None:
     shutil.rmtree(workspace.releases)
     path = getattr(workspace, name)
     path.unlink()
@@ -281,7 +277,7 @@ def test_a_first_release_that_fails_leaves_no_half_of_one(workspace: Workspace, 
         run(workspace)
 
 
-def test_an_experiment_says_whether_it_could_be_released_and_releases_nothing(
+def test_an_experiment_reports_the_comparison_and_releases_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither models/ of the checkout nor MLflow's champion, which others use."""
@@ -304,7 +300,7 @@ def test_an_experiment_says_whether_it_could_be_released_and_releases_nothing(
 # the card
 
 
-def test_the_card_has_the_metadata_and_figures_of_the_reports(workspace: Workspace) -> None:
+def test_the_card_contains_metadata_and_figures_of_the_reports(workspace: Workspace) -> None:
     run(workspace)
     _, front, text = workspace.model_card.read_text().split("---\n", 2)
     metadata = yaml.safe_load(front)
@@ -322,7 +318,7 @@ def test_the_card_has_the_metadata_and_figures_of_the_reports(workspace: Workspa
     assert "{" not in text.replace("{np", "").replace('{"images": images}', "")
 
 
-def test_the_card_of_another_task_says_nothing_of_mnist(
+def test_the_card_of_another_task_does_not_mention_mnist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names, shapes, classes and the file are those of its signature."""
@@ -348,7 +344,7 @@ def test_the_card_of_another_task_says_nothing_of_mnist(
         assert said in text
 
 
-def test_the_card_takes_any_label_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_escapes_labels_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar would begin another cell of a table, a colon or a quote another value of the header."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     monkeypatch.setattr(provenance, "repository", lambda root: None)
@@ -396,7 +392,7 @@ def assert_is_slsa_provenance(statement: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", ["a" * 40, f"{'a' * 40}-dirty", "unknown"])
-def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
+def test_provenance_is_valid_even_without_a_clean_commit(
     workspace: Workspace, revision: str
 ) -> None:
     """Of a tree with changes, or without git, it claims no digest that is none."""
@@ -432,7 +428,7 @@ def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
     ],
     ids=str,
 )
-def test_a_damaged_provenance_is_refused_in_one_line(
+def test_damaged_provenance_is_refused_in_one_line(
     workspace: Workspace, damage: tuple[str, str]
 ) -> None:
     """MLflow would show the release under another training, or fail with a traceback."""
@@ -443,7 +439,7 @@ def test_a_damaged_provenance_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(
+def test_provenance_and_card_describe_the_training_not_the_current_files(
     workspace: Workspace,
 ) -> None:
     """A new lock, other data and other params after the training did not make this model."""
@@ -464,7 +460,7 @@ def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(
     assert "\n2 epochs over" in release.model_card(snapshot, signature(), later, TASK)
 
 
-def test_on_github_provenance_names_the_workflow_that_built(
+def test_provenance_on_github_names_the_workflow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")

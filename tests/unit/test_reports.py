@@ -23,14 +23,16 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def test_a_report_is_read_as_it_was_written(workspace: Workspace) -> None:
+def test_reports_round_trip(workspace: Workspace) -> None:
     assert Metrics.read(workspace.metrics) == METRICS
     read = TrainingReport.read(workspace.training_report)
     assert read.model_copy(update={"final": None}) == TRAINING
 
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1", [1], "a\nb"])
-def test_another_version_is_named_with_what_to_do(workspace: Workspace, version: Any) -> None:
+def test_a_report_of_another_version_is_refused_with_the_remedy(
+    workspace: Workspace, version: Any
+) -> None:
     """Such as a summary.json of before the schema had versions."""
     edit(workspace.training_report, schema_version=version)
     with pytest.raises(UserError) as refused:
@@ -56,7 +58,7 @@ def test_another_version_is_named_with_what_to_do(workspace: Workspace, version:
     ],
     ids=str,
 )
-def test_a_key_too_few_or_too_many_or_a_wrong_type_is_named(
+def test_missing_extra_and_mistyped_keys_are_reported(
     workspace: Workspace, changes: dict[str, Any], where: str
 ) -> None:
     edit(workspace.training_report, **changes)
@@ -67,7 +69,7 @@ def test_a_key_too_few_or_too_many_or_a_wrong_type_is_named(
 
 @pytest.mark.parametrize("kind", [TrainingReport, Metrics])
 @pytest.mark.parametrize("text", ["[]", "null", "7", "{}", '"x"', "{", "", "\x00", "[" * 100_000])
-def test_what_is_no_report_is_refused_in_one_line(
+def test_a_file_that_is_not_a_report_is_refused_in_one_line(
     tmp_path: Path, kind: type[Report], text: str
 ) -> None:
     path = tmp_path / "report.json"
@@ -78,7 +80,7 @@ def test_what_is_no_report_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 10**400])
-def test_a_number_that_is_none_is_refused(workspace: Workspace, value: float) -> None:
+def test_numbers_that_are_not_finite_are_refused(workspace: Workspace, value: float) -> None:
     content = json.loads(workspace.metrics.read_text()) | {"accuracy": value}
     workspace.metrics.write_text(json.dumps(content))
     with pytest.raises(UserError, match="accuracy"):
@@ -86,7 +88,7 @@ def test_a_number_that_is_none_is_refused(workspace: Workspace, value: float) ->
 
 
 @pytest.mark.parametrize("changes", [{"passed": False}, {"model_sha256": None}, {"criteria": []}])
-def test_a_verdict_that_was_edited_by_hand_is_refused(
+def test_a_manually_edited_verdict_is_refused(
     workspace: Workspace, changes: dict[str, Any]
 ) -> None:
     assert GateReport.read(workspace.gate_report).passed

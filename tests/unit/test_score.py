@@ -97,7 +97,7 @@ FORMS: dict[str, Callable[[Path, Images], object]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
+def test_every_image_of_every_kind_of_input_is_scored_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     images = make_digits(25, seed=1)[0]
@@ -123,7 +123,7 @@ def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
     assert ": 25 images, " in capsys.readouterr().out
 
 
-def test_ids_of_a_parquet_file_are_kept_whatever_their_type_is(tmp_path: Path) -> None:
+def test_ids_of_every_type_are_kept(tmp_path: Path) -> None:
     images = make_digits(20, seed=1)[0]
     numbers = pa.array([None, *range(101, 120)])
     write_parquet(tmp_path / "in.parquet", structs(images), id=numbers, label=numbers)
@@ -145,7 +145,7 @@ def test_which_of_two_columns_called_id_is_meant_is_not_guessed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["folder", "files.parquet"])
-def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, kind: str) -> None:
+def test_unreadable_images_have_an_error_and_the_rest_an_answer(tmp_path: Path, kind: str) -> None:
     good, wide = png(make_digits(1, seed=1)[0][0]), png(np.zeros((30, 40), np.uint8))
     several = gzip.compress(idx.encode(make_digits(3, seed=1)[0]))
     contents = [good, b"no picture", b"", good[:60], wide, several, pages(3), good]
@@ -187,9 +187,7 @@ KINDS: dict[str, Callable[[Images], pa.Array]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_column_of_any_kind_is_read_and_a_null_is_an_error_of_its_row(
-    tmp_path: Path, kind: str
-) -> None:
+def test_columns_of_every_type_are_read_and_nulls_are_row_errors(tmp_path: Path, kind: str) -> None:
     images = make_digits(10, seed=1)[0]
     column = KINDS[kind](images)
     nulls = (np.arange(10) == 4) & (kind != "tensor")  # whose nulls PyArrow does not read
@@ -205,7 +203,7 @@ def test_a_column_of_any_kind_is_read_and_a_null_is_an_error_of_its_row(
     )
 
 
-def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path: Path) -> None:
+def test_rows_without_valid_pixels_are_errors_and_the_rest_answered(tmp_path: Path) -> None:
     flat = make_digits(1, seed=1)[0].reshape(784).tolist()
     rows = [flat, flat[1:], [], [None, *flat[1:]], [256, *flat[1:]], [-1, *flat[1:]], flat]
     write_parquet(tmp_path / "in.parquet", pa.array(rows))
@@ -216,7 +214,7 @@ def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path:
         assert words in error
 
 
-def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
+def test_a_path_without_bytes_is_an_error(tmp_path: Path) -> None:
     rows = [{"bytes": None, "path": "/far/away.png"}, {"bytes": b"", "path": None}, None]
     write_parquet(tmp_path / "in.parquet", pa.array(rows))
     errors = scored(tmp_path / "in.parquet", whole=False)["error"]
@@ -225,7 +223,7 @@ def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", [0, 3, 9])
-def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: int) -> None:
+def test_an_invalid_array_row_is_an_error(tmp_path: Path, row: int) -> None:
     images = make_digits(10, seed=1)[0] / 255
     images[row, 5, 5] = np.nan
     np.save(tmp_path / "in.npy", images)
@@ -235,7 +233,7 @@ def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: 
 
 
 @pytest.mark.parametrize("size", ["FILES", "PIXELS"])
-def test_ids_count_on_through_the_batches_of_a_row_group(
+def test_ids_are_numbered_across_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     monkeypatch.setattr(f"pipeline.batch.readers.parquet.{size}", 3)
@@ -248,7 +246,7 @@ def test_ids_count_on_through_the_batches_of_a_row_group(
 
 
 @pytest.mark.parametrize("name", ["folder", "digits.idx", "bytes.npy"])
-def test_shards_of_several_batches_are_put_together_in_order(
+def test_shards_of_several_batches_are_joined_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(shards, "BATCH", 16)  # of files two, an eighth
@@ -274,7 +272,7 @@ def test_shards_of_several_batches_are_put_together_in_order(
     assert kept == [[f"{shard:06}.parquet" for shard in range(3)]]
 
 
-def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
+def test_a_folder_can_mix_pictures_arrays_and_parquet_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = make_digits(10, seed=1)[0]
@@ -306,7 +304,7 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
 
 
 @pytest.mark.parametrize(("images", "rows"), [(5, shards.SHARD), (5, 2), (3, 2)])
-def test_the_first_three_reasons_are_printed_and_where_the_others_are(
+def test_the_first_three_errors_are_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -323,7 +321,7 @@ def test_the_first_three_reasons_are_printed_and_where_the_others_are(
     assert images <= 3 or said[3].endswith(f"column error of {tmp_path}/out.parquet")
 
 
-def test_names_need_not_be_utf8(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.npy")
     np.save(tmp_path / "a.npy", make_digits(2, seed=1)[0])
     (tmp_path / "a.npy").rename(tmp_path / name)
@@ -337,7 +335,7 @@ def test_names_need_not_be_utf8(tmp_path: Path) -> None:
         assert ids[0] == source.replace(name[0], r"\udcff") + "[0]"
 
 
-def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
+def test_odd_files_in_a_folder_do_not_stop_scoring(tmp_path: Path) -> None:
     source = tmp_path / "scans"
     source.mkdir()
     (source / "a.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
@@ -349,7 +347,7 @@ def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
     assert [error is None for error in rows["error"]] == [True, False, False]
 
 
-def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_parquet_page_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     write_parquet(path, structs(make_digits(20, seed=1)[0]))
     content = bytearray(path.read_bytes())
@@ -359,7 +357,7 @@ def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
         scored(path)
 
 
-def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
+def test_repeated_values_are_stored_once(tmp_path: Path) -> None:
     """The model's 64 characters in every row would be most of the file."""
     np.save(tmp_path / "in.npy", make_digits(20, seed=1)[0])
     scored(tmp_path / "in.npy")
@@ -369,7 +367,7 @@ def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
     assert repeated == {"label", "digit", "error", "model_sha256"}
 
 
-def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoring_uses_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "open_classifier", opened := Mock(wraps=open_classifier))
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
     scored(tmp_path / "in.npy")
@@ -377,7 +375,9 @@ def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["a.npy", "b.npy", "c.png"])
-def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: str) -> None:
+def test_a_change_of_any_file_changes_the_fingerprint_of_a_folder(
+    tmp_path: Path, name: str
+) -> None:
     for array in ("a.npy", "b.npy"):
         np.save(tmp_path / array, make_digits(2, seed=1)[0])
     (tmp_path / "c.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
@@ -389,9 +389,7 @@ def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("what", ["name", "size", "time"])
-def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
-    tmp_path: Path, what: str
-) -> None:
+def test_name_size_and_time_determine_the_fingerprint(tmp_path: Path, what: str) -> None:
     path = tmp_path / "in.npy"
     path.write_bytes(b"old")
     os.utime(path, ns=(10**18, 10**18))
@@ -406,7 +404,7 @@ def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
-def test_pictures_are_brought_into_form(tmp_path: Path, name: str) -> None:
+def test_pictures_are_normalised(tmp_path: Path, name: str) -> None:
     images = make_digits(10, seed=1)[0]
     large = np.stack(
         [255 - np.asarray(Image.fromarray(image).resize((90, 90))) for image in images]
@@ -463,7 +461,7 @@ def nothing_new(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change", [nothing_new, other_input, other_name, other_model, "options", "code", "runtime"]
 )
-def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
+def test_shards_are_reused_only_for_the_same_input_model_options_and_code(
     interrupted: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -491,7 +489,7 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
     assert not (interrupted / "out.parquet.partial").exists()
 
 
-def test_progress_counts_all_images_from_those_that_were_scored_before(
+def test_progress_includes_images_scored_before(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bars: list[tqdm[Any]] = []
@@ -511,13 +509,13 @@ def test_progress_counts_all_images_from_those_that_were_scored_before(
 
 
 @pytest.mark.parametrize("size", [0, 4, 300, -1])
-def test_a_shard_that_was_cut_off_is_scored_again(interrupted: Path, size: int) -> None:
+def test_a_truncated_shard_is_scored_again(interrupted: Path, size: int) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
     os.truncate(part, size % part.stat().st_size)
     assert scored(interrupted / "in")["digit"] == [3, 7]
 
 
-def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupted: Path) -> None:
+def test_a_damaged_shard_is_reported_and_then_scored_again(interrupted: Path) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
     content = bytearray(part.read_bytes())
     content[4:200] = bytes(196)
@@ -527,7 +525,7 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
     assert scored(interrupted / "in")["digit"] == [3, 7]
 
 
-def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
+def test_a_disk_error_while_joining_keeps_the_shards(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Unreadable(parquet.ParquetFile):  # type: ignore[misc]
@@ -541,7 +539,7 @@ def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
     assert len(list(interrupted.glob("out.partial/*/000000.parquet"))) == 1
 
 
-def test_an_input_that_was_decompressed_in_part_is_decompressed_again(
+def test_an_interrupted_decompression_starts_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in.idx.gz"
@@ -562,7 +560,7 @@ def test_an_input_that_was_decompressed_in_part_is_decompressed_again(
     assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
 
 
-def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: Path) -> None:
+def test_the_old_output_stays_readable_until_replaced(interrupted: Path) -> None:
     output = interrupted / "out.parquet"
     output.write_text("the old one")
     with output.open() as reader:
@@ -571,7 +569,7 @@ def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: 
     assert parquet.read_metadata(output).num_rows == 2
 
 
-def test_a_link_keeps_its_place_and_what_it_names_is_written(interrupted: Path) -> None:
+def test_writing_to_a_link_replaces_its_target(interrupted: Path) -> None:
     (interrupted / "store").mkdir()
     (interrupted / "link").symlink_to("store/scores")
     for _ in range(2):  # what it names is there only the second time
@@ -610,7 +608,7 @@ FORBIDDEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_no_output_destroys_what_is_there(interrupted: Path, name: str) -> None:
+def test_an_output_never_overwrites_inputs_or_protected_files(interrupted: Path, name: str) -> None:
     prepare, said = FORBIDDEN[name]
     prepare(interrupted)
     before = {path: path.is_file() and path.read_bytes() for path in sorted(interrupted.rglob("*"))}
@@ -622,7 +620,7 @@ def test_no_output_destroys_what_is_there(interrupted: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["in", "missing"])
-def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: str) -> None:
+def test_foreign_files_in_the_partial_folder_are_kept(interrupted: Path, source: str) -> None:
     thesis = interrupted / "mine.parquet.partial/thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
@@ -633,7 +631,7 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: s
     assert thesis.read_text() == (interrupted / "file.partial").read_text() == "years of work"
 
 
-def test_what_somebody_puts_into_its_folder_meanwhile_stays(
+def test_files_added_to_the_partial_folder_during_scoring_are_kept(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note, join = interrupted / "out.parquet.partial/note.txt", score._join
@@ -647,7 +645,7 @@ def test_what_somebody_puts_into_its_folder_meanwhile_stays(
     assert list(note.parent.iterdir()) == [note]
 
 
-def test_the_folder_of_who_comes_next_is_left_to_it(
+def test_the_partial_folder_of_the_next_process_is_kept(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It makes the folder and its lock anew, as soon as the one before has removed them."""
@@ -663,7 +661,7 @@ def test_the_folder_of_who_comes_next_is_left_to_it(
     assert lock.exists()
 
 
-def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", make_digits(5, seed=1)[0])
     (tmp_path / "out.parquet.partial").mkdir()
     with (
@@ -735,18 +733,14 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("name", "said"), [("", "empty"), ("-", "standard input")])
-def test_an_unset_variable_and_standard_input_are_no_inputs(
-    tmp_path: Path, name: str, said: str
-) -> None:
+def test_an_empty_name_and_standard_input_are_refused(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         score.run([name], tmp_path / "out.parquet", str(MODEL), normalise=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_unusable_input_is_reported_and_leaves_no_files(tmp_path: Path, name: str) -> None:
     make, said = UNUSABLE[name]
     make(tmp_path / name)
     with pytest.raises(UserError, match=f"{name}.*{said}"):
@@ -754,7 +748,7 @@ def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
     assert list(tmp_path.glob("out.*")) == []
 
 
-def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+def test_large_pictures_are_read_in_small_batches(tmp_path: Path) -> None:
     path = tmp_path / "in.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (300, 280, 280))[:, 100:180, 140] = 255
     large = open_shards([path], [str(path)], tmp_path, FORM, normalise=True)
@@ -764,7 +758,7 @@ def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "expected"), [(31, 1), (32, 1), (33, 2)])
 @pytest.mark.parametrize("name", ["folder", "bytes.npy"])
-def test_an_input_is_cut_into_shards_that_are_read_in_batches(
+def test_inputs_are_split_into_shards_and_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, expected: int
 ) -> None:
     monkeypatch.setattr(shards, "BATCH", 16)

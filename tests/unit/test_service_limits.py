@@ -69,7 +69,7 @@ def upload(body: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Ev
 
 
 @pytest.mark.parametrize("limited", ["requests", "buffered bytes"])
-def test_a_service_that_is_busy_says_so(ten: Images, limited: str) -> None:
+def test_a_busy_service_returns_503(ten: Images, limited: str) -> None:
     picture = png(ten[3])
     by_bytes = Limits(buffered_bytes=2 * len(picture) - 1)
     limits = Limits(requests=1) if limited == "requests" else by_bytes
@@ -92,7 +92,7 @@ def test_a_service_that_is_busy_says_so(ten: Images, limited: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "status"), [(Classifier, 200), (Broken, 500)])
-def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(
+def test_a_request_counts_until_its_response_is_sent(
     ten: Images, model: type[Classifier], status: int
 ) -> None:
     """By an answer, by a refusal and by a defect alike."""
@@ -129,7 +129,7 @@ async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[a
     return tasks
 
 
-def test_a_request_waits_for_a_thread_only_for_a_time(ten: Images) -> None:
+def test_a_request_waits_for_a_thread_for_a_limited_time(ten: Images) -> None:
     async def ask() -> None:
         model, body = Waiting(), png(ten[3])
         async with async_client(make_app(Limits(queue_seconds=0.1), model)) as client:
@@ -143,7 +143,7 @@ def test_a_request_waits_for_a_thread_only_for_a_time(ten: Images) -> None:
     asyncio.run(ask())
 
 
-def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
+def test_requests_of_disconnected_clients_are_dropped(ten: Images) -> None:
     async def ask() -> None:
         model, body = Waiting(), png(ten[3])
         app = make_app(classifier=model)
@@ -166,7 +166,7 @@ def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
     asyncio.run(ask())
 
 
-def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+def test_a_stalled_body_times_out() -> None:
     async def ask() -> None:
         body, _, _ = upload(b"a")
         async with async_client(make_app(Limits(seconds=0.2))) as client:
@@ -177,7 +177,9 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     asyncio.run(ask())
 
 
-def test_a_defect_is_for_the_log_alone(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_errors_are_logged_not_disclosed(
+    ten: Images, caplog: pytest.LogCaptureFixture
+) -> None:
     async def ask() -> None:
         async with async_client(make_app(classifier=Broken(MODEL))) as client:
             answer = await client.post("/predict", content=png(ten[3]))
@@ -205,14 +207,14 @@ def sent_by(app: ASGIApp, path: str, method: str) -> list[Message]:
     return sent
 
 
-def test_head_has_no_body_on_any_server() -> None:
+def test_head_responses_have_no_body() -> None:
     """Some leave it to the application to leave the body out."""
     start, *bodies = sent_by(make_app(), "/v2", "HEAD")
     assert start["status"] == 200
     assert b"".join(message["body"] for message in bodies) == b""
 
 
-def test_a_large_answer_is_sent_in_pieces() -> None:
+def test_a_large_response_is_sent_in_chunks() -> None:
     """Each waits for the client; the server would buffer one that is whole, whatever its size."""
     app, large = make_app(), os.urandom(200_000)
     app.add_route("/large", lambda request: Response(large))

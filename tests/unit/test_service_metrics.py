@@ -29,14 +29,14 @@ def infer(client: Client, images: Images) -> None:
     assert client.post(INFER, body, headers=headers).status_code == 200
 
 
-def test_methods_that_clients_make_up_are_one_number(client: Client) -> None:
+def test_unknown_methods_share_one_label(client: Client) -> None:
     for method in ("X0", "X1"):
         client.request(method, "/v2")
     assert client.metric("http_requests_total", method="other") == 2
     assert client.metric("http_requests_total", method="X0") == 0
 
 
-def test_addresses_that_clients_make_up_are_one_number(client: Client) -> None:
+def test_unknown_paths_share_one_label(client: Client) -> None:
     for path in ("/made-up", "/nothing"):
         client.get(path)
     client.get("/v2/models/made-up")
@@ -44,7 +44,7 @@ def test_addresses_that_clients_make_up_are_one_number(client: Client) -> None:
     assert client.metric("http_requests_total", route="/v2/models/{name}", status="404") == 1
 
 
-def test_prometheus_reads_what_was_asked_and_found(client: Client, ten: Images) -> None:
+def test_metrics_count_requests_and_predictions(client: Client, ten: Images) -> None:
     names = ("request_images_sum", "prediction_confidence_count")
     before = [client.metric(name) for name in names]
     sevens = client.metric("predictions_total", label="7")
@@ -56,7 +56,7 @@ def test_prometheus_reads_what_was_asked_and_found(client: Client, ten: Images) 
     assert client.metric("http_request_seconds_count", route=route) == 1
 
 
-def test_a_preview_is_not_counted_as_input(client: Client, ten: Images) -> None:
+def test_previews_do_not_count_as_input(client: Client, ten: Images) -> None:
     names = ("request_images_count", "prediction_confidence_count", "predictions_total")
     before = [client.metric(name) for name in names]
     assert client.post("/predict?preview=true", png(ten[1])).json()["digit"] == 1
@@ -65,7 +65,7 @@ def test_a_preview_is_not_counted_as_input(client: Client, ten: Images) -> None:
     assert [client.metric(name) for name in names] == [count + 1 for count in before]
 
 
-def test_the_service_knows_what_its_model_was_trained_on(
+def test_drift_is_measured_against_the_training_data(
     client: Client, mnist: tuple[Images, Images]
 ) -> None:
     infer(client, mnist[0][:1000])
@@ -74,7 +74,7 @@ def test_the_service_knows_what_its_model_was_trained_on(
     assert client.metric("input_drift") > 0.25
 
 
-def test_the_numbers_are_those_of_requests_and_answers() -> None:
+def test_metrics_have_the_documented_units_and_buckets() -> None:
     signature = Classifier(MODEL, threads=1).signature
     metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}))
     metrics.record_response("/predict", "POST", 503, 0.3)
@@ -111,7 +111,7 @@ def test_the_numbers_are_those_of_requests_and_answers() -> None:
     assert not [name for name in names if name.endswith("_created")]
 
 
-def test_drift_distinguishes_other_images_from_such_as_it_was_trained_on(
+def test_drift_distinguishes_unfamiliar_images(
     mnist: tuple[Images, Images],
 ) -> None:
     images = np.random.default_rng(1).permutation(mnist[0][:3000])
@@ -137,7 +137,7 @@ def test_drift_is_the_population_stability_index(brightness: int) -> None:
     assert drift.index() == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum())
 
 
-def test_each_request_is_a_line_of_the_log(
+def test_each_request_is_logged_once_without_its_query(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "pipeline.service.access")

@@ -71,7 +71,7 @@ def test_all_reports_on_one_model_are_read(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("change", "said", "evaluated", "judged"), MIXTURES)
-def test_a_mixture_is_refused_in_one_line_and_not_shown(
+def test_inconsistent_reports_are_refused_in_one_line_and_not_shown(
     workspace: Workspace, change: Change, said: str, evaluated: bool, judged: bool
 ) -> None:
     """A release requires all reports; MLflow shows of a training what is of its weights."""
@@ -87,7 +87,7 @@ def test_a_mixture_is_refused_in_one_line_and_not_shown(
     assert ("reports/gate.md" in shown.files) is judged
 
 
-def test_a_history_without_a_column_that_is_shown_is_one_line(workspace: Workspace) -> None:
+def test_a_history_without_a_required_column_is_reported(workspace: Workspace) -> None:
     rewrite(workspace.history, "seconds", "minutes")
     edit(workspace.training_report, final=read_csv(workspace.history)[-1])
     with pytest.raises(UserError, match=r"history\.csv has no column seconds; `dvc repro`"):
@@ -104,7 +104,7 @@ def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("written", ["before", "after"])
-def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
+def test_a_training_that_starts_during_reading_is_not_mixed_in(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     """Whether its history is written just before that is read, or just after."""
@@ -131,7 +131,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
     assert found.reports.evaluation is None
 
 
-def test_files_are_not_mixed_with_an_evaluation_that_is_written_meanwhile(
+def test_an_evaluation_written_during_reading_is_not_mixed_in(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verdict = snapshot._verdict
@@ -148,7 +148,7 @@ def test_files_are_not_mixed_with_an_evaluation_that_is_written_meanwhile(
     assert read_snapshot(workspace).evaluation.subject.model_sha256 == "9" * 64
 
 
-def test_a_history_of_another_training_is_waited_for_and_then_refused(
+def test_an_inconsistent_history_is_retried_and_then_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stage writes the history first: for a moment the summary is older."""
@@ -160,7 +160,7 @@ def test_a_history_of_another_training_is_waited_for_and_then_refused(
     assert len(pauses) == snapshot.ATTEMPTS - 1
 
 
-def test_reports_that_never_rest_are_given_up(
+def test_reports_that_keep_changing_are_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verdict = snapshot._verdict

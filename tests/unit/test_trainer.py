@@ -58,7 +58,7 @@ def test_the_moving_average_is_slow_once_it_is_long() -> None:
     assert_close(averaged, torch.full((3,), 0.1))
 
 
-def test_divergence_stops_at_once_and_says_where(digits: Digits) -> None:
+def test_divergence_stops_immediately_and_is_located(digits: Digits) -> None:
     recipe = replace(RECIPE, peak_learning_rate=1e9, warmup=0.0)
     with pytest.raises(NonFiniteLossError, match=r"in epoch 1, batch \d of 3"):
         list(train(TASK, *digits, recipe))
@@ -72,14 +72,14 @@ def test_divergence_stops_at_once_and_says_where(digits: Digits) -> None:
         ({"validation_size": 40}, "validation_size 40"),
     ],
 )
-def test_what_cannot_be_done_is_a_value_error(
+def test_impossible_settings_are_value_errors(
     digits: Digits, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         list(train(TASK, *digits, replace(RECIPE, **changes)))
 
 
-def test_augmented_images_of_another_shape_are_one_line(
+def test_augmented_images_of_the_wrong_shape_are_reported(
     digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.mnist.augmentation.augment", lambda x, *_: x.unsqueeze(1))

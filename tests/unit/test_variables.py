@@ -55,7 +55,7 @@ def test_code_reads_the_environment_through_the_registry() -> None:
     assert not found
 
 
-def test_what_code_mentions_is_in_the_registry() -> None:
+def test_every_variable_mentioned_in_code_is_registered() -> None:
     mentioned = {
         name
         for path in CODE
@@ -67,7 +67,7 @@ def test_what_code_mentions_is_in_the_registry() -> None:
     assert mentioned - TO_CHILDREN <= NAMES
 
 
-def test_what_scripts_read_is_in_the_registry() -> None:
+def test_every_variable_read_by_scripts_is_registered() -> None:
     """`${NAME:-...}` and `${NAME:+...}`, which is how the scripts read what may be unset."""
     read = {
         name
@@ -78,14 +78,14 @@ def test_what_scripts_read_is_in_the_registry() -> None:
     assert read <= NAMES
 
 
-def test_what_the_stack_takes_is_in_the_registry() -> None:
+def test_every_variable_of_the_stack_is_registered() -> None:
     text = (ROOT / "docker/compose.yaml").read_text(encoding="utf-8")
     taken = set(re.findall(r"\$\{([A-Z_]+)", text))
     assert taken
     assert taken <= NAMES
 
 
-def test_a_name_stands_once_in_the_registry() -> None:
+def test_names_in_the_registry_are_unique() -> None:
     assert len(NAMES) == len(all_variables())
     assert all(variable.meaning.endswith(".") for variable in all_variables())
 
