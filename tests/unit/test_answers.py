@@ -1,4 +1,4 @@
-"""An answer names the class in the terms of the model, whichever data set it has learned."""
+"""Answers use the model's own class names, whatever data set it was trained on."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A letter in each picture: any size, dark on light or light on dark."""
+    """Pictures of one letter each: various sizes, dark on light and light on dark."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for n, letter in enumerate(WORD):

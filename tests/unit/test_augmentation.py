@@ -1,4 +1,4 @@
-"""Distortions: as strong as they may be, in both directions, and no stronger."""
+"""Distortions reach the given strength in both directions, and no more."""
 
 import pytest
 import torch
@@ -36,8 +36,8 @@ def test_zero_strength_changes_nothing(pixels: Tensor) -> None:
 def test_displacements_stay_within_the_given_strength(
     strength: dict[str, float], farthest: float
 ) -> None:
-    """5 pixels off the middle it goes at most as far as it may, and some dot nearly that far."""
-    columns, rows = where_a_dot_goes(strength)
+    """A dot 5 pixels off centre moves at most that far, and at least one nearly that far."""
+    columns, rows = displacements(strength)
     distances = torch.hypot(columns, rows)
     assert 0.8 * farthest < distances.max() <= farthest + 0.3
     assert distances.min() < 1
@@ -53,8 +53,8 @@ def test_displacements_stay_within_the_given_strength(
     ],
 )
 def test_distortions_are_symmetric(strength: dict[str, float], axis: str, most: float) -> None:
-    """Digits that only ever move, turn or grow one way teach half of what they could."""
-    columns, rows = where_a_dot_goes(strength)
+    """One-sided shifts, rotations or scaling would waste half of the augmentation."""
+    columns, rows = displacements(strength)
     moves = columns if axis == "columns" else rows
     assert -most - 0.3 <= moves.min() < -0.85 * most
     assert most + 0.3 >= moves.max() > 0.85 * most
@@ -62,8 +62,8 @@ def test_distortions_are_symmetric(strength: dict[str, float], axis: str, most: 
     assert moves.mean().abs() < 0.1 * most
 
 
-def where_a_dot_goes(strength: dict[str, float]) -> tuple[Tensor, Tensor]:
-    """How far each of 500 dots, 5 pixels right of the middle, goes to the right and down."""
+def displacements(strength: dict[str, float]) -> tuple[Tensor, Tensor]:
+    """The displacements right and down of 500 dots that start 5 pixels right of the centre."""
     inputs = torch.zeros(500, 1, 28, 28)
     inputs[:, :, 13:15, 18:20] = 1.0
     out = random_affine(inputs, draws(), **(STILL | strength))
@@ -74,14 +74,14 @@ def where_a_dot_goes(strength: dict[str, float]) -> tuple[Tensor, Tensor]:
 
 
 def test_pixels_from_outside_the_image_repeat_the_border() -> None:
-    """A light page, moved, turned and made smaller, gets no black corners."""
+    """A light page gets no black corners when shifted, rotated and shrunk."""
     light = torch.full((100, 1, 28, 28), 200.0)
     out = random_affine(light, draws(), rotation=45, shift=0.3, scale=0.5)
     assert_close(out, light, atol=0.01, rtol=0)
 
 
 def test_stroke_width_changes_reach_full_dilation_and_erosion() -> None:
-    """A single pixel, light on dark or dark on light, shows the neighbourhood that it reaches."""
+    """A single pixel, light on dark or dark on light, shows the affected neighbourhood."""
     dot = torch.zeros(200, 1, 28, 28)
     dot[:, :, 14, 10] = 200.0
     thicker = random_strokes(dot, draws(), thicken=1.0, thin=0.0)
@@ -128,7 +128,7 @@ def test_noise_affects_half_of_the_images_and_stays_in_range() -> None:
 
 
 def test_distortions_draw_only_from_the_given_generator(pixels: Tensor) -> None:
-    """An interrupted epoch is trained again from its seed: a draw from elsewhere would differ."""
+    """An interrupted epoch is retrained from its seed: other random numbers would differ."""
 
     def distorted(global_seed: int) -> list[Tensor]:
         torch.manual_seed(global_seed)

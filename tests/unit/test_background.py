@@ -1,4 +1,4 @@
-"""Tracking beside a stage: where it runs, and that a stage without MLflow hardly speaks of it."""
+"""Background tracking: where it runs, and how little a stage prints without MLflow."""
 
 import os
 import subprocess
@@ -14,22 +14,21 @@ from pipeline.tracking import background
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """How the process was started that publishes, each time; it ends well at once."""
+    """The arguments of each start of the publisher, which exits successfully at once."""
     calls: list[dict[str, Any]] = []
 
     class Publisher:
-        """One that has nothing to do."""
+        """A publisher without work."""
 
         def __init__(self, command: list[str], **options: Any) -> None:
             calls.append({"command": command} | options)
             self.stdin = Path(os.devnull).open("wb")  # noqa: SIM115 (closed as the real one is)
 
         def wait(self, seconds: float = 0) -> int:
-            """It has ended."""
             return 0
 
         def kill(self) -> None:
-            """Nothing is left."""
+            """Do nothing."""
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(subprocess, "Popen", Publisher)
@@ -39,7 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_the_publisher_runs_in_the_workspace_with_the_stages_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[dict[str, Any]]
 ) -> None:
-    """Not in the folder that the user is in, whose files it might import or change."""
+    """Not in the current folder, where it might import or change the user's files."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project/params.yaml").touch()
     (tmp_path / "user").mkdir()
@@ -65,7 +64,7 @@ def test_without_mlflow_a_stage_prints_one_line(
     uri: str | None,
     run: Any,
 ) -> None:
-    """The extra `train` does not bring it."""
+    """The extra `train` does not include MLflow."""
     monkeypatch.setattr(background, "find_spec", lambda name: None)
     if uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -1,4 +1,4 @@
-"""The network by hand agrees with autograd, with SymPy and with what is said of it in words."""
+"""The hand-derived gradients agree with autograd, SymPy and the written equations."""
 
 import math
 import re
@@ -55,15 +55,15 @@ def test_derivatives_match_autograd(inputs: Pair, targets: Pair, weights: Weight
 
 
 class Sigmoid(sympy.Function):  # type: ignore[misc]
-    """σ with its derivative, so that errors are polynomials, which SymPy compares in a moment."""
+    """σ with its derivative: errors become polynomials, which SymPy compares quickly."""
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        """The derivative by the argument."""
+        """The derivative with respect to the argument."""
         return self * (1 - self)
 
 
 def test_derivatives_match_symbolic_differentiation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the numbers: the code, run on symbols, gives what SymPy's differentiation gives."""
+    """For all numbers: run on symbols, the code gives the same expressions as SymPy."""
     i, t, w, a = (sympy.symbols(names) for names in ("i1 i2", "t1 t2", "w1:9", "a"))
     written_out = 1 / (1 + sympy.exp(-a))
     assert sympy.simplify(written_out.diff(a) - written_out * (1 - written_out)) == 0
@@ -109,7 +109,7 @@ def test_training_matches_torchs_sgd(learning_rate: float) -> None:
 
 
 def as_code(text: str) -> str:
-    """An equation in Python: ∂E/∂w1 as dE_dw1, and the signs of print as those of code."""
+    """An equation as Python: ∂E/∂w1 as dE_dw1, typographic signs as operators."""
     signs = {"/∂": "_d", "∂": "d", "²": "**2", "^": "**", "·": "*", "−": "-"}
     for sign, code in signs.items():
         text = text.replace(sign, code)
@@ -117,7 +117,7 @@ def as_code(text: str) -> str:
 
 
 def value(equation: str, numbers: Mapping[str, float]) -> float:
-    """The value of an equation, in which no other names may stand."""
+    """The value of an equation, which may contain no other names."""
     known = {as_code(name): number for name, number in numbers.items()}
     result: float = eval(as_code(equation), {"__builtins__": {}, "exp": math.exp}, known)
     return result
@@ -130,7 +130,7 @@ SAID = {**equations.FORWARD, **BACKWARD}
 @pytest.mark.parametrize("iteration", [0, 1, 67])
 @pytest.mark.parametrize("name", SAID)
 def test_written_equations_reproduce_the_row(name: str, iteration: int) -> None:
-    """Written short, written out in names of the spreadsheet's columns, and as figures show it."""
+    """In short form, expanded to the spreadsheet's columns, and as shown in figures."""
     chosen = TRAINING.iterations[iteration]
     row, all_numbers = chosen.row(), {**chosen.row(), **chosen.backward.by_name()}
     expected = pytest.approx(all_numbers[name], rel=1e-12)
@@ -178,24 +178,24 @@ def test_a_scan_counts_the_updates_that_raise_the_loss() -> None:
     ("inputs", "targets", "weights", "rate"),
     [
         pytest.param((0.05, 0.1), (0.2, 0.8), START[2], 50, id="at the minimum"),
-        # here reckoning in 50 digits lowers the loss 2,000 times, by 3e-14 in all
+        # computed with 50 digits, the loss falls 2,000 times, by 3e-14 in total
         pytest.param((-3, 5), (1, 0), (6, 0, 0, -4, -5, 9, -5, 7), 1, id="on a plateau"),
     ],
 )
 def test_rounding_errors_do_not_count_as_rises(
     inputs: Pair, targets: Pair, weights: Weights, rate: float
 ) -> None:
-    """Else a rate that descends all the way would be called one that raises the loss."""
+    """Otherwise a rate whose loss always falls would count as unsafe."""
     losses = train(inputs, targets, weights, rate, updates=2000).losses
     rises = [(before, after) for before, after in pairwise(losses) if after > before]
-    assert rises  # there is something to leave out
+    assert rises  # the case contains rounding errors
     assert all(after - before < 1e-15 * max(1e-12, before) for before, after in rises)
     (outcome,) = rates.scan(inputs, targets, weights, 67, 2000, learning_rates=[rate])
     assert outcome.rises == 0
 
 
 def test_small_rises_count() -> None:
-    """Else a rate would be called safe with which the loss goes up, if only by a millionth."""
+    """Otherwise a rate that raises the loss by a millionth would count as safe."""
     losses = train(*START, 67.101, updates=1000).losses
     rises = [(after - before) / before**0.5 for before, after in pairwise(losses) if after > before]
     assert 1e-7 < max(rises) < 1e-5
@@ -211,7 +211,7 @@ def outcomes(*rises: int) -> list[Outcome]:
 HIGHEST = [
     ((0, 0, 0), 3),
     ((0, 0, 5), 2),
-    ((0, 1, 0, 0), 1),  # what comes after a rise is no safe range
+    ((0, 1, 0, 0), 1),  # rates above a rise are not safe
     ((1, 1, 1), None),
     ((), None),
 ]
@@ -263,7 +263,7 @@ def test_the_steps_figure_claims_no_fall_of_a_loss_that_did_not_fall(w: float) -
 
 
 def shown_equations(figure: Figure) -> Iterator[tuple[str, str, str]]:
-    """The lines of equations: name, the equation in numbers, result."""
+    """The equations shown: name, equation in numbers, result."""
     for text in texts(figure):
         for line in text.replace("\n     ", "").split("\n"):
             match = re.fullmatch(r"(\S+) [=←] (?:.+) = (.+) = (\S+)", line)
@@ -273,7 +273,7 @@ def shown_equations(figure: Figure) -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("weights", [START[2], network.random_weights(1)], ids=["given", "random"])
 def test_the_numbers_in_a_step_add_up(weights: Weights) -> None:
-    """A reader with a pocket calculator comes to the result, within the four digits shown."""
+    """A reader with a calculator gets the result to within the four digits shown."""
     training = train(*START[:2], weights, learning_rate=1, updates=1)
     found = list(shown_equations(diagram.steps(training)))
     assert len(found) == len(SAID) + 8 + 3  # the updates, and the errors of the next pass

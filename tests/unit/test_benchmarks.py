@@ -1,4 +1,4 @@
-"""The benchmarks are listed and start, and their reports say what was measured."""
+"""The benchmarks are listed and start, and their reports match the measurements."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The resume file gives back what was put into it, or says why it cannot be gone on from."""
+"""The resume file restores what was saved, or the error says why training cannot resume from it."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ IDENTITY: dict[str, Any] = {"params": {"dropout": (0.1, 0.2)}, "data_sha256": "d
 
 
 def epoch(number: int) -> Epoch:
-    """An epoch whose tensors have its number in them."""
+    """An epoch whose tensors contain its number."""
     return Epoch(
         number,
         {"epoch": number, "training_loss": 1 / number},
@@ -32,7 +32,7 @@ def checkpoint(epochs: int) -> Checkpoint:
 
 @pytest.mark.parametrize("epochs", [1, 12])
 def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path, epochs: int) -> None:
-    """Of twelve epochs the tenth comes before the second by name."""
+    """Sorted by name, epoch 10 comes before epoch 2."""
     path = tmp_path / "new" / "resume.safetensors"
     checkpoint(epochs).save(path)
     found = Checkpoint.load(path, IDENTITY)

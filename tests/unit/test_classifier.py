@@ -1,4 +1,4 @@
-"""The library: a Classifier takes what it should, and says what is wrong with anything else."""
+"""The library: a Classifier accepts valid input and reports what is wrong with the rest."""
 
 import hashlib
 import importlib
@@ -30,7 +30,7 @@ pytestmark = needs_model
 
 
 def other_model(input_name: str, kind: int, shape: list[str | int]) -> bytes:
-    """A valid ONNX file that is not of this project."""
+    """A valid ONNX file that is not a model of this project."""
     graph = helper.make_graph(
         [helper.make_node("Identity", [input_name], ["same"])],
         "other",
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_a_model_of_this_project_is_refused(tmp_path: Path, n
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A copy of the released model, with its checksums beside it."""
+    """A copy of the released model with its checksums."""
     for path in (MODEL, MODEL.with_name("SHA256SUMS")):
         shutil.copy(path, tmp_path)
     return tmp_path / MODEL.name
@@ -175,7 +175,7 @@ def test_a_release_during_loading_causes_no_error(
 ) -> None:
     sums = release.with_name("SHA256SUMS")
     right = sums.read_text()
-    sums.write_text(f"{'0' * 64}  {release.name}\n")  # of the model before
+    sums.write_text(f"{'0' * 64}  {release.name}\n")  # of the previous model
     monkeypatch.setattr(classifier, "OnnxModel", released_meanwhile := Mock(wraps=OnnxModel))
 
     def load(*arguments: Any) -> OnnxModel:
@@ -198,7 +198,7 @@ def test_a_file_without_checksums_loads_with_a_warning(
 def test_a_missing_file_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UserError, match=r"nowhere\.onnx is missing"):
         Classifier(tmp_path / "nowhere.onnx")
-    assert caplog.text == ""  # the error is all that there is to say
+    assert caplog.text == ""  # no warning in addition to the error
 
 
 @pytest.mark.parametrize("folder", [".", "/", "/usr"])
@@ -239,7 +239,7 @@ def test_a_pickled_classifier_needs_no_file_and_predicts_the_same(
 
 
 def test_an_unpickled_classifier_adapts_to_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a machine with CUDA, where one worker is right, to one of several cores without."""
+    """Pickled with CUDA, which uses one worker; unpickled on several cores without CUDA."""
     monkeypatch.setattr(session, "available_cores", lambda: 1)
     content = pickle.dumps(Classifier(MODEL))
     monkeypatch.setattr(session, "available_cores", lambda: 3)
@@ -319,10 +319,12 @@ def test_the_default_is_the_released_model_of_the_workspace(
     digest = hashlib.sha256(other).hexdigest()
     (workspace / "models/SHA256SUMS").write_text(f"{digest}  other.onnx\n")
     assert Classifier().sha256 == digest
-    shutil.copy(MODEL, workspace / "models/another.onnx")  # which the checksums do not list
+    shutil.copy(MODEL, workspace / "models/another.onnx")  # not listed in the checksums
     assert Classifier().sha256 == digest
     (workspace / "models/SHA256SUMS").write_text("")
-    with pytest.raises(UserError, match=r"another\.onnx, other\.onnx"):  # and no other model
+    with pytest.raises(
+        UserError, match=r"another\.onnx, other\.onnx"
+    ):  # no fallback to the packaged model
         Classifier()
 
 

@@ -1,4 +1,4 @@
-"""The command line explains itself, and what is wrong is one line and an exit status."""
+"""The command line documents itself, and errors are one line and an exit status."""
 
 import importlib.util
 import os
@@ -60,11 +60,11 @@ def test_every_example_in_the_documentation_parses() -> None:
     assert examples
     for example in examples:
         name, *arguments = shlex.split(example.partition("#")[0].partition(" > ")[0])
-        if name.startswith("-"):  # an option of no command, as --version
+        if name.startswith("-"):  # a global option such as --version
             continue
         if "<" in arguments:
             arguments = arguments[: arguments.index("<")]
-        COMMANDS[name].make_context(name, arguments)  # raises what the user would be told
+        COMMANDS[name].make_context(name, arguments)  # raises usage errors
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []], ids=["--help", "nothing"])
@@ -86,7 +86,7 @@ def test_version_prints_name_and_version_of_the_distribution() -> None:
 def program(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, list[str]]]]:
-    """Runs the program with these arguments; its exit status and the lines that it says."""
+    """Run the program with these arguments; returns its exit status and the lines of stderr."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.delenv("PIPELINE_DEBUG", raising=False)
     monkeypatch.setenv("NO_PROXY", "")
@@ -187,7 +187,7 @@ def test_mlflow_models_are_looked_up_in_the_given_workspace(
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the stage gate raise this error."""
+    """Make the stage gate raise this error."""
 
     def run(*_: object) -> None:
         raise error
@@ -248,14 +248,14 @@ def test_a_missing_package_is_reported_with_its_extra(
     module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    said = extras.advice(import_anew(module))
+    said = extras.advice(import_error(module))
     assert said is not None
     assert said.startswith(f"the package {package} is not installed: ")
     assert f'pip install ".[{extra}]"' in said
 
 
-def import_anew(module: str) -> ModuleNotFoundError:
-    """Run a module's code as if it were imported for the first time; how that fails."""
+def import_error(module: str) -> ModuleNotFoundError:
+    """Run a module's code as on its first import; returns the error."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""Which of two models is better, and whether that may be chance."""
+"""McNemar's test of two models."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from pipeline.evaluation.comparison import mcnemar
     ],
 )
 def test_mcnemar_is_exact_and_two_sided(only_old: int, only_new: int, p_value: float) -> None:
-    """Images on which both are right, or both wrong, do not count."""
+    """Images that both models classify correctly, or both misclassify, do not count."""
     old = np.array([True] * only_old + [False] * only_new + [True] * 30 + [False] * 4)
     new = np.array([False] * only_old + [True] * only_new + [True] * 30 + [False] * 4)
     result = mcnemar(old, new)

@@ -1,4 +1,4 @@
-"""Picture files: every page, whatever else is in them, or what they are instead."""
+"""Picture files: every page is read despite other content, or the error says what the file is."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ def saved(picture: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any
 
 
 def pages(*subfile_types: int) -> bytes:
-    """A TIFF of pages with these NewSubfileTypes: a digit that moves down."""
+    """A TIFF with pages of these NewSubfileTypes: a digit that moves down page by page."""
     file = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(file) as tiff:
         for n, subfile_type in enumerate(subfile_types):
@@ -37,7 +37,7 @@ def pages(*subfile_types: int) -> bytes:
 
 
 def exif(orientation: int, *tags: bytes) -> bytes:
-    """EXIF data with an orientation, and other entries of 12 bytes as they are."""
+    """EXIF data with an orientation and further raw entries of 12 bytes."""
     entries = [struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0), *tags]
     return (
         b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
@@ -69,7 +69,7 @@ def test_thumbnails_masks_and_further_frames_are_ignored() -> None:
     for kind in ("PNG", "MPO"):
         content = saved(Image.fromarray(GREY), kind, save_all=True, append_images=[other])
         (found,) = decode_pictures(content)
-        np.testing.assert_allclose(found.astype(int), GREY, atol=40)  # a JPEG's
+        np.testing.assert_allclose(found.astype(int), GREY, atol=40)  # JPEG artefacts
 
 
 def test_the_number_and_total_size_of_pages_are_limited() -> None:
@@ -92,9 +92,9 @@ def test_a_picture_with_exactly_the_permitted_pixels_is_read(size: tuple[int, in
 
 
 ODD = {
-    "text in place of a number": exif(6, struct.pack("<HHI4s", 0x11A, 2, 4, b"abc\0")),
+    "text instead of a number": exif(6, struct.pack("<HHI4s", 0x11A, 2, 4, b"abc\0")),
     "a number out of range": exif(6, struct.pack("<HHII", 0x100, 3, 9, 0xFFFFFFFF)),
-    "an offset behind the end": exif(6, struct.pack("<HHII", 0x10F, 2, 1000, 0xFFFFFF)),
+    "an offset beyond the end": exif(6, struct.pack("<HHII", 0x10F, 2, 1000, 0xFFFFFF)),
 }
 
 
@@ -172,7 +172,7 @@ def test_a_jpeg_with_too_many_scans_is_refused_before_decoding() -> None:
 def test_scan_marks_in_comments_and_trailing_data_do_not_count() -> None:
     jpeg = saved(GREY, "JPEG")
     comment = b"\xff\xfe" + struct.pack(">H", 802) + 400 * b"\xff\xda"
-    attached = 400 * b"\xff\xda"  # behind the picture, as phones attach films
+    attached = 400 * b"\xff\xda"  # after the picture, as phones append videos
     found = decode_picture(jpeg[:2] + comment + jpeg[2:] + attached)
     np.testing.assert_array_equal(found, decode_picture(jpeg))
 
@@ -180,7 +180,7 @@ def test_scan_marks_in_comments_and_trailing_data_do_not_count() -> None:
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("big", [False, True])
 def test_a_tiff_with_overlapping_directories_is_refused(order: str, big: bool) -> None:
-    """A thousand directories of the same 30,000 entries are half a minute of work."""
+    """A thousand directories that share 30,000 entries take half a minute."""
     head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}H", 43 if big else 42)
     head += struct.pack(f"{order}HHQ", 8, 0, 16) if big else struct.pack(f"{order}L", 8)
     count, entry = (f"{order}Q", 20) if big else (f"{order}H", 12)
@@ -255,7 +255,7 @@ def test_the_lightness_of_lab_is_read() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("paper", [0, 255])
 def test_a_transparent_colour_is_read_as_paper(mode: str, paper: int) -> None:
-    """Antialiased ink is else outlined, light on black with white around it."""
+    """Otherwise antialiased ink gets an outline: light pixels on black, surrounded by white."""
     grey = GREY if paper else 255 - GREY
     key = paper if mode == "L" else (paper,) * 3
     content = saved(Image.fromarray(grey).convert(mode), transparency=key)

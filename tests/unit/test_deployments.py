@@ -1,4 +1,4 @@
-"""The deployments in prefect.yaml are those of the flow in pipeline/orchestration/flow.py."""
+"""The deployments in prefect.yaml belong to the flow in pipeline/orchestration/flow.py."""
 
 import yaml
 

@@ -1,4 +1,4 @@
-"""On a GPU as on a CPU: float32 is float32, the same bits on every run, and what they depend on."""
+"""Devices: float32 without TF32, the same bits on every run, and what the bits depend on."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda:1")
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in a process that has just begun; then as training on the CPU leaves them."""
+    """The settings of a fresh process; afterwards those of training on the CPU."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     torch.use_deterministic_algorithms(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -50,7 +50,7 @@ def test_nondeterministic_operators_on_a_gpu_raise(settings: None) -> None:
 
 
 def test_creating_a_trainer_enables_determinism(settings: None) -> None:
-    """Benchmarks make trainers themselves."""
+    """Benchmarks create trainers directly."""
     images, labels = map(torch.from_numpy, make_digits(16, seed=1))
     Trainer(TASK, images, labels, RECIPE)
     assert torch.are_deterministic_algorithms_enabled()
@@ -86,14 +86,14 @@ def test_auto_chooses_bfloat16_only_with_native_support_on_the_gpu(
 
 
 def test_memory_is_reused_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or every step fetches it anew from the system: a quarter of its time."""
+    """Otherwise each step requests memory from the system, a quarter of its time."""
     asked = []
     library = SimpleNamespace(mallopt=lambda *arguments: asked.append(arguments))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     reuse_memory()
-    assert asked == [(-1, -1), (-4, 0)]  # malloc.h: never trim the heap, map no block by itself
+    assert asked == [(-1, -1), (-4, 0)]  # malloc.h: never trim the heap, never mmap a block
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
-    reuse_memory()  # where there is no glibc it does nothing
+    reuse_memory()  # does nothing without glibc
 
 
 def test_bfloat16_support_of_the_cpu_does_not_affect_other_devices(
@@ -107,7 +107,7 @@ def test_bfloat16_support_of_the_cpu_does_not_affect_other_devices(
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As if there were a GPU, with NVIDIA's tool for it."""
+    """Simulate a GPU and nvidia-smi."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
@@ -165,7 +165,7 @@ def test_training_on_a_gpu_resumes_on_another_cpu(
 def test_the_identity_records_the_settings_during_training(
     gpu: None, settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Else the first training in a process would resume none that a second one began."""
+    """Otherwise the first training of a process could not resume one that was the second."""
     found = []
 
     def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> None:
@@ -187,7 +187,7 @@ def test_the_identity_records_the_settings_during_training(
 
 
 def test_system_load_covers_only_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question to a GPU that does not train takes hundreds of MB of it."""
+    """Querying an idle GPU allocates hundreds of MB on it."""
     asked = []
 
     def mem_get_info(device: torch.device) -> tuple[int, int]:

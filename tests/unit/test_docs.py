@@ -1,4 +1,4 @@
-"""What the documentation site makes of the code."""
+"""The reference pages generated from the code."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipeline.service import limits
 
 
 def rows(page: str) -> dict[str, list[str]]:
-    """The cells of each row by the first of them."""
+    """The cells of each row, keyed by the first."""
     split = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
     return {cells[0].strip("`"): cells for cells in split}
 
@@ -73,7 +73,7 @@ def test_every_visible_command_and_option_is_documented() -> None:
     for name in ("predict", "score", "serve", "train", "release", "track"):
         assert f"### {name}\n" in page
     assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
-    assert "FILE... --output FILE [--model" in page  # what is required has no brackets
+    assert "FILE... --output FILE [--model" in page  # required parameters have no brackets
     assert "--follow" not in page
 
 

@@ -1,4 +1,4 @@
-"""What a result says of where it came from: machine, versions, flow run; addresses."""
+"""The environment recorded with a result: machine, versions, flow run and addresses."""
 
 import os
 import platform
@@ -39,7 +39,7 @@ def test_an_experiment_in_a_copy_finds_the_permanent_folder(
     for place in (main / ".dvc", copy / ".dvc", copy / "sub", main / "sub"):
         place.mkdir(parents=True, exist_ok=True)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(main))  # which `dvc repro` sets as well
+    monkeypatch.setenv("DVC_ROOT", str(main))  # `dvc repro` sets it as well
     assert environment.lasting_folder(copy) == copy
     monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
     assert environment.experiment() == "sour-kiln"

@@ -1,4 +1,4 @@
-"""fetch from folders: each file from the first that has it unaltered, or an error that says why."""
+"""fetch from folders: each file comes from the first folder with the correct one."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.mirrors import CONTENT, FIRST, fetched, fill, run
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with the files in mirror/ and in second/."""
+    """A workspace with the files in mirror/ and second/."""
     for mirror in ("mirror", "second"):
         fill(tmp_path / mirror)
     return Workspace(tmp_path)
@@ -45,7 +45,7 @@ def test_folders_can_be_home_paths_or_file_urls(
 def test_an_unsupported_mirror_is_refused_with_the_reason(
     workspace: Workspace, mirror: str, reason: str
 ) -> None:
-    """Not that there is no such folder."""
+    """Not with a misleading `no such folder`."""
     with pytest.raises(UserError, match=f"{mirror}: .*{reason}"):
         run(workspace, mirror)
 

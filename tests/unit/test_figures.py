@@ -1,4 +1,4 @@
-"""Figures are legible and of a bounded size, whatever the classes are called and however many."""
+"""Figures are legible and limited in size for any number and length of class names."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.figures import Figure
 from pipeline.evaluation.figures import confusion_matrix, misclassified_sheet, sample_sheet
 
-MOST_PIXELS = 6000  # a side
+MOST_PIXELS = 6000  # of the longer side
 
 
 def names_of(classes: int, length: int) -> list[str]:
@@ -16,7 +16,7 @@ def names_of(classes: int, length: int) -> list[str]:
 
 
 def pixels(figure: Figure) -> float:
-    """Of the longer side."""
+    """The length of the longer side."""
     return float(max(figure.get_size_inches()) * figure.dpi)
 
 

@@ -1,4 +1,4 @@
-"""Files are whole or not there: after an exception, on a full disk, on a read-only one."""
+"""Files are written completely or not at all: after exceptions, on full and on failing disks."""
 
 import ctypes
 import errno
@@ -94,7 +94,7 @@ def test_linked_files_in_dvcs_cache_are_not_overwritten(
 
 @pytest.mark.parametrize("there", [True, False])
 def test_writing_through_a_link_replaces_its_target(there: bool, tmp_path: Path) -> None:
-    """A params.yaml or a report that somebody keeps elsewhere."""
+    """A params.yaml or a report can be a link to another folder."""
     kept = tmp_path / "elsewhere" / "kept"
     kept.parent.mkdir()
     if there:
@@ -114,7 +114,7 @@ def test_special_files_and_folders_are_refused(kind: str, tmp_path: Path) -> Non
         os.mkfifo(path)
     elif kind == "device":
         try:
-            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # a /dev/null of its own
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # another /dev/null
         except PermissionError:
             pytest.skip("only root may make a device")
     elif kind == "socket":
@@ -134,7 +134,7 @@ def test_special_files_and_folders_are_refused(kind: str, tmp_path: Path) -> Non
 
 
 def test_errors_name_the_affected_file(tmp_path: Path) -> None:
-    """An input that is missing is not reported as a problem of the output."""
+    """A missing input is not reported as an error of the output."""
     with pytest.raises(FileNotFoundError) as error, files.replacing(tmp_path / "output"):
         (tmp_path / "input").read_bytes()
     assert error.value.filename == str(tmp_path / "input")
@@ -145,7 +145,7 @@ def test_errors_name_the_affected_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What is synced, renamed and exchanged, in this order, each with its inode."""
+    """The calls that sync, rename and exchange, in order, with their inodes."""
     done: list[tuple[str, int]] = []
 
     def watch(owner: Any, name: str, inode: Callable[[Any], int]) -> None:
@@ -166,7 +166,7 @@ def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_a_file_is_synced_before_and_its_folder_after_the_rename(
     tmp_path: Path, on_disk: list[tuple[str, int]]
 ) -> None:
-    """Else a power cut leaves an empty file where the old one was."""
+    """Otherwise a power failure could leave an empty file."""
     files.write_bytes(tmp_path / "file", b"new")
     file, folder = (tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino
     assert on_disk == [("fsync", file), ("replace", file), ("fsync", folder)]
@@ -175,7 +175,7 @@ def test_a_file_is_synced_before_and_its_folder_after_the_rename(
 def test_a_folder_is_synced_before_the_exchange_and_the_old_one_removed_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: list[tuple[str, int]]
 ) -> None:
-    """Else a power cut after a release leaves neither the new model nor the old one."""
+    """Otherwise a power failure could leave neither the new model nor the old one."""
     target = tmp_path / "models"
     target.mkdir()
     old = target.stat().st_ino
@@ -198,7 +198,7 @@ def test_a_folder_is_synced_before_the_exchange_and_the_old_one_removed_afterwar
 
 
 def test_a_failed_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But a file system that has nothing to write for a folder, and says so, is."""
+    """A file system that does not support syncing folders is not an error."""
     files.write_bytes(tmp_path / "file", b"old")
     answer = errno.EIO
 
@@ -222,7 +222,7 @@ def test_new_files_respect_the_umask(umask: int, mode: int, tmp_path: Path) -> N
     before = os.umask(umask)
     try:
         files.write_bytes(tmp_path / "file", b"new")
-        assert os.umask(umask) == umask  # and the umask is as it was
+        assert os.umask(umask) == umask  # unchanged
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
@@ -235,7 +235,7 @@ class NoLibrary:
 
 
 class OldKernel(NoLibrary):
-    """A C library whose renameat2 the kernel or the file system does not know."""
+    """A C library with renameat2 that the kernel or file system does not support."""
 
     def renameat2(self, *arguments: Any) -> int:
         return -1
@@ -243,7 +243,7 @@ class OldKernel(NoLibrary):
 
 @pytest.fixture
 def directories(tmp_path: Path) -> tuple[Path, Path]:
-    """A new and a released directory, with a file that both have and one that only one has."""
+    """A new and a released directory, each with a common file and one of its own."""
     for name, only in (("new", "card"), ("released", "note")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model").write_text(name)
@@ -289,7 +289,7 @@ def test_a_first_release_creates_parent_folders(tmp_path: Path) -> None:
 def test_replacing_a_linked_folder_replaces_its_target(
     link: str, release: Path, tmp_path: Path
 ) -> None:
-    """Whoever keeps models/ elsewhere finds the new release there, not the old one."""
+    """models/ can be a link to another folder."""
     name = tmp_path / "models"
     name.symlink_to("place/models")
     if link == "chain":
@@ -303,8 +303,8 @@ def test_replacing_a_linked_folder_replaces_its_target(
 
 
 @pytest.fixture
-def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system on which no folder can be exchanged."""
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that cannot exchange folders."""
 
     def refuse(new: Path, target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link", str(target))
@@ -313,9 +313,9 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_exchange_the_model_and_checksums_are_replaced_last(
-    fixed: None, release: Path, on_disk: list[tuple[str, int]]
+    no_exchange: None, release: Path, on_disk: list[tuple[str, int]]
 ) -> None:
-    """So that whoever checks the sums in between refuses the new model, or reads the old one."""
+    """A reader that verifies checksums meanwhile refuses the new model or reads the old one."""
     replace_release(release)
     inodes = [inode for what, inode in on_disk if what == "replace"]
     assert inodes == [(release / name).stat().st_ino for name in ("a", "card", "model", "sums")]
@@ -323,7 +323,7 @@ def test_without_exchange_the_model_and_checksums_are_replaced_last(
 
 @pytest.mark.parametrize("name", ["a", "card", "model", "sums"])
 def test_without_exchange_a_full_disk_changes_nothing(
-    fixed: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
+    no_exchange: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Path.write_bytes
 
@@ -339,7 +339,7 @@ def test_without_exchange_a_full_disk_changes_nothing(
     assert content(release.parent) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes two steps")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems need two steps")
 def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Path]) -> None:
     new, target = directories
     over = threading.Event()
@@ -393,7 +393,7 @@ def test_a_broken_or_missing_file_is_reported_in_one_line(
 
 
 def test_a_missing_user_file_is_reported_without_dvc_advice(tmp_path: Path) -> None:
-    """`dvc repro` makes no model that is named by its path, and no params.yaml."""
+    """`dvc repro` creates neither params.yaml nor a model given by its path."""
     for remedy in ("", "; name another"):
         with pytest.raises(UserError, match=rf"^{tmp_path}/a is missing{remedy}$"):
             files.existing(tmp_path / "a", remedy)

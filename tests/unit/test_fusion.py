@@ -1,4 +1,4 @@
-"""The fused network answers as the trained one, whatever was learned: else the export is wrong."""
+"""The fused network, which is exported, matches the trained one for any weights."""
 
 import copy
 
@@ -15,7 +15,7 @@ from pipeline.training.network import Classifier
 
 
 def random_network(seed: int) -> nn.Sequential:
-    """Weights and BatchNorm statistics that training could not even give."""
+    """A network with more extreme weights and BatchNorm statistics than training produces."""
     torch.manual_seed(seed)
     network = build_network()
     for layer in network:
@@ -28,7 +28,7 @@ def random_network(seed: int) -> nn.Sequential:
 
 
 def images(count: int, seed: int) -> Tensor:
-    """Noise, with full ink on the border, where padding shows."""
+    """Noise with full ink on the border, where padding matters."""
     pixels = np.random.default_rng(seed).integers(0, 256, (count, 28, 28), np.uint8)
     pixels[:, [0, -1]] = pixels[:, :, [0, -1]] = 255
     return torch.from_numpy(pixels)
@@ -45,7 +45,7 @@ def test_the_fused_network_matches_the_trained_one(seed: int, count: int) -> Non
         inputs = ((pictures.double() / 255 - 0.1307) / 0.3081).unsqueeze(1)
         expected = exact.network(inputs).flatten(1)
         logits, probabilities = fused(pictures)
-    # relative to the largest: random scales make logits of any size
+    # relative to the largest: random weights give logits of any size
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
     assert (probabilities - expected.softmax(1)).abs().max() < 1e-3
     assert logits.shape == probabilities.shape == (count, 10)
@@ -76,7 +76,7 @@ def test_zero_batch_norm_weights_are_supported() -> None:
 
 
 def test_everything_possible_is_fused() -> None:
-    """BatchNorm stays before the two padded convolutions alone; the end is one linear map."""
+    """BatchNorm remains only before the two padded convolutions; the end is one linear layer."""
     fused = fuse(build_network(), TASK.form)
     kinds = [type(layer) for layer in fused]
     assert kinds.count(nn.BatchNorm2d) == 2

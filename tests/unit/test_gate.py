@@ -1,4 +1,4 @@
-"""The gate passes a model by every criterion together, and by nothing but its declared inputs."""
+"""The gate passes a model that meets every criterion; only its declared inputs matter."""
 
 import json
 import math
@@ -30,7 +30,7 @@ REPORTS = {  # every figure exactly at its threshold
     "subject": SUBJECT.model_dump(mode="json"),
     "export_report": EXPORT.model_dump(mode="json"),
 }
-FIGURES = {  # where a criterion finds its figure
+FIGURES = {  # report and key of each criterion
     "test accuracy": ("metrics", "accuracy"),
     "test images": ("metrics", "images"),
     "test set SHA-256": ("subject", "test_sha256"),
@@ -45,13 +45,13 @@ Changes = Mapping[str, Any]
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """An empty one, without MLflow."""
+    """An empty workspace, without MLflow."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     return Workspace(tmp_path)
 
 
 def write(workspace: Workspace, changes: Changes | None = None) -> None:
-    """Write the reports; text goes in as it is, None leaves one out."""
+    """Write the reports; text is written as it is, None omits a report."""
     for name, report in {**REPORTS, **(changes or {})}.items():
         path = getattr(workspace, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def criteria_of(report: str) -> set[str]:
 
 
 def verdict(workspace: Workspace, params: Gate = PARAMS) -> GateReport:
-    """What gate.json says of the reports; it is strict JSON."""
+    """The content of gate.json, which must be strict JSON."""
     try:
         gate.run(workspace, params)
         refused = False
@@ -111,7 +111,7 @@ def test_figures_exactly_at_their_thresholds_pass(workspace: Workspace) -> None:
     [
         ("test accuracy", math.nextafter(0.994, 0)),
         ("test accuracy", 0.0),
-        ("test accuracy", 99.0),  # a percentage, and one that is too low
+        ("test accuracy", 99.0),  # a percentage, and too low
         ("test images", 9_999),
         ("test images", 10_001),
         ("test set SHA-256", "a" * 63 + "b"),
@@ -157,7 +157,7 @@ def test_thresholds_come_from_params(
 def test_an_invalid_figure_fails_all_criteria_of_its_report(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], criterion: str, value: Any
 ) -> None:
-    """They are shown as missing, and the figure is named."""
+    """The table shows the criterion as missing, and the first line printed names the figure."""
     write(workspace, changed({criterion: value}))
     report, key = FIGURES[criterion]
     assert set(failing(verdict(workspace))) == criteria_of(report)
@@ -176,7 +176,7 @@ def test_a_missing_or_unreadable_report_fails_all_its_criteria(
 
 
 def test_one_report_cannot_replace_another(workspace: Workspace) -> None:
-    """A metrics.json of an older version, which held the digests too, is no subject.json."""
+    """An older metrics.json, which also contained the digests, does not replace subject.json."""
     write(workspace, {"metrics": REPORTS["metrics"] | REPORTS["subject"], "subject": None})
     assert set(failing(verdict(workspace))) == criteria_of("metrics") | criteria_of("subject")
 
@@ -185,7 +185,7 @@ def test_one_report_cannot_replace_another(workspace: Workspace) -> None:
 def test_a_report_of_an_older_version_is_an_error_not_a_verdict(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Instead of eight criteria that are missing."""
+    """Not a verdict of eight missing criteria."""
     write(workspace, {name: REPORTS[name] | {"schema_version": 0}})
     with pytest.raises(UserError, match=r"schema version 0.*`dvc repro`") as error:
         gate.run(workspace, PARAMS)
@@ -195,11 +195,11 @@ def test_a_report_of_an_older_version_is_an_error_not_a_verdict(
 
 
 def test_the_table_contains_full_digests(workspace: Workspace) -> None:
-    """So that one can compare them with those of a file."""
+    """For comparison with the digest of a file."""
     write(workspace, changed({"test set SHA-256": "c" * 64}))
     verdict(workspace)
     text = workspace.gate_table.read_text()
-    assert all(digit * 64 in text for digit in "acf")  # required, measured, of the model
+    assert all(digit * 64 in text for digit in "acf")  # required, measured, model
 
 
 def test_the_verdict_records_digests_of_the_reports(workspace: Workspace) -> None:
@@ -220,7 +220,7 @@ def test_without_reports_every_criterion_fails(workspace: Workspace) -> None:
 
 
 def shows(cell: str, value: Any) -> bool:
-    """Whether a cell of the table stands for a value of gate.json."""
+    """Whether a cell of the table shows a value of gate.json."""
     if value is None:
         return cell == "missing"
     if isinstance(value, int | float):
@@ -259,7 +259,7 @@ def test_the_table_and_json_agree(workspace: Workspace, reports: Changes) -> Non
 def test_only_reports_and_params_affect_the_verdict(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, accuracy: float
 ) -> None:
-    """Same inputs, same bytes: in an empty folder, and amid an older verdict and other models."""
+    """Same inputs, same bytes, with or without an older verdict and other models."""
     answers = []
     for others in ([], ["models/mnist-cnn.onnx", "artifacts/model.onnx", "reports/gate.json"]):
         place = Workspace(tmp_path / f"with {len(others)} other files")

@@ -1,4 +1,4 @@
-"""The report of the GPU check tells the truth."""
+"""The report of the GPU check matches what happened."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.core.files import read_json, write_json
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
-    """What the check itself reads of a packed folder."""
+    """The part of a packed folder that the check reads."""
     content = {"git_revision": "unknown", "code_sha256": {}, "gate": 0.994}
     write_json(tmp_path / "recipes.json", content)
     return tmp_path

@@ -1,4 +1,4 @@
-"""Pictures of all kinds become what the model was trained on, or a clear error."""
+"""Pictures of all kinds become images in the model's form, or a clear error."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ MNIST, WIDE = TASK.form, ImageForm(height=20, width=36, ink=16)
 
 
 def damaged(kind: str, length: int) -> bytes:
-    """A picture of a digit, cut off after so many bytes."""
+    """A picture of a digit, truncated to this number of bytes."""
     path = Path(f"whole.{kind}")
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(path)
     return path.read_bytes()[:length]
@@ -134,7 +134,7 @@ def test_specks_on_a_large_page_are_ignored() -> None:
 
 
 def test_normalising_leaves_most_of_mnist_unchanged(mnist: tuple[Images, Images]) -> None:
-    """It was made by the same steps, which therefore leave most of its images as they are."""
+    """MNIST was made by the same steps."""
     forms = np.stack([bring_into_form(image, MNIST) for image in mnist[0][:100]])
     same = (forms == mnist[0][:100]).all((1, 2))
     assert same.mean() > 0.6
@@ -143,7 +143,7 @@ def test_normalising_leaves_most_of_mnist_unchanged(mnist: tuple[Images, Images]
 
 @needs_model
 def test_digits_on_larger_pictures_are_recognised(training: tuple[Images, Images]) -> None:
-    """At random places, from their own size to ten times that, dark on light and light on dark."""
+    """At random positions, scaled 1 to 10 times, dark on light and light on dark."""
     random = np.random.default_rng(1)
     forms = []
     for image in training[0][:60]:
@@ -186,7 +186,7 @@ PICTURES: dict[str, tuple[Callable[[Images], Image.Image], str, dict[str, Any]]]
         "png",
         {},
     ),
-    "turned camera": (
+    "rotated camera": (
         lambda image: (
             Image.fromarray(255 - image).resize((140, 140)).transpose(Image.Transpose.ROTATE_90)
         ),
@@ -251,7 +251,7 @@ WIDE_SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
 def test_array_axes_are_interpreted_or_refused(
     form: ImageForm, shape: tuple[int, ...], said: str | None
 ) -> None:
-    """Each row or column of pixels would else be answered as if it were a picture."""
+    """Otherwise each row or column of pixels would be classified as a picture."""
     if said is not None:
         with pytest.raises(ValueError, match=said):
             as_pictures(np.zeros(shape, np.uint8), form)
@@ -283,11 +283,11 @@ def test_forms_can_be_rectangular() -> None:
     images = np.random.default_rng(1).integers(0, 256, (3, *WIDE.shape), np.uint8)
     np.testing.assert_array_equal(as_images(images / 255, WIDE), images)
     np.testing.assert_array_equal(in_form(images, WIDE, normalise=False), images)
-    turned = images.transpose(0, 2, 1)
+    rotated = images.transpose(0, 2, 1)
     with pytest.raises(ValueError, match=r"\[N, 20, 36\], not \[3, 36, 20\]; images.reshape"):
-        as_images(turned, WIDE)
+        as_images(rotated, WIDE)
     with pytest.raises(ValueError, match=r"36 x 20 pixels \(height x width\) are not 20 x 36"):
-        in_form(turned, WIDE, normalise=False)
+        in_form(rotated, WIDE, normalise=False)
 
 
 def test_very_wide_forms_are_read() -> None:
@@ -307,6 +307,6 @@ def test_grey_paper_counts_as_light_even_if_ink_touches_the_border(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     page = np.full((28, 28), 150, np.uint8)
-    page[:, :9] = 0  # 46 of the 112 pixels around it
+    page[:, :9] = 0  # 46 of the 112 border pixels
     in_form([page], MNIST, normalise=False)
     assert "1 of 1" in caplog.text

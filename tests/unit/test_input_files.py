@@ -1,4 +1,4 @@
-"""Names, folders and patterns mean the files that people would expect."""
+"""Names, folders and patterns select the files that people expect."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where MLflow shows what is here, whatever other versions recorded."""
+"""Links from the workspace to MLflow, whatever other versions recorded."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.reports import edit, write_training
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with a training."""
+    """A workspace with a training."""
     workspace = Workspace(tmp_path)
     write_training(workspace, run_id="first")
     workspace.tracked.parent.mkdir()
@@ -26,7 +26,7 @@ def workspace(tmp_path: Path) -> Workspace:
     ],
 )
 def test_links_recorded_by_another_version_are_tolerated(workspace: Workspace, other: str) -> None:
-    """A flow asks for them at its end: it would fail after all its work."""
+    """A flow reads the links at its end: it would fail after all its work."""
     workspace.tracked.write_text(other)
     assert links.addresses(workspace) == {"training": "z"}
     links.record(workspace, Component.TRAINING, "here")
@@ -47,7 +47,7 @@ def test_a_broken_report_has_no_link(workspace: Workspace, text: str) -> None:
 
 
 def test_a_training_link_is_valid_for_the_same_run_only(workspace: Workspace) -> None:
-    """Its report changes with each epoch."""
+    """The training report changes with each epoch."""
     links.record(workspace, Component.TRAINING, "runs/1")
     edit(workspace.training_report, status="unfinished")
     assert "training" in links.addresses(workspace)

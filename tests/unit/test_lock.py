@@ -1,4 +1,4 @@
-"""The locked environment as DVC is told of it, and the packages that each stage depends on."""
+"""versions.json, which tells DVC the locked versions, and the packages of each stage."""
 
 import ast
 import json
@@ -20,18 +20,18 @@ from tests.checkout import PROJECT
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 TASK = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]
 PACKAGES = packages_distributions()
-# imported, but what a stage makes is the same with any version; fetch checks what it gets
+# imported, but their versions do not affect results; fetch verifies its files
 NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm", "urllib3"}
 
 
 def test_versions_json_matches_the_lock() -> None:
-    """A pull request that moves a pin and nothing else would pass the accuracy gate untried."""
+    """Otherwise a pull request that only changes a pin would pass the gate without training."""
     locked = lock.locked_versions((PROJECT / "requirements.txt").read_text())
     assert json.loads((PROJECT / "versions.json").read_text()) == locked, "run `make repro`"
 
 
 def test_every_locked_version_of_a_package_is_recorded() -> None:
-    """One may be for an older Python than ours, and another for macOS."""
+    """Versions can differ by Python version or platform."""
     text = (
         "numpy==2.4.6 ; python_full_version < '3.12' \\\n    --hash=sha256:00\n"
         "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:01\n"
@@ -41,7 +41,7 @@ def test_every_locked_version_of_a_package_is_recorded() -> None:
 
 
 def imported(file: Path) -> set[str]:
-    """The packages outside the project that a module imports, by their names in the lock."""
+    """The third-party packages that a module imports, by their names in the lock."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -54,7 +54,7 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_packages_it_imports(stage: str) -> None:
-    """Else another version of them leaves its result as it was, and unmeasured."""
+    """Otherwise a new version would leave the old result in place, unmeasured."""
     (tracked,) = [
         params["versions.json"] for params in STAGES[stage]["params"] if isinstance(params, dict)
     ] or [[]]
@@ -65,7 +65,7 @@ def test_a_stage_depends_on_the_packages_it_imports(stage: str) -> None:
 
 
 def check(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit status, and what is said, where the workspace is this folder."""
+    """Run the check on this workspace; returns the exit status and stderr."""
     (root / "params.yaml").touch()
     try:
         status = lock.main(["--workspace", str(root), *arguments])
@@ -109,7 +109,7 @@ def test_unknown_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> No
 def test_without_dvc_versions_are_written_and_the_check_reports_the_missing_extra(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the extra `flow` is not installed; the program is run as `python -m` runs it."""
+    """As without the extra `flow`; the program runs as `python -m` runs it."""
     Workspace(tmp_path).requirements.write_text("torch==2.15.0 \\\n")
     (tmp_path / "params.yaml").touch()
     monkeypatch.setattr(pipeline, "orchestration", pipeline.orchestration)  # restored at the end

@@ -1,4 +1,4 @@
-"""Every figure that is said of a model agrees with an independent reckoning."""
+"""Every metric agrees with an independent calculation."""
 
 import math
 from fractions import Fraction
@@ -13,7 +13,7 @@ from pipeline.evaluation import figures, metrics
 
 
 def probabilities(*rows: dict[int, float]) -> NDArray[np.float64]:
-    """A row per image from the probabilities of some digits; the rest is 0."""
+    """A row per image with these probabilities of digits; the others are 0."""
     table = np.zeros((len(rows), 10))
     for index, row in enumerate(rows):
         table[index, list(row)] = list(row.values())
@@ -46,14 +46,14 @@ def test_the_interval_of_all_or_none_right_reaches_the_end_and_follows_the_formu
 @pytest.mark.parametrize(
     ("rows", "labels", "bins", "expected"),
     [
-        ([{3: 1.0}] * 4, [3, 3, 3, 3], 15, 0),  # sure and right
-        ([{3: 1.0}] * 4, [5, 5, 5, 5], 15, 1),  # sure and wrong
-        ([{3: 0.75, 4: 0.25}] * 4, [3, 3, 3, 4], 15, 0),  # 75 % sure, 3 of 4 right
+        ([{3: 1.0}] * 4, [3, 3, 3, 3], 15, 0),  # confident and correct
+        ([{3: 1.0}] * 4, [5, 5, 5, 5], 15, 1),  # confident and wrong
+        ([{3: 0.75, 4: 0.25}] * 4, [3, 3, 3, 4], 15, 0),  # confidence 75 %, 3 of 4 correct
         ([{3: 0.75, 4: 0.25}] * 4, [3, 3, 4, 4], 15, 0.25),
-        # 0.6 wrong and 0.9 right, in two bins: (0.6 + 0.1) / 2; in one bin: (1.5 - 1) / 2
+        # wrong at 0.6 and correct at 0.9, in two bins: (0.6 + 0.1) / 2; in one bin: (1.5 - 1) / 2
         ([{0: 0.6, 1: 0.4}, {2: 0.9, 1: 0.1}], [1, 2], 10, 0.35),
         ([{0: 0.6, 1: 0.4}, {2: 0.9, 1: 0.1}], [1, 2], 1, 0.25),
-        # bins weigh by size: 3 images 0.1 off, 1 image 0.6 off
+        # bins are weighted by size: 3 images 0.1 off, 1 image 0.6 off
         ([{1: 0.9, 0: 0.1}] * 3 + [{0: 0.6, 1: 0.4}], [1, 1, 1, 1], 10, (3 * 0.1 + 0.6) / 4),
     ],
 )
@@ -72,7 +72,7 @@ def test_the_calibration_error_matches_manual_results(
 
 
 def test_the_reported_calibration_error_uses_15_bins() -> None:
-    """0.65 and 0.69: one bin of ten, two of fifteen, of which the second begins at 2/3."""
+    """0.65 and 0.69 share a bin of ten, but not of fifteen: one boundary is 2/3."""
     table = probabilities({0: 0.65, 1: 0.35}, {2: 0.69, 1: 0.31})
     apart, together = (0.65 + 0.31) / 2, (0.65 + 0.69 - 1) / 2
     labels = digits(1, 2)
@@ -82,7 +82,7 @@ def test_the_reported_calibration_error_uses_15_bins() -> None:
 
 
 def test_a_confidence_of_1_belongs_to_the_last_bin() -> None:
-    """Wrong at 1.0 beside right at 0.95: (1 + 0.95 - 1) / 2 in one bin, 1.05 / 2 in two."""
+    """Wrong at 1.0 and correct at 0.95: (1 + 0.95 - 1) / 2 in one bin, 1.05 / 2 in two."""
     table = probabilities({0: 1.0}, {2: 0.95, 1: 0.05})
     found = metrics.expected_calibration_error(table, digits(1, 2), 10)
     assert found == pytest.approx(0.95 / 2)
@@ -101,7 +101,7 @@ def test_accuracy_axes_end_at_100_percent(accuracies: list[float]) -> None:
 
 
 def test_a_summary_with_absent_classes_matches_manual_results() -> None:
-    """Four images of 0, 0, 1 and 7; the second 0 is taken for a 2, of which there is none."""
+    """Four images of 0, 0, 1 and 7; the second 0 is misclassified as 2, an absent class."""
     table = probabilities({0: 0.8, 1: 0.2}, {2: 0.5, 0: 0.25, 3: 0.25}, {1: 1.0}, {7: 0.6, 8: 0.4})
     found = metrics.summarise(table, digits(0, 0, 1, 7))
     low, high = beta.ppf([0.025, 0.975], [3, 4], [2, 1])

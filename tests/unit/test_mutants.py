@@ -1,4 +1,4 @@
-"""Mutants: which faults are put into a module, and which tests should notice."""
+"""Mutants: the faults inserted into a module, and the tests selected to detect them."""
 
 import ast
 from pathlib import Path
@@ -27,8 +27,10 @@ if __name__ == "__main__":
 
 def test_each_kind_of_fault_is_generated_once() -> None:
     made = mutants.mutants_of(Path("price.py"), MODULE, None)
-    told = [mutants.difference(mutant, MODULE) for mutant in made]
-    added = {line.strip("+ ") for text in told for line in text.splitlines() if "    +" in line}
+    differences = [mutants.difference(mutant, MODULE) for mutant in made]
+    added = {
+        line.strip("+ ") for text in differences for line in text.splitlines() if "    +" in line
+    }
     assert added == {
         "LIMIT = 21",
         "def price(count: int, *, each: float=4.0, member: bool=False) -> float:",

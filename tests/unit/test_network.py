@@ -1,4 +1,4 @@
-"""The network, row by row: its table is its specification. And what every network must be."""
+"""The network against its specified layer table, and the requirements on every network."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pipeline.mnist import TASK
 from pipeline.training.network import build_network, count_parameters, layer_table
 from tests.letters import TASK as LETTERS
 
-# The layer table that the network is specified by.
+# The specified layer table.
 TABLE = """
 Conv2d-1 16x28x28 160, ReLU-2 16x28x28 0, Dropout-3 16x28x28 0, BatchNorm2d-4 16x28x28 32,
 Conv2d-5 16x28x28 2320, ReLU-6 16x28x28 0, Dropout-7 16x28x28 0, BatchNorm2d-8 16x28x28 32,

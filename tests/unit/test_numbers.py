@@ -1,4 +1,4 @@
-"""The numbers of the documentation are those of reports/, and an error in a marker is named."""
+"""The numbers in the documentation come from reports/, and marker errors are reported."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ of the <!-- insert: results.images --><!-- end --> images.
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder with reports about the model in models/, and a page with numbers."""
+    """A folder with reports on the model in models/ and a page with numbers."""
     shutil.copytree(PROJECT / "reports", tmp_path / "reports")
     (tmp_path / "models").mkdir()
     shutil.copy(PROJECT / "models/SHA256SUMS", tmp_path / "models")

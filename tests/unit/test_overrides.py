@@ -1,4 +1,4 @@
-"""A flow run's values are in params.yaml as they were given, and nothing else there has changed."""
+"""Overrides reach params.yaml exactly as given, and nothing else changes."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:8080/mnist/?a=b&c=%20#d"
 
 
 def lines_changed(*overrides: str) -> list[tuple[str, str]]:
-    """The lines that these values change, before and after, whatever their comments' column."""
+    """The lines that these values change, before and after, ignoring alignment."""
     before, after = ORIGINAL.split("\n"), overridden(overrides, PARAMS).split("\n")
     pairs = [
         (" ".join(old.split()), " ".join(new.split()))
@@ -37,7 +37,7 @@ def lines_changed(*overrides: str) -> list[tuple[str, str]]:
 
 
 def value_of(key: str, *overrides: str) -> Any:
-    """What the pipeline then reads for a key; every other key has the value it had."""
+    """The value that the pipeline then reads for a key; all other keys must be unchanged."""
     section, name = key.split(".")
     params = parse_params(overridden(overrides, PARAMS), PARAMS).model_dump()
     assert params == DEFAULTS | {section: DEFAULTS[section] | {name: params[section][name]}}
@@ -132,7 +132,7 @@ def test_the_last_value_of_a_key_wins() -> None:
     ],
 )
 def test_the_pipeline_reads_the_given_value(key: str, written: str, value: Any) -> None:
-    if value is None:  # texts that YAML could take for something else
+    if value is None:  # texts that YAML could read as another type
         value = [text.strip(" '") for text in written[1:-1].split(",")]
     assert value_of(key, f"{key}={written}") == value
 
@@ -293,7 +293,7 @@ def test_an_override_of_the_task_changes_the_top_level_key(letters: Path) -> Non
 
 
 def use(folder: Path) -> None:
-    """`python -m pipeline use` in a workspace, with its mine.yaml."""
+    """Run `python -m pipeline use` in a workspace with its mine.yaml."""
     arguments = ["--workspace", str(folder), "use", str(folder / "mine.yaml")]
     CliRunner().invoke(app, arguments, catch_exceptions=False)
 

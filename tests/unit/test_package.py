@@ -1,4 +1,4 @@
-"""pyproject.toml declares what the code imports, and the locks are of what it declares."""
+"""pyproject.toml declares what the code imports, and the locks contain what it declares."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 LOCK, SERVE_LOCK = (
     (PROJECT / name).read_text() for name in ("requirements.txt", "requirements-serve.txt")
 )
-NEVER_IMPORTED = {  # by what the extra is for: a program, a plug-in, a limit of another package
+NEVER_IMPORTED = {  # programs, plug-ins and version limits
     ("flow", "fastapi"),
     ("flow", "prefect-docker"),
     ("ray", DISTRIBUTION),
@@ -28,8 +28,18 @@ NEVER_IMPORTED = {  # by what the extra is for: a program, a plug-in, a limit of
     ("tracking", "psycopg2-binary"),
     ("train", "onnxscript"),
 }
-PREDICT = {"batch", "cli", "config", "core", "inference", "pictures"}  # what it is made of
-DISTRIBUTIONS = {**packages_distributions(), "onnxruntime": ["onnxruntime"]}  # here that of gpu
+PREDICT = {
+    "batch",
+    "cli",
+    "config",
+    "core",
+    "inference",
+    "pictures",
+}  # the packages that `predict` uses
+DISTRIBUTIONS = {
+    **packages_distributions(),
+    "onnxruntime": ["onnxruntime"],
+}  # from onnxruntime-gpu in this environment
 FOLDERS = sorted(
     path.stem
     for path in (PROJECT / "pipeline").iterdir()
@@ -53,7 +63,7 @@ PROVIDED = {
 
 
 def imports(folder: str) -> Iterator[tuple[Path, str]]:
-    """Each module of a folder of pipeline/, or of that file, and a package that it imports."""
+    """Each module of a folder or file of pipeline/, with each package that it imports."""
     path = PROJECT / "pipeline" / folder
     for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -1,4 +1,4 @@
-"""params.yaml: every knob is known, and every wrong value is one clear error."""
+"""params.yaml: every key is known, and every invalid value is reported in one line."""
 
 import re
 from copy import deepcopy
@@ -20,7 +20,7 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["sta
 
 
 def complaint(folder: Path, text: str | bytes) -> str:
-    """What load_params says about a params.yaml with this text."""
+    """The error of load_params for a params.yaml with this text."""
     path = folder / "params.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UserError) as raised:
@@ -32,14 +32,14 @@ def complaint(folder: Path, text: str | bytes) -> str:
 
 
 def changed(section: str, key: str, value: Any) -> str:
-    """The project's params.yaml with another value for one knob."""
+    """The project's params.yaml with another value for one key."""
     params = deepcopy(DEFAULTS)
     params[section][key] = value
     return yaml.safe_dump(params)
 
 
 def as_written(section: str, key: str, text: str) -> str:
-    """The same, with the value in just these characters."""
+    """The same, with the value written exactly so."""
     return changed(section, key, "THIS").replace("THIS", text)
 
 
@@ -55,7 +55,7 @@ def test_sections_stages_and_modules_have_the_same_names() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_own_section(stage: str) -> None:
-    # what is released tells all that it was made with, in which the network of backprop has no part
+    # release records all params of the model; backprop is not part of it
     made_with = [section for section in STAGES if section != "backprop"]
     sections = [name for name in STAGES[stage]["params"] if name in SECTIONS]
     assert sections == (made_with if stage == "release" else [stage])
@@ -80,12 +80,12 @@ def test_learning_rates_may_be_close_to_each_other(tmp_path: Path) -> None:
 
 
 def named(said: str, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of the keys that a complaint names."""
+    """Those of the keys that an error names."""
     return [(s, key) for s, key in keys if re.search(rf" {s}(\.|: ){key}\b", said)]
 
 
 def everywhere(value: Any, keys: list[tuple[str, str]]) -> str:
-    """The project's params.yaml with this value for each of these knobs."""
+    """The project's params.yaml with this value for each of these keys."""
     params = deepcopy(DEFAULTS)
     for section, key in keys:
         params[section][key] = value
@@ -120,7 +120,7 @@ def test_numbers_must_be_finite_and_not_negative(value: Any, tmp_path: Path) -> 
     numbers = [(s, k) for s, k in KNOBS if type(DEFAULTS[s][k]) in (int, float)]
     together = [(section, key) for section, key in numbers if section != "train"]
     assert named(complaint(tmp_path, everywhere(value, together)), together) == together
-    for alone in numbers:  # the recipe names one number at a time
+    for alone in numbers:  # the recipe reports one number at a time
         if alone[0] == "train":
             assert named(complaint(tmp_path, everywhere(value, [alone])), [alone]) == [alone]
 
@@ -140,10 +140,10 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "backprop.seed": [1.5],
     "backprop.learning_rate": [0, 1e-7, 100.1],
     "backprop.updates": [0, 1001, 1.5],
-    "backprop.long_run": [0, 10_001, 66],  # less than updates
+    "backprop.long_run": [0, 10_001, 66],  # fewer than updates
     "backprop.learning_rates": [
         *([0.1] * 2, [1, 1.0], [0.1, 0], [0.1, float("inf")], [1, 2, 3, 4, 5, 6, 7, 8, 9], 0.1),
-        [1.0, 1.0000000000000002],  # η = 1, both of them
+        [1.0, 1.0000000000000002],  # both print as η = 1
     ],
     "fetch.mirrors": [[1], [""]],
     "fetch.timeout": [0],

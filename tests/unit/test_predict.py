@@ -1,4 +1,4 @@
-"""predict classifies the files that people have, and says plainly what it cannot read."""
+"""predict classifies common files and reports those that it cannot read."""
 
 import csv
 import gzip
@@ -32,7 +32,7 @@ Predict = Callable[..., "CompletedProcess[str]"]
 def predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Predict]:
-    """`python -m pipeline predict` with the released model in a folder, in this process."""
+    """Run `python -m pipeline predict` with the released model in a folder, in this process."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> "CompletedProcess[str]":
@@ -68,7 +68,7 @@ def test_pictures_are_classified_and_shown_in_a_table(
     assert [(row[1], int(row[2])) for row in rows] == [(str(n), n) for n in range(10)]
     for row in rows:
         shares = [float(cell) for cell in row[4:]]
-        assert sum(shares) == pytest.approx(1, abs=0.006)  # ten numbers of three decimals
+        assert sum(shares) == pytest.approx(1, abs=0.006)  # ten numbers with three decimals
         share = float(row[3].strip(">%")) / 100
         assert share == pytest.approx(max(shares), abs=0.001)
         assert share < 1
@@ -183,7 +183,7 @@ def test_names_without_a_match_are_reported_and_the_rest_answered(
 def test_an_unreadable_subfolder_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its path is longer than the system takes, which stops root, too."""
+    """Its path is longer than the system permits, which affects even root."""
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     for _ in range(17):

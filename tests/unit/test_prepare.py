@@ -1,4 +1,4 @@
-"""IDX files, whole and broken, and what prepare makes of them."""
+"""IDX files, valid and broken, and the output of prepare."""
 
 import csv
 import gzip
@@ -69,7 +69,7 @@ def run(
 
 
 def outputs(workspace: Workspace) -> dict[str, bytes]:
-    """What the stage has written."""
+    """The files that the stage has written."""
     paths = {name: workspace.root / name for name in OUTPUTS}
     return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
@@ -208,7 +208,7 @@ def test_the_same_images_produce_the_same_bytes(workspace: Workspace, raw: Path)
     run(workspace)
     first = outputs(workspace)
     assert len(first) == len(OUTPUTS)
-    for name in FILES:  # the same content, compressed by someone else, somewhere else
+    for name in FILES:  # the same content, compressed differently
         content = gzip.decompress((raw / name).read_bytes())
         (raw / name).write_bytes(gzip.compress(content, compresslevel=1, mtime=12345))
     for name in OUTPUTS:
@@ -231,7 +231,7 @@ def test_a_missing_file_is_reported(name: str, workspace: Workspace, raw: Path) 
         pytest.param(lambda data: b"", id="empty"),
         pytest.param(lambda data: data[:5], id="cut in the gzip header"),
         pytest.param(lambda data: data[: len(data) // 2], id="cut in the middle"),
-        pytest.param(lambda data: data[:-8], id="without checksum"),
+        pytest.param(lambda data: data[:-8], id="without checksum and length"),
         pytest.param(lambda data: data[:-1], id="one byte short"),
         pytest.param(lambda data: data + b"more", id="followed by more"),
         pytest.param(lambda data: data + data, id="twice"),
@@ -303,8 +303,8 @@ def test_a_wrong_number_of_images_is_refused(
 @pytest.mark.parametrize(
     ("name", "dimensions", "change", "named"),
     [
-        pytest.param(FILES[1], 1, lambda labels: labels[:-1], FILES[1], id="a label less"),
-        pytest.param(FILES[3], 1, lambda n: np.append(n, n[:1]), FILES[3], id="a label more"),
+        pytest.param(FILES[1], 1, lambda labels: labels[:-1], FILES[1], id="one label too few"),
+        pytest.param(FILES[3], 1, lambda n: np.append(n, n[:1]), FILES[3], id="one label too many"),
         pytest.param(FILES[0], 3, lambda images: images[:, :, 1:], "training", id="27 columns"),
         pytest.param(FILES[2], 3, lambda n: n.reshape(-1, 14, 56), "test", id="14 x 56"),
         pytest.param(FILES[0], 3, np.transpose, FILES[1], id="images last"),

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: what the service answers to each request that one may send."""
+"""The Open Inference Protocol: responses to valid and invalid requests."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_binary_tensors_work_in_both_directions(client: Client, ten: Images) -> 
 
 
 def test_the_model_version_identifies_the_file(client: Client, ten: Images) -> None:
-    """Another file is another version; that of the interface stays."""
+    """Another file is another version; the version of the interface stays."""
     digest = Classifier(MODEL, threads=1).sha256
     described = client.get("/v2/models/mnist-cnn").json()
     (version,) = described["versions"]
@@ -96,12 +96,12 @@ def test_an_unknown_model_or_version_is_answered_with_the_available_one(
 
 
 def faulty(said: str, **changes: Any) -> tuple[dict[str, Any], str]:
-    """A request with one image that is changed so, and what its answer says."""
+    """A request with one image and these changes, and the expected error."""
     return {"inputs": [images_input(ONE, **changes)]}, said
 
 
 def faulty_output(said: str, **output: Any) -> tuple[dict[str, Any], str]:
-    """A request of one output, and what its answer says."""
+    """A request for one output, and the expected error."""
     return {"inputs": [images_input(ONE)], "outputs": [output]}, said
 
 
@@ -235,13 +235,13 @@ def test_every_route_is_described(client: Client) -> None:
             assert set(operation["tags"]) <= tags, path
             assert operation["summary"]
             assert operation["description"]
-            assert "422" not in operation["responses"]  # 400 is answered
+            assert "422" not in operation["responses"]  # the service returns 400 instead
     assert "ValidationError" not in json.dumps(described)
     answered = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
     assert list(answered) == ["label", "digit", "confidence", "probabilities", "image"]
 
 
-ERRORS = {  # that each route may answer
+ERRORS = {  # status codes of each route
     "/v2": {500},
     "/v2/health/live": {500},
     "/v2/health/ready": {500},
@@ -308,7 +308,7 @@ def test_more_images_than_the_limit_are_refused(client: Client) -> None:
     ids=["outputs", "data"],
 )
 def test_millions_of_errors_are_not_listed(body: bytes) -> None:
-    """Which would take minutes and gigabytes."""
+    """That would take minutes and gigabytes."""
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"outputs|data"):
         read_request(body, None, FORM)

@@ -1,4 +1,4 @@
-"""Files are read as far as memory reaches, compressed or not."""
+"""Files are read if they fit into memory, compressed or not."""
 
 import gzip
 import os
@@ -22,7 +22,7 @@ def test_a_file_larger_than_memory_is_refused(
 ) -> None:
     path = tmp_path / "large.npy"
     path.touch()
-    os.truncate(path, 1 << 42)  # takes no room on disk
+    os.truncate(path, 1 << 42)  # sparse: takes no disk space
     with pytest.raises(UserError, match=r"large\.npy is too large for"):
         reading.read_file(path)
     monkeypatch.setattr(reading, "_free_memory", lambda: 100 << 10)
@@ -36,7 +36,7 @@ def test_a_file_larger_than_memory_is_refused(
 def test_a_file_can_use_half_of_the_free_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its pixels need the other half."""
+    """The pixels require the other half."""
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=200))
     path = tmp_path / "file"
     path.write_bytes(bytes(100))

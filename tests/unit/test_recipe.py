@@ -1,7 +1,7 @@
-"""The recipe: training is what a plain statement of it says, and each parameter does its part.
+"""Training matches a plain statement of the recipe, and each parameter has its effect.
 
-The plain statement below writes the formulas out: the learning rate, Nesterov's momentum, Muon,
-label smoothing and the moving average. Distortions have tests of their own, test_augmentation.py.
+The plain statement below spells out the formulas: learning rate, Nesterov's momentum, Muon,
+label smoothing and moving average. test_augmentation.py tests the distortions.
 """
 
 import math
@@ -84,7 +84,7 @@ BOUNDS = [
     ("noise", 0.0, 10.0),
     ("validation_size", 0, 1_000_000_000),
 ]
-# root of the mean square difference: what float32 and bfloat16 leave open, twice over
+# root mean square difference: twice the rounding of float32 and bfloat16
 ROUNDING = 2e-4
 Digits = tuple[Tensor, Tensor]
 
@@ -135,7 +135,7 @@ def stated(
                 momenta[index] = move(
                     parameters[index].data, gradient, momenta.get(index), rate, recipe
                 )
-            early = step / (9 + step) if step > 1 else 0.0  # the first step is the average
+            early = step / (9 + step) if step > 1 else 0.0  # the average starts as the first step
             decay = min(recipe.weight_average, early)
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():
@@ -180,9 +180,9 @@ def stated_kernel_step(
     rows, columns = matrix.shape
     matrix = matrix.T if rows > columns else matrix
     matrix = matrix / matrix.norm()
-    for _ in range(5):  # Newton and Schulz: towards the nearest matrix with orthogonal rows
+    for _ in range(5):  # Newton-Schulz: towards the nearest matrix with orthogonal rows
         square = matrix @ matrix.T
-        # one rounding to bfloat16 for each line, as in torch: 3.4445 x - 4.7750 x³ + 2.0315 x⁵
+        # one rounding to bfloat16 per line, as in torch: 3.4445 x - 4.7750 x³ + 2.0315 x⁵
         odd = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
         matrix = torch.addmm(matrix, odd, matrix, beta=3.4445)
     matrix = matrix.T if rows > columns else matrix
@@ -193,7 +193,7 @@ def stated_kernel_step(
 
 
 def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
-    """Root of the mean square, over all weights and statistics."""
+    """Root mean square over all weights and statistics."""
     squares = torch.cat([(weights[name] - others[name]).flatten() ** 2 for name in others])
     return float(squares.mean().sqrt())
 
@@ -203,7 +203,7 @@ def test_training_follows_the_recipe(digits: Digits, as_it_is: Epoch) -> None:
     assert difference(as_it_is.weights, average) < ROUNDING
     assert as_it_is.figures["training_loss"] == pytest.approx(loss, abs=0.001)
     assert as_it_is.figures["learning_rate"] == pytest.approx(rate, abs=1e-12)
-    assert rate == pytest.approx(0, abs=1e-12)  # the last step is the end of the cycle
+    assert rate == pytest.approx(0, abs=1e-12)  # the last step ends the cycle
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -221,7 +221,7 @@ def test_every_parameter_is_tested() -> None:
 
 
 def test_figures_cover_all_images_of_the_epoch(digits: Digits) -> None:
-    """Batches of different sizes count by their images."""
+    """Batches are weighted by their sizes."""
     heard: list[tuple[float, float, int]] = []
     epoch = next(train(TASK, *digits, RECIPE, on_batch=lambda *batch: heard.append(batch)))
     assert [count for _, _, count in heard] == [16, 8]
@@ -249,7 +249,7 @@ def test_a_set_of_exactly_one_batch_is_accepted(digits: Digits) -> None:
 
 
 def test_kernels_in_the_wrong_memory_format_are_refused() -> None:
-    """Muon moves a view of each kernel; of another memory format it would move a copy."""
+    """Muon updates a view of each kernel; in another memory format it would update a copy."""
     network = build_network(TASK)
     with pytest.raises(ValueError, match=r"\[16, 16, 3, 3\] is not channels-last"):
         Optimizer(network, RECIPE)

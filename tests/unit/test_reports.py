@@ -1,4 +1,4 @@
-"""A report of another version, or with other keys or types, is refused as a whole."""
+"""A report of another version, or with wrong keys or types, is refused entirely."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tests.reports import METRICS, TRAINING, edit, write_training, write_verdict
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with the reports of a training and of the gate."""
+    """A workspace with the reports of a training and the gate."""
     workspace = Workspace(tmp_path)
     write_training(workspace)
     write_verdict(workspace, passed=True)
@@ -33,7 +33,7 @@ def test_reports_round_trip(workspace: Workspace) -> None:
 def test_a_report_of_another_version_is_refused_with_the_remedy(
     workspace: Workspace, version: Any
 ) -> None:
-    """Such as a summary.json of before the schema had versions."""
+    """For example a summary.json from before schemas had versions."""
     edit(workspace.training_report, schema_version=version)
     with pytest.raises(UserError) as refused:
         TrainingReport.read(workspace.training_report)
@@ -47,7 +47,7 @@ def test_a_report_of_another_version_is_refused_with_the_remedy(
     ("changes", "where"),
     [
         ({"run_id": None}, "run_id"),
-        ({"mistakes": 7}, "mistakes"),
+        ({"errors": 7}, "errors"),
         ({"threads": "1"}, "threads"),
         ({"started": "yesterday"}, "started"),
         ({"threads": True}, "threads"),

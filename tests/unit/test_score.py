@@ -1,4 +1,4 @@
-"""score reads inputs of any size, of every kind, without loss, and goes on where it was killed."""
+"""score reads inputs of any size and kind without loss, and resumes after an interruption."""
 
 import errno
 import gzip
@@ -41,7 +41,7 @@ FORM = TASK.form
 
 
 def pages(count: int) -> bytes:
-    """A TIFF of so many digits."""
+    """A TIFF with this number of digits."""
     file = io.BytesIO()
     first, *others = map(Image.fromarray, make_digits(count, seed=1)[0])
     first.save(file, "TIFF", save_all=True, append_images=others)
@@ -66,7 +66,7 @@ def structs(images: Images) -> pa.Array:
 
 
 def scored(source: Path, *, whole: bool = True) -> dict[str, list[Any]]:
-    """The columns of what `score` writes of an input; `whole`: every image of it is read."""
+    """Score an input; returns the output columns. `whole`: whether every image is readable."""
     output = source.with_name("out.parquet")
     assert score.run([source], output, str(MODEL), normalise=False) is whole
     columns: dict[str, list[Any]] = parquet.read_table(output).to_pydict()
@@ -74,7 +74,7 @@ def scored(source: Path, *, whole: bool = True) -> dict[str, list[Any]]:
 
 
 def digits_of(images: Images) -> list[int]:
-    """The digit that the model itself finds on each image."""
+    """The digit that the model predicts for each image."""
     digits: list[int] = OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
     return digits
 
@@ -129,7 +129,7 @@ def test_ids_of_every_type_are_kept(tmp_path: Path) -> None:
     write_parquet(tmp_path / "in.parquet", structs(images), id=numbers, label=numbers)
     ids = scored(tmp_path / "in.parquet")["id"]
     assert ids == ["in.parquet[0]", *(str(n) for n in range(101, 120))]
-    durations = pa.array([2**62, 1], pa.duration("s"))  # more than Python's `timedelta` holds
+    durations = pa.array([2**62, 1], pa.duration("s"))  # beyond the range of Python's `timedelta`
     write_parquet(tmp_path / "in.parquet", structs(images[:2]), id=durations)
     assert scored(tmp_path / "in.parquet")["id"] == [str(2**62), "1"]
 
@@ -190,7 +190,7 @@ KINDS: dict[str, Callable[[Images], pa.Array]] = {
 def test_columns_of_every_type_are_read_and_nulls_are_row_errors(tmp_path: Path, kind: str) -> None:
     images = make_digits(10, seed=1)[0]
     column = KINDS[kind](images)
-    nulls = (np.arange(10) == 4) & (kind != "tensor")  # whose nulls PyArrow does not read
+    nulls = (np.arange(10) == 4) & (kind != "tensor")  # PyArrow does not read nulls of tensors
     if nulls.any():
         values = [None if null else v for v, null in zip(column.to_pylist(), nulls, strict=True)]
         column = pa.array(values, column.type)
@@ -249,7 +249,7 @@ def test_ids_are_numbered_across_batches(
 def test_shards_of_several_batches_are_joined_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(shards, "BATCH", 16)  # of files two, an eighth
+    monkeypatch.setattr(shards, "BATCH", 16)  # of files an eighth: two
     monkeypatch.setattr(shards, "SHARD", 32)
     images = make_digits(75, seed=1)[0]
     FORMS[name](tmp_path / name, images)
@@ -311,7 +311,7 @@ def test_the_first_three_errors_are_printed(
     images: int,
     rows: int,
 ) -> None:
-    monkeypatch.setattr(score, "SHARD", rows)  # that are joined at a time
+    monkeypatch.setattr(score, "SHARD", rows)  # rows joined at a time
     write_folder(tmp_path / "in", np.tile(make_digits(1, seed=1)[0], (images, 2, 2)))
     scored(tmp_path / "in", whole=False)
     _, *said = capsys.readouterr().err.splitlines()
@@ -358,7 +358,7 @@ def test_a_damaged_parquet_page_is_reported(tmp_path: Path) -> None:
 
 
 def test_repeated_values_are_stored_once(tmp_path: Path) -> None:
-    """The model's 64 characters in every row would be most of the file."""
+    """Otherwise the model's 64 characters in every row would dominate the file."""
     np.save(tmp_path / "in.npy", make_digits(20, seed=1)[0])
     scored(tmp_path / "in.npy")
     group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
@@ -416,14 +416,14 @@ def test_pictures_are_normalised(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "small.npy", images)
     score.run([tmp_path / "small.npy"], output, str(MODEL), normalise=True)
     same = parquet.read_table(output).to_pandas().set_index("id")["digit"].sort_index()
-    if name != "folder":  # whose order is another one
+    if name != "folder":  # which has another order
         assert found.tolist() == same.tolist()
     assert sorted(found) == sorted(same)
 
 
 @pytest.fixture
 def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder `in` of a 3 and a 7, whose shard was scored into out.parquet.partial."""
+    """A folder `in` with a 3 and a 7, and its finished shard in out.parquet.partial."""
     source = tmp_path / "in"
     source.mkdir()
     for name, image in zip("ab", make_digits(10, seed=1)[0][[3, 7]], strict=True):
@@ -444,18 +444,18 @@ def other_input(folder: Path) -> None:
 
 
 def other_name(folder: Path) -> None:
-    (folder / "in/a.png").rename(folder / "in/a2.png")  # in the same place of the order
+    (folder / "in/a.png").rename(folder / "in/a2.png")  # same position in the order
 
 
 def other_model(folder: Path) -> None:
-    """The same network with other metadata, as a later training would have."""
+    """The same network with other metadata, as after another training."""
     shutil.copy(MODEL, folder / "other.onnx")
     with (folder / "other.onnx").open("ab") as file:
-        file.write(b"\x32\x01x")  # producer_version, or any other text: the file is still valid
+        file.write(b"\x32\x01x")  # producer_version: the file stays valid
 
 
 def nothing_new(folder: Path) -> None:
-    """Leave all as it was."""
+    """Change nothing."""
 
 
 @pytest.mark.parametrize(
@@ -556,7 +556,9 @@ def test_an_interrupted_decompression_starts_over(
         with pytest.raises(KeyboardInterrupt):
             open_shards([source], [str(source)], tmp_path, FORM, normalise=False)
     assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
-    monkeypatch.setattr("pipeline.batch.readers.opening.decompress", None)  # it is whole now
+    monkeypatch.setattr(
+        "pipeline.batch.readers.opening.decompress", None
+    )  # complete, so not called
     assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
 
 
@@ -572,20 +574,20 @@ def test_the_old_output_stays_readable_until_replaced(interrupted: Path) -> None
 def test_writing_to_a_link_replaces_its_target(interrupted: Path) -> None:
     (interrupted / "store").mkdir()
     (interrupted / "link").symlink_to("store/scores")
-    for _ in range(2):  # what it names is there only the second time
+    for _ in range(2):  # the target exists only the second time
         assert score.run([interrupted / "in"], interrupted / "link", str(MODEL), normalise=False)
         assert (interrupted / "link").is_symlink()
         assert parquet.read_metadata(interrupted / "store/scores").num_rows == 2
 
 
 def device(folder: Path) -> None:
-    """A terminal, since anyone may make one."""
+    """A link to a terminal, a device that requires no privileges."""
     _, terminal = os.openpty()
     (folder / "device").symlink_to(os.ttyname(terminal))
 
 
 def protected(folder: Path) -> None:
-    (folder / "protected").write_text("worth keeping")
+    (folder / "protected").write_text("important")
     (folder / "protected").chmod(0o444)
 
 
@@ -648,7 +650,7 @@ def test_files_added_to_the_partial_folder_during_scoring_are_kept(
 def test_the_partial_folder_of_the_next_process_is_kept(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It makes the folder and its lock anew, as soon as the one before has removed them."""
+    """The next process recreates the folder and its lock as soon as they are removed."""
     lock, unlink = interrupted / "out.parquet.partial/lock", Path.unlink
 
     def unlink_and_begin(path: Path, missing_ok: bool = False) -> None:
@@ -673,11 +675,11 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 
 
 def nothing(path: Path) -> None:
-    """Leave the input missing."""
+    """Create no input."""
 
 
 def cut(path: Path) -> None:
-    """An array that ends too early."""
+    """Write a truncated array."""
     np.save(path, np.zeros((9, 28, 28)))
     os.truncate(path, 999)
 
@@ -753,7 +755,7 @@ def test_large_pictures_are_read_in_small_batches(tmp_path: Path) -> None:
     np.lib.format.open_memmap(path, "w+", np.uint8, (300, 280, 280))[:, 100:180, 140] = 255
     large = open_shards([path], [str(path)], tmp_path, FORM, normalise=True)
     size = next(large.batches(0)).ids
-    assert len(size) == 81  # whose pixels are as many as those of 8192 images
+    assert len(size) == 81  # as many pixels as 8192 images
 
 
 @pytest.mark.parametrize(("count", "expected"), [(31, 1), (32, 1), (33, 2)])

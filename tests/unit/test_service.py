@@ -1,4 +1,4 @@
-"""The HTTP service as its clients see it: pictures, addresses, headers, and the token."""
+"""The HTTP service as its clients see it: pictures, paths, headers and the token."""
 
 import base64
 import gzip
@@ -92,16 +92,16 @@ def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) ->
 
 
 def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
-    """What people post instead of a file: the Content-Type, the body, what it is."""
+    """What people post instead of a file: Content-Type, body and its description."""
     text, form = base64.b64encode(picture), "application/x-www-form-urlencoded"
     multipart = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--x--\r\n'
     return {
         "multipart": ("multipart/form-data; boundary=x", multipart % picture, "a form"),
-        "multipart, not said": ("", multipart % picture, "a form"),
+        "multipart, undeclared": ("", multipart % picture, "a form"),
         "curl -d": (form, picture.translate(None, b"\0\r\n"), "curl"),
         "a field": (form, b"file=%89PNG", "a form"),
         "JSON": ("application/json", json.dumps({"image": text.decode()}).encode(), "JSON"),
-        "JSON, not said": (form, json.dumps({"image": text.decode()}).encode(), "JSON"),
+        "JSON, undeclared": (form, json.dumps({"image": text.decode()}).encode(), "JSON"),
         "base64": ("text/plain", text, "base64"),
         "a name": (form, b"four.png", "the name of a file"),  # curl -d without the @
         "a name of two words": ("", b"@scans/a four.JPG\n", "the name of a file"),
@@ -120,7 +120,9 @@ def test_the_error_says_how_to_send_a_picture(client: Client, ten: Images, way: 
 
 
 def test_the_error_for_an_invalid_file_does_not_explain_sending(client: Client) -> None:
-    form = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl --data-binary, too
+    form = {
+        "Content-Type": "application/x-www-form-urlencoded"
+    }  # curl --data-binary sends it as well
     wide = io.BytesIO()
     Image.new("1", (4001, 4000)).save(wide, "PNG")
     for body in (b"no\npicture", wide.getvalue()):
@@ -187,7 +189,7 @@ def test_an_unsupported_encoding_is_reported(client: Client, path: str, way: str
 
 
 def test_a_body_above_the_limit_is_refused(client: Client) -> None:
-    async def pieces() -> AsyncIterator[bytes]:  # whose number is not told before
+    async def pieces() -> AsyncIterator[bytes]:  # without Content-Length
         for _ in range(10):
             yield bytes(2**20)
 
@@ -205,7 +207,7 @@ def test_an_invalid_content_length_causes_no_internal_error(client: Client, leng
 
 
 def tiled(side: int) -> bytes:
-    """A TIFF of 28 x 28 pixels that is one tile of a larger size."""
+    """A TIFF of 28 x 28 pixels in one larger tile."""
     tile = zlib.compress(bytes(side * side))
     tags = [(256, 28), (257, 28), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
     tags += [(324, 8 + 2 + 12 * (len(tags) + 2) + 4), (325, len(tile))]
@@ -217,7 +219,7 @@ def test_a_picture_with_too_many_pixels_is_refused(client: Client) -> None:
     just_more, far_more = io.BytesIO(), io.BytesIO()
     Image.new("1", (4001, 4000)).save(just_more, "PNG")
     Image.new("1", (14_000, 14_000)).save(far_more, "PNG")
-    assert client.post("/predict?normalise=false", tiled(64)).status_code == 200  # it is blank
+    assert client.post("/predict?normalise=false", tiled(64)).status_code == 200  # as it is: blank
     for text, bomb in (
         ("more than 16,000,000", just_more.getvalue()),
         ("exceeds limit", far_more.getvalue()),
@@ -228,7 +230,7 @@ def test_a_picture_with_too_many_pixels_is_refused(client: Client) -> None:
         assert text in response.json()["error"]
 
 
-# addresses and headers
+# paths and headers
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_unknown_paths_and_methods_are_answered_in_json(
 
 
 def test_an_upload_by_the_wrong_method_is_answered_with_the_right_one(client: Client) -> None:
-    response = client.request("PUT", "/predict", content=b"x")  # as curl --upload-file does
+    response = client.request("PUT", "/predict", content=b"x")  # as from curl --upload-file
     assert response.status_code == 405
     assert re.fullmatch("PUT .* POST", response.json()["error"])
 
@@ -293,7 +295,7 @@ def test_every_response_has_security_headers(client: Client) -> None:
 
 
 def test_only_linked_static_files_are_served(client: Client) -> None:
-    """Not the page's template, nor the Python files of a package."""
+    """Neither the page's template nor Python files."""
     served = set()
     for prefix, folder in (("/page", page.FOLDER), ("/docs", docs.FOLDER)):
         for file in folder.rglob("*"):
@@ -301,7 +303,7 @@ def test_only_linked_static_files_are_served(client: Client) -> None:
             served |= {path} if client.get(path).status_code == 200 else set()
     linked = set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/").text))
     linked |= set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/docs").text))
-    assert served == {f"/{path}" for path in linked} | {"/page/paper.js"}  # which app.js imports
+    assert served == {f"/{path}" for path in linked} | {"/page/paper.js"}  # imported by app.js
 
 
 # the token
@@ -314,8 +316,8 @@ OPEN_TO_ALL = {
 TOKEN = "s3cret-e"
 
 
-def addresses(app: Starlette) -> set[tuple[str, str]]:
-    """An address of each route of the service, and each of its methods."""
+def routes(app: Starlette) -> set[tuple[str, str]]:
+    """A path of each route of the service, with each of its methods."""
     model = Classifier(MODEL, threads=1)
     known = {
         "/page": "/page/app.js",  # mounted folders
@@ -325,7 +327,7 @@ def addresses(app: Starlette) -> set[tuple[str, str]]:
     }
     found = set()
     for route in app.routes:
-        assert isinstance(route, Route | Mount)  # others would not be walked here
+        assert isinstance(route, Route | Mount)  # other kinds are not covered here
         path = known[route.path] if isinstance(route, Mount) else known.get(route.path, route.path)
         path = path.format(name="mnist-cnn", version=model.sha256[:12])
         methods = {"GET"} if isinstance(route, Mount) else route.methods
@@ -337,13 +339,13 @@ def test_a_token_protects_every_route_except_the_open_ones(ten: Images) -> None:
     app = make_app(token=TOKEN)
 
     def forgotten(request: Request) -> Response:
-        """A route that somebody adds, and thinks of no token."""
+        """A route that somebody adds without thinking of the token."""
         return Response()
 
     for path in ("/v2/health/more", "/page/more", "/docs/more", "/figures/more/of"):
         app.add_route(path, forgotten)
     app.mount("/more", Starlette())
-    paths = addresses(make_app(token=TOKEN))
+    paths = routes(make_app(token=TOKEN))
     assert {"/predict", INFER, "/metrics", "/page/app.js"} < {path for path, _ in paths}
     closed = {"/nothing", "/v2/other", "/more/of", "/v2/health/more", "/figures/more/of"}
     with client_of(app) as client:
@@ -421,7 +423,7 @@ def test_an_unreadable_token_file_is_reported(no_token: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.parametrize(("model", "host"), [(None, ""), (str(MODEL), " "), ("", "::1")])
 def test_an_empty_option_is_refused(model: str | None, host: str) -> None:
-    """An unset variable of a script would open the service to everybody."""
+    """An unset variable in a script would expose the service."""
     with pytest.raises(UserError, match=r"--(host|model) is empty"):
         run(model, host, 0, json_log=True, workspace=None)
 
@@ -430,7 +432,7 @@ def test_an_empty_option_is_refused(model: str | None, host: str) -> None:
 
 
 def test_only_figures_of_the_served_model_are_shown(tmp_path: Path) -> None:
-    """Also when the reports change while it is served, by an experiment or a refused candidate."""
+    """Even if an experiment or a refused model changes the reports meanwhile."""
     workspace, digest = Workspace(tmp_path), Classifier(MODEL, threads=1).sha256
     names = ["metrics.json", "curves.png", "confusion.png", "misclassified.png", "loss.svg"]
     for path in (*(workspace.evaluation_reports / name for name in names[1:4]),
@@ -450,14 +452,14 @@ def test_only_figures_of_the_served_model_are_shown(tmp_path: Path) -> None:
             assert {response.status_code for response in responses.values()} <= {200, 404}
             return [name for name, response in responses.items() if response.status_code == 200]
 
-        assert shown() == ["loss.svg"]  # which is not of this model
+        assert shown() == ["loss.svg"]  # independent of the model
         for nobody in ("", "no JSON", "[]", "{}", '{"model_sha256": null}'):
             workspace.subject.write_text(nobody)
             assert shown() == ["loss.svg"]
         subject(digest)
         assert shown() == names
         assert client.get("/figures/metrics.json").json()["misclassified"] == 1
-        workspace.metrics.write_text('{"mistakes": 1}')  # of another version of the code
+        workspace.metrics.write_text('{"errors": 1}')  # of another version of the code
         assert shown() == names[1:]
         subject("0" * 64)
         assert shown() == ["loss.svg"]
@@ -470,7 +472,7 @@ def test_only_figures_of_the_served_model_are_shown(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """The service of another task: other labels, one of them HTML, in images of 32 x 40 pixels."""
+    """The service of another task: labels, one of them HTML, and images of 32 x 40 pixels."""
     labels = ("<b>", *LETTERS[1:])
     path = write_model(tmp_path_factory.mktemp("initials") / "m.onnx", labels, noun="initial")
     with client_of(make_app(classifier=Classifier(path, threads=1))) as client:
@@ -508,6 +510,6 @@ def test_the_page_describes_the_model(initials: Client) -> None:
     page = initials.get("/").text
     assert "<title>letters initials</title>" in page
     assert "Draw an initial with" in page
-    assert 'data-labels="[&quot;&lt;b&gt;&quot;, &quot;B&quot;,' in page  # no HTML of theirs
+    assert 'data-labels="[&quot;&lt;b&gt;&quot;, &quot;B&quot;,' in page  # escaped
     assert 'width="32" height="40"' in page
     assert not re.search(r"digit|MNIST|28|\$", page)

@@ -1,4 +1,4 @@
-"""The HTTP service under load and before slow clients: what each may cost, and what it answers."""
+"""The HTTP service under load and with slow clients: limits and responses."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ pytestmark = needs_model
 
 
 class Broken(Classifier):
-    """A model that fails."""
+    """A model that raises."""
 
     def predict(self, images: ArrayLike) -> Predictions:
         raise RuntimeError("the secret of the house")
 
 
 class Waiting(Classifier):
-    """A model that answers when it may."""
+    """A model that answers once released."""
 
     def __init__(self) -> None:
         super().__init__(MODEL, threads=1)
@@ -39,25 +39,25 @@ class Waiting(Classifier):
 
     def predict(self, images: ArrayLike) -> Predictions:
         self.asked += 1
-        self.may.wait(20)  # or a service that is broken would hang the test
+        self.may.wait(20)  # so that a defect does not hang the test
         return super().predict(images)
 
 
 def scope(method: str, path: str) -> Scope:
-    """A request as a server hands it over."""
+    """An ASGI scope as from a server."""
     return {"type": "http", "method": method, "path": path, "headers": [], "query_string": b"",
             "root_path": ""}  # fmt: skip
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others work until the condition holds."""
+    """Let other tasks run until the condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 def upload(body: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Event]:
-    """A body that ends when it may, an event that says that it has begun, and one to let it end."""
+    """A body, an event set once it has started, and an event that lets it end."""
     begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -85,7 +85,7 @@ def test_a_busy_service_returns_503(ten: Images, limited: str) -> None:
             assert (await client.get("/v2/health/ready")).status_code == 200
             may_end.set()
             assert (await under_way).json()["digit"] == 3
-            for _ in range(3):  # also after a refusal the place is given back
+            for _ in range(3):  # also after a refusal
                 assert (await client.post("/predict", content=picture)).json()["digit"] == 3
 
     asyncio.run(ask())
@@ -95,7 +95,7 @@ def test_a_busy_service_returns_503(ten: Images, limited: str) -> None:
 def test_a_request_counts_until_its_response_is_sent(
     ten: Images, model: type[Classifier], status: int
 ) -> None:
-    """By an answer, by a refusal and by a defect alike."""
+    """After success, refusal and internal error alike."""
     statuses: list[int] = []
     app = make_app(Limits(requests=1), model(MODEL, threads=1))
 
@@ -121,7 +121,7 @@ def test_a_request_counts_until_its_response_is_sent(
 
 
 async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[asyncio.Task[Any]]:
-    """Requests that occupy every thread."""
+    """Start requests that occupy every thread."""
     tasks = [
         asyncio.create_task(client.post("/predict", content=body)) for _ in range(available_cores())
     ]
@@ -194,7 +194,7 @@ def test_internal_errors_are_logged_not_disclosed(
 
 
 def sent_by(app: ASGIApp, path: str, method: str) -> list[Message]:
-    """The messages of an answer, as a server gets them."""
+    """The ASGI messages of a response."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -208,14 +208,14 @@ def sent_by(app: ASGIApp, path: str, method: str) -> list[Message]:
 
 
 def test_head_responses_have_no_body() -> None:
-    """Some leave it to the application to leave the body out."""
+    """Some servers leave it to the application to omit the body."""
     start, *bodies = sent_by(make_app(), "/v2", "HEAD")
     assert start["status"] == 200
     assert b"".join(message["body"] for message in bodies) == b""
 
 
 def test_a_large_response_is_sent_in_chunks() -> None:
-    """Each waits for the client; the server would buffer one that is whole, whatever its size."""
+    """Each chunk waits for the client; a server would buffer a whole body of any size."""
     app, large = make_app(), os.urandom(200_000)
     app.add_route("/large", lambda request: Response(large))
     _, *bodies = sent_by(app, "/large", "GET")

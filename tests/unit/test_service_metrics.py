@@ -1,4 +1,4 @@
-"""What operators of the HTTP service see: metrics, drift and the lines of its log."""
+"""What operators of the HTTP service see: metrics, drift and the access log."""
 
 import math
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def test_drift_is_measured_against_the_training_data(
     client: Client, mnist: tuple[Images, Images]
 ) -> None:
     infer(client, mnist[0][:1000])
-    assert client.metric("input_drift") < 0.25  # and no NaN
+    assert client.metric("input_drift") < 0.25  # not NaN
     infer(client, 255 - mnist[0][:1000])
     assert client.metric("input_drift") > 0.25
 
@@ -105,7 +105,7 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
     assert value("prediction_confidence_sum") == pytest.approx(99 * 0.97 + 0.45)
     found = [value("predictions_total", label=str(digit)) for digit in range(10)]
     assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
-    assert value("input_drift") > 1  # all are black, and so is a tenth of the training images
+    assert value("input_drift") > 1  # all images are black, as a tenth of the training images
     names = {sample.name for sample in samples}
     assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
     assert not [name for name in names if name.endswith("_created")]
@@ -130,7 +130,7 @@ def test_drift_distinguishes_unfamiliar_images(
 
 @pytest.mark.parametrize("brightness", [0, 255])
 def test_drift_is_the_population_stability_index(brightness: int) -> None:
-    """Of 100 images in one of the tenths: 100.5, and half an image in each of the others."""
+    """100 images in one tenth count as 100.5, the other tenths as half an image each."""
     drift = Drift(DECILES)
     drift.add(np.full((100, 28, 28), brightness, np.uint8))
     shares = np.array([100.5, *[0.5] * 9]) / 105

@@ -1,4 +1,4 @@
-"""What is judged, released or shown is of one model, though stages write meanwhile."""
+"""Reports that are read together belong to one model, even while stages write."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Change = Callable[[Workspace], object]
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """One with all reports on one model; nobody is waited for."""
+    """A workspace with all reports on one model; retries do not pause."""
     monkeypatch.setattr(snapshot, "PAUSE", 0)
     workspace = Workspace(tmp_path)
     write_training(workspace)
@@ -38,7 +38,7 @@ def of_an_earlier_history(workspace: Workspace) -> None:
 
 
 MIXTURES: list[tuple[Change, str, bool, bool]] = [
-    # what is wrong, with what it says, and what is left of evaluation and verdict
+    # the change, the error, and whether evaluation and verdict are still shown
     (lambda w: edit(w.export_report, weights_sha256="0" * 64),
      "export.json is of other weights than .*summary.json", False, False),
     (lambda w: w.export_report.unlink(), "export.json is missing", False, False),
@@ -74,7 +74,7 @@ def test_all_reports_on_one_model_are_read(workspace: Workspace) -> None:
 def test_inconsistent_reports_are_refused_in_one_line_and_not_shown(
     workspace: Workspace, change: Change, said: str, evaluated: bool, judged: bool
 ) -> None:
-    """A release requires all reports; MLflow shows of a training what is of its weights."""
+    """A release requires all reports; MLflow shows those that belong to the training's weights."""
     change(workspace)
     with pytest.raises(UserError, match=said) as error:
         read_snapshot(workspace)
@@ -95,7 +95,7 @@ def test_a_history_without_a_required_column_is_reported(workspace: Workspace) -
 
 
 def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
-    """The reports of the model before it are still there."""
+    """The reports of the previous model still exist."""
     write_training(workspace, run_id="second", status="unfinished", weights_sha256=None)
     shown = read_training_run(workspace, files=True).reports
     assert (shown.export, shown.evaluation, shown.gate) == (None, None, None)
@@ -107,7 +107,7 @@ def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
 def test_a_training_that_starts_during_reading_is_not_mixed_in(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
-    """Whether its history is written just before that is read, or just after."""
+    """Its history is written just before or just after it is read."""
     begun: list[Path] = []
 
     def read_while_written(path: Path, **options: Any) -> list[dict[str, float]]:
@@ -151,7 +151,7 @@ def test_an_evaluation_written_during_reading_is_not_mixed_in(
 def test_an_inconsistent_history_is_retried_and_then_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stage writes the history first: for a moment the summary is older."""
+    """A stage writes the history first: for a moment the summary is outdated."""
     pauses: list[float] = []
     monkeypatch.setattr("pipeline.core.snapshot.time.sleep", pauses.append)
     write_csv(workspace.history, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])

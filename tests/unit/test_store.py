@@ -1,4 +1,4 @@
-"""Where a workspace's MLflow store is."""
+"""The location of a workspace's MLflow store."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_a_relative_store_is_resolved_against_the_workspace(
 def test_the_store_does_not_depend_on_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Artifacts would get addresses through a folder that may go."""
+    """Otherwise artifact addresses would contain a folder that can be deleted."""
     monkeypatch.delenv(NAME, raising=False)
     (tmp_path / "params.yaml").touch()
     (tmp_path / "notebooks").mkdir()
@@ -49,7 +49,7 @@ def test_an_absolute_store_is_used_as_given(
 def test_an_experiment_uses_the_permanent_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own folder is removed at its end."""
+    """Its own folder is removed when it ends."""
     project = tmp_path / "50%25 of a ?"
     copy = project / ".dvc/tmp/exps/standalone/tmp1"
     (copy / ".dvc").mkdir(parents=True)

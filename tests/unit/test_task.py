@@ -53,7 +53,7 @@ def test_a_package_that_is_not_a_task_is_refused_in_one_line(tmp_path: Path, nam
 
 
 def test_a_task_with_the_package_of_another_is_refused(tmp_path: Path) -> None:
-    """Its network and data would be those of the other one."""
+    """Otherwise it would use the other task's network and data."""
     (tmp_path / "copied").mkdir()
     (tmp_path / "copied/__init__.py").write_text("from pipeline.mnist import TASK\n")
     with pytest.raises(UserError, match=r"of the package pipeline\.mnist"):

@@ -1,4 +1,4 @@
-"""The stage `train`: what it writes, and which resume files it takes up."""
+"""The stage `train`: its outputs, and the resume files that it accepts."""
 
 import hashlib
 import os
@@ -46,14 +46,14 @@ def with_training_set(folder: Path) -> Workspace:
 
 
 def train(workspace: Workspace, recipe: Recipe = RECIPE) -> str:
-    """The digest of the weights."""
+    """Run the stage; returns the digest of the weights."""
     stage.run(workspace, recipe, TASK)
     return sha256(workspace.weights)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> str:
-    """The digest of the weights of a training that nobody interrupts."""
+    """The digest of the weights of an uninterrupted training."""
     images, labels = map(torch.from_numpy, make_digits(24, seed=1))
     *_, last = trainer.train(TASK, images, labels, RECIPE)
     return hashlib.sha256(save(last.weights)).hexdigest()
@@ -136,7 +136,7 @@ def test_the_report_records_inputs_and_results(workspace: Workspace) -> None:
 
 
 def test_all_code_that_affects_the_bits_is_recorded() -> None:
-    """Else a training would be resumed by other code, and a release would not say what made it."""
+    """Otherwise other code could resume a training, and a release would not record its code."""
     digests = stage.code_digests(TASK)
     root = Path(stage.__file__).parents[2]
     assert digests == {path: sha256(root / path) for path in digests}

@@ -1,4 +1,4 @@
-"""The training loop: interrupted, it resumes in the same bits; it stops when it must."""
+"""The training loop resumes with the same bits and stops on divergence."""
 
 from dataclasses import replace
 from typing import Any
@@ -37,7 +37,7 @@ def test_held_out_images_are_not_trained_on(digits: Digits) -> None:
     images, labels = digits
     recipe = replace(RECIPE, validation_size=16)
     spoilt = labels.clone()
-    spoilt[-16:] = 0  # would change the weights if they were used
+    spoilt[-16:] = 0  # would change the weights if used
     plain, other = (next(train(TASK, images, these, recipe)) for these in (labels, spoilt))
     assert torch.equal(plain.weights["0.weight"], other.weights["0.weight"])
     assert plain.figures["validation_loss"] != other.figures["validation_loss"]

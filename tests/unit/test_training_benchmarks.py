@@ -1,4 +1,4 @@
-"""The benchmarks of training compare what they say, and their reports say what was measured."""
+"""The training benchmarks compare what they claim, and their reports match the measurements."""
 
 import csv
 import re
@@ -63,7 +63,7 @@ def test_only_a_changed_recipe_invalidates_a_training(workspace: Workspace) -> N
 
 
 def test_only_changes_of_behaviour_invalidate_a_training(tmp_path: Path) -> None:
-    """An hour of training is not repeated for how code is explained, or for where it lies."""
+    """Comments and moved code do not repeat an hour of training."""
 
     def of(text: str) -> str:
         (tmp_path / "code.py").write_text(text)
@@ -132,7 +132,7 @@ def loss_after_an_epoch(trainer: type[Trainer]) -> float:
 
 
 def test_every_trainer_differs() -> None:
-    """An idea that is not wired up would show as the same loss."""
+    """A variant that has no effect would have the same loss."""
     losses = [loss_after_an_epoch(trainer) for trainer in {a.trainer for a in ABLATIONS.values()}]
     assert np.isfinite(losses).all()
     assert len(set(losses)) == len(losses)
@@ -179,12 +179,12 @@ def test_effects_are_differences_from_the_same_seed() -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps, and nothing that would change this process for good."""
+    """Few steps, and no lasting changes of this process."""
     monkeypatch.setattr(step, "WARM_UP", 1)
     monkeypatch.setattr(step, "STEPS", 1)
     monkeypatch.setattr(step, "reuse_memory", lambda: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # put back
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # restored
 
 
 @pytest.mark.usefixtures("short")

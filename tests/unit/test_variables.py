@@ -1,4 +1,4 @@
-"""The registry of environment variables: no code, script or message knows one that is not in it."""
+"""Every environment variable in code, scripts and messages is in the registry."""
 
 import ast
 import re
@@ -11,11 +11,11 @@ from pipeline.core.variables import all_variables
 
 ROOT = Path(__file__).parents[2]
 NAMES = {variable.name for variable in all_variables()}
-# in a message, a docstring or a script: the prefixes of what people and programs set
+# in messages, docstrings and scripts: the prefixes of variables that people and programs set
 MENTION = re.compile(
     r"(?<![\w{])((?:PIPELINE|MLFLOW|DVC|GITHUB|CONTAINER|COMPOSE|RAY|ORT|CUBLAS)_[A-Z_]*[A-Z])\b"
 )
-TO_CHILDREN = {  # what the code sets for MLflow's own server, and never reads
+TO_CHILDREN = {  # set for MLflow's server, never read
     "MLFLOW_LOGGING_LEVEL",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION",
 }
@@ -24,7 +24,7 @@ SCRIPTS = [ROOT / "docker" / name for name in ("build", "run", "settings.sh", "s
 
 
 def read_by_name(tree: ast.AST) -> Iterator[str]:
-    """The literals by which a module asks the environment itself, past the registry."""
+    """The variables that a module reads directly, bypassing the registry."""
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(
@@ -68,7 +68,7 @@ def test_every_variable_mentioned_in_code_is_registered() -> None:
 
 
 def test_every_variable_read_by_scripts_is_registered() -> None:
-    """`${NAME:-...}` and `${NAME:+...}`, which is how the scripts read what may be unset."""
+    """`${NAME:-...}` and `${NAME:+...}`: how the scripts read optional variables."""
     read = {
         name
         for path in SCRIPTS

@@ -1,4 +1,4 @@
-"""A workspace is found as git finds a repository; one starter of stages at a time has its lock."""
+"""A workspace is found like a git repository; one process at a time holds its lock."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ FIRST, SECOND = "flow run 'first'", "flow run 'second'"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with params.yaml alone, in a folder project/."""
+    """A workspace with only params.yaml, in a folder project/."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project/params.yaml").touch()
     return Workspace(tmp_path / "project")
@@ -70,7 +70,7 @@ def test_a_full_disk_is_reported_with_the_file(
 def test_a_folder_without_permission_is_skipped(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As above the folder in which another user starts a command."""
+    """For example a parent folder of another user."""
 
     def denied(path: object, **_: object) -> os.stat_result:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -97,7 +97,7 @@ def test_a_deleted_current_folder_is_reported(
 def test_a_folder_in_place_of_a_file_stops_a_command_before_it_works(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:
-    """It would fail where it writes that file, which may be at the end of hours."""
+    """Otherwise it would fail when it writes the file, possibly after hours."""
     shutil.copy(PROJECT / "params.yaml", workspace.params)
     (workspace.root / name).mkdir(parents=True)
     for work in ("pipeline.stages.backprop.run", "pipeline.cli.tracking.publish"):
@@ -117,7 +117,7 @@ def test_a_file_in_place_of_a_folder_is_refused(workspace: Workspace, name: str)
 
 
 def test_the_checksums_determine_the_released_model(workspace: Workspace) -> None:
-    """A release of another name leaves the old file in a mounted folder."""
+    """In a mounted folder, a release under another name leaves the old file."""
     workspace.releases.mkdir()
     new, old = workspace.releases / "new.onnx", workspace.releases / "letters.onnx"
     new.touch()
@@ -173,7 +173,7 @@ def test_the_lock_is_released_on_success_and_failure(workspace: Workspace) -> No
 
 
 def test_a_process_that_refuses_to_wait_keeps_the_lock_of_the_first(workspace: Workspace) -> None:
-    """As a flow run with a wrong parameter, which is told at once."""
+    """For example a flow run with an invalid parameter."""
 
     def waiting(message: str) -> None:
         raise UserError("a wrong parameter")
@@ -191,7 +191,7 @@ def test_a_removed_lock_file_is_recreated(
         first.enter_context(workspace.lock(FIRST))
 
         def waiting(message: str) -> None:
-            workspace.lock_file.unlink()  # as `rm -r artifacts` does; the first still runs
+            workspace.lock_file.unlink()  # as with `rm -r artifacts` while the first runs
             first.close()
 
         with workspace.lock(SECOND, waiting):
