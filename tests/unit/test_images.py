@@ -105,13 +105,12 @@ def test_damaged_files_are_read_or_reported(tmp_path: Path, kind: str) -> None:
                 assert images.shape == (1, 28, 28)
 
 
-@pytest.mark.parametrize("divisor", [1, 255])
-@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8])
+@pytest.mark.parametrize(
+    ("kind", "divisor"), [(np.float32, 255), (np.float64, 255), (np.int64, 1), (np.uint8, 1)]
+)
 def test_arrays_of_every_type_are_read(tmp_path: Path, kind: type, divisor: int) -> None:
     images = make_digits(3, seed=1)[0]
     path = tmp_path / "digits.npy"
-    if (divisor == 1) is (np.dtype(kind).kind == "f"):
-        pytest.skip("integers are from 0 to 255, floats from 0 to 1")
     np.save(path, (images / divisor).astype(kind))
     assert (read_images(path, MNIST) == images).all()
     np.save(path, (images[0] / divisor).astype(kind))
@@ -157,22 +156,6 @@ def test_digits_on_larger_pictures_are_recognised(training: tuple[Images, Images
         )
     digits = OnnxModel(MODEL).run(np.stack(forms))[1].argmax(1)
     assert (digits == training[1][:60]).mean() >= 0.99
-
-
-def test_normalise_gives_the_form_that_mnist_has(tmp_path: Path) -> None:
-    """Ink in a box of 20 x 20, its centre of mass at (14, 14) of 28 x 28, to a pixel."""
-    path = tmp_path / "digit.png"
-    for image in make_digits(20, seed=1)[0]:
-        canvas = Image.new("L", (150, 110), 230)
-        canvas.paste(Image.fromarray(230 - image // 2).resize((70, 84)), (60, 5))
-        canvas.save(path)
-        (form,) = read_images(path, MNIST, normalise=True).astype(float)
-        rows, columns = np.nonzero(form > 64)
-        assert max(np.ptp(rows), np.ptp(columns)) + 1 in (18, 19, 20)
-        weights = form / form.sum()
-        centre = (weights.sum(1) @ np.arange(28), weights.sum(0) @ np.arange(28))
-        assert centre == pytest.approx((14, 14), abs=0.6)
-        assert form.max() > 200
 
 
 PICTURES: dict[str, tuple[Callable[[Images], Image.Image], str, dict[str, Any]]] = {

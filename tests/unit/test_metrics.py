@@ -36,13 +36,6 @@ def test_the_interval_is_clopper_pearson(total: int, share: float, confidence: f
     assert interval == pytest.approx((low, high), rel=1e-9, abs=1e-12)
 
 
-def test_the_interval_of_all_or_none_right_reaches_the_end_and_follows_the_formula() -> None:
-    """With n of n right the lower bound is the n-th root of 2.5 %."""
-    low = 0.025 ** (1 / 500)
-    assert metrics.accuracy_interval(500, 500) == pytest.approx((low, 1))
-    assert metrics.accuracy_interval(0, 500) == pytest.approx((0, 1 - low))
-
-
 @pytest.mark.parametrize(
     ("rows", "labels", "bins", "expected"),
     [

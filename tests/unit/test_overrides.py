@@ -51,12 +51,9 @@ def complaint(*overrides: str, path: Path = PARAMS) -> str:
     return str(raised.value)
 
 
-def test_without_a_value_the_file_stays_as_it_is_byte_for_byte() -> None:
-    assert overridden([], PARAMS) == ORIGINAL
-
-
-def test_the_value_that_it_has_changes_no_line() -> None:
-    assert overridden(["train.epochs=30", "train.device=auto"], PARAMS) == ORIGINAL
+def test_unchanged_values_leave_every_byte_of_the_file() -> None:
+    for overrides in ([], ["train.epochs=30", "train.device=auto"]):
+        assert overridden(overrides, PARAMS) == ORIGINAL
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,6 @@ def test_changing_flow_settings_reruns_no_stage() -> None:
     assert depended_on & {"flow", "params.yaml"} == set()
 
 
-def test_learning_rates_may_be_close_to_each_other(tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(changed("backprop", "learning_rates", [0.1234567, 0.1234568]))
-    assert load_params(path).backprop.learning_rates == (0.1234567, 0.1234568)
-
-
 def named(said: str, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Those of the keys that an error names."""
     return [(s, key) for s, key in keys if re.search(rf" {s}(\.|: ){key}\b", said)]
@@ -194,7 +188,7 @@ ENDS_OF_RANGE: dict[str, list[Any]] = {
     "backprop.targets": [[0, 1]],
     "backprop.weights": [[-10, 10, 0, 1, 0.5, 1e-300, -1, 2], "random"],
     "backprop.learning_rate": [1e-6, 100],
-    "backprop.learning_rates": [[100]],
+    "backprop.learning_rates": [[100], [0.1234567, 0.1234568]],
     "backprop.updates": [1000],
     "backprop.long_run": [67, 10_000],
     "flow.retries": [{}, {"fetch": 0, "train": 20}],

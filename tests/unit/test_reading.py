@@ -56,9 +56,3 @@ def test_data_after_a_compressed_file_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.idx.gz").write_bytes(packed[:-9])
     with pytest.raises(UserError, match="it ends too early"):
         reading.read_images(tmp_path / "a.idx.gz", FORM)
-
-
-def test_the_type_of_an_idx_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "int32.idx").write_bytes(b"\0\0\x0c\x03" + bytes(12))
-    with pytest.raises(UserError, match="the data type is 0x0c"):
-        reading.read_images(tmp_path / "int32.idx", FORM)

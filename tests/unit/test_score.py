@@ -134,16 +134,6 @@ def test_ids_of_every_type_are_kept(tmp_path: Path) -> None:
     assert scored(tmp_path / "in.parquet")["id"] == [str(2**62), "1"]
 
 
-def test_which_of_two_columns_called_id_is_meant_is_not_guessed(tmp_path: Path) -> None:
-    column = structs(make_digits(2, seed=1)[0])
-    table = pa.Table.from_arrays(
-        [column, pa.array([1, 2]), pa.array([3, 4])], ["image", "id", "id"]
-    )
-    parquet.write_table(table, tmp_path / "in.parquet")
-    with pytest.raises(UserError, match="several columns called id"):
-        scored(tmp_path / "in.parquet")
-
-
 @pytest.mark.parametrize("kind", ["folder", "files.parquet"])
 def test_unreadable_images_have_an_error_and_the_rest_an_answer(tmp_path: Path, kind: str) -> None:
     good, wide = png(make_digits(1, seed=1)[0][0]), png(np.zeros((30, 40), np.uint8))
@@ -719,6 +709,12 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "twice.parquet": (
         lambda path: parquet.write_table(pa.table([[b"a"], [b"b"]], ["image", "image"]), path),
         "image, image, and several called image",
+    ),
+    "ids.parquet": (
+        lambda path: parquet.write_table(
+            pa.table([[b"a"], ["1"], ["2"]], ["image", "id", "id"]), path
+        ),
+        "several columns called id",
     ),
     "no-rows.parquet": (lambda path: write_parquet(path, pa.array([], pa.binary())), "no rows"),
     "texts.parquet": (lambda path: write_parquet(path, pa.array(["a", "b"])), "of the type string"),

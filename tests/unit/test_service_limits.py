@@ -222,12 +222,3 @@ def test_a_large_response_is_sent_in_chunks() -> None:
     assert max(len(message["body"]) for message in bodies) <= 2**16
     assert b"".join(message["body"] for message in bodies) == large
     assert [message.get("more_body", False) for message in bodies] == [True, True, True, False]
-
-
-def test_a_service_that_nobody_configured_has_limits() -> None:
-    """A client occupies it for so long, and costs so much, at most."""
-    limits = Limits()
-    assert (limits.body_bytes, limits.buffered_bytes) == (8 << 20, 256 << 20)
-    assert (limits.pixels, limits.images) == (16_000_000, 8192)
-    assert (limits.requests, limits.connections) == (256, 4000)
-    assert (limits.head_seconds, limits.seconds, limits.queue_seconds) == (10, 30, 10)

@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.testing import assert_close
 
 from pipeline.core.errors import UserError
 from pipeline.mnist import TASK
-from pipeline.training.network import build_network
-from pipeline.training.trainer import NonFiniteLossError, moving_average, train
+from pipeline.training.trainer import NonFiniteLossError, train
 from tests.digits import make_digits
 from tests.unit.test_recipe import RECIPE
 
@@ -43,21 +41,6 @@ def test_held_out_images_are_not_trained_on(digits: Digits) -> None:
     assert plain.figures["validation_loss"] != other.figures["validation_loss"]
 
 
-def test_the_moving_average_soon_forgets_the_random_start() -> None:
-    """At its decay alone it would still remember 95 % of it after 50 steps."""
-    update = moving_average(0.999)
-    averaged, current = torch.zeros(3), torch.ones(3)
-    for steps in range(1, 51):
-        update([averaged], [current], torch.tensor(steps))
-    assert averaged.min() > 0.999
-
-
-def test_the_moving_average_is_slow_once_it_is_long() -> None:
-    averaged = torch.zeros(3)
-    moving_average(0.9)([averaged], [torch.ones(3)], torch.tensor(1000))
-    assert_close(averaged, torch.full((3,), 0.1))
-
-
 def test_divergence_stops_immediately_and_is_located(digits: Digits) -> None:
     recipe = replace(RECIPE, peak_learning_rate=1e9, warmup=0.0)
     with pytest.raises(NonFiniteLossError, match=r"in epoch 1, batch \d of 3"):
@@ -87,9 +70,3 @@ def test_augmented_images_of_the_wrong_shape_are_reported(
         UserError, match=r"augment makes images \[16, 1, 28, 28\] of \[16, 28, 28\]$"
     ):
         next(train(TASK, *digits, RECIPE))
-
-
-def test_an_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
-    network = build_network(TASK, (0.5,) * 4).eval()
-    inputs = torch.randn(3, 1, 28, 28)
-    assert_close(network(inputs)[1:], network(inputs[1:]))
