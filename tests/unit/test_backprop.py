@@ -32,7 +32,7 @@ def pairs(low: float, high: float) -> st.SearchStrategy[Pair]:
     return st.tuples(*[st.floats(low, high)] * 2)
 
 
-def by_autograd(inputs: Pair, targets: Pair, weights: Weights) -> list[float]:
+def autograd_derivatives(inputs: Pair, targets: Pair, weights: Weights) -> list[float]:
     """The derivatives, in the order of `network.Backward`, from matrices and torch's autograd."""
     x, t = torch.tensor([inputs, targets], dtype=torch.float64)
     w = torch.tensor(weights, dtype=torch.float64).view(2, 2, 2).requires_grad_()
@@ -51,7 +51,7 @@ def by_autograd(inputs: Pair, targets: Pair, weights: Weights) -> list[float]:
 def test_derivatives_match_autograd(inputs: Pair, targets: Pair, weights: Weights) -> None:
     state = network.forward(inputs, targets, weights)
     found = network.backward(inputs, targets, weights, state)
-    assert found == pytest.approx(by_autograd(inputs, targets, weights), rel=0, abs=1e-15)
+    assert found == pytest.approx(autograd_derivatives(inputs, targets, weights), rel=0, abs=1e-15)
 
 
 class Sigmoid(sympy.Function):  # type: ignore[misc]
@@ -124,26 +124,26 @@ def value(equation: str, numbers: Mapping[str, float]) -> float:
 
 
 BACKWARD = equations.OUTPUT_LAYER | equations.HIDDEN_ACTIVATIONS | equations.HIDDEN_LAYER
-SAID = {**equations.FORWARD, **BACKWARD}
+EQUATIONS = {**equations.FORWARD, **BACKWARD}
 
 
 @pytest.mark.parametrize("iteration", [0, 1, 67])
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("name", EQUATIONS)
 def test_written_equations_reproduce_the_row(name: str, iteration: int) -> None:
     """In short form, expanded to the spreadsheet's columns, and as shown in figures."""
     chosen = TRAINING.iterations[iteration]
     row, all_numbers = chosen.row(), {**chosen.row(), **chosen.backward.by_name()}
     expected = pytest.approx(all_numbers[name], rel=1e-12)
-    assert value(SAID[name], all_numbers) == expected
-    assert value(equations.expand(SAID[name]), row) == expected
-    left, right = equations.as_text(name, SAID[name]).replace("∂E_total", "∂E").split(" = ")
+    assert value(EQUATIONS[name], all_numbers) == expected
+    assert value(equations.expand(EQUATIONS[name]), row) == expected
+    left, right = equations.as_text(name, EQUATIONS[name]).replace("∂E_total", "∂E").split(" = ")
     assert left == name
     assert value(right, all_numbers) == expected
 
 
 def test_every_computed_value_has_an_equation() -> None:
     start = {name for name in ROW if name[0] in "tiw"}
-    assert set(ROW) - start <= set(SAID)
+    assert set(ROW) - start <= set(EQUATIONS)
     assert set(SLOPES) == set(BACKWARD)
 
 
@@ -276,7 +276,7 @@ def test_the_numbers_in_a_step_add_up(weights: Weights) -> None:
     """A reader with a calculator gets the result to within the four digits shown."""
     training = train(*START[:2], weights, learning_rate=1, updates=1)
     found = list(shown_equations(diagram.steps(training)))
-    assert len(found) == len(SAID) + 8 + 3  # the updates, and the errors of the next pass
+    assert len(found) == len(EQUATIONS) + 8 + 3  # the updates, and the errors of the next pass
     for name, numbers, result in found:
         assert value(numbers, {}) == pytest.approx(float(result), rel=2e-2), name
 

@@ -68,25 +68,25 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_changed(tmp_path: Path
         Checkpoint.load(path, other)
 
 
-def cut_off(path: Path) -> None:
+def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def of_no_header(path: Path) -> None:
+def without_header(path: Path) -> None:
     save_file({"state/epoch": torch.tensor(1)}, path)
 
 
-def of_another_program(path: Path) -> None:
+def foreign(path: Path) -> None:
     save_file({"weight": torch.tensor(1)}, path, {"header": "{}"})
 
 
-def of_no_weights(path: Path) -> None:
+def without_weights(path: Path) -> None:
     made = checkpoint(2)
     made.weights.pop()
     made.save(path)
 
 
-@pytest.mark.parametrize("damage", [cut_off, of_no_header, of_another_program, of_no_weights])
+@pytest.mark.parametrize("damage", [truncated, without_header, foreign, without_weights])
 def test_a_damaged_or_foreign_file_is_reported(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(2).save(path)

@@ -91,7 +91,7 @@ def test_a_picture_with_exactly_the_permitted_pixels_is_read(size: tuple[int, in
         decode_picture(content, width * height - 1)
 
 
-ODD = {
+INVALID_TAGS = {
     "text instead of a number": exif(6, struct.pack("<HHI4s", 0x11A, 2, 4, b"abc\0")),
     "a number out of range": exif(6, struct.pack("<HHII", 0x100, 3, 9, 0xFFFFFFFF)),
     "an offset beyond the end": exif(6, struct.pack("<HHII", 0x10F, 2, 1000, 0xFFFFFF)),
@@ -99,10 +99,10 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", INVALID_TAGS)
 def test_a_photograph_is_rotated_despite_invalid_tags(kind: str, name: str) -> None:
     upright = np.rot90(GREY, -1)
-    found = decode_picture(saved(GREY, kind, exif=ODD[name]))
+    found = decode_picture(saved(GREY, kind, exif=INVALID_TAGS[name]))
     np.testing.assert_allclose(found.astype(int), upright, atol=40)
 
 

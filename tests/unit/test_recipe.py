@@ -97,7 +97,7 @@ def digits() -> Digits:
 
 
 @pytest.fixture(scope="module")
-def as_it_is(digits: Digits) -> Epoch:
+def baseline(digits: Digits) -> Epoch:
     *_, last = train(TASK, *digits, RECIPE)
     return last
 
@@ -198,21 +198,21 @@ def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
     return float(squares.mean().sqrt())
 
 
-def test_training_follows_the_recipe(digits: Digits, as_it_is: Epoch) -> None:
+def test_training_follows_the_recipe(digits: Digits, baseline: Epoch) -> None:
     average, rate, loss = stated(*digits, RECIPE)
-    assert difference(as_it_is.weights, average) < ROUNDING
-    assert as_it_is.figures["training_loss"] == pytest.approx(loss, abs=0.001)
-    assert as_it_is.figures["learning_rate"] == pytest.approx(rate, abs=1e-12)
+    assert difference(baseline.weights, average) < ROUNDING
+    assert baseline.figures["training_loss"] == pytest.approx(loss, abs=0.001)
+    assert baseline.figures["learning_rate"] == pytest.approx(rate, abs=1e-12)
     assert rate == pytest.approx(0, abs=1e-12)  # the last step ends the cycle
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_each_parameter_has_its_stated_effect(name: str, digits: Digits, as_it_is: Epoch) -> None:
+def test_each_parameter_has_its_stated_effect(name: str, digits: Digits, baseline: Epoch) -> None:
     recipe = replace(RECIPE, **{name: OTHERS[name]})
     *_, last = train(TASK, *digits, recipe)
     average, _, loss = stated(*digits, recipe)
     assert difference(last.weights, average) < ROUNDING
-    assert difference(last.weights, as_it_is.weights) > 2 * ROUNDING
+    assert difference(last.weights, baseline.weights) > 2 * ROUNDING
     assert last.figures["training_loss"] == pytest.approx(loss, abs=0.001)
 
 

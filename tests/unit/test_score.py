@@ -444,12 +444,12 @@ def other_model(folder: Path) -> None:
         file.write(b"\x32\x01x")  # producer_version: the file stays valid
 
 
-def nothing_new(folder: Path) -> None:
+def no_change(folder: Path) -> None:
     """Change nothing."""
 
 
 @pytest.mark.parametrize(
-    "change", [nothing_new, other_input, other_name, other_model, "options", "code", "runtime"]
+    "change", [no_change, other_input, other_name, other_model, "options", "code", "runtime"]
 )
 def test_shards_are_reused_only_for_the_same_input_model_options_and_code(
     interrupted: Path,
@@ -468,7 +468,7 @@ def test_shards_are_reused_only_for_the_same_input_model_options_and_code(
         monkeypatch.setattr("onnxruntime.__version__", "0.0")
     output = interrupted / "out.parquet"
     score.run([interrupted / "in"], output, str(model), normalise=change == "options")
-    assert ("changed" in capsys.readouterr().err) is (change is not nothing_new)
+    assert ("changed" in capsys.readouterr().err) is (change is not no_change)
     rows = parquet.read_table(output).to_pylist()
     assert [row["id"] for row in rows] == sorted(
         path.name for path in (interrupted / "in").iterdir()
@@ -587,15 +587,15 @@ FORBIDDEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (lambda folder: (folder / "folder").mkdir(), "is a folder"),
     "protected": (protected, "read-only"),
     "loop": (lambda folder: (folder / "loop").symlink_to("loop"), "cannot be written"),
-    "in/a.png": (nothing_new, "is an input"),
+    "in/a.png": (no_change, "is an input"),
     "twin": (lambda folder: os.link(folder / "in/b.png", folder / "twin"), "is an input"),
     "link": (lambda folder: (folder / "link").symlink_to("in/a.png"), "is an input"),
-    "in/new.png": (nothing_new, "would be read as"),
-    "in/deep/scores.parquet": (nothing_new, "would be read as"),
-    "out.parquet.partial/scores": (nothing_new, "which `score` removes"),
-    "scores.csv": (nothing_new, "`score` writes Parquet"),
-    "new/scores.parquet": (nothing_new, "new first$"),
-    "": (nothing_new, "empty"),
+    "in/new.png": (no_change, "would be read as"),
+    "in/deep/scores.parquet": (no_change, "would be read as"),
+    "out.parquet.partial/scores": (no_change, "which `score` removes"),
+    "scores.csv": (no_change, "`score` writes Parquet"),
+    "new/scores.parquet": (no_change, "new first$"),
+    "": (no_change, "empty"),
 }
 
 

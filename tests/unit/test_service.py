@@ -91,7 +91,7 @@ def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) ->
     assert list(content) == ["label", "digit", "confidence", "probabilities"]
 
 
-def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
+def wrong_uploads(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
     """What people post instead of a file: Content-Type, body and its description."""
     text, form = base64.b64encode(picture), "application/x-www-form-urlencoded"
     multipart = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--x--\r\n'
@@ -110,9 +110,9 @@ def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
     }
 
 
-@pytest.mark.parametrize("way", sent_otherwise(b""))
+@pytest.mark.parametrize("way", wrong_uploads(b""))
 def test_the_error_says_how_to_send_a_picture(client: Client, ten: Images, way: str) -> None:
-    kind, body, said = sent_otherwise(png(ten[4]))[way]
+    kind, body, said = wrong_uploads(png(ten[4]))[way]
     response = client.post("/predict", body, headers={"Content-Type": kind} if kind else {})
     assert response.status_code == 400
     assert re.match(f"the body is .*{said}", response.json()["error"])

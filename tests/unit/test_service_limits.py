@@ -35,11 +35,11 @@ class Waiting(Classifier):
 
     def __init__(self) -> None:
         super().__init__(MODEL, threads=1)
-        self.may, self.asked = threading.Event(), 0
+        self.released, self.calls = threading.Event(), 0
 
     def predict(self, images: ArrayLike) -> Predictions:
-        self.asked += 1
-        self.may.wait(20)  # so that a defect does not hang the test
+        self.calls += 1
+        self.released.wait(20)  # so that a defect does not hang the test
         return super().predict(images)
 
 
@@ -49,7 +49,7 @@ def scope(method: str, path: str) -> Scope:
             "root_path": ""}  # fmt: skip
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_for(condition: Callable[[], bool]) -> None:
     """Let other tasks run until the condition holds."""
     async with asyncio.timeout(20):
         while not condition():
@@ -58,14 +58,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def upload(body: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Event]:
     """A body, an event set once it has started, and an event that lets it end."""
-    begun, may_end = asyncio.Event(), asyncio.Event()
+    begun, finish = asyncio.Event(), asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
         yield body
         begun.set()
-        await may_end.wait()
+        await finish.wait()
 
-    return pieces(), begun, may_end
+    return pieces(), begun, finish
 
 
 @pytest.mark.parametrize("limited", ["requests", "buffered bytes"])
@@ -75,16 +75,16 @@ def test_a_busy_service_returns_503(ten: Images, limited: str) -> None:
     limits = Limits(requests=1) if limited == "requests" else by_bytes
 
     async def ask() -> None:
-        body, begun, may_end = upload(picture)
+        body, begun, finish = upload(picture)
         async with async_client(make_app(limits)) as client:
-            under_way = asyncio.create_task(client.post("/predict", content=body))
+            running = asyncio.create_task(client.post("/predict", content=body))
             await begun.wait()
             refused = await client.post("/predict", content=picture)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert "busy" in refused.json()["error"]
             assert (await client.get("/v2/health/ready")).status_code == 200
-            may_end.set()
-            assert (await under_way).json()["digit"] == 3
+            finish.set()
+            assert (await running).json()["digit"] == 3
             for _ in range(3):  # also after a refusal
                 assert (await client.post("/predict", content=picture)).json()["digit"] == 3
 
@@ -120,12 +120,14 @@ def test_a_request_counts_until_its_response_is_sent(
     assert statuses == [status, 503, 400, 503, status]
 
 
-async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[asyncio.Task[Any]]:
+async def occupy_threads(
+    client: httpx.AsyncClient, model: Waiting, body: bytes
+) -> list[asyncio.Task[Any]]:
     """Start requests that occupy every thread."""
     tasks = [
         asyncio.create_task(client.post("/predict", content=body)) for _ in range(available_cores())
     ]
-    await until(lambda: model.asked == available_cores())
+    await wait_for(lambda: model.calls == available_cores())
     return tasks
 
 
@@ -133,11 +135,11 @@ def test_a_request_waits_for_a_thread_for_a_limited_time(ten: Images) -> None:
     async def ask() -> None:
         model, body = Waiting(), png(ten[3])
         async with async_client(make_app(Limits(queue_seconds=0.1), model)) as client:
-            under_way = await busy(client, model, body)
+            running = await occupy_threads(client, model, body)
             refused = await client.post("/predict", content=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-            model.may.set()
-            assert {(await answer).status_code for answer in under_way} == {200}
+            model.released.set()
+            assert {(await answer).status_code for answer in running} == {200}
             assert (await client.post("/predict", content=body)).status_code == 200
 
     asyncio.run(ask())
@@ -148,7 +150,7 @@ def test_requests_of_disconnected_clients_are_dropped(ten: Images) -> None:
         model, body = Waiting(), png(ten[3])
         app = make_app(classifier=model)
         async with async_client(app) as client:
-            under_way = await busy(client, model, body)
+            running = await occupy_threads(client, model, body)
             came: list[Message] = [{"type": "http.request", "body": body}]
 
             async def receive() -> Message:
@@ -158,10 +160,10 @@ def test_requests_of_disconnected_clients_are_dropped(ten: Images) -> None:
                 pass
 
             left = asyncio.ensure_future(app(scope("POST", "/predict"), receive, send))
-            await until(lambda: not came)
-            model.may.set()
-            await asyncio.gather(left, *under_way)
-        assert model.asked == available_cores()
+            await wait_for(lambda: not came)
+            model.released.set()
+            await asyncio.gather(left, *running)
+        assert model.calls == available_cores()
 
     asyncio.run(ask())
 

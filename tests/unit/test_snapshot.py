@@ -32,7 +32,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def of_an_earlier_history(workspace: Workspace) -> None:
+def outdated_curves(workspace: Workspace) -> None:
     rows = read_csv(workspace.curves)
     write_csv(workspace.curves, [row | {"training_loss": 9.0} for row in rows])
 
@@ -44,7 +44,7 @@ MIXTURES: list[tuple[Change, str, bool, bool]] = [
     (lambda w: w.export_report.unlink(), "export.json is missing", False, False),
     (lambda w: edit(w.subject, model_sha256="0" * 64),
      "subject.json is of another model than .*export.json", False, False),
-    (of_an_earlier_history, "curves.csv is of another training than", False, True),
+    (outdated_curves, "curves.csv is of another training than", False, True),
     (lambda w: edit(w.subject, schema_version=None),
      "subject.json has no schema version", False, False),
     (lambda w: w.speed.unlink(), "speed.json is missing", False, False),

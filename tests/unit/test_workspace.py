@@ -144,12 +144,12 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(workspace: Works
 
 
 def test_a_waiting_process_is_informed_and_then_gets_the_lock(workspace: Workspace) -> None:
-    told = []
+    messages = []
     with ExitStack() as first:
         first.enter_context(workspace.lock(FIRST))
 
         def waiting(message: str) -> None:
-            told.append(message)
+            messages.append(message)
             first.close()
 
         with (
@@ -158,7 +158,7 @@ def test_a_waiting_process_is_informed_and_then_gets_the_lock(workspace: Workspa
             workspace.lock("flow run 'third'"),
         ):
             pass
-    assert told == [
+    assert messages == [
         f"the workspace is busy with {FIRST} (process {os.getpid()}): waiting for its end"
     ]
 
