@@ -105,12 +105,12 @@ WRONG: dict[str, tuple[Any, str]] = {
     "one image": (ZEROS[0], r"not \[28, 28\]; one image is images\[None\]"),
     "rows": (np.zeros((5, 784)), r"not \[5, 784\]; images.reshape\(-1, 28, 28\)"),
     "channels": (np.zeros((5, 1, 28, 28)), r"not \[5, 1, 28, 28\]; images.reshape\(-1, 28, 28\)"),
-    "another size": (np.zeros((5, 32, 32)), r"not \[5, 32, 32\]$"),
+    "wrong size": (np.zeros((5, 32, 32)), r"not \[5, 32, 32\]$"),
     "a number": (3, r"not \[\]$"),
-    "nothing": ([], r"not \[0\]$"),
+    "empty list": ([], r"not \[0\]$"),
     "ragged": ([[1, 2], [3]], "inhomogeneous"),
-    "texts": (np.full((1, 28, 28), "x"), "integers or floats, not <U1"),
-    "truths": (ZEROS > 0, "integers or floats, not bool"),
+    "strings": (np.full((1, 28, 28), "x"), "integers or floats, not <U1"),
+    "booleans": (ZEROS > 0, "integers or floats, not bool"),
     "complex": (ZEROS + 1j, "integers or floats, not complex128"),
     "objects": (ZEROS.astype(object), "integers or floats, not object"),
     "not a number": (ZEROS * np.nan, "floats from 0 to 1, and these are from nan to nan"),
@@ -151,7 +151,7 @@ def test_an_unlisted_file_is_refused(release: Path) -> None:
         lambda sums: sums.replace(sums.split()[0], sums.split()[0].upper()).replace("\n", "\r\n"),
         lambda sums: "\ufeff" + sums,
     ],
-    ids=["binary", "path", "capitals", "mark"],
+    ids=["binary", "path", "uppercase and CRLF", "BOM"],
 )
 def test_checksums_from_any_tool_are_accepted(release: Path, change: Callable[[str], str]) -> None:
     sums = release.with_name("SHA256SUMS")

@@ -43,8 +43,8 @@ def saved(array: NDArray[Any], shape: str = "", claimed: str = "") -> bytes:
 UNREADABLE: dict[str, Callable[[], bytes]] = {
     "text.png": lambda: b"this is no picture",
     "empty.png": lambda: b"",
-    "cut-in-header.png": lambda: damaged("png", 30),
-    "cut-in-data.png": lambda: damaged("png", 100),
+    "truncated-header.png": lambda: damaged("png", 30),
+    "truncated-data.png": lambda: damaged("png", 100),
     "cut.jpg": lambda: damaged("jpg", 400),
     "text.idx": lambda: b"this is no IDX file",
     "cut.idx": lambda: idx.encode(make_digits(3, seed=1)[0])[:-1],
@@ -200,8 +200,8 @@ SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
     "a row": ((784,), r"not \[784\]; images.reshape\(-1, 28, 28\)"),
     "last axis": ((28, 28, 10), r"not \[28, 28, 10\]; np.moveaxis"),
     "colour": ((68, 68, 3), r"not \[68, 68, 3\]"),
-    "colour of that size": ((28, 28, 3), r"not \[28, 28, 3\]$"),
-    "transparent of that size": ((28, 28, 4), r"not \[28, 28, 4\]$"),
+    "colour, same size": ((28, 28, 3), r"not \[28, 28, 3\]$"),
+    "transparent, same size": ((28, 28, 4), r"not \[28, 28, 4\]$"),
     "five on the last axis": ((28, 28, 5), r"not \[28, 28, 5\]; np.moveaxis"),
     "colours": ((5, 68, 68, 3), r"not \[5, 68, 68, 3\]"),
     "narrow": ((5, 7, 28), r"not \[5, 7, 28\]"),
@@ -220,7 +220,7 @@ WIDE_SHAPES: dict[str, tuple[tuple[int, ...], str | None]] = {
     "images": ((5, 20, 36), None),
     "an image": ((20, 36), None),
     "channel last": ((5, 20, 36, 1), None),
-    "sides exchanged": ((36, 20), None),
+    "sides swapped": ((36, 20), None),
 }
 
 

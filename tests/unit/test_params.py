@@ -224,10 +224,12 @@ def test_all_errors_are_reported_together(tmp_path: Path) -> None:
         pytest.param("fetch:\n\tretries: 3\n", "not valid YAML.*line 2", id="tab"),
         pytest.param("fetch: !!python/object:os.system {}", "not valid YAML", id="object"),
         pytest.param(b"fetch: \xff\xfe", "not valid YAML", id="not UTF-8"),
-        pytest.param("fetch: &fetch\n  files: *fetch\n", "not valid YAML", id="holds itself"),
+        pytest.param("fetch: &fetch\n  files: *fetch\n", "not valid YAML", id="self-reference"),
         pytest.param("backprop: !!binary aGVsbG8=", ".*backprop: Input should be", id="binary"),
         pytest.param(as_written("train", "seed", "2024-01-01"), r"train\.seed: ", id="date"),
-        pytest.param(as_written("train", "seed", "2024-13-45"), "not valid YAML", id="no date"),
+        pytest.param(
+            as_written("train", "seed", "2024-13-45"), "not valid YAML", id="invalid date"
+        ),
     ],
 )
 def test_an_invalid_file_is_reported_in_one_line(

@@ -229,15 +229,15 @@ def test_a_missing_file_is_reported(name: str, workspace: Workspace, raw: Path) 
     "break_it",
     [
         pytest.param(lambda data: b"", id="empty"),
-        pytest.param(lambda data: data[:5], id="cut in the gzip header"),
-        pytest.param(lambda data: data[: len(data) // 2], id="cut in the middle"),
+        pytest.param(lambda data: data[:5], id="truncated gzip header"),
+        pytest.param(lambda data: data[: len(data) // 2], id="truncated"),
         pytest.param(lambda data: data[:-8], id="without checksum and length"),
         pytest.param(lambda data: data[:-1], id="one byte short"),
-        pytest.param(lambda data: data + b"more", id="followed by more"),
+        pytest.param(lambda data: data + b"more", id="trailing data"),
         pytest.param(lambda data: data + data, id="twice"),
         pytest.param(gzip.decompress, id="not compressed"),
         pytest.param(lambda data: b"<!doctype html><title>Log in</title>", id="a web page"),
-        pytest.param(lambda data: gzip.compress(b""), id="compressed nothing"),
+        pytest.param(lambda data: gzip.compress(b""), id="compressed empty file"),
     ],
 )
 def test_a_broken_file_is_reported_and_nothing_is_written(
@@ -307,7 +307,7 @@ def test_a_wrong_number_of_images_is_refused(
         pytest.param(FILES[3], 1, lambda n: np.append(n, n[:1]), FILES[3], id="one label too many"),
         pytest.param(FILES[0], 3, lambda images: images[:, :, 1:], "training", id="27 columns"),
         pytest.param(FILES[2], 3, lambda n: n.reshape(-1, 14, 56), "test", id="14 x 56"),
-        pytest.param(FILES[0], 3, np.transpose, FILES[1], id="images last"),
+        pytest.param(FILES[0], 3, np.transpose, FILES[1], id="transposed"),
         pytest.param(FILES[2], 3, lambda images: images[:, 0, 0], FILES[2], id="one dimension"),
     ],
 )

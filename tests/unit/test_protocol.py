@@ -118,10 +118,10 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "too few": faulty("1568 numbers, not 784", shape=[2, 28, 28]),
     "huge shape": faulty("numbers, not 784", shape=[10**15, 28, 28]),
     "no data": faulty("either data, or binary_data_size", data=None),
-    "texts": faulty(INTEGER, data=["a"] * 784),
+    "strings": faulty(INTEGER, data=["a"] * 784),
     "floats": faulty(INTEGER, data=[0.5] * 784),
     "nulls": faulty(INTEGER, data=[None] * 784),
-    "truths": faulty(INTEGER, data=[True] * 784),
+    "booleans": faulty(INTEGER, data=[True] * 784),
     "above 255": faulty("less than or equal to 255", data=[256] * 784),
     "below 0": faulty("greater than or equal to 0", data=[-1] * 784),
     "large number": faulty("less than or equal to 255", data=[10**30] * 784),
@@ -131,7 +131,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "an input in shared memory": faulty(
         f"inputs.0.parameters.{SHARED}", data=None, parameters={"shared_memory_region": "a"}
     ),
-    "classes": faulty_output(
+    "classification": faulty_output(
         "outputs.0.parameters.classification: not supported",
         name="logits",
         parameters={"classification": 3},
