@@ -51,18 +51,6 @@ def test_the_fused_network_matches_the_trained_one(seed: int, count: int) -> Non
     assert logits.shape == probabilities.shape == (count, 10)
 
 
-@pytest.mark.parametrize("value", [0, 255])
-def test_padding_of_blank_images_is_exact(value: int) -> None:
-    network = random_network(1).eval()
-    blank = torch.full((1, 28, 28), value, dtype=torch.uint8)
-    with torch.inference_mode():
-        expected, logits = (
-            Classifier(network, TASK)(blank)[0],
-            FusedClassifier(network, TASK)(blank)[0],
-        )
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-
-
 def test_zero_batch_norm_weights_are_supported() -> None:
     network = random_network(1).eval()
     for layer in network:
