@@ -33,7 +33,7 @@ class Registry:
         (None, "unsigned", False),
     ],
 )
-def test_a_champion_without_a_signature_causes_a_warning_that_says_how_to_replace_it(
+def test_an_unsigned_champion_causes_a_warning_with_the_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -68,7 +68,7 @@ def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_change_of_indirectly_imported_code_reruns_the_stage_or_an_earlier_one(
+def test_changed_indirect_imports_rerun_the_stage_or_an_earlier_one(
     stage: str,
 ) -> None:
     code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))

@@ -28,7 +28,7 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.mark.parametrize(
     ("current", "root"), [(".", "."), ("data", ".."), ("data/raw/deep", "../../..")]
 )
-def test_it_is_found_from_a_subfolder_with_a_short_path(
+def test_a_workspace_is_found_from_a_subfolder(
     current: str, root: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workspace.root / current).mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,9 @@ def test_it_is_found_from_a_subfolder_with_a_short_path(
     assert found.name(found.weights) == "artifacts/weights.safetensors"
 
 
-def test_the_nearest_one_is_found(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_workspace_is_found(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (workspace.root / "inner/data").mkdir(parents=True)
     (workspace.root / "inner/params.yaml").touch()
     monkeypatch.chdir(workspace.root / "inner/data")
