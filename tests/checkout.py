@@ -1,4 +1,4 @@
-"""The project, and copies of it in scratch folders, on the small digit set, under DVC and git."""
+"""The project, and copies of it in temporary folders with small data, under DVC and git."""
 
 import hashlib
 import os
@@ -44,16 +44,16 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def kept(path: str) -> str:
-    """A file as git keeps it (as staged): a run of one's own changes reports, not the README."""
+    """A file as staged in git: local runs change reports, but not the README."""
     command = ["git", "show", f":{path}"]
     shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if shown.returncode != 0:
-        pytest.skip(f"git does not know {path} here")
+        pytest.skip(f"git does not track {path} here")
     return shown.stdout
 
 
 def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the project's code in a folder that has none, without MLflow."""
+    """Run Python with the project's code in a folder without code, without MLflow."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -64,7 +64,7 @@ def python(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
 
 
 def with_params(folder: Path, **backprop: Any) -> Path:
-    """The folder, in which params.yaml is the project's but for values of its section backprop."""
+    """Write the project's params.yaml with these values of backprop; returns the folder."""
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
     params["backprop"] |= backprop
     folder.mkdir(exist_ok=True)
@@ -73,10 +73,10 @@ def with_params(folder: Path, **backprop: Any) -> Path:
 
 
 class Checkout:
-    """The scratch folder and what one does in it."""
+    """A temporary copy of the project, and the commands to run in it."""
 
     def __init__(self, folder: Path) -> None:
-        """Copy code and DAG into `folder`, make the digits in its mirror/ and small params."""
+        """Copy code and DAG into `folder`, with printed digits in mirror/ and small params."""
         self._open(folder)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / "pipeline", folder / "pipeline", ignore=ignored)
@@ -94,13 +94,13 @@ class Checkout:
         shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
         for command in (
             ["git", "add", "."],
-            ["git", *_AUTHOR, "commit", "--quiet", "--message", "a small copy"],
+            ["git", *_AUTHOR, "commit", "--quiet", "--message", "small copy"],
         ):
             self.run(*command).check_returncode()
 
     @classmethod
     def at(cls, folder: Path) -> "Checkout":
-        """One that another process made in `folder`."""
+        """Open a checkout that another process made."""
         found = cls.__new__(cls)
         found._open(folder)
         return found
@@ -111,13 +111,13 @@ class Checkout:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
-            "OMP_NUM_THREADS": "1",  # two trainings on two cores would wait for each other
+            "OMP_NUM_THREADS": "1",  # two trainings would compete for the cores
             "GIT_CONFIG_GLOBAL": os.devnull,
             **_boundary(folder),
         }
 
     def copy(self, folder: Path, **environment: str) -> "Checkout":
-        """The same in another folder, as it is now, with these changes of the environment."""
+        """Copy the checkout in its current state, with these changes of the environment."""
         twin = Checkout.at(Path(shutil.copytree(self.path, folder)))
         twin.environment = self.environment | _boundary(folder) | environment
         return twin
@@ -155,9 +155,9 @@ class Checkout:
 def build_once(
     factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Checkout]
 ) -> Checkout:
-    """The workspace that `build` makes in a folder: one for all processes of a test run.
+    """The workspace that `build` makes, once for all processes of a test run.
 
-    The first process that needs it makes it, the others wait. Tests copy it and leave it as it is.
+    The first process builds it, the others wait. Tests copy it and do not change it.
     """
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -166,7 +166,7 @@ def build_once(
     with FileLock(shared / f"{name}.lock"):
         if (built := path.with_name("built")).exists():
             return Checkout.at(path)
-        shutil.rmtree(path.parent, ignore_errors=True)  # of one that failed
+        shutil.rmtree(path.parent, ignore_errors=True)  # of a failed build
         path.parent.mkdir()
         made = build(path)
         built.touch()
@@ -174,7 +174,7 @@ def build_once(
 
 
 def repro(project: Checkout, *targets: str) -> Checkout:
-    """The workspace after `dvc repro` without MLflow, whose output is in .dvc/tmp/repro.log."""
+    """Run `dvc repro` without MLflow, with its output in .dvc/tmp/repro.log."""
     environment = project.environment | {"MLFLOW_TRACKING_URI": "none"}
     result = project.run("dvc", "repro", *targets, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -184,7 +184,7 @@ def repro(project: Checkout, *targets: str) -> Checkout:
 
 
 def _boundary(folder: Path) -> dict[str, str]:
-    """What keeps git from taking a folder for part of a repository around it."""
+    """The variable that keeps git from searching parent folders for a repository."""
     return {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
 
 
@@ -192,7 +192,7 @@ _AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
 def use_letters(workspace: Checkout) -> Checkout:
-    """The workspace, in whose params.yaml task, data and thresholds are now those of letters."""
+    """Switch task, data and thresholds of a workspace to letters."""
     folder = workspace.path / "letters"
     shutil.copytree(PROJECT / "tests/letters", folder, ignore=shutil.ignore_patterns("__pycache__"))
     training, test = 2600, 520

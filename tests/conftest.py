@@ -1,4 +1,4 @@
-"""Real digits and a finished pipeline for all tests; one thread each: they run side by side."""
+"""MNIST and finished workspaces for all tests, with one thread per process."""
 
 import gzip
 import os
@@ -17,15 +17,15 @@ from tests.digits import Images
 TESTS = Path(__file__).parent
 
 
-# Where two processes share the files, the slow ones go first: begun last, one would keep a single
-# core busy. The first two build the workspaces that others copy, on a core each.
+# With two processes, slow files go first: started last, one would occupy a single
+# core alone. The first two build the workspaces that others copy, one per core.
 SLOW = ["flow", "tracking", "training", "cluster", "store", "service", "release"]  # minutes each
 ORDER = [
     *("e2e/test_dag", "e2e/test_letters"),
     *(f"integration/test_{name}.py" for name in SLOW),
     *("e2e", "integration", "unit"),
 ]
-UNIT_SECONDS = 30  # the most for one unit test, on slow cores
+UNIT_SECONDS = 30  # limit of one unit test, on slow cores
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,14 +44,14 @@ def _place(path: Path) -> int:
 
 @pytest.fixture(scope="session")
 def mnist() -> tuple[Images, Images]:
-    """The 10,000 test images of real MNIST and their labels."""
+    """The 10,000 test images of MNIST and their labels."""
     images, labels = _of_mnist("t10k")
     return idx.decode(images, 3), idx.decode(labels, 1)
 
 
 @pytest.fixture(scope="session")
 def training() -> tuple[Images, Images]:
-    """The first 300 training images of real MNIST and their labels, to tune things by."""
+    """The first 300 training images of MNIST and their labels, for tuning."""
     images, labels = _of_mnist("train", 300)
     return (
         np.frombuffer(images, np.uint8, 300 * 784, offset=16).reshape(300, 28, 28),
@@ -60,7 +60,7 @@ def training() -> tuple[Images, Images]:
 
 
 def _of_mnist(kind: str, number: int | None = None) -> list[bytes]:
-    """The files of images and labels, unpacked as far as so many images reach."""
+    """The files of images and labels, decompressed up to this number of images."""
     mirrors = yaml.safe_load((PROJECT / "params.yaml").read_text())["fetch"]["mirrors"]
     names = [f"{kind}-images-idx3-ubyte.gz", f"{kind}-labels-idx1-ubyte.gz"]
     for folder in [PROJECT / mirror for mirror in mirrors if "://" not in mirror]:
@@ -71,40 +71,40 @@ def _of_mnist(kind: str, number: int | None = None) -> list[bytes]:
                 with gzip.open(folder / name) as file:
                     contents.append(file.read(length))
             return contents
-    pytest.skip("no folder among fetch.mirrors of params.yaml holds MNIST")
+    pytest.skip("no folder in fetch.mirrors of params.yaml contains MNIST")
 
 
 @pytest.fixture(scope="session")
 def ten(mnist: tuple[Images, Images]) -> Images:
-    """A real image of each digit, in order."""
+    """An MNIST image of each digit, in order."""
     images, labels = mnist
     return np.stack([images[labels == digit][0] for digit in range(10)])
 
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A workspace in which nothing has run yet: to be copied."""
+    """A workspace in which nothing has run yet; to be copied."""
     return build_once(tmp_path_factory, "fresh", Checkout)
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, fresh: Checkout) -> Checkout:
-    """A workspace that `dvc repro prepare` brought as far as both data sets: to be copied."""
+    """A workspace after `dvc repro prepare`; to be copied."""
     return build_once(tmp_path_factory, "prepared", lambda path: repro(fresh.copy(path), "prepare"))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, prepared: Checkout) -> Checkout:
-    """A workspace that `dvc repro` took from data to release, without MLflow: to be copied.
+    """A workspace after `dvc repro` without MLflow; to be copied.
 
-    What DVC said meanwhile is in .dvc/tmp/repro.log.
+    The output of DVC is in .dvc/tmp/repro.log.
     """
     return build_once(tmp_path_factory, "finished", lambda path: repro(prepared.copy(path)))
 
 
 @pytest.fixture(scope="session")
 def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Checkout) -> Checkout:
-    """A workspace like `finished`, but of another task: 26 letters, learned and released."""
+    """A workspace like `finished` for another task: 26 letters."""
     return build_once(
         tmp_path_factory, "letters", lambda path: repro(use_letters(fresh.copy(path)), "release")
     )
@@ -112,5 +112,5 @@ def letters(tmp_path_factory: pytest.TempPathFactory, fresh: Checkout) -> Checko
 
 @pytest.fixture
 def workspace(finished: Checkout, tmp_path: Path) -> Checkout:
-    """A finished workspace for one test to change, without MLflow."""
+    """A copy of the finished workspace for one test, without MLflow."""
     return finished.copy(tmp_path / "project", MLFLOW_TRACKING_URI="none")

@@ -1,4 +1,4 @@
-"""A small set of printed digits in MNIST's format: what tests and `make smoke` train on."""
+"""A small set of printed digits in MNIST's format, for tests and `make smoke`."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ Images = NDArray[np.uint8]
 
 
 def make_digits(count: int, seed: int) -> tuple[Images, Images]:
-    """Printed digits, turned and moved a little: images, uint8 [count, 28, 28], and labels."""
+    """Printed digits, slightly rotated and shifted: images, uint8 [count, 28, 28], and labels."""
     images, labels = _digits(count, seed)
     return images.copy(), labels.copy()
 
@@ -33,7 +33,7 @@ def write_mirror(folder: Path, training: int, test: int) -> dict[str, str]:
     return digests
 
 
-@cache  # every workspace has the same
+@cache  # the same for every workspace
 def _digits(count: int, seed: int) -> tuple[Images, Images]:
     random = np.random.default_rng(seed)
     labels = (np.arange(count) % 10).astype(np.uint8)
@@ -45,5 +45,5 @@ def _draw(digit: int, random: np.random.Generator) -> Images:
     font = ImageFont.load_default(size=int(random.integers(20, 25)))
     left, top = random.integers(-2, 3, 2)
     ImageDraw.Draw(picture).text((14 + left, 14 + top), str(digit), 255, font, "mm")
-    turned = picture.rotate(random.uniform(-10, 10), Image.Resampling.BILINEAR)
-    return np.asarray(turned)
+    rotated = picture.rotate(random.uniform(-10, 10), Image.Resampling.BILINEAR)
+    return np.asarray(rotated)

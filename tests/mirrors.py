@@ -1,4 +1,4 @@
-"""Four made-up files of a mirror, and the stage `fetch` that gets them, without long waits."""
+"""A mirror of four made-up files, and the stage `fetch` with short timeouts."""
 
 import gzip
 import hashlib
@@ -18,7 +18,7 @@ FIRST = NAMES[0]
 
 
 def fill(mirror: Path) -> None:
-    """Make the folder, with the files in it."""
+    """Create the mirror with its files."""
     mirror.mkdir()
     for name, content in CONTENT.items():
         (mirror / name).write_bytes(content)
@@ -32,5 +32,5 @@ def run(workspace: Workspace, *mirrors: str, **changes: Any) -> None:
 
 
 def fetched(workspace: Workspace) -> dict[str, bytes]:
-    """All that lies in data/raw, hidden and temporary files too."""
+    """All files in data/raw, including hidden and temporary ones."""
     return {path.name: path.read_bytes() for path in workspace.raw.glob("*")}

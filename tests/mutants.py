@@ -1,14 +1,14 @@
-"""python -m tests.mutants: do the tests notice small faults in what a change touched?
+"""python -m tests.mutants: do the tests notice small faults in changed code?
 
-    python -m tests.mutants                             # 40 mutants of what differs from main
+    python -m tests.mutants                             # 40 mutants of the changes since main
     python -m tests.mutants --count 10 pipeline/training/recipe.py
 
-Makes mutants, one at a time, in a copy of the checkout: a comparison, an operator or a number
-replaced, a `not`, a keyword argument or a statement dropped, None returned. Of modules that differ
-from the base only the lines that do; of modules named, every line. Runs the tests of the module
-until one fails: the unit tests that import it, then those that have its name or its package's. A
-mutant that no test notices is a test that is missing, or a change that makes no difference: look at
-each. Exit status 1: fewer than 95 % were noticed. Run it from the folder of the checkout.
+Creates mutants, one at a time, in a copy of the checkout: a comparison, operator or number is
+replaced, a `not`, keyword argument or statement is dropped, or None is returned. In modules that
+differ from the base, only changed lines are mutated; in modules given, every line. Runs the tests
+of the module until one fails: unit tests that import it, then tests named after it or its package.
+An unnoticed mutant means a missing test or a change without effect: inspect each. Exit status 1:
+fewer than 95 % were noticed. Run it in the folder of the checkout.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-KINDS = ["unit", "integration"]  # of tests, the fast ones first
+KINDS = ["unit", "integration"]  # of tests, fast ones first
 CODE = ["pipeline", "benchmarks"]
 NOTICED = 0.95
-SECONDS = 300  # of the tests of one mutant; so long a run counts as noticed
+SECONDS = 300  # time limit per mutant; a timeout counts as noticed
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -50,14 +50,14 @@ class Mutant(NamedTuple):
 
 
 class Mutator(ast.NodeTransformer):
-    """Counts the faults that can be put into a module, and puts the chosen one in."""
+    """Count the possible faults of a module, and insert the chosen one."""
 
     def __init__(self, chosen: int = -1) -> None:
         self.chosen = chosen
         self.lines: list[int] = []  # of each fault
 
     def put_in(self, node: ast.expr | ast.stmt) -> bool:
-        """Count a fault; whether it is the chosen one."""
+        """Count a fault; returns whether it is the chosen one."""
         self.lines.append(node.lineno)
         return len(self.lines) - 1 == self.chosen
 
@@ -101,7 +101,7 @@ class Mutator(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def drop(self, node: ast.stmt) -> ast.AST:
-        """`pass` instead of a statement; a docstring stays."""
+        """Replace a statement by `pass`, except a docstring."""
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return node
         return (
@@ -112,7 +112,7 @@ class Mutator(ast.NodeTransformer):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is not None:
-            node.value = self.visit(node.value)  # its type decides nothing
+            node.value = self.visit(node.value)  # a type has no effect
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -137,7 +137,7 @@ def _is_number(node: ast.expr) -> bool:
 
 
 def mutants_of(path: Path, source: str, lines: set[int] | None) -> list[Mutant]:
-    """Every mutant of a module, in these lines (None: in all)."""
+    """Every mutant of a module in these lines (None: all lines)."""
     counter = Mutator()
     counter.visit(ast.parse(source))
     found = []
@@ -149,14 +149,14 @@ def mutants_of(path: Path, source: str, lines: set[int] | None) -> list[Mutant]:
 
 
 def difference(mutant: Mutant, source: str) -> str:
-    """What the mutant changes, without comments."""
+    """The diff of a mutant, without comments."""
     whole = ast.unparse(ast.parse(source)).splitlines()
     changes = list(difflib.unified_diff(whole, mutant.source.splitlines(), n=0, lineterm=""))[2:]
     return "\n".join(f"    {line}" for line in changes if not line.startswith("@@"))
 
 
 def changed_lines(base: str) -> dict[Path, set[int] | None]:
-    """The modules that differ from the base, with the lines that do; None: all, it is new."""
+    """The modules that differ from the base, with the changed lines (None: a new module)."""
     start = git("merge-base", base, "HEAD").strip()
     found: dict[Path, set[int] | None] = {}
     for name in git("ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines():
@@ -173,7 +173,7 @@ def changed_lines(base: str) -> dict[Path, set[int] | None]:
 
 
 def git(*arguments: str) -> str:
-    """The output of a command of git; SystemExit with its error if it fails."""
+    """Run git; returns its output, or raises SystemExit with its error."""
     result = subprocess.run(["git", *arguments], capture_output=True, text=True)
     if result.returncode != 0:
         sys.exit(f"error: {result.stderr.strip()}")
@@ -181,9 +181,9 @@ def git(*arguments: str) -> str:
 
 
 def tests_of(path: Path) -> list[str]:
-    """The test files of a module of the checkout, the fast ones first.
+    """The test files of a module, fast ones first.
 
-    Those of the modules that import it, if it has none of its own.
+    If it has none, those of the modules that import it.
     """
     importing = importers(path, sorted(Path("tests/unit").rglob("test_*.py")))
     named = [Path(f"tests/{kind}/test_{name}.py") for kind in KINDS for name in names_of(path)]
@@ -195,18 +195,18 @@ def tests_of(path: Path) -> list[str]:
 
 
 def importers(path: Path, files: list[Path]) -> list[Path]:
-    """Those of the files that import a module."""
+    """The files that import a module."""
     module = ".".join(path.with_suffix("").parts)
     return [file for file in files if module in imports_of(file)]
 
 
 def names_of(path: Path) -> list[str]:
-    """What the tests of a module may be called after: itself, or the packages that it is in."""
+    """The names that tests of a module can have: its own, or those of its packages."""
     return [path.stem, *reversed(path.parent.parts[1:])]
 
 
 def imports_of(file: Path) -> set[str]:
-    """The modules that a file imports, and all else that it imports from packages."""
+    """The modules that a file imports, and the names that it imports from modules."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -217,7 +217,7 @@ def imports_of(file: Path) -> set[str]:
 
 
 def copy_checkout(scratch: Path) -> Path:
-    """A copy of the checkout, and beside it what params.yaml looks for there."""
+    """Copy the checkout, and link the mirror that params.yaml expects next to it."""
     target = scratch / "checkout"
     for name in git("ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if Path(name).is_file():
@@ -229,12 +229,12 @@ def copy_checkout(scratch: Path) -> Path:
 
 
 def notice(checkout: Path, tests: list[str]) -> bool:
-    """Whether a test fails there, or they do not end."""
+    """Whether a test fails in the copy, or the tests time out."""
     options = ["--numprocesses=0", "-x", "-q", "-p", "no:cacheprovider"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, *tests],
         cwd=checkout,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # of the mutant before
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # of the previous mutant
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -250,7 +250,7 @@ def notice(checkout: Path, tests: list[str]) -> bool:
 
 
 def main(modules: list[Path], base: str, count: int, seed: int) -> bool:
-    """Try a sample of the mutants; returns whether enough of them were noticed."""
+    """Try a sample of the mutants; returns whether enough were noticed."""
     touched = dict.fromkeys(modules) if modules else changed_lines(base)
     sources = {path: path.read_text(encoding="utf-8") for path in touched}
     every = [m for path, lines in touched.items() for m in mutants_of(path, sources[path], lines)]
@@ -284,8 +284,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("modules", nargs="*", type=Path, help="instead of what a change touched")
-    parser.add_argument("--base", default="main", help="what the change is from (main)")
-    parser.add_argument("--count", type=int, default=40, help="of mutants, drawn at random (40)")
-    parser.add_argument("--seed", type=int, default=1, help="of the draw (1)")
+    parser.add_argument("modules", nargs="*", type=Path, help="instead of changed code")
+    parser.add_argument("--base", default="main", help="revision to compare with (main)")
+    parser.add_argument("--count", type=int, default=40, help="mutants to draw at random (40)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the draw (1)")
     sys.exit(0 if main(**vars(parser.parse_args())) else 1)

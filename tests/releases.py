@@ -1,4 +1,4 @@
-"""Workspaces that are ready for a release, made in a moment, with models that answer as told."""
+"""Workspaces that are ready for a release, made quickly, with models of chosen answers."""
 
 import shutil
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ IMAGES = 100  # of the test set, all of the first class
 
 
 def make_workspace(folder: Path, task: Task = TASK) -> Workspace:
-    """One whose model has passed the gate, and with a released model before it.
+    """Make a workspace with a released model and a new model that passed the gate.
 
-    The two answer alike until `answer` says otherwise.
+    Both predict the same until `answer` changes that.
     """
     workspace = Workspace(folder)
     workspace.releases.mkdir(parents=True)
@@ -37,9 +37,9 @@ def make_workspace(folder: Path, task: Task = TASK) -> Workspace:
 
 
 def answer(workspace: Workspace, only_old: int, only_new: int, task: Task = TASK) -> None:
-    """Let only the released or only the new model be right on so many of the test images.
+    """Set how many test images only the released or only the new model classifies correctly.
 
-    All reports are then on that model and that test set; the gate passed.
+    The reports then match the model and the test set, and the gate has passed.
     """
     images = np.zeros((IMAGES, task.form.height, task.form.width), np.uint8)
     images[:only_old, 0, 1] = 7
@@ -54,14 +54,14 @@ def write_test_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
 
 
 def pass_gate(workspace: Workspace, labels: Sequence[str] = TASK.labels) -> None:
-    """Let the reports be on the model and the test set that are there now, and the gate pass."""
+    """Write reports on the current model and test set, with a passed gate."""
     model, test_set = sha256(workspace.model), sha256(workspace.test_set)
     write_evaluation(workspace, labels=labels, model_sha256=model, test_sha256=test_set)
     write_verdict(workspace, passed=True, model_sha256=model, test_sha256=test_set)
 
 
 def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> None:
-    """A model that reads the number of its class from the first row of an image, at `column`."""
+    """Write a model that predicts the class given by the pixel at row 0 and `column`."""
     shape: list[str | int | None] = ["N", task.form.height, task.form.width]
     classes = len(task.labels)
     nodes = [
@@ -91,7 +91,7 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
 
 
 def signature(task: Task = TASK) -> Signature:
-    """That of a model whose training `write_training` reports."""
+    """The signature of a model from the training that `write_training` reports."""
     return Signature.of(
         task,
         mean_pixel_deciles=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),

@@ -1,4 +1,4 @@
-"""Reports that belong together, as the stages from train to gate write them, in a moment."""
+"""Consistent reports, as the stages from train to gate write them."""
 
 import json
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
 
 
 def write_training(workspace: Workspace, *, epochs: int = 2, **changes: Any) -> None:
-    """Write the reports of a training; `changes` are of its report."""
+    """Write the reports of a training, with these changes of its summary."""
     history = [
         {"epoch": float(number), "training_loss": 1 / number, "seconds": 1.0}
         for number in range(1, epochs + 1)
@@ -88,7 +88,7 @@ def write_training(workspace: Workspace, *, epochs: int = 2, **changes: Any) -> 
 def write_evaluation(
     workspace: Workspace, *, epochs: int = 2, labels: Sequence[str] = "0123456789", **digests: str
 ) -> None:
-    """Write what export, evaluate and gate say of that training; the gate refuses.
+    """Write the reports of export, evaluate and gate on that training; the gate refuses.
 
     `digests`: weights_sha256, model_sha256 and test_sha256.
     """
@@ -107,7 +107,7 @@ def write_evaluation(
 
 
 def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None:
-    """Write what the gate says."""
+    """Write the verdict of the gate."""
     criterion = Criterion(
         name="test accuracy", measured=0.994, relation="≥", threshold=0.9, passed=passed
     )
@@ -122,13 +122,13 @@ def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None
 
 
 def changed(report: R, digests: dict[str, str]) -> R:
-    """The report with those of the digests that it has."""
+    """The report with the digests that it contains replaced."""
     known = {name: digest for name, digest in digests.items() if name in type(report).model_fields}
     return report.model_copy(update=known)
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Change keys of a report, whatever its class says; None removes one."""
+    """Change keys of a report file without validation; None removes a key."""
     content = json.loads(path.read_text(encoding="utf-8")) | changes
     removed = {key for key, value in changes.items() if value is None}
     write_json(path, {key: value for key, value in content.items() if key not in removed})

@@ -1,4 +1,4 @@
-"""The HTTP service in tests: in this process, in a thread of it, or as a process of its own."""
+"""The HTTP service in tests: in this process, in a thread, or in a separate process."""
 
 import asyncio
 import io
@@ -36,18 +36,18 @@ SERVE = [sys.executable, "-m", "pipeline", "serve"]
 def make_app(
     limits: Limits | None = None, classifier: Classifier | None = None, **options: Any
 ) -> FastAPI:
-    """The service of a model, by default the released one."""
+    """The service with a model, by default the released one."""
     return create_app(ModelPool(classifier or Classifier(MODEL, threads=1)), limits, **options)
 
 
 class Client:
-    """A client of the service without a process and a network between."""
+    """A client that calls the service without a network."""
 
     def __init__(self, runner: asyncio.Runner, app: ASGIApp) -> None:
         self._runner, self._client = runner, async_client(app)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request; returns the answer."""
+        """Send a request; returns the response."""
         return self._runner.run(self._client.request(method, path, **options))
 
     def get(self, path: str, **options: Any) -> httpx.Response:
@@ -71,13 +71,13 @@ def client_of(app: ASGIApp) -> Iterator[Client]:
 
 
 def async_client(app: ASGIApp) -> httpx.AsyncClient:
-    """The same for requests at a time."""
+    """An asynchronous client, for concurrent requests."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60)
 
 
 def png(image: Images) -> bytes:
-    """The file of a picture."""
+    """A picture as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
@@ -90,7 +90,7 @@ def images_input(images: Images, **changes: Any) -> dict[str, Any]:
 
 
 def binary_request(images: Images) -> tuple[bytes, dict[str, str]]:
-    """The images as bytes behind the JSON: body and headers."""
+    """A request with the images as bytes after the JSON: body and headers."""
     changes = {"data": None, "parameters": {"binary_data_size": images.size}}
     content = json.dumps({"inputs": [images_input(images[:0]) | changes]})
     content = content.replace('"shape": [0', f'"shape": [{len(images)}')
@@ -114,7 +114,9 @@ def listening(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
     """The service in a thread of this process, on a free port."""
     server = make_server(app, limits or Limits())
     listeners = listen("127.0.0.1", 0)
-    listeners[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)  # the kernel takes no more
+    listeners[0].setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16
+    )  # limits buffering in the kernel
     thread = threading.Thread(target=server.run, args=[listeners])
     thread.start()
     try:
@@ -126,7 +128,7 @@ def listening(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
 
 @contextmanager
 def serving(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A process that serves the released model, and its address; its log goes to a file."""
+    """Serve the released model in a process; yields it and its URL. The log goes to a file."""
     with log.open("w") as file:
         process = subprocess.Popen(
             [*SERVE, "--port", "0"], cwd=PROJECT, env=os.environ | variables, stderr=file

@@ -1,4 +1,4 @@
-"""make smoke: the whole DAG on a small set of printed digits, in a scratch folder, offline."""
+"""make smoke: the whole DAG on a small set of printed digits, in a temporary folder, offline."""
 
 import sys
 import tempfile
@@ -8,7 +8,7 @@ from tests.checkout import Checkout
 
 
 def main() -> int:
-    """Run it, showing what DVC shows; the exit status is DVC's."""
+    """Run the DAG with DVC's output; returns DVC's exit status."""
     with tempfile.TemporaryDirectory(prefix="smoke-") as scratch:
         workspace = Checkout(Path(scratch) / "project")
         status = workspace.run("dvc", "repro", capture_output=False).returncode

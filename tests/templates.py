@@ -1,4 +1,4 @@
-"""A model of letters that needs no training: it compares images with drawn templates."""
+"""A model of letters that requires no training: it compares images with drawn templates."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ FORM = ImageForm(height=40, width=32, ink=24)
 def draw(
     text: str, size: int = 80, paper: int = 240, ink: int = 20, font: Path | None = None
 ) -> Images:
-    """A picture of a letter, dark on light unless it is said otherwise."""
+    """A picture of a letter, by default dark on light."""
     picture = Image.new("L", (2 * size, 2 * size), paper)
     face = ImageFont.truetype(font, size) if font else ImageFont.load_default(size)
     ImageDraw.Draw(picture).text((size, size), text, ink, face, "mm")
@@ -29,9 +29,9 @@ def draw(
 def write_model(
     path: Path, labels: tuple[str, ...] = LETTERS, form: ImageForm = FORM, noun: str = "letter"
 ) -> Path:
-    """Write the ONNX file of such a model, with its signature.
+    """Write the ONNX file of a template model, with its signature.
 
-    Of a longer label, its first character is drawn.
+    The template of a longer label is its first character.
     """
     templates = np.stack([bring_into_form(draw(label[0]), form).ravel() / 255 for label in labels])
     templates -= templates.mean(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A workspace with small sets and short recipes, to train in within a test."""
+"""A workspace with small sets and short recipes, for training within a test."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ TRAINING, TEST = 600, 200  # images
 
 
 def small_workspace(folder: Path) -> Workspace:
-    """params.yaml, params.fast.yaml and both sets, in `folder`."""
+    """Create params.yaml, params.fast.yaml and both sets in `folder`."""
     workspace = Workspace(folder)
     workspace.training_set.parent.mkdir()
     for path, count, seed in (

@@ -1,7 +1,7 @@
-"""Another task than digits: capital letters, printed in several fonts, in 32 x 32 pixels.
+"""Another task: capital letters, printed in several fonts, in 32 x 32 pixels.
 
-It shows that the pipeline learns another data set by another name in params.yaml. Like any task it
-is complete in itself: what it shares with digits is only what the pipeline gives to both.
+It shows that the pipeline trains on another data set if params.yaml names another task. Like any
+task it is self-contained: it shares nothing with digits but the pipeline.
 """
 
 from string import ascii_uppercase

@@ -1,4 +1,4 @@
-"""Letters moved by whole pixels, with noise: enough for print."""
+"""Letters shifted by whole pixels, with noise: enough for print."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def augment(images: Tensor, generator: torch.Generator, recipe: Any) -> Tensor:
-    """uint8 [N, 32, 32], all of a batch moved alike, each with its own noise: float, 0..255."""
+    """uint8 [N, 32, 32] to float, 0 to 255: one shift per batch, and noise per image."""
     most = int(recipe.shift * images.shape[-1])
     down, right = torch.randint(-most, most + 1, (2,), generator=generator).tolist()
     pixels = images.roll((down, right), (1, 2)).float()

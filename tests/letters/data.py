@@ -11,12 +11,12 @@ from pipeline.core.task import LabelledImages
 
 
 def read(raw: Path) -> tuple[LabelledImages, LabelledImages]:
-    """The training set and the test set. UserError names a file that is missing or broken."""
+    """The training set and the test set. Raises UserError for a missing or corrupt file."""
     return read_set(raw / "training.npz"), read_set(raw / "test.npz")
 
 
 def read_set(path: Path) -> LabelledImages:
-    """Images, uint8 [N, 32, 32], and labels, uint8 [N], A being 0."""
+    """Images, uint8 [N, 32, 32], and labels, uint8 [N], with A as 0."""
     try:
         with np.load(existing(path), allow_pickle=False) as archive:
             images, letters = archive["images"], archive["letters"]

@@ -1,4 +1,4 @@
-"""The letters themselves, drawn with fonts that matplotlib brings, and published in a folder."""
+"""Letters drawn with the fonts of matplotlib, and published in a folder."""
 
 import hashlib
 from functools import cache
@@ -18,7 +18,7 @@ TRAINING_SEED, TEST_SEED = 1, 2
 
 @cache
 def draw(count: int, seed: int) -> LabelledImages:
-    """Letters in random fonts, sizes and places, rotated a little, with a little noise."""
+    """Letters in random fonts, sizes and positions, slightly rotated, with slight noise."""
     random = np.random.default_rng(seed)
     labels = (np.arange(count) % len(TASK.labels)).astype(np.uint8)
     return LabelledImages(np.stack([_draw(TASK.labels[n], random) for n in labels]), labels)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-QUESTIONS = [  # that libraries and stages ask of the machine and of the checkout
+INSPECTIONS = [  # that libraries and stages run to inspect the machine and the checkout
     ["fc-list"],
     ["/sbin/ldconfig"],
     ["nvidia-smi"],
@@ -18,7 +18,7 @@ QUESTIONS = [  # that libraries and stages ask of the machine and of the checkou
 
 @pytest.fixture(scope="package", autouse=True)
 def no_process_and_no_server() -> Iterator[None]:
-    """Fail a test that starts one, whatever it catches."""
+    """Fail a test that starts one, even if it catches exceptions."""
 
     def refuse(*_: object, **__: object) -> Any:
         pytest.fail("a unit test starts no process and no server: move it to tests/integration")
@@ -26,7 +26,7 @@ def no_process_and_no_server() -> Iterator[None]:
     popen = subprocess.Popen.__init__
 
     def start(process: Any, command: Any, *arguments: Any, **options: Any) -> None:
-        if not any(list(command[: len(asked)]) == asked for asked in QUESTIONS):
+        if not any(list(command[: len(asked)]) == asked for asked in INSPECTIONS):
             refuse()
         popen(process, command, *arguments, **options)
 
@@ -40,7 +40,7 @@ def no_process_and_no_server() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def same_environment() -> Iterator[None]:
-    """Undo what a command that runs in this process does to the environment."""
+    """Restore the environment after commands that run in this process."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -49,5 +49,5 @@ def same_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fresh() -> None:
-    """No workspace under git and DVC, which takes processes."""
-    pytest.fail("a unit test needs no workspace under DVC: move it to tests/integration")
+    """Refuse to build a workspace under git and DVC, which requires processes."""
+    pytest.fail("a unit test uses no workspace under DVC: move it to tests/integration")

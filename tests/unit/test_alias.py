@@ -1,4 +1,4 @@
-"""A champion that this version of the pipeline cannot use is named; nobody moves it unasked."""
+"""A champion that this version of the pipeline cannot use causes a warning; the alias stays."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from tests.releases import stub
 
 
 class Registry:
-    """A registry of which only the champion is of interest."""
+    """A registry with only the alias champion."""
 
     def __init__(self, champion: str | None) -> None:
         self.aliases = {} if champion is None else {"champion": champion}
 
     def get_registered_model(self, name: str) -> Any:
-        """The aliases."""
+        """Return the model, which has the aliases."""
         return self
 
 
@@ -27,13 +27,13 @@ class Registry:
     [
         ("1", "unsigned", True),  # registered before models had signatures
         ("1", "noise", True),
-        ("1", "signed", False),  # somebody else's release
+        ("1", "signed", False),  # another release
         ("1", "gone", False),
         ("2", "unsigned", False),  # the version itself
         (None, "unsigned", False),
     ],
 )
-def test_a_champion_without_a_signature_is_named_with_how_to_move_the_alias(
+def test_an_unsigned_champion_causes_a_warning_with_the_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

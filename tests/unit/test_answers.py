@@ -1,4 +1,4 @@
-"""An answer names the class in the terms of the model, whichever data set it has learned."""
+"""Answers use the model's own class names, whatever data set it was trained on."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A letter in each picture: any size, dark on light or light on dark."""
+    """Pictures of one letter each: various sizes, dark on light and light on dark."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for n, letter in enumerate(WORD):
@@ -55,7 +55,7 @@ def signature(noun: str, *labels: str) -> Signature:
         (["-1", "+1"], [{"label": "-1"}, {"label": "+1"}]),
     ],
 )
-def test_the_noun_has_a_number_where_all_labels_are_numbers(
+def test_answers_include_a_number_only_if_all_labels_are_numbers(
     labels: list[str], expected: list[dict[str, Any]]
 ) -> None:
     assert class_fields(signature("digit", *labels)) == expected
@@ -82,7 +82,7 @@ def test_letters_are_predicted_in_every_format(
         assert "".join(found) == WORD
 
 
-def test_letters_are_scored(letters: Path, pictures: Path, tmp_path: Path) -> None:
+def test_score_writes_letters(letters: Path, pictures: Path, tmp_path: Path) -> None:
     (pictures / "9.png").write_bytes(b"no picture")
     output = tmp_path / "out.parquet"
     assert not score.run([pictures], output, str(letters), normalise=True)
@@ -96,7 +96,7 @@ def test_letters_are_scored(letters: Path, pictures: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["in.npy", "flat.parquet", "bytes.parquet"])
-def test_images_of_the_form_are_scored_as_they_are(
+def test_images_already_in_form_are_scored_unchanged(
     letters: Path, tmp_path: Path, name: str
 ) -> None:
     import pyarrow as pa
@@ -115,7 +115,7 @@ def test_images_of_the_form_are_scored_as_they_are(
     assert "".join(parquet.read_table(output)["label"].to_pylist()) == WORD
 
 
-def test_a_picture_of_another_size_is_told_the_size_of_the_form(
+def test_the_error_for_a_picture_of_the_wrong_size_states_the_required_size(
     letters: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not predict.run([str(pictures)], str(letters), normalise=False)
@@ -124,7 +124,7 @@ def test_a_picture_of_another_size_is_told_the_size_of_the_form(
     )
 
 
-def test_numbers_beyond_a_byte_have_room_in_the_output(tmp_path: Path) -> None:
+def test_numeric_labels_above_127_fit_in_the_output(tmp_path: Path) -> None:
     model = write_model(tmp_path / "years.onnx", ("7", "200"), noun="year")
     np.save(tmp_path / "in.npy", draw("2"))
     output = tmp_path / "out.parquet"
@@ -134,14 +134,16 @@ def test_numbers_beyond_a_byte_have_room_in_the_output(tmp_path: Path) -> None:
     assert found["year"].to_pylist() == [200]
 
 
-def test_predictions_have_the_names_of_their_classes(letters: Path) -> None:
+def test_predictions_carry_class_labels(letters: Path) -> None:
     classifier = Classifier(letters)
     found = classifier.predict(classifier.from_image(draw("Q", 33, paper=0, ink=200)))
     assert (found.labels, found.classes.tolist()) == (["Q"], [LETTERS.index("Q")])
     assert found.probabilities.shape == found.logits.shape == (1, 26)
 
 
-def test_a_signature_that_is_not_the_models_is_refused(letters: Path, tmp_path: Path) -> None:
+def test_a_signature_that_does_not_match_the_graph_is_refused(
+    letters: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other.onnx"
     text = b'"height":40,"width":32'
     content = letters.read_bytes()
@@ -151,20 +153,20 @@ def test_a_signature_that_is_not_the_models_is_refused(letters: Path, tmp_path: 
         OnnxModel(other)
 
 
-def test_ink_that_does_not_fit_the_form_is_refused() -> None:
+def test_ink_larger_than_the_image_is_refused() -> None:
     with pytest.raises(ValueError, match="ink: 30 does not fit 28 x 28"):
         Signature.model_validate(signature("digit", "0", "1").model_dump() | {"ink": 30})
 
 
 @pytest.mark.parametrize("metadata", [{}, {KEY: "{}"}, {KEY: "["}, {KEY: '{"interface": "0"}'}])
-def test_without_a_valid_signature_the_expected_one_is_named_in_one_line(
+def test_an_invalid_signature_error_states_the_expected_interface(
     metadata: dict[str, str],
 ) -> None:
     with pytest.raises(ValueError, match=rf"^[^\n]*interface {INTERFACE};[^\n]*make repro[^\n]*$"):
         Signature.from_metadata(metadata)
 
 
-def test_what_a_model_reads_is_said_once() -> None:
+def test_the_subject_does_not_repeat_the_noun() -> None:
     digits = signature("digit", "0", "1")
     for data_set, subject in (("MNIST", "MNIST digits"), ("Printed Digits", "Printed Digits")):
         assert digits.model_copy(update={"data_set": data_set}).subject == subject

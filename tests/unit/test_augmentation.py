@@ -1,4 +1,4 @@
-"""Distortions: as strong as they may be, in both directions, and no stronger."""
+"""Distortions reach the given strength in both directions, and no more."""
 
 import pytest
 import torch
@@ -19,23 +19,25 @@ def pixels() -> Tensor:
     return torch.from_numpy(images).unsqueeze(1).float()
 
 
-def draws() -> torch.Generator:
+def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_no_strength_changes_nothing(pixels: Tensor) -> None:
-    assert_close(random_affine(pixels, draws(), **STILL), pixels, atol=0.01, rtol=0)
-    assert_close(random_strokes(pixels, draws(), thicken=0, thin=0), pixels)
-    assert_close(random_noise(pixels, draws(), noise=0), pixels)
+def test_zero_strength_changes_nothing(pixels: Tensor) -> None:
+    assert_close(random_affine(pixels, generator(), **STILL), pixels, atol=0.01, rtol=0)
+    assert_close(random_strokes(pixels, generator(), thicken=0, thin=0), pixels)
+    assert_close(random_noise(pixels, generator(), noise=0), pixels)
 
 
 @pytest.mark.parametrize(
     ("strength", "farthest"),
     [({"shift": 0.25}, 7 * 2**0.5), ({"rotation": 180.0}, 10), ({"scale": 0.5}, 2.5)],
 )
-def test_a_dot_stays_within_its_bounds(strength: dict[str, float], farthest: float) -> None:
-    """5 pixels off the middle it goes at most as far as it may, and some dot nearly that far."""
-    columns, rows = where_a_dot_goes(strength)
+def test_displacements_stay_within_the_given_strength(
+    strength: dict[str, float], farthest: float
+) -> None:
+    """A dot 5 pixels off centre moves at most that far, and at least one nearly that far."""
+    columns, rows = displacements(strength)
     distances = torch.hypot(columns, rows)
     assert 0.8 * farthest < distances.max() <= farthest + 0.3
     assert distances.min() < 1
@@ -50,9 +52,9 @@ def test_a_dot_stays_within_its_bounds(strength: dict[str, float], farthest: flo
         ({"scale": 0.5}, "columns", 2.5),
     ],
 )
-def test_both_directions_are_alike(strength: dict[str, float], axis: str, most: float) -> None:
-    """Digits that only ever move, turn or grow one way teach half of what they could."""
-    columns, rows = where_a_dot_goes(strength)
+def test_distortions_are_symmetric(strength: dict[str, float], axis: str, most: float) -> None:
+    """One-sided shifts, rotations or scaling would waste half of the augmentation."""
+    columns, rows = displacements(strength)
     moves = columns if axis == "columns" else rows
     assert -most - 0.3 <= moves.min() < -0.85 * most
     assert most + 0.3 >= moves.max() > 0.85 * most
@@ -60,41 +62,41 @@ def test_both_directions_are_alike(strength: dict[str, float], axis: str, most: 
     assert moves.mean().abs() < 0.1 * most
 
 
-def where_a_dot_goes(strength: dict[str, float]) -> tuple[Tensor, Tensor]:
-    """How far each of 500 dots, 5 pixels right of the middle, goes to the right and down."""
+def displacements(strength: dict[str, float]) -> tuple[Tensor, Tensor]:
+    """The displacements right and down of 500 dots that start 5 pixels right of the centre."""
     inputs = torch.zeros(500, 1, 28, 28)
     inputs[:, :, 13:15, 18:20] = 1.0
-    out = random_affine(inputs, draws(), **(STILL | strength))
+    out = random_affine(inputs, generator(), **(STILL | strength))
     mass = out[:, 0] / out[:, 0].sum((1, 2), keepdim=True)
     columns = (mass.sum(1) * torch.arange(28)).sum(1) - 18.5
     rows = (mass.sum(2) * torch.arange(28)).sum(1) - 13.5
     return columns, rows
 
 
-def test_what_comes_in_from_outside_is_like_the_border() -> None:
-    """A light page, moved, turned and made smaller, gets no black corners."""
+def test_pixels_from_outside_the_image_repeat_the_border() -> None:
+    """A light page gets no black corners when shifted, rotated and shrunk."""
     light = torch.full((100, 1, 28, 28), 200.0)
-    out = random_affine(light, draws(), rotation=45, shift=0.3, scale=0.5)
+    out = random_affine(light, generator(), rotation=45, shift=0.3, scale=0.5)
     assert_close(out, light, atol=0.01, rtol=0)
 
 
-def test_strokes_go_all_the_way_to_the_largest_and_smallest_of_3_by_3_pixels() -> None:
-    """A single pixel, light on dark or dark on light, shows the neighbourhood that it reaches."""
+def test_stroke_width_changes_reach_full_dilation_and_erosion() -> None:
+    """A single pixel, light on dark or dark on light, shows the affected neighbourhood."""
     dot = torch.zeros(200, 1, 28, 28)
     dot[:, :, 14, 10] = 200.0
-    thicker = random_strokes(dot, draws(), thicken=1.0, thin=0.0)
+    thicker = random_strokes(dot, generator(), thicken=1.0, thin=0.0)
     amount = thicker[:, :, 13:14, 9:10] / 200
     assert amount.max() > 0.95
     assert_close(thicker, dot + amount * (F.max_pool2d(dot, 3, 1, 1) - dot))
     hole = 200 - dot
-    thinner = random_strokes(hole, draws(), thicken=0.0, thin=1.0)
+    thinner = random_strokes(hole, generator(), thicken=0.0, thin=1.0)
     amount = 1 - thinner[:, :, 13:14, 9:10] / 200
     assert amount.max() > 0.95
     assert_close(thinner, hole + amount * (-F.max_pool2d(-hole, 3, 1, 1) - hole))
 
 
-def test_half_become_thicker_and_half_thinner(pixels: Tensor) -> None:
-    out = random_strokes(pixels, draws(), thicken=1.0, thin=1.0)
+def test_half_of_the_strokes_thicken_and_half_thin(pixels: Tensor) -> None:
+    out = random_strokes(pixels, generator(), thicken=1.0, thin=1.0)
     thicker = (out >= pixels).flatten(1).all(1)
     thinner = (out <= pixels).flatten(1).all(1)
     assert (thicker | thinner).all()
@@ -103,37 +105,37 @@ def test_half_become_thicker_and_half_thinner(pixels: Tensor) -> None:
     assert out.max() <= 255
 
 
-def test_thicken_and_thin_are_told_apart(pixels: Tensor) -> None:
+def test_thicken_and_thin_work_independently(pixels: Tensor) -> None:
     ink = pixels.mean((1, 2, 3))
-    thicker = random_strokes(pixels, draws(), thicken=1.0, thin=0.0).mean((1, 2, 3)) / ink
-    thinner = random_strokes(pixels, draws(), thicken=0.0, thin=1.0).mean((1, 2, 3)) / ink
+    thicker = random_strokes(pixels, generator(), thicken=1.0, thin=0.0).mean((1, 2, 3)) / ink
+    thinner = random_strokes(pixels, generator(), thicken=0.0, thin=1.0).mean((1, 2, 3)) / ink
     assert thicker.min() > 0.999
     assert thicker.max() > 1.5
     assert thinner.max() < 1.001
     assert thinner.min() < 0.5
 
 
-def test_noise_is_on_half_of_the_images_as_strong_as_it_may_be_and_in_range() -> None:
+def test_noise_affects_half_of_the_images_and_stays_in_range() -> None:
     grey = torch.full((1000, 1, 28, 28), 128.0)
-    out = random_noise(grey, draws(), noise=0.1)
+    out = random_noise(grey, generator(), noise=0.1)
     deviations = out.std((1, 2, 3)) / 255
     assert 0.45 < (deviations == 0).float().mean() < 0.55
     assert 0.09 < deviations.max() < 0.11
     assert (out - grey).mean().abs() < 0.1
-    wild = random_noise(grey, draws(), noise=10.0)
+    wild = random_noise(grey, generator(), noise=10.0)
     assert wild.min() == 0
     assert wild.max() == 255
 
 
-def test_every_draw_is_of_the_generator(pixels: Tensor) -> None:
-    """An interrupted epoch is trained again from its seed: a draw from elsewhere would differ."""
+def test_distortions_draw_only_from_the_given_generator(pixels: Tensor) -> None:
+    """An interrupted epoch is retrained from its seed: other random numbers would differ."""
 
     def distorted(global_seed: int) -> list[Tensor]:
         torch.manual_seed(global_seed)
         return [
-            random_affine(pixels, draws(), rotation=10, shift=0.1, scale=0.1),
-            random_strokes(pixels, draws(), thicken=1.0, thin=1.0),
-            random_noise(pixels, draws(), noise=0.1),
+            random_affine(pixels, generator(), rotation=10, shift=0.1, scale=0.1),
+            random_strokes(pixels, generator(), thicken=1.0, thin=1.0),
+            random_noise(pixels, generator(), noise=0.1),
         ]
 
     for one, other in zip(distorted(1), distorted(2), strict=True):

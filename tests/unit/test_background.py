@@ -1,4 +1,4 @@
-"""Tracking beside a stage: where it runs, and that a stage without MLflow hardly speaks of it."""
+"""Background tracking: where it runs, and how little a stage prints without MLflow."""
 
 import os
 import subprocess
@@ -14,32 +14,31 @@ from pipeline.tracking import background
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """How the process was started that publishes, each time; it ends well at once."""
+    """The arguments of each start of the publisher, which exits successfully at once."""
     calls: list[dict[str, Any]] = []
 
     class Publisher:
-        """One that has nothing to do."""
+        """A publisher without work."""
 
         def __init__(self, command: list[str], **options: Any) -> None:
             calls.append({"command": command} | options)
             self.stdin = Path(os.devnull).open("wb")  # noqa: SIM115 (closed as the real one is)
 
         def wait(self, seconds: float = 0) -> int:
-            """It has ended."""
             return 0
 
         def kill(self) -> None:
-            """Nothing is left."""
+            """Do nothing."""
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(subprocess, "Popen", Publisher)
     return calls
 
 
-def test_it_runs_in_the_workspace_with_the_code_of_the_stage(
+def test_the_publisher_runs_in_the_workspace_with_the_stages_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[dict[str, Any]]
 ) -> None:
-    """Not in the folder that the user is in, whose files it might import or change."""
+    """Not in the current folder, where it might import or change the user's files."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project/params.yaml").touch()
     (tmp_path / "user").mkdir()
@@ -57,7 +56,7 @@ def test_it_runs_in_the_workspace_with_the_code_of_the_stage(
 
 @pytest.mark.parametrize("uri", [None, "http://127.0.0.1:5000"])
 @pytest.mark.parametrize("run", [background.publishing, background.following])
-def test_without_mlflow_a_stage_says_so_in_one_line(
+def test_without_mlflow_a_stage_prints_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -65,7 +64,7 @@ def test_without_mlflow_a_stage_says_so_in_one_line(
     uri: str | None,
     run: Any,
 ) -> None:
-    """The extra `train` does not bring it."""
+    """The extra `train` does not include MLflow."""
     monkeypatch.setattr(background, "find_spec", lambda name: None)
     if uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -76,7 +75,7 @@ def test_without_mlflow_a_stage_says_so_in_one_line(
     assert started == []
 
 
-def test_where_tracking_is_off_nothing_is_said(
+def test_with_tracking_off_nothing_is_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

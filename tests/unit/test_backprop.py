@@ -1,4 +1,4 @@
-"""The network by hand agrees with autograd, with SymPy and with what is said of it in words."""
+"""The hand-derived gradients agree with autograd, SymPy and the written equations."""
 
 import math
 import re
@@ -32,7 +32,7 @@ def pairs(low: float, high: float) -> st.SearchStrategy[Pair]:
     return st.tuples(*[st.floats(low, high)] * 2)
 
 
-def by_autograd(inputs: Pair, targets: Pair, weights: Weights) -> list[float]:
+def autograd_derivatives(inputs: Pair, targets: Pair, weights: Weights) -> list[float]:
     """The derivatives, in the order of `network.Backward`, from matrices and torch's autograd."""
     x, t = torch.tensor([inputs, targets], dtype=torch.float64)
     w = torch.tensor(weights, dtype=torch.float64).view(2, 2, 2).requires_grad_()
@@ -48,22 +48,22 @@ def by_autograd(inputs: Pair, targets: Pair, weights: Weights) -> list[float]:
 
 @given(inputs=pairs(-2, 2), targets=pairs(0, 1), weights=st.tuples(*[st.floats(-3, 3)] * 8))
 @settings(deadline=None)
-def test_each_derivative_is_that_of_autograd(inputs: Pair, targets: Pair, weights: Weights) -> None:
+def test_derivatives_match_autograd(inputs: Pair, targets: Pair, weights: Weights) -> None:
     state = network.forward(inputs, targets, weights)
     found = network.backward(inputs, targets, weights, state)
-    assert found == pytest.approx(by_autograd(inputs, targets, weights), rel=0, abs=1e-15)
+    assert found == pytest.approx(autograd_derivatives(inputs, targets, weights), rel=0, abs=1e-15)
 
 
 class Sigmoid(sympy.Function):  # type: ignore[misc]
-    """σ with its derivative, so that errors are polynomials, which SymPy compares in a moment."""
+    """σ with its derivative: errors become polynomials, which SymPy compares quickly."""
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        """The derivative by the argument."""
+        """The derivative with respect to the argument."""
         return self * (1 - self)
 
 
-def test_the_derivatives_are_those_of_calculus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the numbers: the code, run on symbols, gives what SymPy's differentiation gives."""
+def test_derivatives_match_symbolic_differentiation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all numbers: run on symbols, the code gives the same expressions as SymPy."""
     i, t, w, a = (sympy.symbols(names) for names in ("i1 i2", "t1 t2", "w1:9", "a"))
     written_out = 1 / (1 + sympy.exp(-a))
     assert sympy.simplify(written_out.diff(a) - written_out * (1 - written_out)) == 0
@@ -82,7 +82,7 @@ def test_the_derivatives_are_those_of_calculus(monkeypatch: pytest.MonkeyPatch) 
         assert sympy.expand(expected - getattr(slopes, name)) == 0, name
 
 
-def test_the_numbers_are_those_of_the_original() -> None:
+def test_results_match_the_published_example() -> None:
     losses = TRAINING.losses
     printed = [f"{losses[n]:.8f}" for n in (0, 1, 10)]
     assert printed == ["0.01418138", "0.01337792", "0.00778913"]
@@ -93,7 +93,7 @@ def test_the_numbers_are_those_of_the_original() -> None:
 
 
 @pytest.mark.parametrize("learning_rate", [0.1, 10])
-def test_a_training_is_that_of_an_optimiser(learning_rate: float) -> None:
+def test_training_matches_torchs_sgd(learning_rate: float) -> None:
     x, t = torch.tensor(START[:2], dtype=torch.float64)
     w = torch.tensor(START[2], dtype=torch.float64).view(2, 2, 2).requires_grad_()
     optimiser = torch.optim.SGD([w], lr=learning_rate)
@@ -109,7 +109,7 @@ def test_a_training_is_that_of_an_optimiser(learning_rate: float) -> None:
 
 
 def as_code(text: str) -> str:
-    """An equation in Python: ∂E/∂w1 as dE_dw1, and the signs of print as those of code."""
+    """An equation as Python: ∂E/∂w1 as dE_dw1, typographic signs as operators."""
     signs = {"/∂": "_d", "∂": "d", "²": "**2", "^": "**", "·": "*", "−": "-"}
     for sign, code in signs.items():
         text = text.replace(sign, code)
@@ -117,44 +117,44 @@ def as_code(text: str) -> str:
 
 
 def value(equation: str, numbers: Mapping[str, float]) -> float:
-    """The value of an equation, in which no other names may stand."""
+    """The value of an equation, which may contain no other names."""
     known = {as_code(name): number for name, number in numbers.items()}
     result: float = eval(as_code(equation), {"__builtins__": {}, "exp": math.exp}, known)
     return result
 
 
 BACKWARD = equations.OUTPUT_LAYER | equations.HIDDEN_ACTIVATIONS | equations.HIDDEN_LAYER
-SAID = {**equations.FORWARD, **BACKWARD}
+EQUATIONS = {**equations.FORWARD, **BACKWARD}
 
 
 @pytest.mark.parametrize("iteration", [0, 1, 67])
-@pytest.mark.parametrize("name", SAID)
-def test_an_equation_in_words_gives_the_number_of_the_row(name: str, iteration: int) -> None:
-    """Written short, written out in names of the spreadsheet's columns, and as figures show it."""
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_written_equations_reproduce_the_row(name: str, iteration: int) -> None:
+    """In short form, expanded to the spreadsheet's columns, and as shown in figures."""
     chosen = TRAINING.iterations[iteration]
     row, all_numbers = chosen.row(), {**chosen.row(), **chosen.backward.by_name()}
     expected = pytest.approx(all_numbers[name], rel=1e-12)
-    assert value(SAID[name], all_numbers) == expected
-    assert value(equations.expand(SAID[name]), row) == expected
-    left, right = equations.as_text(name, SAID[name]).replace("∂E_total", "∂E").split(" = ")
+    assert value(EQUATIONS[name], all_numbers) == expected
+    assert value(equations.expand(EQUATIONS[name]), row) == expected
+    left, right = equations.as_text(name, EQUATIONS[name]).replace("∂E_total", "∂E").split(" = ")
     assert left == name
     assert value(right, all_numbers) == expected
 
 
-def test_every_number_of_a_row_but_what_is_given_has_its_equation() -> None:
+def test_every_computed_value_has_an_equation() -> None:
     start = {name for name in ROW if name[0] in "tiw"}
-    assert set(ROW) - start <= set(SAID)
+    assert set(ROW) - start <= set(EQUATIONS)
     assert set(SLOPES) == set(BACKWARD)
 
 
-def test_the_update_in_words_leads_to_the_next_row() -> None:
+def test_written_updates_reproduce_the_next_row() -> None:
     following = TRAINING.iterations[1].row()
     assert list(equations.UPDATE) == [f"w{n}" for n in range(1, 9)]
     for name, equation in equations.UPDATE.items():
         assert value(equation, {**ROW, "η": 1}) == pytest.approx(following[name], rel=1e-12)
 
 
-def test_the_wrong_formula_in_words_gives_the_wrong_numbers() -> None:
+def test_the_wrong_formula_reproduces_the_wrong_gradient() -> None:
     wrong = network.gradient_without_parentheses(TRAINING.iterations[0])
     named = dict(zip(("∂E/∂w1", "∂E/∂w2", "∂E/∂w3", "∂E/∂w4"), wrong, strict=True))
     found = {
@@ -165,7 +165,7 @@ def test_the_wrong_formula_in_words_gives_the_wrong_numbers() -> None:
     assert all(abs(found[name] - SLOPES[name]) > 0.009 for name in found)
 
 
-def test_a_scan_finds_the_rates_with_which_the_loss_rises() -> None:
+def test_a_scan_counts_the_updates_that_raise_the_loss() -> None:
     found = rates.scan(*START, updates=67, long_run=1000, learning_rates=[1, 100])
     assert [bool(outcome.rises) for outcome in found] == [False, True]
     for outcome in found:
@@ -178,24 +178,24 @@ def test_a_scan_finds_the_rates_with_which_the_loss_rises() -> None:
     ("inputs", "targets", "weights", "rate"),
     [
         pytest.param((0.05, 0.1), (0.2, 0.8), START[2], 50, id="at the minimum"),
-        # here reckoning in 50 digits lowers the loss 2,000 times, by 3e-14 in all
+        # computed with 50 digits, the loss falls 2,000 times, by 3e-14 in total
         pytest.param((-3, 5), (1, 0), (6, 0, 0, -4, -5, 9, -5, 7), 1, id="on a plateau"),
     ],
 )
-def test_a_rise_in_the_last_digit_is_rounding_and_none(
+def test_rounding_errors_do_not_count_as_rises(
     inputs: Pair, targets: Pair, weights: Weights, rate: float
 ) -> None:
-    """Else a rate that descends all the way would be called one that raises the loss."""
+    """Otherwise a rate whose loss always falls would count as unsafe."""
     losses = train(inputs, targets, weights, rate, updates=2000).losses
     rises = [(before, after) for before, after in pairwise(losses) if after > before]
-    assert rises  # there is something to leave out
+    assert rises  # the case contains rounding errors
     assert all(after - before < 1e-15 * max(1e-12, before) for before, after in rises)
     (outcome,) = rates.scan(inputs, targets, weights, 67, 2000, learning_rates=[rate])
     assert outcome.rises == 0
 
 
-def test_a_small_rise_is_one() -> None:
-    """Else a rate would be called safe with which the loss goes up, if only by a millionth."""
+def test_small_rises_count() -> None:
+    """Otherwise a rate that raises the loss by a millionth would count as safe."""
     losses = train(*START, 67.101, updates=1000).losses
     rises = [(after - before) / before**0.5 for before, after in pairwise(losses) if after > before]
     assert 1e-7 < max(rises) < 1e-5
@@ -211,7 +211,7 @@ def outcomes(*rises: int) -> list[Outcome]:
 HIGHEST = [
     ((0, 0, 0), 3),
     ((0, 0, 5), 2),
-    ((0, 1, 0, 0), 1),  # what comes after a rise is no safe range
+    ((0, 1, 0, 0), 1),  # rates above a rise are not safe
     ((1, 1, 1), None),
     ((), None),
 ]
@@ -224,7 +224,7 @@ def test_the_highest_safe_rate_ends_before_the_first_rise(
     assert rates.highest_without_rise(outcomes(*rises)) == highest
 
 
-def test_random_weights_are_those_of_the_seed_on_any_machine() -> None:
+def test_random_weights_depend_only_on_the_seed() -> None:
     """The first number of the Mersenne Twister with seed 1 is 0.13436424411240122."""
     assert network.random_weights(1)[0] == 2 * 0.13436424411240122 - 1
     drawn = [network.random_weights(seed) for seed in range(200)]
@@ -239,7 +239,7 @@ def test_random_weights_are_those_of_the_seed_on_any_machine() -> None:
     ("x", "expected"),
     [(-1e4, 0), (-710, 0), (-709, 0), (-700, math.exp(-700)), (0, 0.5), (710, 1), (1e4, 1)],
 )
-def test_sigmoid_has_a_value_everywhere(x: float, expected: float) -> None:
+def test_sigmoid_does_not_overflow(x: float, expected: float) -> None:
     assert network.sigmoid(x) == pytest.approx(expected, rel=1e-12, abs=1e-307)
 
 
@@ -247,7 +247,7 @@ def texts(figure: Figure | Axes) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
 
 
-def test_the_steps_have_the_numbers_of_the_first_iteration() -> None:
+def test_the_steps_figure_shows_the_first_iteration() -> None:
     shown = "\n".join(texts(diagram.steps(TRAINING)))
     for number in ("0.01418", "0.01288", "0.000317", "0.1497", "0.01338"):
         assert number in shown
@@ -255,7 +255,7 @@ def test_the_steps_have_the_numbers_of_the_first_iteration() -> None:
 
 
 @pytest.mark.parametrize("w", [0.1, 0.0], ids=["rose", "stayed"])
-def test_the_steps_say_of_no_other_loss_that_it_fell(w: float) -> None:
+def test_the_steps_figure_claims_no_fall_of_a_loss_that_did_not_fall(w: float) -> None:
     training = train((1, 1), (0.5, 0.5), (1, 1, 1, 1, w, w, w, w), 100, updates=1)
     before, after = training.losses
     assert after > before or after == before == 0
@@ -263,7 +263,7 @@ def test_the_steps_say_of_no_other_loss_that_it_fell(w: float) -> None:
 
 
 def shown_equations(figure: Figure) -> Iterator[tuple[str, str, str]]:
-    """The lines of equations: name, the equation in numbers, result."""
+    """The equations shown: name, equation in numbers, result."""
     for text in texts(figure):
         for line in text.replace("\n     ", "").split("\n"):
             match = re.fullmatch(r"(\S+) [=←] (?:.+) = (.+) = (\S+)", line)
@@ -272,16 +272,16 @@ def shown_equations(figure: Figure) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("weights", [START[2], network.random_weights(1)], ids=["given", "random"])
-def test_what_a_step_shows_in_numbers_adds_up(weights: Weights) -> None:
-    """A reader with a pocket calculator comes to the result, within the four digits shown."""
+def test_the_numbers_in_a_step_add_up(weights: Weights) -> None:
+    """A reader with a calculator gets the result to within the four digits shown."""
     training = train(*START[:2], weights, learning_rate=1, updates=1)
     found = list(shown_equations(diagram.steps(training)))
-    assert len(found) == len(SAID) + 8 + 3  # the updates, and the errors of the next pass
+    assert len(found) == len(EQUATIONS) + 8 + 3  # the updates, and the errors of the next pass
     for name, numbers, result in found:
         assert value(numbers, {}) == pytest.approx(float(result), rel=2e-2), name
 
 
-def test_the_diagram_shows_each_value_beside_its_name() -> None:
+def test_the_diagram_labels_each_value() -> None:
     named = texts(diagram.network_diagram(VALUES))
     for name in ("w1", "w8", "t1"):
         assert f"${name[0]}_{{{name[1]}}}$ = {ROW[name]:.4g}" in named
@@ -296,18 +296,16 @@ def rates_title(found: list[Outcome]) -> str:
 
 
 @pytest.mark.parametrize(("rises", "highest"), HIGHEST[:3])
-def test_the_figure_of_the_rates_names_the_highest_safe_one(
-    rises: tuple[int, ...], highest: float
-) -> None:
+def test_the_figure_states_the_highest_safe_rate(rises: tuple[int, ...], highest: float) -> None:
     title = rates_title(outcomes(*rises))
     assert title == f"No update raised the loss up to η = {highest:g} ({len(rises)} rates tried)"
 
 
-def test_the_figure_says_so_if_even_the_lowest_rate_is_not_safe() -> None:
+def test_the_figure_says_if_no_rate_is_safe() -> None:
     assert "lowest" in rates_title(outcomes(1, 0, 0))
 
 
-def test_the_figures_show_the_losses_of_the_trainings() -> None:
+def test_the_figures_plot_the_training_losses() -> None:
     long_run = train(*START, 1, updates=100)
     left, right = figures.loss_curve(TRAINING, long_run).axes
     assert list(left.lines[0].get_ydata()) == TRAINING.losses  # type: ignore[arg-type]

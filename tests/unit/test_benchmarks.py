@@ -1,4 +1,4 @@
-"""The benchmarks are listed and start, and their reports say what was measured."""
+"""The benchmarks are listed and start, and their reports match the measurements."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ def test_every_benchmark_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", command.BENCHMARKS)
-def test_a_benchmark_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_benchmark_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.run(name, ["--help"])
     assert ended.value.code == 0
@@ -62,7 +62,7 @@ def test_a_benchmark_explains_itself(name: str, capsys: pytest.CaptureFixture[st
         (["gpu", "--quick"], "holds nothing to train on"),
     ],
 )
-def test_what_is_missing_is_one_line(
+def test_a_missing_prerequisite_is_reported_in_one_line(
     arguments: list[str],
     message: str,
     tmp_path: Path,
@@ -80,7 +80,7 @@ def test_what_is_missing_is_one_line(
 
 
 @needs_model
-def test_scaling_fits_the_lines_that_the_measurements_lie_on(
+def test_scaling_recovers_linear_costs(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cost_of(scratch: Workspace, kind: str, images: int, *options: str) -> Cost:
@@ -111,18 +111,18 @@ def test_scaling_fits_the_lines_that_the_measurements_lie_on(
         assert min(figure.size) > 300
 
 
-def test_scaling_has_no_more_images_than_the_set(workspace: Workspace) -> None:
+def test_scaling_refuses_more_images_than_the_set_has(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=f"there are {TRAINING}"):
         scaling.main(workspace, [500, 5000], [1], [1], rounds=1)
 
 
-def test_growing_memory_is_measured_without_the_warm_up() -> None:
+def test_memory_growth_excludes_the_warm_up() -> None:
     assert memory_growth([50, 90, *[100] * 8]) == pytest.approx(0)
     growing = [100 + 3 * second for second in range(300)]
     assert memory_growth(growing) == pytest.approx(3 * 180)
 
 
-def test_a_table_is_markdown() -> None:
+def test_tables_are_markdown() -> None:
     assert table(["", "images/s"], [["ours", median_and_range([7, 1200, 8], ",.0f")]]) == (
         "|      |       images/s |\n| ---- | -------------: |\n| ours | 8 (7 to 1,200) |"
     )

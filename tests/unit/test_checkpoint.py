@@ -1,4 +1,4 @@
-"""The resume file gives back what was put into it, or says why it cannot be gone on from."""
+"""The resume file restores what was saved, or the error says why training cannot resume from it."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ IDENTITY: dict[str, Any] = {"params": {"dropout": (0.1, 0.2)}, "data_sha256": "d
 
 
 def epoch(number: int) -> Epoch:
-    """An epoch whose tensors have its number in them."""
+    """An epoch whose tensors contain its number."""
     return Epoch(
         number,
         {"epoch": number, "training_loss": 1 / number},
@@ -31,8 +31,8 @@ def checkpoint(epochs: int) -> Checkpoint:
 
 
 @pytest.mark.parametrize("epochs", [1, 12])
-def test_what_was_saved_is_there_again(tmp_path: Path, epochs: int) -> None:
-    """Of twelve epochs the tenth comes before the second by name."""
+def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path, epochs: int) -> None:
+    """Sorted by name, epoch 10 comes before epoch 2."""
     path = tmp_path / "new" / "resume.safetensors"
     checkpoint(epochs).save(path)
     found = Checkpoint.load(path, IDENTITY)
@@ -50,7 +50,7 @@ def test_what_was_saved_is_there_again(tmp_path: Path, epochs: int) -> None:
     assert all(torch.equal(found.state[name], state[name]) for name in state)
 
 
-def test_one_that_was_loaded_goes_on(tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_accepts_further_epochs(tmp_path: Path) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(1).save(path)
     found = Checkpoint.load(path, IDENTITY)
@@ -59,7 +59,7 @@ def test_one_that_was_loaded_goes_on(tmp_path: Path) -> None:
     assert Checkpoint.load(path, IDENTITY).history == checkpoint(2).history
 
 
-def test_what_changed_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused_with_what_changed(tmp_path: Path) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(1).save(path)
     other = {"params": {"dropout": (0.1, 0.3)}, "threads": 2, "versions": {}}
@@ -67,26 +67,26 @@ def test_what_changed_is_named(tmp_path: Path) -> None:
         Checkpoint.load(path, other)
 
 
-def cut_off(path: Path) -> None:
+def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def of_no_header(path: Path) -> None:
+def without_header(path: Path) -> None:
     save_file({"state/epoch": torch.tensor(1)}, path)
 
 
-def of_another_program(path: Path) -> None:
+def foreign(path: Path) -> None:
     save_file({"weight": torch.tensor(1)}, path, {"header": "{}"})
 
 
-def of_no_weights(path: Path) -> None:
+def without_weights(path: Path) -> None:
     made = checkpoint(2)
     made.weights.pop()
     made.save(path)
 
 
-@pytest.mark.parametrize("damage", [cut_off, of_no_header, of_another_program, of_no_weights])
-def test_a_file_that_is_damaged_or_another_is_told(tmp_path: Path, damage: Any) -> None:
+@pytest.mark.parametrize("damage", [truncated, without_header, foreign, without_weights])
+def test_a_damaged_or_foreign_file_is_reported(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "resume.safetensors"
     checkpoint(2).save(path)
     damage(path)

@@ -1,4 +1,4 @@
-"""The library: a Classifier takes what it should, and says what is wrong with anything else."""
+"""The library: a Classifier accepts valid input and reports what is wrong with the rest."""
 
 import hashlib
 import importlib
@@ -30,7 +30,7 @@ pytestmark = needs_model
 
 
 def other_model(input_name: str, kind: int, shape: list[str | int]) -> bytes:
-    """A valid ONNX file that is not of this project."""
+    """A valid ONNX file that is not a model of this project."""
     graph = helper.make_graph(
         [helper.make_node("Identity", [input_name], ["same"])],
         "other",
@@ -54,7 +54,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_file_that_is_no_such_model_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_model_of_this_project_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(MODELS[name]())
     with pytest.raises(UserError, match=name):
         OnnxModel(tmp_path / name).run(make_digits(2, seed=1)[0])
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_such_model_is_named(tmp_path: Path, name: str) -> Non
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A copy of the released model, with its checksums beside it."""
+    """A copy of the released model with its checksums."""
     for path in (MODEL, MODEL.with_name("SHA256SUMS")):
         shutil.copy(path, tmp_path)
     return tmp_path / MODEL.name
@@ -82,7 +82,9 @@ def release(tmp_path: Path) -> Path:
     ],
     ids=["uint8", "int64", "list", "float64", "float32", "float16", "column-major", "view"],
 )
-def test_it_reads_ten_real_digits(ten: Images, convert: Callable[[Images], Any]) -> None:
+def test_ten_real_digits_are_classified_in_every_representation(
+    ten: Images, convert: Callable[[Images], Any]
+) -> None:
     found = Classifier(MODEL).predict(convert(ten))
     assert found.classes.tolist() == list(range(10))
     assert found.labels == list("0123456789")
@@ -92,7 +94,7 @@ def test_it_reads_ten_real_digits(ten: Images, convert: Callable[[Images], Any])
     np.testing.assert_array_equal(found.probabilities, expected[1])
 
 
-def test_no_image_has_no_answer() -> None:
+def test_an_empty_batch_gives_empty_predictions() -> None:
     answer = Classifier(MODEL).predict(np.zeros((0, 28, 28), np.uint8))
     assert answer.labels == []
     assert answer.probabilities.shape == answer.logits.shape == (0, 10)
@@ -103,12 +105,12 @@ WRONG: dict[str, tuple[Any, str]] = {
     "one image": (ZEROS[0], r"not \[28, 28\]; one image is images\[None\]"),
     "rows": (np.zeros((5, 784)), r"not \[5, 784\]; images.reshape\(-1, 28, 28\)"),
     "channels": (np.zeros((5, 1, 28, 28)), r"not \[5, 1, 28, 28\]; images.reshape\(-1, 28, 28\)"),
-    "another size": (np.zeros((5, 32, 32)), r"not \[5, 32, 32\]$"),
+    "wrong size": (np.zeros((5, 32, 32)), r"not \[5, 32, 32\]$"),
     "a number": (3, r"not \[\]$"),
-    "nothing": ([], r"not \[0\]$"),
+    "empty list": ([], r"not \[0\]$"),
     "ragged": ([[1, 2], [3]], "inhomogeneous"),
-    "texts": (np.full((1, 28, 28), "x"), "integers or floats, not <U1"),
-    "truths": (ZEROS > 0, "integers or floats, not bool"),
+    "strings": (np.full((1, 28, 28), "x"), "integers or floats, not <U1"),
+    "booleans": (ZEROS > 0, "integers or floats, not bool"),
     "complex": (ZEROS + 1j, "integers or floats, not complex128"),
     "objects": (ZEROS.astype(object), "integers or floats, not object"),
     "not a number": (ZEROS * np.nan, "floats from 0 to 1, .*from nan to nan"),
@@ -122,7 +124,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_it_says_what_is_wrong_with_images(name: str) -> None:
+def test_invalid_images_are_refused_with_a_reason(name: str) -> None:
     images, said = WRONG[name]
     with pytest.raises(ValueError, match=said):
         Classifier(MODEL).predict(images)
@@ -136,7 +138,7 @@ def test_a_changed_file_is_refused_before_it_is_loaded(release: Path) -> None:
         Classifier(release)
 
 
-def test_a_file_that_the_checksums_do_not_list_is_refused(release: Path) -> None:
+def test_an_unlisted_file_is_refused(release: Path) -> None:
     with pytest.raises(UserError, match=r"SHA256SUMS does not list other\.onnx"):
         Classifier(shutil.copy(release, release.with_name("other.onnx")))
 
@@ -149,9 +151,9 @@ def test_a_file_that_the_checksums_do_not_list_is_refused(release: Path) -> None
         lambda sums: sums.replace(sums.split()[0], sums.split()[0].upper()).replace("\n", "\r\n"),
         lambda sums: "\ufeff" + sums,
     ],
-    ids=["binary", "path", "capitals", "mark"],
+    ids=["binary", "path", "uppercase and CRLF", "BOM"],
 )
-def test_checksums_may_be_written_by_any_tool(release: Path, change: Callable[[str], str]) -> None:
+def test_checksums_from_any_tool_are_accepted(release: Path, change: Callable[[str], str]) -> None:
     sums = release.with_name("SHA256SUMS")
     line = f"{hashlib.sha256(release.read_bytes()).hexdigest()}  {release.name}\n"
     sums.write_bytes(change(line).encode())
@@ -161,19 +163,19 @@ def test_checksums_may_be_written_by_any_tool(release: Path, change: Callable[[s
         Classifier(release)
 
 
-def test_checksums_that_are_no_text_are_named(release: Path) -> None:
+def test_a_checksums_file_that_is_not_utf8_is_reported(release: Path) -> None:
     sums = release.with_name("SHA256SUMS")
     sums.write_text(sums.read_text(), encoding="utf-16")
     with pytest.raises(UserError, match=r"SHA256SUMS.*UTF-8"):
         Classifier(release)
 
 
-def test_a_release_between_checksums_and_model_is_no_error(
+def test_a_release_during_loading_causes_no_error(
     release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sums = release.with_name("SHA256SUMS")
     right = sums.read_text()
-    sums.write_text(f"{'0' * 64}  {release.name}\n")  # of the model before
+    sums.write_text(f"{'0' * 64}  {release.name}\n")  # of the previous model
     monkeypatch.setattr(classifier, "OnnxModel", released_meanwhile := Mock(wraps=OnnxModel))
 
     def load(*arguments: Any) -> OnnxModel:
@@ -185,7 +187,7 @@ def test_a_release_between_checksums_and_model_is_no_error(
     assert Classifier(release).sha256 in right
 
 
-def test_a_file_without_checksums_is_used_with_a_warning(
+def test_a_file_without_checksums_loads_with_a_warning(
     release: Path, ten: Images, caplog: pytest.LogCaptureFixture
 ) -> None:
     release.with_name("SHA256SUMS").unlink()
@@ -193,19 +195,19 @@ def test_a_file_without_checksums_is_used_with_a_warning(
     assert "mnist-cnn.onnx is not verified" in caplog.text
 
 
-def test_a_missing_file_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UserError, match=r"nowhere\.onnx is missing"):
         Classifier(tmp_path / "nowhere.onnx")
-    assert caplog.text == ""  # the error is all that there is to say
+    assert caplog.text == ""  # no warning in addition to the error
 
 
 @pytest.mark.parametrize("folder", [".", "/", "/usr"])
-def test_a_folder_is_no_model(folder: str) -> None:
+def test_a_folder_is_refused(folder: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(folder)} is a folder, not a file$"):
         Classifier(folder)
 
 
-def test_auto_is_a_provider_that_works_and_the_log_says_which(
+def test_auto_chooses_a_working_provider_and_logs_it(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -216,13 +218,13 @@ def test_auto_is_a_provider_that_works_and_the_log_says_which(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:onnxruntime")
-def test_a_provider_that_is_not_there_is_named() -> None:
+def test_an_unavailable_provider_is_reported() -> None:
     with pytest.raises(UserError, match="cannot use QNNExecutionProvider here, only CPU"):
         Classifier(MODEL, provider="QNNExecutionProvider")
 
 
 @pytest.mark.parametrize("threads", [0, 1])
-def test_a_pickled_one_needs_no_file_and_answers_alike(
+def test_a_pickled_classifier_needs_no_file_and_predicts_the_same(
     release: Path, mnist: tuple[Images, Images], threads: int
 ) -> None:
     classifier = Classifier(release, threads=threads)
@@ -236,8 +238,8 @@ def test_a_pickled_one_needs_no_file_and_answers_alike(
     assert found.labels == expected.labels
 
 
-def test_a_pickled_one_uses_what_its_new_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a machine with CUDA, where one worker is right, to one of several cores without."""
+def test_an_unpickled_classifier_adapts_to_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pickled with CUDA, which uses one worker; unpickled on several cores without CUDA."""
     monkeypatch.setattr(session, "available_cores", lambda: 1)
     content = pickle.dumps(Classifier(MODEL))
     monkeypatch.setattr(session, "available_cores", lambda: 3)
@@ -257,7 +259,7 @@ def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("threads", [0, 1])
-def test_threads_may_share_it(mnist: tuple[Images, Images], threads: int) -> None:
+def test_threads_can_share_a_classifier(mnist: tuple[Images, Images], threads: int) -> None:
     classifier = Classifier(MODEL, threads=threads)
     parts = [mnist[0][start : start + 70] for start in range(0, 1400, 70)]
     expected = [classifier.predict(part).probabilities for part in parts]
@@ -279,7 +281,7 @@ def test_threads_may_share_it(mnist: tuple[Images, Images], threads: int) -> Non
     ],
     ids=["grey", "colours", "floats", "PIL", "Path", "text"],
 )
-def test_a_picture_may_be_given_in_many_ways(
+def test_a_picture_is_accepted_in_many_representations(
     tmp_path: Path, form: Callable[[Images, Path], Any]
 ) -> None:
     grey = 255 - np.pad(make_digits(8, seed=1)[0][7], ((30, 5), (0, 50)))
@@ -293,17 +295,17 @@ def test_a_picture_may_be_given_in_many_ways(
 
 
 @pytest.mark.parametrize("shape", [(28,), (0, 28), (28, 28, 4), (2, 28, 28), ()], ids=str)
-def test_an_array_that_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
+def test_an_array_that_is_not_a_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"not {list(shape)}")):
         Classifier(MODEL).from_image(np.zeros(shape, np.uint8))
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_picture_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing\.png: no such file"):
         Classifier(MODEL).from_image(tmp_path / "missing.png")
 
 
-def test_without_a_name_it_is_the_released_model_of_the_workspace_around(
+def test_the_default_is_the_released_model_of_the_workspace(
     release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = release.parent / "project"
@@ -317,15 +319,17 @@ def test_without_a_name_it_is_the_released_model_of_the_workspace_around(
     digest = hashlib.sha256(other).hexdigest()
     (workspace / "models/SHA256SUMS").write_text(f"{digest}  other.onnx\n")
     assert Classifier().sha256 == digest
-    shutil.copy(MODEL, workspace / "models/another.onnx")  # which the checksums do not list
+    shutil.copy(MODEL, workspace / "models/another.onnx")  # not listed in the checksums
     assert Classifier().sha256 == digest
     (workspace / "models/SHA256SUMS").write_text("")
-    with pytest.raises(UserError, match=r"another\.onnx, other\.onnx"):  # and no other model
+    with pytest.raises(
+        UserError, match=r"another\.onnx, other\.onnx"
+    ):  # no fallback to the packaged model
         Classifier()
 
 
 @pytest.mark.parametrize("packaged", [True, False])
-def test_outside_any_workspace_it_is_that_of_the_package(
+def test_the_default_outside_a_workspace_is_the_packaged_model(
     release: Path, monkeypatch: pytest.MonkeyPatch, packaged: bool
 ) -> None:
     outside = release.parent / "outside"
@@ -337,7 +341,7 @@ def test_outside_any_workspace_it_is_that_of_the_package(
     assert Classifier().sha256 == hashlib.sha256(MODEL.read_bytes()).hexdigest()
 
 
-def test_where_onnx_runtime_is_missing_what_to_install_is_said(
+def test_without_onnx_runtime_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

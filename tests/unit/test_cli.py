@@ -1,4 +1,4 @@
-"""The command line explains itself, and what is wrong is one line and an exit status."""
+"""The command line documents itself, and errors are one line and an exit status."""
 
 import importlib.util
 import os
@@ -34,7 +34,7 @@ assert isinstance(GROUP, typer.core.TyperGroup)
 COMMANDS = GROUP.commands
 
 
-def test_commands_are_the_stages_of_the_dag_and_others() -> None:
+def test_every_stage_is_a_command() -> None:
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
     assert [*stages] == [name for name in COMMANDS if name not in OTHERS]
     assert COMMANDS.keys() == {*stages, *OTHERS}
@@ -42,7 +42,7 @@ def test_commands_are_the_stages_of_the_dag_and_others() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
+def test_every_command_and_option_has_help(name: str) -> None:
     command = COMMANDS[name]
     assert len((command.help or "").partition("\n")[0].split()) >= 4
     for parameter in command.params:
@@ -54,21 +54,21 @@ def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
     assert long.stdout == short.stdout
 
 
-def test_every_example_of_the_documentation_is_understood() -> None:
+def test_every_example_in_the_documentation_parses() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES).replace("\\\n", "")
     examples = re.findall(r"^\$ (?:gated-mnist|python -m pipeline) (.*)$", text, re.MULTILINE)
     assert examples
     for example in examples:
         name, *arguments = shlex.split(example.partition("#")[0].partition(" > ")[0])
-        if name.startswith("-"):  # an option of no command, as --version
+        if name.startswith("-"):  # a global option such as --version
             continue
         if "<" in arguments:
             arguments = arguments[: arguments.index("<")]
-        COMMANDS[name].make_context(name, arguments)  # raises what the user would be told
+        COMMANDS[name].make_context(name, arguments)  # raises usage errors
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []], ids=["--help", "nothing"])
-def test_help_lists_all_commands_with_a_line_each(arguments: list[str]) -> None:
+def test_help_lists_every_command_on_one_line(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert result.exit_code == (0 if arguments else 2)
     assert "--debug" in result.output
@@ -77,7 +77,7 @@ def test_help_lists_all_commands_with_a_line_each(arguments: list[str]) -> None:
         assert len(line.split()) >= 4
 
 
-def test_the_version_is_that_of_the_distribution() -> None:
+def test_version_prints_name_and_version_of_the_distribution() -> None:
     answer = CliRunner().invoke(app, ["--version"])
     assert (answer.exit_code, answer.stdout) == (0, f"{DISTRIBUTION} {__version__}\n")
 
@@ -86,7 +86,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def program(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, list[str]]]]:
-    """Runs the program with these arguments; its exit status and the lines that it says."""
+    """Run the program with these arguments; returns its exit status and the lines of stderr."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.delenv("PIPELINE_DEBUG", raising=False)
     monkeypatch.setenv("NO_PROXY", "")
@@ -107,7 +107,7 @@ def program(
     "wrong",
     [["relase"], ["gate", "--thoroughly"], ["flow", "--thoroughly"], ["predict"], ["--quiet"]],
 )
-def test_what_is_not_understood_is_exit_status_2(
+def test_usage_errors_exit_with_status_2(
     program: Callable[..., tuple[int, list[str]]], wrong: list[str]
 ) -> None:
     status, said = program(*wrong)
@@ -115,7 +115,7 @@ def test_what_is_not_understood_is_exit_status_2(
     assert any("Usage: python -m pipeline" in line for line in said)
 
 
-def test_usage_and_hint_name_the_program_as_it_was_called(
+def test_usage_and_hint_show_the_program_as_called(
     program: Callable[..., tuple[int, list[str]]],
 ) -> None:
     for path, name in (
@@ -129,7 +129,7 @@ def test_usage_and_hint_name_the_program_as_it_was_called(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_example_in_the_help_is_understood(name: str) -> None:
+def test_examples_in_the_help_parse(name: str) -> None:
     calls = re.findall(r"`python -m pipeline (.*?)`", COMMANDS[name].epilog or "")
     assert bool(calls) == (name in OTHERS and name != "summary")
     for command, *arguments in map(shlex.split, calls):
@@ -137,7 +137,7 @@ def test_an_example_in_the_help_is_understood(name: str) -> None:
         COMMANDS[name].make_context(name, arguments)
 
 
-def test_without_mlflow_its_pages_are_one_line_that_names_the_extra(
+def test_without_mlflow_its_interface_reports_the_missing_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "params.yaml").touch()
@@ -150,7 +150,7 @@ def test_without_mlflow_its_pages_are_one_line_that_names_the_extra(
 
 
 @pytest.mark.parametrize("name", ["gate", "release", "flow", "track"])
-def test_without_a_workspace_a_command_says_so_in_one_line(
+def test_a_command_outside_a_workspace_is_refused_in_one_line(
     program: Callable[..., tuple[int, list[str]]],
     name: str,
     tmp_path: Path,
@@ -170,7 +170,7 @@ def test_without_a_workspace_a_command_says_so_in_one_line(
     [["predict", "a.png"], ["score", "a.png", "--output", "a.parquet"], ["serve", "--port", "0"]],
     ids=["predict", "score", "serve"],
 )
-def test_a_model_of_mlflow_is_sought_in_the_workspace_that_is_named(
+def test_mlflow_models_are_looked_up_in_the_given_workspace(
     program: Callable[..., tuple[int, list[str]]],
     command: list[str],
     tmp_path: Path,
@@ -187,7 +187,7 @@ def test_a_model_of_mlflow_is_sought_in_the_workspace_that_is_named(
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the stage gate raise this error."""
+    """Make the stage gate raise this error."""
 
     def run(*_: object) -> None:
         raise error
@@ -206,7 +206,7 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(28, "No space left on device", "a"), 2, "error: No space left on device: a"),
     ],
 )
-def test_a_foreseen_error_is_one_line_and_with_debug_a_traceback(
+def test_an_expected_error_is_one_line_or_with_debug_a_traceback(
     program: Callable[..., tuple[int, list[str]]],
     error: Exception,
     status: int,
@@ -221,7 +221,7 @@ def test_a_foreseen_error_is_one_line_and_with_debug_a_traceback(
         program("--debug", "--workspace", str(tmp_path), "gate")
 
 
-def test_a_defect_is_no_line_but_a_traceback(
+def test_a_defect_gives_a_traceback(
     program: Callable[..., tuple[int, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
@@ -244,18 +244,18 @@ def test_a_defect_is_no_line_but_a_traceback(
         ("pipeline.batch.worker", "pyarrow", "score"),
     ],
 )
-def test_a_package_that_is_not_installed_is_one_line_that_names_its_extra(
+def test_a_missing_package_is_reported_with_its_extra(
     module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    said = extras.advice(import_anew(module))
+    said = extras.advice(import_error(module))
     assert said is not None
     assert said.startswith(f"the package {package} is not installed: ")
     assert f'pip install ".[{extra}]"' in said
 
 
-def import_anew(module: str) -> ModuleNotFoundError:
-    """Run a module's code as if it were imported for the first time; how that fails."""
+def import_error(module: str) -> ModuleNotFoundError:
+    """Run a module's code as on its first import; returns the error."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.loader is not None
@@ -268,13 +268,13 @@ def import_anew(module: str) -> ModuleNotFoundError:
     "source",
     ["import pipeline.nowhere", "from pipeline.core import files; import pipeline.core.nowhere"],
 )
-def test_a_module_of_our_own_that_is_missing_is_a_defect(source: str) -> None:
+def test_a_missing_module_of_the_project_is_a_defect(source: str) -> None:
     with pytest.raises(ModuleNotFoundError) as raised:
         exec(compile(source, "a module", "exec"), {"__name__": "pipeline.training.trainer"})
     assert extras.advice(raised.value) is None
 
 
-def test_a_dependency_that_another_package_lacks_is_no_extra_of_ours() -> None:
+def test_a_missing_dependency_of_another_package_suggests_no_extra() -> None:
     with pytest.raises(ModuleNotFoundError) as raised:
         exec(compile("import tensors_of_torch", "torch", "exec"), {"__name__": "torch.tensors"})
     assert extras.advice(raised.value) is None
@@ -288,7 +288,7 @@ def test_a_dependency_that_another_package_lacks_is_no_extra_of_ours() -> None:
         ("*", "*"),
     ],
 )
-def test_servers_on_this_machine_are_reached_without_a_proxy(
+def test_local_servers_bypass_the_proxy(
     monkeypatch: pytest.MonkeyPatch, before: str, after: str
 ) -> None:
     for name in ("http_proxy", "https_proxy"):

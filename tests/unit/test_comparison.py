@@ -1,4 +1,4 @@
-"""Which of two models is better, and whether that may be chance."""
+"""McNemar's test of two models."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from pipeline.evaluation.comparison import mcnemar
         (12, 2, 2 * (1 + 14 + 91) / 2**14),  # 0.0129 in Armitage and Berry 1994, p. 127
     ],
 )
-def test_mcnemar_is_the_exact_two_sided_test(only_old: int, only_new: int, p_value: float) -> None:
-    """Images on which both are right, or both wrong, do not count."""
+def test_mcnemar_is_exact_and_two_sided(only_old: int, only_new: int, p_value: float) -> None:
+    """Images that both models classify correctly, or both misclassify, do not count."""
     old = np.array([True] * only_old + [False] * only_new + [True] * 30 + [False] * 4)
     new = np.array([False] * only_old + [True] * only_new + [True] * 30 + [False] * 4)
     result = mcnemar(old, new)

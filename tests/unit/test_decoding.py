@@ -1,4 +1,4 @@
-"""Picture files: every page, whatever else is in them, or what they are instead."""
+"""Picture files: every page is read despite other content, or the error says what the file is."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ def saved(picture: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any
 
 
 def pages(*subfile_types: int) -> bytes:
-    """A TIFF of pages with these NewSubfileTypes: a digit that moves down."""
+    """A TIFF with pages of these NewSubfileTypes: a digit that moves down page by page."""
     file = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(file) as tiff:
         for n, subfile_type in enumerate(subfile_types):
@@ -37,7 +37,7 @@ def pages(*subfile_types: int) -> bytes:
 
 
 def exif(orientation: int, *tags: bytes) -> bytes:
-    """EXIF data with an orientation, and other entries of 12 bytes as they are."""
+    """EXIF data with an orientation and further raw entries of 12 bytes."""
     entries = [struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0), *tags]
     return (
         b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
@@ -62,17 +62,17 @@ def test_every_page_of_a_tiff_is_read() -> None:
         decode_picture(pages(0, 2, 0))
 
 
-def test_thumbnails_masks_and_second_frames_are_no_pages() -> None:
+def test_thumbnails_masks_and_further_frames_are_ignored() -> None:
     np.testing.assert_array_equal(decode_picture(pages(0, 1, 4)), GREY)
     np.testing.assert_array_equal(decode_picture(pages(1, 0)), np.roll(GREY, 1, 0))
     other = Image.fromarray(GREY[::-1])
     for kind in ("PNG", "MPO"):
         content = saved(Image.fromarray(GREY), kind, save_all=True, append_images=[other])
         (found,) = decode_pictures(content)
-        np.testing.assert_allclose(found.astype(int), GREY, atol=40)  # a JPEG's
+        np.testing.assert_allclose(found.astype(int), GREY, atol=40)  # JPEG artefacts
 
 
-def test_pages_are_bounded_in_number_and_together_in_size() -> None:
+def test_the_number_and_total_size_of_pages_are_limited() -> None:
     with pytest.raises(ValueError, match=r"its 3 pages .* 4,799 pixels"):
         decode_pictures(pages(0, 0, 0), 4799)
     assert len(decode_pictures(pages(0, 0, 0), 4800)) == 3
@@ -83,7 +83,7 @@ def test_pages_are_bounded_in_number_and_together_in_size() -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (4000, 4000)])
-def test_a_picture_may_have_just_as_many_pixels_as_are_allowed(size: tuple[int, int]) -> None:
+def test_a_picture_with_exactly_the_permitted_pixels_is_read(size: tuple[int, int]) -> None:
     width, height = size
     content = saved(Image.new("1", size))
     assert decode_picture(content, width * height).shape == (height, width)
@@ -91,23 +91,23 @@ def test_a_picture_may_have_just_as_many_pixels_as_are_allowed(size: tuple[int, 
         decode_picture(content, width * height - 1)
 
 
-ODD = {
-    "text in place of a number": exif(6, struct.pack("<HHI4s", 0x11A, 2, 4, b"abc\0")),
+INVALID_TAGS = {
+    "text instead of a number": exif(6, struct.pack("<HHI4s", 0x11A, 2, 4, b"abc\0")),
     "a number out of range": exif(6, struct.pack("<HHII", 0x100, 3, 9, 0xFFFFFFFF)),
-    "an offset behind the end": exif(6, struct.pack("<HHII", 0x10F, 2, 1000, 0xFFFFFF)),
+    "an offset beyond the end": exif(6, struct.pack("<HHII", 0x10F, 2, 1000, 0xFFFFFF)),
 }
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("name", ODD)
-def test_a_photograph_is_turned_whatever_its_other_tags_are(kind: str, name: str) -> None:
+@pytest.mark.parametrize("name", INVALID_TAGS)
+def test_a_photograph_is_rotated_despite_invalid_tags(kind: str, name: str) -> None:
     upright = np.rot90(GREY, -1)
-    found = decode_picture(saved(GREY, kind, exif=ODD[name]))
+    found = decode_picture(saved(GREY, kind, exif=INVALID_TAGS[name]))
     np.testing.assert_allclose(found.astype(int), upright, atol=40)
 
 
 @pytest.mark.parametrize("orientation", range(10))
-def test_a_photograph_is_shown_as_its_camera_was_held(orientation: int) -> None:
+def test_a_photograph_is_read_upright(orientation: int) -> None:
     """Upside down, a 6 is a 9."""
     grey = GREY[:30]
     picture = Image.open(io.BytesIO(saved(grey, exif=exif(orientation))))
@@ -119,7 +119,7 @@ def test_a_photograph_is_shown_as_its_camera_was_held(orientation: int) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("data", [bytes(20), b"", exif(9), exif(6)[:-12]], ids=range(4))
-def test_a_damaged_orientation_costs_no_picture(kind: str, data: bytes) -> None:
+def test_a_picture_with_a_damaged_orientation_is_read(kind: str, data: bytes) -> None:
     found = decode_picture(saved(GREY, kind, exif=b"Exif\0\0" + data.removeprefix(b"Exif\0\0")))
     assert found.shape == GREY.shape
 
@@ -135,11 +135,11 @@ def test_a_damaged_orientation_costs_no_picture(kind: str, data: bytes) -> None:
     ],
     ids=["long comment", "wrong checksum", "profile", "EXIF", "animation"],
 )
-def test_what_is_beside_the_pixels_of_a_png_cannot_spoil_it(added: bytes) -> None:
+def test_damaged_metadata_does_not_affect_a_png(added: bytes) -> None:
     np.testing.assert_array_equal(decode_picture(with_chunk(added)), GREY)
 
 
-def test_damage_to_the_pixels_of_a_png_is_an_error() -> None:
+def test_damaged_pixels_of_a_png_are_an_error() -> None:
     png = saved(GREY)
     place = png.index(b"IDAT") + 30
     with pytest.raises(ValueError, match=r".+"):
@@ -147,7 +147,7 @@ def test_damage_to_the_pixels_of_a_png_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_lacks_its_end_mark_or_more(progressive: bool) -> None:
+def test_a_jpeg_without_end_mark_is_read_but_a_truncated_one_is_refused(progressive: bool) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
     whole = saved(noise, "JPEG", progressive=progressive)
     expected = decode_picture(whole)
@@ -158,7 +158,7 @@ def test_a_jpeg_lacks_its_end_mark_or_more(progressive: bool) -> None:
             decode_picture(whole[:length])
 
 
-def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+def test_a_jpeg_with_too_many_scans_is_refused_before_decoding() -> None:
     """Each scan costs as much time as the picture, and takes 31 bytes."""
     jpeg = saved(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
     scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
@@ -169,18 +169,18 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     assert decode_picture(jpeg[:-2] + 50 * scan + b"\xff\xd9").shape == (2000, 2000)
 
 
-def test_scan_marks_that_are_no_scans_do_not_count() -> None:
+def test_scan_marks_in_comments_and_trailing_data_do_not_count() -> None:
     jpeg = saved(GREY, "JPEG")
     comment = b"\xff\xfe" + struct.pack(">H", 802) + 400 * b"\xff\xda"
-    attached = 400 * b"\xff\xda"  # behind the picture, as phones attach films
+    attached = 400 * b"\xff\xda"  # after the picture, as phones append videos
     found = decode_picture(jpeg[:2] + comment + jpeg[2:] + attached)
     np.testing.assert_array_equal(found, decode_picture(jpeg))
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("big", [False, True])
-def test_a_tiff_whose_directories_overlap_is_refused(order: str, big: bool) -> None:
-    """A thousand directories of the same 30,000 entries are half a minute of work."""
+def test_a_tiff_with_overlapping_directories_is_refused(order: str, big: bool) -> None:
+    """A thousand directories that share 30,000 entries take half a minute."""
     head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}H", 43 if big else 42)
     head += struct.pack(f"{order}HHQ", 8, 0, 16) if big else struct.pack(f"{order}L", 8)
     count, entry = (f"{order}Q", 20) if big else (f"{order}H", 12)
@@ -192,7 +192,7 @@ def test_a_tiff_whose_directories_overlap_is_refused(order: str, big: bool) -> N
         decode_picture(bytes(tiff))
 
 
-def test_a_tiff_whose_last_page_leads_to_its_first_is_read() -> None:
+def test_a_tiff_with_a_page_cycle_is_read() -> None:
     tiff = saved(GREY, "TIFF")
     (place,) = struct.unpack_from("<L", tiff, 4)
     (entries,) = struct.unpack_from("<H", tiff, place)
@@ -201,7 +201,7 @@ def test_a_tiff_whose_last_page_leads_to_its_first_is_read() -> None:
     np.testing.assert_array_equal(decode_picture(looped), GREY)
 
 
-def test_files_of_many_small_parts_are_refused() -> None:
+def test_files_with_too_many_parts_are_refused() -> None:
     with pytest.raises(ValueError, match="more than 100,000 segments"):
         decode_picture(b"\xff\xd8" + 100_001 * b"\xff\xfe\0\2" + saved(GREY, "JPEG")[2:])
     with pytest.raises(ValueError, match="more than 100,000 chunks"):
@@ -214,13 +214,13 @@ def test_files_of_many_small_parts_are_refused() -> None:
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_more_than_8_bits_are_scaled_by_how_many_they_are(kind: str, bits: int) -> None:
+def test_pixels_of_more_than_8_bits_are_scaled_by_bit_depth(kind: str, bits: int) -> None:
     values = np.rint(GREY * ((2**bits - 1) / 255)).astype(np.uint16)
     np.testing.assert_allclose(decode_picture(saved(values, kind)), GREY, atol=1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type) -> None:
+def test_a_white_is_zero_tiff_is_inverted(dtype: type) -> None:
     values: NDArray[Any] = (255 - GREY).astype(dtype) * (
         257 if dtype is np.uint16 else dtype(1 / 255)
     )
@@ -229,7 +229,7 @@ def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type) -> None:
     np.testing.assert_allclose(decode_picture(tiff), GREY, atol=1)
 
 
-def test_integers_of_32_bits_without_a_sign_keep_their_upper_half() -> None:
+def test_unsigned_32_bit_integers_keep_their_upper_half() -> None:
     values = GREY.astype(np.uint32) * (2**32 // 256)
     sample_format = struct.Struct("<HHII").pack
     tiff = saved(values.view(np.int32), "TIFF")
@@ -241,7 +241,7 @@ def test_integers_of_32_bits_without_a_sign_keep_their_upper_half() -> None:
     assert decode_picture(signed).min() == 0  # negative numbers
 
 
-def test_an_infinite_number_does_not_make_all_others_black() -> None:
+def test_an_infinite_pixel_does_not_make_the_others_black() -> None:
     values = (GREY / 255).astype(np.float32)
     values[0, 0] = np.inf
     np.testing.assert_allclose(decode_picture(saved(values, "TIFF"))[1:], GREY[1:], atol=1)
@@ -254,15 +254,15 @@ def test_the_lightness_of_lab_is_read() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("paper", [0, 255])
-def test_a_colour_that_stands_for_transparency_is_that_of_the_paper(mode: str, paper: int) -> None:
-    """Antialiased ink is else outlined, light on black with white around it."""
+def test_a_transparent_colour_is_read_as_paper(mode: str, paper: int) -> None:
+    """Otherwise antialiased ink gets an outline: light pixels on black, surrounded by white."""
     grey = GREY if paper else 255 - GREY
     key = paper if mode == "L" else (paper,) * 3
     content = saved(Image.fromarray(grey).convert(mode), transparency=key)
     np.testing.assert_array_equal(decode_picture(content), grey)
 
 
-def test_numbers_that_are_none_are_black(recwarn: pytest.WarningsRecorder) -> None:
+def test_not_a_number_is_read_as_black(recwarn: pytest.WarningsRecorder) -> None:
     values = np.full((20, 20), np.nan, np.float32)
     assert not decode_picture(saved(values, "TIFF")).any()
     assert not recwarn.list
@@ -270,7 +270,7 @@ def test_numbers_that_are_none_are_black(recwarn: pytest.WarningsRecorder) -> No
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
 @pytest.mark.parametrize("ink", [255, 0])
-def test_ink_on_transparency_is_seen(mode: str, ink: int) -> None:
+def test_ink_on_a_transparent_background_is_read(mode: str, ink: int) -> None:
     alpha = 255 - GREY
     layers = [Image.new("L", (40, 40), ink)] * (1 if mode == "LA" else 3)
     picture = Image.merge("LA" if mode == "LA" else "RGBA", (*layers, Image.fromarray(alpha)))
@@ -279,11 +279,11 @@ def test_ink_on_transparency_is_seen(mode: str, ink: int) -> None:
     np.testing.assert_allclose(found.astype(int), expected, atol=40 if mode == "P" else 1)
 
 
-def test_a_picture_that_is_transparent_all_over_is_white() -> None:
+def test_a_fully_transparent_picture_is_white() -> None:
     assert (decode_picture(saved(Image.new("RGBA", (20, 30)))) == 255).all()
 
 
-def test_dark_ink_on_a_light_page_with_transparent_margins_stays_dark() -> None:
+def test_transparent_margins_do_not_invert_dark_ink_on_light_paper() -> None:
     visible = np.zeros((40, 40), np.uint8)
     visible[5:-5, 5:-5] = 255
     picture = Image.merge("LA", (Image.fromarray(GREY), Image.fromarray(visible)))
@@ -325,11 +325,11 @@ FOREIGN: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize(("said", "content"), FOREIGN, ids=[said[6:20] for said, _ in FOREIGN])
-def test_what_is_no_picture_is_called_what_it_is(said: str, content: bytes) -> None:
+def test_a_file_that_is_not_a_picture_is_identified(said: str, content: bytes) -> None:
     with pytest.raises(ValueError, match=f"^{said}"):
         decode_pictures(content)
 
 
-def test_a_mask_of_zeros_and_ones_is_read(ten: Images) -> None:
+def test_a_binary_mask_is_read(ten: Images) -> None:
     mask = (ten[3] > 100).astype(np.uint8)
     np.testing.assert_array_equal(decode_picture(saved(mask)), 255 * mask)

@@ -1,4 +1,4 @@
-"""The deployments in prefect.yaml are those of the flow in pipeline/orchestration/flow.py."""
+"""The deployments in prefect.yaml belong to the flow in pipeline/orchestration/flow.py."""
 
 import yaml
 
@@ -6,7 +6,7 @@ from pipeline.orchestration.settings import FLOW
 from tests.checkout import PROJECT
 
 
-def test_prefect_yaml_and_make_name_the_flow_as_the_code_does() -> None:
+def test_prefect_yaml_and_the_makefile_use_the_name_of_the_flow() -> None:
     content = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
     assert content["name"] == FLOW
     for deployment in content["deployments"]:

@@ -1,4 +1,4 @@
-"""On a GPU as on a CPU: float32 is float32, the same bits on every run, and what they depend on."""
+"""Devices: float32 without TF32, the same bits on every run, and what the bits depend on."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda:1")
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in a process that has just begun; then as training on the CPU leaves them."""
+    """The settings of a fresh process; afterwards those of training on the CPU."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     torch.use_deterministic_algorithms(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -41,7 +41,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     make_deterministic(CPU)
 
 
-def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None:
+def test_nondeterministic_operators_on_a_gpu_raise(settings: None) -> None:
     make_deterministic(GPU)
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
@@ -49,8 +49,8 @@ def test_a_gpu_raises_where_it_cannot_give_the_same_bits(settings: None) -> None
     assert not device.tf32_is_allowed()
 
 
-def test_who_makes_a_trainer_gets_the_same_bits(settings: None) -> None:
-    """Benchmarks make trainers themselves."""
+def test_creating_a_trainer_enables_determinism(settings: None) -> None:
+    """Benchmarks create trainers directly."""
     images, labels = map(torch.from_numpy, make_digits(16, seed=1))
     Trainer(TASK, images, labels, RECIPE)
     assert torch.are_deterministic_algorithms_enabled()
@@ -65,14 +65,14 @@ def test_accuracy_is_measured_in_float32(settings: None) -> None:
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_chooses_the_first_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cpu") == CPU
     for available, kind in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
         assert choose_device("auto").type == kind
 
 
-def test_auto_is_bfloat16_where_the_gpu_multiplies_it_itself(
+def test_auto_chooses_bfloat16_only_with_native_support_on_the_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def emulated(including_emulation: bool = True) -> bool:
@@ -85,18 +85,18 @@ def test_auto_is_bfloat16_where_the_gpu_multiplies_it_itself(
     assert choose_precision("float32", GPU) == torch.float32
 
 
-def test_memory_is_kept_for_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or every step fetches it anew from the system: a quarter of its time."""
+def test_memory_is_reused_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each step requests memory from the system, a quarter of its time."""
     asked = []
     library = SimpleNamespace(mallopt=lambda *arguments: asked.append(arguments))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     reuse_memory()
-    assert asked == [(-1, -1), (-4, 0)]  # malloc.h: never trim the heap, map no block by itself
+    assert asked == [(-1, -1), (-4, 0)]  # malloc.h: never trim the heap, never mmap a block
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
-    reuse_memory()  # where there is no glibc it does nothing
+    reuse_memory()  # does nothing without glibc
 
 
-def test_bfloat16_of_the_processor_decides_for_the_processor_alone(
+def test_bfloat16_support_of_the_cpu_does_not_affect_other_devices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
@@ -107,7 +107,7 @@ def test_bfloat16_of_the_processor_decides_for_the_processor_alone(
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As if there were a GPU, with NVIDIA's tool for it."""
+    """Simulate a GPU and nvidia-smi."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
@@ -118,7 +118,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
 
-def test_a_gpu_is_told_with_all_that_its_bits_depend_on(gpu: None, settings: None) -> None:
+def test_a_gpus_description_contains_everything_that_affects_bits(
+    gpu: None, settings: None
+) -> None:
     make_deterministic(GPU)
     assert describe_gpu(GPU) == {
         "name": "NVIDIA H100",
@@ -131,7 +133,7 @@ def test_a_gpu_is_told_with_all_that_its_bits_depend_on(gpu: None, settings: Non
 
 
 @pytest.mark.parametrize("tool", ["exit 9", None])
-def test_without_the_tool_the_driver_is_unknown(
+def test_without_nvidia_smi_the_driver_is_unknown(
     gpu: None, tool: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if tool:
@@ -147,7 +149,7 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda where: stage.identify(Workspace(Path()), RECIPE, TASK, where)
 
 
-def test_another_processor_does_not_undo_a_training_on_a_gpu(
+def test_training_on_a_gpu_resumes_on_another_cpu(
     gpu: None, identity: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     on_gpu, on_cpu = identity(GPU), identity(CPU)
@@ -160,10 +162,10 @@ def test_another_processor_does_not_undo_a_training_on_a_gpu(
     assert identity(GPU) != on_gpu
 
 
-def test_the_identity_tells_of_the_settings_of_training(
+def test_the_identity_records_the_settings_during_training(
     gpu: None, settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Else the first training in a process would resume none that a second one began."""
+    """Otherwise the first training of a process could not resume one that was the second."""
     found = []
 
     def resume_or_start(workspace: Workspace, identity: dict[str, Any]) -> None:
@@ -184,8 +186,8 @@ def test_the_identity_tells_of_the_settings_of_training(
     assert found == [False]
 
 
-def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question to a GPU that does not train takes hundreds of MB of it."""
+def test_system_load_covers_only_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Querying an idle GPU allocates hundreds of MB on it."""
     asked = []
 
     def mem_get_info(device: torch.device) -> tuple[int, int]:
@@ -200,7 +202,7 @@ def test_load_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == [GPU]
 
 
-def test_a_load_that_cannot_be_read_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_load_does_not_end_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(device: torch.device) -> tuple[int, int]:
         raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
 

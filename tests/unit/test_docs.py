@@ -1,4 +1,4 @@
-"""What the documentation site makes of the code."""
+"""The reference pages generated from the code."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipeline.service import limits
 
 
 def rows(page: str) -> dict[str, list[str]]:
-    """The cells of each row by the first of them."""
+    """The cells of each row, keyed by the first."""
     split = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
     return {cells[0].strip("`"): cells for cells in split}
 
@@ -40,11 +40,11 @@ def rows(page: str) -> dict[str, list[str]]:
         ({"$ref": "#/components/schemas/Answer"}, "Answer"),
     ],
 )
-def test_a_schema_in_words(schema: dict[str, object], words: str) -> None:
+def test_schemas_are_described_in_words(schema: dict[str, object], words: str) -> None:
     assert describe(schema) == words
 
 
-def test_a_table_has_no_empty_column_and_its_cells_no_line_or_column_of_their_own() -> None:
+def test_tables_drop_empty_columns_and_escape_cells() -> None:
     made = table(["A", "B", "C"], [["a|b", "", "two\nlines"], ["c", "", ""]])
     assert made.splitlines() == ["| A | C |", "| --- | --- |", "| a\\|b | two lines |", "| c |  |"]
 
@@ -53,11 +53,11 @@ def test_a_table_has_no_empty_column_and_its_cells_no_line_or_column_of_their_ow
     ("text", "whole"),
     [("of pixels", "Of pixels."), ("w1 to w8", "w1 to w8."), ("Is it?", "Is it?"), ("", "")],
 )
-def test_a_comment_becomes_a_sentence_but_a_name_stays_as_it_is(text: str, whole: str) -> None:
+def test_comments_become_sentences(text: str, whole: str) -> None:
     assert sentence(text) == whole
 
 
-def test_every_parameter_has_a_row_with_its_default_range_and_meaning() -> None:
+def test_every_parameter_is_documented() -> None:
     found = rows(parameters.page())
     for section in Params.model_fields:
         for key in getattr(Params.model_fields[section].annotation, "model_fields", {}):
@@ -68,20 +68,20 @@ def test_every_parameter_has_a_row_with_its_default_range_and_meaning() -> None:
     assert all(cells[3] for cells in found.values())
 
 
-def test_every_command_and_option_that_is_not_hidden_is_there() -> None:
+def test_every_visible_command_and_option_is_documented() -> None:
     page = commands.page()
     for name in ("predict", "score", "serve", "train", "release", "track"):
         assert f"### {name}\n" in page
     assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
-    assert "FILE... --output FILE [--model" in page  # what is required has no brackets
+    assert "FILE... --output FILE [--model" in page  # required parameters have no brackets
     assert "--follow" not in page
 
 
-def test_every_variable_is_there() -> None:
+def test_every_variable_is_documented() -> None:
     assert rows(environment.page()).keys() == {variable.name for variable in all_variables()}
 
 
-def test_every_field_of_a_report_and_every_limit_says_what_it_means() -> None:
+def test_every_report_field_and_limit_is_documented() -> None:
     comments = attribute_comments(report_models.__name__)
     models: list[type[BaseModel]] = [*reports.FILES, *reports.PARTS]
     for model in models:
@@ -93,7 +93,7 @@ def test_every_field_of_a_report_and_every_limit_says_what_it_means() -> None:
     assert set(reports.FILES) == set(report_models.Report.__subclasses__())
 
 
-def test_every_path_of_a_workspace_says_what_is_there_who_writes_and_who_reads_it() -> None:
+def test_every_workspace_path_is_documented_with_writers_and_readers() -> None:
     found = rows(files.page().partition("## Outputs")[0])
     here = Workspace(Path())
     names = [
@@ -103,7 +103,7 @@ def test_every_path_of_a_workspace_says_what_is_there_who_writes_and_who_reads_i
     assert found["artifacts/model.onnx"][2:] == ["`export`", "`evaluate`, `release`"]
 
 
-def test_make_help_becomes_tables() -> None:
+def test_make_help_is_rendered_as_tables() -> None:
     shown = "  make help  list\n\nThe pipeline\n  make repro  run it\n  make fast  run less\n"
     page = make.from_help(shown)
     titles = [line for line in page.splitlines() if line.startswith("#")]

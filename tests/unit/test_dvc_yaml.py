@@ -1,4 +1,4 @@
-"""dvc.yaml names the code that a stage's result depends on: else a change of it reruns nothing."""
+"""dvc.yaml lists the code that affects a stage's result: otherwise a change reruns nothing."""
 
 import re
 from functools import cache
@@ -17,17 +17,17 @@ TASK_CALLS = {
     '"network", "build_network"': "network",
     '"augmentation", "augment"': "augmentation",
 }
-DOMAIN = ("backprop", "evaluation", "inference", "training")  # all else changes no result
-NO_RESULT = {"pipeline/training/checkpoint.py"}  # a resumed training ends in the same weights
+DOMAIN = ("backprop", "evaluation", "inference", "training")  # nothing else affects a result
+NO_RESULT = {"pipeline/training/checkpoint.py"}  # resumed training gives the same weights
 
 
 def dependencies(stage: str) -> set[str]:
-    """The files that the stage depends on."""
+    """The files that a stage depends on."""
     return {name.replace("${task}", TASK) for name in STAGES[stage]["deps"]}
 
 
 def before(stage: str) -> set[str]:
-    """The stages that run before it."""
+    """The stages that run before a stage."""
     needed = {
         other
         for other, each in STAGES.items()
@@ -39,7 +39,7 @@ def before(stage: str) -> set[str]:
 
 @cache
 def graph() -> grimp.ImportGraph:
-    """What imports what, of stages and domain alone."""
+    """The import graph of the stages and the domain packages."""
     found = grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
     for package in found.find_children("pipeline"):
         if package.partition(".")[2] not in ("stages", *DOMAIN):
@@ -54,7 +54,7 @@ def files_of(modules: set[str]) -> set[str]:
 
 
 def task_files(files: set[str]) -> set[str]:
-    """The modules of the task that this code calls."""
+    """The task's modules that these files call."""
     text = "".join((PROJECT / name).read_text() for name in files)
     return {f"{TASK}/{module}.py" for call, module in TASK_CALLS.items() if call in text}
 
@@ -68,24 +68,26 @@ def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_that_code_imports_reruns_the_stage_or_one_before_it(stage: str) -> None:
+def test_changed_indirect_imports_rerun_the_stage_or_an_earlier_one(
+    stage: str,
+) -> None:
     code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))
     known = dependencies(stage).union(*map(dependencies, before(stage)))
     assert (code | task_files(code)) - known - NO_RESULT == set()
 
 
-def test_it_knows_no_task() -> None:
-    """params.yaml names that: another one is no change of the DAG."""
+def test_dvc_yaml_is_independent_of_the_task() -> None:
+    """params.yaml names the task: changing it does not change the DAG."""
     assert not re.search("mnist|digit", (PROJECT / "dvc.yaml").read_text(), re.IGNORECASE)
 
 
-def test_the_artifact_is_what_the_release_writes() -> None:
+def test_the_artifact_is_the_output_of_release() -> None:
     (artifact,) = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["artifacts"].values()
     assert [artifact["path"]] == [name for out in STAGES["release"]["outs"] for name in out]
 
 
-def test_training_sees_the_training_set_alone() -> None:
-    """Else a model may be chosen by what it is measured on."""
+def test_training_reads_only_the_training_set() -> None:
+    """Otherwise a model could be selected on the data it is evaluated on."""
     assert {name for name in dependencies("train") if not name.endswith(".py")} == {
         "data/train.safetensors"
     }

@@ -1,4 +1,4 @@
-"""What a result says of where it came from: machine, versions, flow run; addresses."""
+"""The environment recorded with a result: machine, versions, flow run and addresses."""
 
 import os
 import platform
@@ -27,11 +27,11 @@ from pipeline.core import environment
         ("mlruns", "mlruns"),
     ],
 )
-def test_an_address_is_shown_as_it_is_but_for_its_password(address: str, shown: str) -> None:
+def test_addresses_are_shown_without_credentials(address: str, shown: str) -> None:
     assert environment.without_password(address) == shown
 
 
-def test_an_experiment_in_a_copy_knows_the_folder_that_stays(
+def test_an_experiment_in_a_copy_finds_the_permanent_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = tmp_path / "main"
@@ -39,7 +39,7 @@ def test_an_experiment_in_a_copy_knows_the_folder_that_stays(
     for place in (main / ".dvc", copy / ".dvc", copy / "sub", main / "sub"):
         place.mkdir(parents=True, exist_ok=True)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(main))  # which `dvc repro` sets as well
+    monkeypatch.setenv("DVC_ROOT", str(main))  # `dvc repro` sets it as well
     assert environment.lasting_folder(copy) == copy
     monkeypatch.setenv("DVC_EXP_NAME", "sour-kiln")
     assert environment.experiment() == "sour-kiln"
@@ -50,7 +50,7 @@ def test_an_experiment_in_a_copy_knows_the_folder_that_stays(
     assert environment.lasting_folder(Path("..")) == main
 
 
-def test_the_hardware_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hardware_of_the_machine_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = SimpleNamespace(total=15.6 * 2**30)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     found = environment.hardware()
@@ -68,7 +68,7 @@ def test_the_hardware_is_that_of_this_machine(monkeypatch: pytest.MonkeyPatch) -
         (None, platform.processor() or platform.machine()),  # as on macOS
     ],
 )
-def test_the_processor_has_the_name_that_the_system_gives(
+def test_the_processor_name_comes_from_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, name: str
 ) -> None:
     path = tmp_path / "cpuinfo"
@@ -78,7 +78,7 @@ def test_the_processor_has_the_name_that_the_system_gives(
     assert environment.hardware()["processor"] == name
 
 
-def test_the_versions_are_those_of_the_libraries_that_are_there(
+def test_versions_of_installed_libraries_are_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(environment, "LIBRARIES", ["numpy", "no-such-library", "torch"])
@@ -89,7 +89,7 @@ def test_the_versions_are_those_of_the_libraries_that_are_there(
     }
 
 
-def test_a_flow_run_is_known_by_its_id_and_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flow_run_requires_id_and_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIPELINE_FLOW_RUN_ID", raising=False)
     monkeypatch.delenv("PIPELINE_FLOW_RUN_URL", raising=False)
     assert environment.flow_run() is None

@@ -1,4 +1,4 @@
-"""evaluate measures the exported file, and says of what: figures, curves, speed and tables."""
+"""evaluate measures the exported file: metrics, curves, speed and tables."""
 
 from typing import Any
 from unittest.mock import Mock
@@ -28,7 +28,7 @@ COUNT = 60
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Images, Images]:
-    """Printed digits, of which the last ten are rotated by 90 degrees: some are misread."""
+    """Printed digits; the last ten are rotated by 90 degrees, so that some are misclassified."""
     images, labels = make_digits(COUNT, seed=1)
     images[-10:] = np.rot90(images[-10:], axes=(1, 2))
     return images, labels
@@ -41,7 +41,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
-    """The workspace after the stage; what the sheet of misclassified images was drawn from."""
+    """Run the stage; returns the recorded call that draws the sheet of misclassified images."""
     for path in (workspace.test_set, workspace.model, workspace.epochs / "x"):
         path.parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(zip(("images", "labels"), digits, strict=True)), workspace.test_set)
@@ -61,7 +61,7 @@ def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
 
 
 @needs_model
-def test_the_reports_are_of_the_exported_file_on_the_test_set(
+def test_the_reports_describe_the_exported_file_on_the_test_set(
     workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     images, labels = digits
@@ -106,7 +106,7 @@ def test_the_most_confident_errors_are_shown_first(
 
 
 @needs_model
-def test_the_curve_has_the_loss_and_accuracy_of_the_weights_of_each_epoch(
+def test_the_curves_contain_loss_and_accuracy_of_every_epoch(
     workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     pixels, labels = torch.from_numpy(digits[0]), torch.from_numpy(digits[1]).long()
@@ -125,20 +125,20 @@ def test_the_curve_has_the_loss_and_accuracy_of_the_weights_of_each_epoch(
 
 
 class Clock:
-    """A model whose n-th single image takes n ms and whose batch 4 s, and the clock of that."""
+    """A model, with its clock, that takes n ms for the n-th single image and 4 s for a batch."""
 
     def __init__(self) -> None:
         self.now, self.calls = 0.0, 0
-        self.first: list[int] = []  # pixel of each image
+        self.first: list[int] = []  # pixel of each single image
 
     def perf_counter(self) -> float:
         """Seconds."""
         return self.now
 
     def run(self, images: Images, batch_size: int = 32) -> Any:
-        """Take the time for it."""
+        """Advance the clock."""
         if batch_size == 1:
-            self.now += 1000  # the first ones, which are not counted
+            self.now += 1000  # warm-up, not counted
         elif len(images) == 1:
             self.calls += 1
             self.now += self.calls / 1000
@@ -155,7 +155,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_speed_is_in_milliseconds_for_one_image_and_images_per_second_in_batches(
+def test_speed_is_latency_of_single_images_and_throughput_of_batches(
     clock: Any,
 ) -> None:
     images = np.zeros((40, 28, 28), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None]
@@ -163,4 +163,4 @@ def test_speed_is_in_milliseconds_for_one_image_and_images_per_second_in_batches
     assert evaluate.measure_speed(clock, images, params) == Speed(
         latency_ms_p50=51.0, latency_ms_p99=100.0, images_per_second=10
     )
-    assert clock.first == [n % 40 for n in range(101)]  # each image in turn, none is cached
+    assert clock.first == [n % 40 for n in range(101)]  # each image in turn, so that none is cached

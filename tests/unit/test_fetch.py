@@ -1,4 +1,4 @@
-"""fetch from folders: each file from the first that has it unaltered, or an error that says why."""
+"""fetch from folders: each file comes from the first folder with the correct one."""
 
 import os
 import re
@@ -15,14 +15,14 @@ from tests.mirrors import CONTENT, FIRST, fetched, fill, run
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with the files in mirror/ and in second/."""
+    """A workspace with the files in mirror/ and second/."""
     for mirror in ("mirror", "second"):
         fill(tmp_path / mirror)
     return Workspace(tmp_path)
 
 
 @pytest.mark.parametrize("mirror", ["~/mirror", "file://{}/mirror", "FILE://localhost{}/mir%72or"])
-def test_a_folder_may_be_named_as_shells_and_browsers_do(
+def test_folders_can_be_home_paths_or_file_urls(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mirror: str
 ) -> None:
     monkeypatch.setenv("HOME", str(workspace.root))
@@ -42,15 +42,15 @@ def test_a_folder_may_be_named_as_shells_and_browsers_do(
     ],
     ids=lambda text: text[:20],
 )
-def test_a_mirror_of_a_kind_that_is_not_read_is_told_so(
+def test_an_unsupported_mirror_is_refused_with_the_reason(
     workspace: Workspace, mirror: str, reason: str
 ) -> None:
-    """Not that there is no such folder."""
+    """Not with a misleading `no such folder`."""
     with pytest.raises(UserError, match=f"{mirror}: .*{reason}"):
         run(workspace, mirror)
 
 
-def test_a_pipe_in_a_folder_is_not_waited_for(workspace: Workspace) -> None:
+def test_a_pipe_in_a_mirror_does_not_block(workspace: Workspace) -> None:
     (workspace.root / "mirror" / FIRST).unlink()
     os.mkfifo(workspace.root / "mirror" / FIRST)
     with pytest.raises(UserError, match="mirror: not a regular file"):
@@ -61,7 +61,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for(workspace: Workspace) -> None:
     ("fault", "reason"),
     [("no folder", "no such folder"), ("no file", "No such file"), ("bit flip", "corrupt")],
 )
-def test_a_folder_without_the_right_file_is_passed_over(
+def test_a_folder_without_the_correct_file_is_skipped(
     workspace: Workspace, fault: str, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     copy = workspace.root / "mirror" / FIRST
@@ -76,11 +76,11 @@ def test_a_folder_without_the_right_file_is_passed_over(
     assert re.match(f"{FIRST}: .* mirror: .*{reason}", capfd.readouterr().err)
 
 
-def test_the_first_folder_that_has_the_files_spares_the_network(workspace: Workspace) -> None:
+def test_a_local_mirror_avoids_the_network(workspace: Workspace) -> None:
     run(workspace, "nowhere", "mirror", "http://127.0.0.1:9/")
     assert fetched(workspace) == CONTENT
 
 
-def test_the_public_mirrors_are_encrypted() -> None:
+def test_the_public_mirrors_use_https() -> None:
     mirrors = load_params(PROJECT / "params.yaml").fetch.mirrors
     assert all(mirror.startswith("https://") for mirror in mirrors[1:])

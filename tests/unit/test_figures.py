@@ -1,4 +1,4 @@
-"""Figures are legible and of a bounded size, whatever the classes are called and however many."""
+"""Figures are legible and limited in size for any number and length of class names."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.figures import Figure
 from pipeline.evaluation.figures import confusion_matrix, misclassified_sheet, sample_sheet
 
-MOST_PIXELS = 6000  # a side
+MOST_PIXELS = 6000  # of the longer side
 
 
 def names_of(classes: int, length: int) -> list[str]:
@@ -16,7 +16,7 @@ def names_of(classes: int, length: int) -> list[str]:
 
 
 def pixels(figure: Figure) -> float:
-    """Of the longer side."""
+    """The length of the longer side."""
     return float(max(figure.get_size_inches()) * figure.dpi)
 
 
@@ -29,7 +29,7 @@ def sheet_of_errors(names: list[str], count: int) -> Figure:
 
 @pytest.mark.parametrize("length", [4, 30])
 @pytest.mark.parametrize("classes", [2, 26, 256])
-def test_size_is_bounded(classes: int, length: int) -> None:
+def test_figure_sizes_are_limited(classes: int, length: int) -> None:
     names = names_of(classes, length)
     images, labels = np.zeros((classes, 9, 8), np.uint8), np.arange(classes).astype(np.uint8)
     assert pixels(sample_sheet(images, labels, names)) < MOST_PIXELS
@@ -38,7 +38,7 @@ def test_size_is_bounded(classes: int, length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 12, 30])
-def test_titles_of_neighbours_do_not_overlap(length: int) -> None:
+def test_adjacent_titles_do_not_overlap(length: int) -> None:
     names = [
         name[:length]
         for name in ("WOMBATS AND MARMOTS OF THE ALPS", "MARMOTS AND ALL OTHER ANIMALS")
@@ -50,14 +50,14 @@ def test_titles_of_neighbours_do_not_overlap(length: int) -> None:
 
 
 @pytest.mark.parametrize(("classes", "numbers"), [(2, 4), (26, 26 * 26), (200, 0)])
-def test_counts_stand_where_there_is_room_for_them(classes: int, numbers: int) -> None:
+def test_counts_appear_only_where_they_fit(classes: int, numbers: int) -> None:
     matrix = np.ones((classes, classes), np.int64)
     axes = confusion_matrix(matrix, names_of(classes, 3), "thing").axes[0]
     assert len(axes.texts) == numbers
     assert len(axes.get_xticks()) <= 100
 
 
-def test_a_name_is_no_formula() -> None:
+def test_class_names_are_not_parsed_as_formulas() -> None:
     names = ["$\\frac$", "$x"]
     for figure in (
         sample_sheet(np.zeros((2, 9, 8), np.uint8), np.array([0, 1], np.uint8), names),

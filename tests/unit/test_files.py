@@ -1,4 +1,4 @@
-"""Files are whole or not there: after an exception, on a full disk, on a read-only one."""
+"""Files are written completely or not at all: after exceptions, on full and on failing disks."""
 
 import ctypes
 import errno
@@ -31,7 +31,7 @@ WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
 
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("old", [None, b"old and longer than what is new"])
-def test_a_file_is_written_into_its_folder_and_nothing_else(
+def test_writing_creates_the_file_and_nothing_else(
     old: bytes | None, kind: str, tmp_path: Path
 ) -> None:
     write, value, written = WRITERS[kind]
@@ -45,7 +45,7 @@ def test_a_file_is_written_into_its_folder_and_nothing_else(
 
 @pytest.mark.parametrize("old", [{}, {"file": b"old"}])
 @pytest.mark.parametrize("interruption", [OSError, KeyboardInterrupt, SystemExit])
-def test_an_exception_leaves_the_old_file_alone(
+def test_an_exception_leaves_the_old_file_unchanged(
     interruption: type[BaseException], old: dict[str, bytes], tmp_path: Path
 ) -> None:
     for name, data in old.items():
@@ -61,7 +61,7 @@ def test_an_exception_leaves_the_old_file_alone(
     assert content(tmp_path) == old
 
 
-def test_not_a_number_is_no_json_and_the_old_report_stays(tmp_path: Path) -> None:
+def test_not_a_number_is_refused_in_json(tmp_path: Path) -> None:
     files.write_json(tmp_path / "report.json", {"accuracy": 0.99})
     before = content(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
@@ -81,7 +81,7 @@ def test_until_the_block_ends_readers_see_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_what_dvc_keeps_in_its_cache_is_not_overwritten(
+def test_linked_files_in_dvcs_cache_are_not_overwritten(
     link: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
     cached, path = tmp_path / "cached", tmp_path / "file"
@@ -93,8 +93,8 @@ def test_what_dvc_keeps_in_its_cache_is_not_overwritten(
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_what_a_link_names_is_written_and_the_link_stays(there: bool, tmp_path: Path) -> None:
-    """A params.yaml or a report that somebody keeps elsewhere."""
+def test_writing_through_a_link_replaces_its_target(there: bool, tmp_path: Path) -> None:
+    """A params.yaml or a report can be a link to another folder."""
     kept = tmp_path / "elsewhere" / "kept"
     kept.parent.mkdir()
     if there:
@@ -108,13 +108,13 @@ def test_what_a_link_names_is_written_and_the_link_stays(there: bool, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "device", "socket", "folder"])
-def test_what_is_no_file_is_neither_replaced_nor_waited_for(kind: str, tmp_path: Path) -> None:
+def test_special_files_and_folders_are_refused(kind: str, tmp_path: Path) -> None:
     path, name = tmp_path / "path", tmp_path / "name"
     if "pipe" in kind:
         os.mkfifo(path)
     elif kind == "device":
         try:
-            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # a /dev/null of its own
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # another /dev/null
         except PermissionError:
             pytest.skip("only root may make a device")
     elif kind == "socket":
@@ -133,8 +133,8 @@ def test_what_is_no_file_is_neither_replaced_nor_waited_for(kind: str, tmp_path:
     assert name.lstat().st_mode == before.st_mode
 
 
-def test_an_error_names_the_file_that_it_is_about(tmp_path: Path) -> None:
-    """An input that is missing is not reported as a problem of the output."""
+def test_errors_name_the_affected_file(tmp_path: Path) -> None:
+    """A missing input is not reported as an error of the output."""
     with pytest.raises(FileNotFoundError) as error, files.replacing(tmp_path / "output"):
         (tmp_path / "input").read_bytes()
     assert error.value.filename == str(tmp_path / "input")
@@ -145,7 +145,7 @@ def test_an_error_names_the_file_that_it_is_about(tmp_path: Path) -> None:
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What is synced, renamed and exchanged, in this order, each with its inode."""
+    """The calls that sync, rename and exchange, in order, with their inodes."""
     done: list[tuple[str, int]] = []
 
     def watch(owner: Any, name: str, inode: Callable[[Any], int]) -> None:
@@ -163,19 +163,19 @@ def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return done
 
 
-def test_a_file_is_on_disk_before_it_is_renamed_and_its_new_name_after_it(
+def test_a_file_is_synced_before_and_its_folder_after_the_rename(
     tmp_path: Path, on_disk: list[tuple[str, int]]
 ) -> None:
-    """Else a power cut leaves an empty file where the old one was."""
+    """Otherwise a power failure could leave an empty file."""
     files.write_bytes(tmp_path / "file", b"new")
     file, folder = (tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino
     assert on_disk == [("fsync", file), ("replace", file), ("fsync", folder)]
 
 
-def test_a_folder_is_on_disk_before_it_is_exchanged_and_the_old_one_until_that_is(
+def test_a_folder_is_synced_before_the_exchange_and_the_old_one_removed_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: list[tuple[str, int]]
 ) -> None:
-    """Else a power cut after a release leaves neither the new model nor the old one."""
+    """Otherwise a power failure could leave neither the new model nor the old one."""
     target = tmp_path / "models"
     target.mkdir()
     old = target.stat().st_ino
@@ -197,10 +197,8 @@ def test_a_folder_is_on_disk_before_it_is_exchanged_and_the_old_one_until_that_i
     assert content(tmp_path) == {"models/model": b"model", "models/card": b"card"}
 
 
-def test_a_disk_that_fails_to_write_is_no_success(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But a file system that has nothing to write for a folder, and says so, is."""
+def test_a_failed_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that does not support syncing folders is not an error."""
     files.write_bytes(tmp_path / "file", b"old")
     answer = errno.EIO
 
@@ -220,13 +218,11 @@ def test_a_disk_that_fails_to_write_is_no_success(
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
-def test_a_new_file_has_the_mode_that_the_umask_leaves(
-    umask: int, mode: int, tmp_path: Path
-) -> None:
+def test_new_files_respect_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
         files.write_bytes(tmp_path / "file", b"new")
-        assert os.umask(umask) == umask  # and the umask is as it was
+        assert os.umask(umask) == umask  # unchanged
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
@@ -239,7 +235,7 @@ class NoLibrary:
 
 
 class OldKernel(NoLibrary):
-    """A C library whose renameat2 the kernel or the file system does not know."""
+    """A C library with renameat2 that the kernel or file system does not support."""
 
     def renameat2(self, *arguments: Any) -> int:
         return -1
@@ -247,7 +243,7 @@ class OldKernel(NoLibrary):
 
 @pytest.fixture
 def directories(tmp_path: Path) -> tuple[Path, Path]:
-    """A new and a released directory, with a file that both have and one that only one has."""
+    """A new and a released directory, each with a common file and one of its own."""
     for name, only in (("new", "card"), ("released", "note")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model").write_text(name)
@@ -256,7 +252,7 @@ def directories(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("library", [ctypes.CDLL, NoLibrary, OldKernel])
-def test_two_directories_change_places_whole(
+def test_directories_are_exchanged(
     library: type, directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", library)
@@ -268,7 +264,7 @@ def test_two_directories_change_places_whole(
 
 
 @pytest.mark.parametrize("library", [ctypes.CDLL, NoLibrary])
-def test_without_a_new_directory_the_old_one_stays(
+def test_a_failed_exchange_keeps_the_old_directory(
     library: type, directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", library)
@@ -284,14 +280,16 @@ def release(tmp_path: Path) -> Path:
     return old_release(tmp_path / "place" / "models")
 
 
-def test_a_first_release_makes_the_folders_above_it(tmp_path: Path) -> None:
+def test_a_first_release_creates_parent_folders(tmp_path: Path) -> None:
     replace_release(tmp_path / "new" / "place" / "models")
     assert content(tmp_path) == {f"new/place/models/{name}": data for name, data in NEW.items()}
 
 
 @pytest.mark.parametrize("link", ["models", "chain", "dangling"])
-def test_the_folder_that_a_link_names_is_replaced(link: str, release: Path, tmp_path: Path) -> None:
-    """Whoever keeps models/ elsewhere finds the new release there, not the old one."""
+def test_replacing_a_linked_folder_replaces_its_target(
+    link: str, release: Path, tmp_path: Path
+) -> None:
+    """models/ can be a link to another folder."""
     name = tmp_path / "models"
     name.symlink_to("place/models")
     if link == "chain":
@@ -305,8 +303,8 @@ def test_the_folder_that_a_link_names_is_replaced(link: str, release: Path, tmp_
 
 
 @pytest.fixture
-def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system on which no folder can be exchanged."""
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that cannot exchange folders."""
 
     def refuse(new: Path, target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link", str(target))
@@ -314,18 +312,18 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "exchange_directories", refuse)
 
 
-def test_one_by_one_model_and_checksums_come_last(
-    fixed: None, release: Path, on_disk: list[tuple[str, int]]
+def test_without_exchange_the_model_and_checksums_are_replaced_last(
+    no_exchange: None, release: Path, on_disk: list[tuple[str, int]]
 ) -> None:
-    """So that whoever checks the sums in between refuses the new model, or reads the old one."""
+    """A reader that verifies checksums meanwhile refuses the new model or reads the old one."""
     replace_release(release)
     inodes = [inode for what, inode in on_disk if what == "replace"]
     assert inodes == [(release / name).stat().st_ino for name in ("a", "card", "model", "sums")]
 
 
 @pytest.mark.parametrize("name", ["a", "card", "model", "sums"])
-def test_one_by_one_nothing_is_replaced_unless_there_is_room_for_all(
-    fixed: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_exchange_a_full_disk_changes_nothing(
+    no_exchange: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Path.write_bytes
 
@@ -341,7 +339,7 @@ def test_one_by_one_nothing_is_replaced_unless_there_is_room_for_all(
     assert content(release.parent) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes two steps")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems need two steps")
 def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Path]) -> None:
     new, target = directories
     over = threading.Event()
@@ -383,7 +381,7 @@ def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Pat
         (files.read_tensors, save({"images": np.zeros((2, 28, 28), np.uint8)})[:-1]),
     ],
 )
-def test_a_broken_or_missing_file_is_one_line_that_names_it(
+def test_a_broken_or_missing_file_is_reported_in_one_line(
     read: Callable[[Path], Any], broken: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
@@ -394,8 +392,8 @@ def test_a_broken_or_missing_file_is_one_line_that_names_it(
         read(path)
 
 
-def test_a_file_of_anyones_is_missing_without_advice_that_is_not_for_it(tmp_path: Path) -> None:
-    """`dvc repro` makes no model that is named by its path, and no params.yaml."""
+def test_a_missing_user_file_is_reported_without_dvc_advice(tmp_path: Path) -> None:
+    """`dvc repro` creates neither params.yaml nor a model given by its path."""
     for remedy in ("", "; name another"):
         with pytest.raises(UserError, match=rf"^{tmp_path}/a is missing{remedy}$"):
             files.existing(tmp_path / "a", remedy)

@@ -1,4 +1,4 @@
-"""The gate passes a model by every criterion together, and by nothing but its declared inputs."""
+"""The gate passes a model that meets every criterion; only its declared inputs matter."""
 
 import json
 import math
@@ -31,7 +31,7 @@ REPORTS = {  # every figure exactly at its threshold
     "subject": SUBJECT.model_dump(mode="json"),
     "export_report": EXPORT.model_dump(mode="json"),
 }
-FIGURES = {  # where a criterion finds its figure
+FIGURES = {  # report and key of each criterion
     "test accuracy": ("metrics", "accuracy"),
     "test images": ("metrics", "images"),
     "test set SHA-256": ("subject", "test_sha256"),
@@ -46,13 +46,13 @@ Changes = Mapping[str, Any]
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """An empty one, without MLflow."""
+    """An empty workspace, without MLflow."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     return Workspace(tmp_path)
 
 
 def write(workspace: Workspace, changes: Changes | None = None) -> None:
-    """Write the reports; text goes in as it is, None leaves one out."""
+    """Write the reports; text is written as it is, None omits a report."""
     for name, report in {**REPORTS, **(changes or {})}.items():
         path = getattr(workspace, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def criteria_of(report: str) -> set[str]:
 
 
 def verdict(workspace: Workspace, params: Gate = PARAMS) -> GateReport:
-    """What gate.json says of the reports; it is strict JSON."""
+    """The content of gate.json, which must be strict JSON."""
     try:
         gate.run(workspace, params)
         refused = False
@@ -99,7 +99,7 @@ def table(workspace: Workspace) -> dict[str, tuple[str, str, str]]:
     return {name: (measured, required, mark) for name, measured, required, mark in rows[2:]}
 
 
-def test_every_figure_exactly_at_its_threshold_passes(workspace: Workspace) -> None:
+def test_figures_exactly_at_their_thresholds_pass(workspace: Workspace) -> None:
     write(workspace)
     judged = verdict(workspace)
     assert judged.passed is True
@@ -112,7 +112,7 @@ def test_every_figure_exactly_at_its_threshold_passes(workspace: Workspace) -> N
     [
         ("test accuracy", math.nextafter(0.994, 0)),
         ("test accuracy", 0.0),
-        ("test accuracy", 99.0),  # a percentage, and one that is too low
+        ("test accuracy", 99.0),  # a percentage, and too low
         ("test images", 9_999),
         ("test images", 10_001),
         ("test set SHA-256", "a" * 63 + "b"),
@@ -125,7 +125,7 @@ def test_every_figure_exactly_at_its_threshold_passes(workspace: Workspace) -> N
         ("model bytes", 200_001),
     ],
 )
-def test_one_figure_beyond_its_threshold_refuses(
+def test_one_figure_beyond_its_threshold_fails_the_gate(
     workspace: Workspace, criterion: str, value: Any
 ) -> None:
     write(workspace, changed({criterion: value}))
@@ -146,7 +146,7 @@ def test_one_figure_beyond_its_threshold_refuses(
         ("model bytes", "max_model_bytes", 199_999),
     ],
 )
-def test_the_threshold_is_the_one_in_params(
+def test_thresholds_come_from_params(
     workspace: Workspace, criterion: str, key: str, threshold: Any
 ) -> None:
     write(workspace)
@@ -155,10 +155,10 @@ def test_the_threshold_is_the_one_in_params(
 
 @pytest.mark.parametrize("criterion", FIGURES)
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, True, [0.999], {}], ids=repr)
-def test_a_report_with_a_figure_that_is_none_fails_all_its_criteria(
+def test_an_invalid_figure_fails_all_criteria_of_its_report(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], criterion: str, value: Any
 ) -> None:
-    """They are shown as missing, and the figure is named."""
+    """The table shows the criterion as missing, and the first line printed names the figure."""
     write(workspace, changed({criterion: value}))
     report, key = FIGURES[criterion]
     assert set(failing(verdict(workspace))) == criteria_of(report)
@@ -169,24 +169,24 @@ def test_a_report_with_a_figure_that_is_none_fails_all_its_criteria(
 
 @pytest.mark.parametrize("broken", [None, "", "{", "[]", "null", "7", "\x00", "[" * 100_000])
 @pytest.mark.parametrize("report", REPORTS)
-def test_an_absent_or_unreadable_report_fails_all_its_criteria(
+def test_a_missing_or_unreadable_report_fails_all_its_criteria(
     workspace: Workspace, report: str, broken: Any
 ) -> None:
     write(workspace, {report: broken})
     assert set(failing(verdict(workspace))) == criteria_of(report)
 
 
-def test_no_report_stands_in_for_another(workspace: Workspace) -> None:
-    """A metrics.json of an older version, which held the digests too, is no subject.json."""
+def test_one_report_cannot_replace_another(workspace: Workspace) -> None:
+    """An older metrics.json, which also contained the digests, does not replace subject.json."""
     write(workspace, {"metrics": REPORTS["metrics"] | REPORTS["subject"], "subject": None})
     assert set(failing(verdict(workspace))) == criteria_of("metrics") | criteria_of("subject")
 
 
 @pytest.mark.parametrize("name", ["export_report", "subject"])
-def test_a_report_of_an_older_version_is_one_line_and_no_verdict(
+def test_a_report_of_an_older_version_is_an_error_not_a_verdict(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Instead of eight criteria that are missing."""
+    """Not a verdict of eight missing criteria."""
     write(workspace, {name: REPORTS[name] | {"schema_version": 0}})
     with pytest.raises(UserError, match=r"schema version 0.*`dvc repro`") as error:
         gate.run(workspace, PARAMS)
@@ -195,15 +195,15 @@ def test_a_report_of_an_older_version_is_one_line_and_no_verdict(
     assert not workspace.gate_report.exists()
 
 
-def test_the_table_has_digests_in_full(workspace: Workspace) -> None:
-    """So that one can compare them with those of a file."""
+def test_the_table_contains_full_digests(workspace: Workspace) -> None:
+    """For comparison with the digest of a file."""
     write(workspace, changed({"test set SHA-256": "c" * 64}))
     verdict(workspace)
     text = workspace.gate_table.read_text()
-    assert all(digit * 64 in text for digit in "acf")  # required, measured, of the model
+    assert all(digit * 64 in text for digit in "acf")  # required, measured, model
 
 
-def test_the_verdict_names_the_reports_as_they_were(workspace: Workspace) -> None:
+def test_the_verdict_records_digests_of_the_reports(workspace: Workspace) -> None:
     write(workspace)
     write_csv(workspace.per_class, [{"label": "0"}])
     names = ["evaluation/classes.csv", "evaluation/metrics.json", "evaluation/subject.json"]
@@ -214,14 +214,14 @@ def test_the_verdict_names_the_reports_as_they_were(workspace: Workspace) -> Non
     assert verdict(workspace).reports_sha256 == expected
 
 
-def test_without_any_report_everything_fails(workspace: Workspace) -> None:
+def test_without_reports_every_criterion_fails(workspace: Workspace) -> None:
     judged = verdict(workspace)
     assert failing(judged) == list(FIGURES)
     assert judged.model_sha256 is None
 
 
 def shows(cell: str, value: Any) -> bool:
-    """Whether a cell of the table stands for a value of gate.json."""
+    """Whether a cell of the table shows a value of gate.json."""
     if value is None:
         return cell == "missing"
     if isinstance(value, int | float):
@@ -240,7 +240,7 @@ def shows(cell: str, value: Any) -> bool:
     ],
     ids=["passed", "too low", "NaN", "no export report", "two fail"],
 )
-def test_table_and_json_say_the_same(workspace: Workspace, reports: Changes) -> None:
+def test_the_table_and_json_agree(workspace: Workspace, reports: Changes) -> None:
     write(workspace, reports)
     judged = verdict(workspace)
     rows = table(workspace)
@@ -257,10 +257,10 @@ def test_table_and_json_say_the_same(workspace: Workspace, reports: Changes) -> 
 
 
 @pytest.mark.parametrize("accuracy", [0.999, 0.9])
-def test_nothing_but_reports_and_params_decides(
+def test_only_reports_and_params_affect_the_verdict(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, accuracy: float
 ) -> None:
-    """Same inputs, same bytes: in an empty folder, and amid an older verdict and other models."""
+    """Same inputs, same bytes, with or without an older verdict and other models."""
     answers = []
     for others in ([], ["models/mnist-cnn.onnx", "artifacts/model.onnx", "reports/gate.json"]):
         place = Workspace(tmp_path / f"with {len(others)} other files")
@@ -306,7 +306,7 @@ def test_nothing_but_reports_and_params_decides(
         ),
     ],
 )
-def test_a_refusal_says_of_each_criterion_by_how_much(
+def test_a_refusal_states_how_far_each_criterion_is_off(
     workspace: Workspace, figures: Changes, failed: list[list[str]]
 ) -> None:
     write(workspace, changed(figures))

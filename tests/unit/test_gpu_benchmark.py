@@ -1,4 +1,4 @@
-"""The report of the GPU check tells the truth."""
+"""The report of the GPU check matches what happened."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ from pipeline.core.files import read_json, write_json
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
-    """What the check itself reads of a packed folder."""
+    """The part of a packed folder that the check reads."""
     content = {"git_revision": "unknown", "code_sha256": {}, "gate": 0.994}
     write_json(tmp_path / "recipes.json", content)
     return tmp_path
 
 
-def test_without_time_nothing_is_started(packed: Path, tmp_path: Path) -> None:
+def test_nothing_starts_without_time_left(packed: Path, tmp_path: Path) -> None:
     assert not check.check("cpu", packed, tmp_path, 1, quick=False)
     trainings = read_json(tmp_path / "gpu.json")["trainings"]
     assert {each["error"] for each in trainings} == {"no time left"}
     assert "No training began." in (tmp_path / "gpu.md").read_text()
 
 
-def test_training_goes_on_with_a_warning_where_an_operator_is_not_deterministic(
+def test_a_nondeterministic_operator_causes_a_warning_and_training_continues(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -42,7 +42,7 @@ def test_training_goes_on_with_a_warning_where_an_operator_is_not_deterministic(
     assert "Warning: RuntimeError: no deterministic" in (tmp_path / "gpu.md").read_text()
 
 
-def test_other_bits_are_reported_with_the_epoch() -> None:
+def test_different_bits_are_reported_with_the_epoch() -> None:
     def training(name: str, *digests: str, after: int = 0) -> dict[str, Any]:
         numbered = enumerate(digests, start=after + 1)
         rows = [{"epoch": number, "weights_sha256": digest} for number, digest in numbered]

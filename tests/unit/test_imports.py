@@ -1,4 +1,4 @@
-"""Imports point one way, modules stay small, and only pipeline/mnist knows the task."""
+"""Imports point one way, modules stay short, and only pipeline/mnist is specific to MNIST."""
 
 import ast
 import re
@@ -16,20 +16,20 @@ PACKAGE = PROJECT / "pipeline"
 LINES = 250
 BARE = {"torch", "numpy", "safetensors"}  # all that a bare GPU machine has
 TASK = re.compile(r"mnist|digit|\b28\b|19,?210|\b784\b", re.IGNORECASE)
-# the distribution, the Prefect flow, the example in a message; a method of text
+# the distribution, the Prefect flow, an example in a message, a method of str
 ALLOWED = re.compile(r"gated-mnist|mnist[-_]release|such as pipeline/mnist|isdigit")
 FOLDERS = ("pipeline/core/extras.py", "mnist")  # it names every folder of pipeline/
 
 
 def test_imports_point_one_way(capsys: pytest.CaptureFixture[str]) -> None:
     """The contracts are in pyproject.toml."""
-    configuration.configure()  # its command line would switch the loggers of other tests off
+    configuration.configure()  # its command line would disable the loggers of other tests
     kept = lint_imports(str(PROJECT / "pyproject.toml"), cache_dir=None, no_logo=True)
     assert kept, capsys.readouterr().out.partition("Broken contracts")[2]
 
 
 @pytest.mark.parametrize("package", ["training", "mnist"])
-def test_a_training_runs_where_there_is_little_else_than_torch(package: str) -> None:
+def test_training_requires_only_torch_numpy_and_safetensors(package: str) -> None:
     graph = grimp.build_graph(
         "pipeline",
         include_external_packages=True,
@@ -41,13 +41,13 @@ def test_a_training_runs_where_there_is_little_else_than_torch(package: str) -> 
     assert external - sys.stdlib_module_names <= BARE
 
 
-def test_a_module_fits_in_a_readers_head() -> None:
+def test_modules_stay_short() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path: lines for path, lines in lengths.items() if lines > LINES} == {}
 
 
-def test_only_the_task_knows_the_task() -> None:
-    """backprop is a task of its own; its digits are those of a number."""
+def test_only_the_task_package_is_specific_to_the_task() -> None:
+    """backprop is a separate task; its digits are those of numbers."""
     found = [
         f"{path.relative_to(PROJECT)}:{line}: {text}"
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -60,7 +60,7 @@ def test_only_the_task_knows_the_task() -> None:
 
 
 def names_and_literals(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Every identifier and literal of a module, but no docstring."""
+    """Every identifier and literal of a module except docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:

@@ -1,4 +1,4 @@
-"""Names, folders and patterns mean the files that people would expect."""
+"""Names, folders and patterns select the files that people expect."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_files_are_found_by_name_folder_and_pattern(
     assert find_input_files(asked).files == found
 
 
-def test_what_a_folder_has_beside_images_is_told(
+def test_ignored_files_of_a_folder_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.png", "b.webp", "c.WEBP", "d.heic", "Makefile", ".DS_Store", "e.parquet"):
@@ -47,7 +47,7 @@ def test_what_a_folder_has_beside_images_is_told(
     assert find_input_files([str(tmp_path)], tables=True).files[1:] == [str(tmp_path / "e.parquet")]
 
 
-def test_of_many_kinds_of_files_the_most_frequent_are_told(
+def test_only_the_most_frequent_ignored_kinds_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.png", "1.h", "2.h", "1.g", "1.f", "1.e", "1.d", "1.c", "1.b", "1.a"):
@@ -58,7 +58,7 @@ def test_of_many_kinds_of_files_the_most_frequent_are_told(
     assert ".f" not in said
 
 
-def test_links_to_folders_are_followed_to_each_folder_once(tmp_path: Path) -> None:
+def test_linked_folders_are_read_once(tmp_path: Path) -> None:
     scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
     (scans / "a").mkdir(parents=True)
     elsewhere.mkdir()

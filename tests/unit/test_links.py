@@ -1,4 +1,4 @@
-"""Where MLflow shows what is here, whatever other versions recorded."""
+"""Links from the workspace to MLflow, whatever other versions recorded."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.reports import edit, write_training
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with a training."""
+    """A workspace with a training."""
     workspace = Workspace(tmp_path)
     write_training(workspace, run_id="first")
     workspace.tracked.parent.mkdir()
@@ -25,10 +25,8 @@ def workspace(tmp_path: Path) -> Workspace:
         '{"release": null, "backprop": {"of": 1}, "training": {"of": "first", "address": "z"}}',
     ],
 )
-def test_links_that_another_version_recorded_do_not_matter(
-    workspace: Workspace, other: str
-) -> None:
-    """A flow asks for them at its end: it would fail after all its work."""
+def test_links_recorded_by_another_version_are_tolerated(workspace: Workspace, other: str) -> None:
+    """A flow reads the links at its end: it would fail after all its work."""
     workspace.tracked.write_text(other)
     assert links.addresses(workspace) == {"training": "z"}
     links.record(workspace, Component.TRAINING, "here")
@@ -36,7 +34,7 @@ def test_links_that_another_version_recorded_do_not_matter(
 
 
 @pytest.mark.parametrize("recorded", ["[]", "[1, 2]", "7", "null", "{", '{"training": "z"}'])
-def test_broken_links_are_none(workspace: Workspace, recorded: str) -> None:
+def test_unreadable_links_are_ignored(workspace: Workspace, recorded: str) -> None:
     workspace.tracked.write_text(recorded)
     assert links.addresses(workspace) == {}
 
@@ -48,8 +46,8 @@ def test_a_broken_report_has_no_link(workspace: Workspace, text: str) -> None:
     assert links.addresses(workspace) == {}
 
 
-def test_a_link_to_a_training_stays_while_it_is_the_same_training(workspace: Workspace) -> None:
-    """Its report changes with each epoch."""
+def test_a_training_link_is_valid_for_the_same_run_only(workspace: Workspace) -> None:
+    """The training report changes with each epoch."""
     links.record(workspace, Component.TRAINING, "runs/1")
     edit(workspace.training_report, status="unfinished")
     assert "training" in links.addresses(workspace)
@@ -57,7 +55,7 @@ def test_a_link_to_a_training_stays_while_it_is_the_same_training(workspace: Wor
     assert links.addresses(workspace) == {}
 
 
-def test_a_link_to_a_release_is_to_that_file(workspace: Workspace) -> None:
+def test_a_release_link_is_valid_for_the_same_file_only(workspace: Workspace) -> None:
     workspace.releases.mkdir()
     workspace.released_model.write_bytes(b"a model")
     links.record(workspace, Component.RELEASE, "models/1")
@@ -66,7 +64,7 @@ def test_a_link_to_a_release_is_to_that_file(workspace: Workspace) -> None:
     assert links.addresses(workspace) == {}
 
 
-def test_links_are_for_people_and_each_component_keeps_its_own(
+def test_links_use_public_addresses_and_components_are_independent(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")

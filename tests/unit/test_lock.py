@@ -1,4 +1,4 @@
-"""The locked environment as DVC is told of it, and the packages that each stage depends on."""
+"""versions.json, which tells DVC the locked versions, and the packages of each stage."""
 
 import ast
 import json
@@ -20,18 +20,18 @@ from tests.checkout import PROJECT
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 TASK = yaml.safe_load((PROJECT / "params.yaml").read_text())["task"]
 PACKAGES = packages_distributions()
-# imported, but what a stage makes is the same with any version; fetch checks what it gets
+# imported, but their versions do not affect results; fetch verifies its files
 NO_RESULT = {"filelock", "pooch", "psutil", "requests", "tqdm", "urllib3"}
 
 
-def test_dvc_knows_the_versions_that_are_locked() -> None:
-    """A pull request that moves a pin and nothing else would pass the accuracy gate untried."""
+def test_versions_json_matches_the_lock() -> None:
+    """Otherwise a pull request that only changes a pin would pass the gate without training."""
     locked = lock.locked_versions((PROJECT / "requirements.txt").read_text())
     assert json.loads((PROJECT / "versions.json").read_text()) == locked, "run `make repro`"
 
 
-def test_every_version_of_a_package_counts() -> None:
-    """One may be for an older Python than ours, and another for macOS."""
+def test_every_locked_version_of_a_package_is_recorded() -> None:
+    """Versions can differ by Python version or platform."""
     text = (
         "numpy==2.4.6 ; python_full_version < '3.12' \\\n    --hash=sha256:00\n"
         "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:01\n"
@@ -41,7 +41,7 @@ def test_every_version_of_a_package_counts() -> None:
 
 
 def imported(file: Path) -> set[str]:
-    """The packages outside the project that a module imports, by their names in the lock."""
+    """The third-party packages that a module imports, by their names in the lock."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -53,8 +53,8 @@ def imported(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_packages_that_its_code_imports(stage: str) -> None:
-    """Else another version of them leaves its result as it was, and unmeasured."""
+def test_a_stage_depends_on_the_packages_it_imports(stage: str) -> None:
+    """Otherwise a new version would leave the old result in place, unmeasured."""
     (tracked,) = [
         params["versions.json"] for params in STAGES[stage]["params"] if isinstance(params, dict)
     ] or [[]]
@@ -65,7 +65,7 @@ def test_a_stage_depends_on_the_packages_that_its_code_imports(stage: str) -> No
 
 
 def check(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit status, and what is said, where the workspace is this folder."""
+    """Run the check on this workspace; returns the exit status and stderr."""
     (root / "params.yaml").touch()
     try:
         status = lock.main(["--workspace", str(root), *arguments])
@@ -74,7 +74,7 @@ def check(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tu
     return status, capsys.readouterr().err
 
 
-def test_versions_that_do_not_match_or_that_a_merge_left_are_told(
+def test_mismatched_or_conflicted_versions_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = Workspace(tmp_path)
@@ -90,24 +90,24 @@ def test_versions_that_do_not_match_or_that_a_merge_left_are_told(
 
 
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
-def test_without_a_lock_it_is_one_line(
+def test_a_missing_lock_is_reported_in_one_line(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = f"error: {tmp_path / 'requirements.txt'} is missing\n"
     assert check(tmp_path, capsys, *arguments) == (2, missing)
 
 
-def test_another_argument_is_no_check(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         lock.main(["check"])
     assert ended.value.code == 2
     assert "--check" in capsys.readouterr().err
 
 
-def test_without_dvc_the_check_is_one_line_and_versions_are_written(
+def test_without_dvc_versions_are_written_and_the_check_reports_the_missing_extra(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the extra `flow` is not installed; the program is run as `python -m` runs it."""
+    """As without the extra `flow`; the program runs as `python -m` runs it."""
     Workspace(tmp_path).requirements.write_text("torch==2.15.0 \\\n")
     (tmp_path / "params.yaml").touch()
     monkeypatch.setattr(pipeline, "orchestration", pipeline.orchestration)  # restored at the end

@@ -1,4 +1,4 @@
-"""A model that MLflow has registered is named as the user did."""
+"""Errors about a registered model use the name that the user gave."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from tests.releases import stub
 @pytest.mark.parametrize(
     ("digest", "said"), [(None, "it has no model signature"), ("0" * 64, "has the SHA-256")]
 )
-def test_a_registered_model_that_is_refused_has_the_name_that_was_given(
+def test_a_refused_registered_model_is_named_as_given(
     monkeypatch: pytest.MonkeyPatch, digest: str | None, said: str
 ) -> None:
-    """Not that of a scratch file, which is gone: an old version has no signature."""
+    """Not the name of the temporary file, which is gone."""
 
     def download(uri: str, folder: Path, workspace: object) -> tuple[Path, str | None]:
         path = folder / "model.onnx"

@@ -1,4 +1,4 @@
-"""Mutants: which faults are put into a module, and which tests should notice."""
+"""Mutants: the faults inserted into a module, and the tests selected to detect them."""
 
 import ast
 from pathlib import Path
@@ -25,10 +25,12 @@ if __name__ == "__main__":
 '''
 
 
-def test_each_kind_of_fault_is_made_once_and_nowhere_else() -> None:
+def test_each_kind_of_fault_is_generated_once() -> None:
     made = mutants.mutants_of(Path("price.py"), MODULE, None)
-    told = [mutants.difference(mutant, MODULE) for mutant in made]
-    added = {line.strip("+ ") for text in told for line in text.splitlines() if "    +" in line}
+    differences = [mutants.difference(mutant, MODULE) for mutant in made]
+    added = {
+        line.strip("+ ") for text in differences for line in text.splitlines() if "    +" in line
+    }
     assert added == {
         "LIMIT = 21",
         "def price(count: int, *, each: float=4.0, member: bool=False) -> float:",
@@ -48,7 +50,7 @@ def test_each_kind_of_fault_is_made_once_and_nowhere_else() -> None:
     assert all(ast.parse(mutant.source) for mutant in made)
 
 
-def test_the_tests_of_a_module_import_it_or_have_its_name_or_that_of_its_package(
+def test_tests_are_selected_by_import_module_or_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

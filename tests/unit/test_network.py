@@ -1,4 +1,4 @@
-"""The network, row by row: its table is its specification. And what every network must be."""
+"""The network against its specified layer table, and the requirements on every network."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pipeline.mnist import TASK
 from pipeline.training.network import build_network, count_parameters, layer_table
 from tests.letters import TASK as LETTERS
 
-# The layer table that the network is specified by.
+# The specified layer table.
 TABLE = """
 Conv2d-1 16x28x28 160, ReLU-2 16x28x28 0, Dropout-3 16x28x28 0, BatchNorm2d-4 16x28x28 32,
 Conv2d-5 16x28x28 2320, ReLU-6 16x28x28 0, Dropout-7 16x28x28 0, BatchNorm2d-8 16x28x28 32,
@@ -22,7 +22,7 @@ AvgPool2d-27 10x1x1 0
 """
 
 
-def test_the_network_is_the_specified_one_row_by_row() -> None:
+def test_the_network_matches_its_specification() -> None:
     rows = [
         f"{name} {'x'.join(map(str, shape[1:]))} {count}"
         for name, shape, count in layer_table(build_network(TASK), TASK.form)
@@ -31,13 +31,13 @@ def test_the_network_is_the_specified_one_row_by_row() -> None:
     assert count_parameters(build_network(TASK)) == 19_210
 
 
-def test_dropout_rates_go_to_the_four_layers_in_order() -> None:
+def test_dropout_rates_apply_to_the_layers_in_order() -> None:
     network = build_network(TASK, (0.1, 0.2, 0.3, 0.4))
     rates = [layer.p for layer in network if isinstance(layer, nn.Dropout)]
     assert rates == [0.1, 0.2, 0.3, 0.4]
 
 
-def test_as_many_dropout_rates_as_layers_or_the_key_is_named() -> None:
+def test_a_wrong_number_of_dropout_rates_is_refused() -> None:
     for rates in ((0.1,) * 3, (0.1,) * 5, ()):
         with pytest.raises(
             UserError, match=rf"^params\.yaml: train\.dropout: .*, not {len(rates)}$"
@@ -62,7 +62,7 @@ CONVOLUTIONS = (nn.Conv2d(1, 4, 3), nn.ReLU())
         (nn.Sequential(*CONVOLUTIONS, nn.Conv2d(4, 10, 25)), r"\[2, 10, 2, 2\]"),
     ],
 )
-def test_a_network_that_could_not_be_exported_is_refused_before_training(
+def test_a_network_that_cannot_be_exported_is_refused(
     network: nn.Module, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.mnist.network.build_network", lambda: network)
@@ -70,7 +70,7 @@ def test_a_network_that_could_not_be_exported_is_refused_before_training(
         build_network(TASK)
 
 
-def test_the_look_at_a_network_leaves_it_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checking_a_network_does_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Sequential(*CONVOLUTIONS, nn.BatchNorm2d(4), nn.Conv2d(4, 10, 26))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     monkeypatch.setattr("pipeline.mnist.network.build_network", lambda: network)

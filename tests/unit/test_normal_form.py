@@ -1,4 +1,4 @@
-"""A digit is found on paper as it is photographed; what is no single character is said."""
+"""Digits are found on photographed paper; anything but a single character is refused."""
 
 import io
 from collections.abc import Callable
@@ -25,7 +25,7 @@ ACROSS = np.linspace(0, 1, WIDTH)
 
 
 def page(image: Images, paper: float = 235, ink: float = 20) -> Page:
-    """A digit of 100 pixels on a page of 240, somewhere in its middle."""
+    """A digit of 100 pixels near the middle of a page of 240."""
     strokes = np.asarray(Image.fromarray(image).resize((100, 100), Image.Resampling.BICUBIC))
     result = np.full((WIDTH, WIDTH), float(paper))
     top, left = np.random.default_rng(int(image.sum())).integers(40, 100, 2)
@@ -62,7 +62,7 @@ def on_desk(image: Images, margin: int) -> Page:
 def cut_out(
     image: Images, scale: int = 8, margin: int = 0, *, sides: bool = True, ends: bool = True
 ) -> Page:
-    """A digit cut out to its ink: at its sides, and at its upper and lower end."""
+    """A digit cropped to its ink: at the sides, and at the top and bottom."""
     rows, columns = np.nonzero(image > 32)
     top, bottom = (rows.min(), rows.max() + 1) if ends else (0, 28)
     left, right = (columns.min(), columns.max() + 1) if sides else (0, 28)
@@ -87,7 +87,7 @@ PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
     "even": (page, 0.95),
     "shadow of 40": (lambda image: page(image) - 40 * ACROSS, 0.95),
     "shadow of 100": (lambda image: page(image) - 100 * ACROSS[:, None], 0.95),
-    "light falls to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.95),
+    "light fades to a quarter": (lambda image: page(image) * (1 - 0.75 * ACROSS), 0.95),
     "dark corners": (
         lambda image: page(image) * (1 - (ACROSS - 0.5) ** 2 - (ACROSS[:, None] - 0.5) ** 2),
         0.95,
@@ -141,7 +141,7 @@ PAGES: dict[str, tuple[Callable[[Images], Page], float]] = {
 
 
 def share_read(pictures: list[Images], labels: Images) -> float:
-    """How many pictures are read as these digits; one that is refused is not."""
+    """The share of pictures classified as these digits; a refused picture counts as wrong."""
     forms, wanted = [], []
     for picture, label in zip(pictures, labels, strict=False):
         with suppress(ValueError):
@@ -153,7 +153,7 @@ def share_read(pictures: list[Images], labels: Images) -> float:
 
 @needs_model
 @pytest.mark.parametrize("name", PAGES)
-def test_a_digit_is_read_on_paper_as_it_is(training: tuple[Images, Images], name: str) -> None:
+def test_digits_on_real_paper_are_recognised(training: tuple[Images, Images], name: str) -> None:
     draw, least = PAGES[name]
     pages = [np.clip(np.rint(draw(image)), 0, 255).astype(np.uint8) for image in training[0][:20]]
     assert share_read(pages, training[1]) >= least
@@ -161,7 +161,7 @@ def test_a_digit_is_read_on_paper_as_it_is(training: tuple[Images, Images], name
 
 @needs_model
 @pytest.mark.parametrize(("side", "pen"), [(560, 2), (1200, 1), (3000, 2)])
-def test_a_thin_pen_is_read(side: int, pen: int) -> None:
+def test_thin_strokes_are_recognised(side: int, pen: int) -> None:
     picture = Image.new("L", (side, side), "white")
     corners = [(27, 30), (36, 20), (57, 20), (67, 33), (50, 56), (30, 80), (70, 80)]
     ImageDraw.Draw(picture).line([(x * side / 100, y * side / 100) for x, y in corners], 0, pen)
@@ -171,7 +171,7 @@ def test_a_thin_pen_is_read(side: int, pen: int) -> None:
 
 
 @needs_model
-def test_a_small_digit_in_a_large_photograph_is_read(training: tuple[Images, Images]) -> None:
+def test_a_small_digit_in_a_large_photograph_is_recognised(training: tuple[Images, Images]) -> None:
     photos = []
     for image in training[0][:20]:
         photo = np.full((1200, 1600), 235.0)
@@ -200,14 +200,14 @@ EMPTY: dict[str, Callable[[], Page]] = {
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_where_no_ink_is_that_is_said(name: str) -> None:
-    """The model has a digit for everything, and be it a blank sheet."""
+def test_a_picture_without_ink_is_refused(name: str) -> None:
+    """The model returns a digit for any image, even a blank sheet."""
     picture = np.clip(np.rint(EMPTY[name]()), 0, 255).astype(np.uint8)
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(picture, MNIST)
 
 
-def test_two_digits_are_not_taken_for_one(ten: Images) -> None:
+def test_two_digits_are_refused(ten: Images) -> None:
     pair = np.concatenate([ten[1], ten[3]], 1)
     with pytest.raises(ValueError, match="no single character found: 2 separate marks"):
         bring_into_form(pair, MNIST)
@@ -216,7 +216,7 @@ def test_two_digits_are_not_taken_for_one(ten: Images) -> None:
 
 
 def bars(*boxes: tuple[int, int, int, int]) -> Images:
-    """A page with bars: height, width, and where each begins from the left and from the top."""
+    """A page with bars: height, width, left and top of each."""
     sheet = np.full((140, 140), 255, np.uint8)
     for height, width, left, top in boxes:
         sheet[top : top + height, left : left + width] = 0
@@ -229,15 +229,15 @@ STEM = (60, 8, 40, 20)
 @pytest.mark.parametrize(
     ("other", "marks"),
     [
-        ((48, 8, 56, 20), 2),  # nearly as tall, side by side: an 11, however close they are
+        ((48, 8, 56, 20), 2),  # nearly as tall, side by side: an 11, however close
         ((42, 8, 56, 20), 1),  # a digit of two strokes
         ((8, 30, 52, 20), 1),  # the bar of a 5
-        ((60, 8, 40, 84), 1),  # below it and near: an interrupted stroke
-        ((10, 8, 110, 110), 2),  # far away, a sixth of its ink
-        ((5, 5, 110, 110), 0),  # a blot, which is left out
+        ((60, 8, 40, 84), 1),  # close below: an interrupted stroke
+        ((10, 8, 110, 110), 2),  # far away, a sixth of the ink
+        ((5, 5, 110, 110), 0),  # a blot, ignored
     ],
 )
-def test_strokes_that_are_near_are_one_digit_unless_they_are_as_tall(
+def test_nearby_strokes_form_one_digit_unless_equally_tall(
     other: tuple[int, int, int, int], marks: int
 ) -> None:
     if marks == 2:
@@ -251,10 +251,10 @@ def test_strokes_that_are_near_are_one_digit_unless_they_are_as_tall(
 
 
 @needs_model
-def test_real_digits_are_read_as_well_as_without_normalising(
+def test_normalising_does_not_reduce_accuracy_on_mnist(
     training: tuple[Images, Images],
 ) -> None:
-    """Digits may be of several strokes."""
+    """Digits can have several strokes."""
     images, labels = (part[:150] for part in training)
     as_they_are = (OnnxModel(MODEL).run(images)[1].argmax(1) == labels).mean()
     assert share_read(list(images), labels) >= as_they_are
@@ -271,7 +271,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_any_form_has_its_ink_in_the_middle(name: str) -> None:
+def test_ink_is_centred_in_every_form(name: str) -> None:
     form = FORMS[name]
     picture = np.full((600, 1000), 235, np.uint8)
     picture[120:360, 600:640] = picture[320:360, 600:760] = 20  # an L
@@ -287,8 +287,8 @@ def test_any_form_has_its_ink_in_the_middle(name: str) -> None:
 
 @pytest.mark.parametrize("letter", "ABDOPR")
 @pytest.mark.parametrize("size", [60, 150, 400])
-def test_a_letter_with_counters_is_no_sheet_of_paper(letter: str, size: int) -> None:
-    """A sheet with a digit on it has an outline and holes, too."""
+def test_a_letter_with_counters_is_not_mistaken_for_paper(letter: str, size: int) -> None:
+    """A sheet with a digit also has an outline and holes."""
     page = Image.new("L", (2 * size, 2 * size), 240)
     drawn = (size, size), letter, 20, ImageFont.load_default(size), "mm"
     ImageDraw.Draw(page).text(*drawn)
@@ -302,8 +302,8 @@ def test_a_letter_with_counters_is_no_sheet_of_paper(letter: str, size: int) -> 
 
 
 @needs_model
-def test_a_stroke_may_be_broken(training: tuple[Images, Images]) -> None:
-    """By a gap across, or from top to bottom, as a pen leaves it that is nearly dry."""
+def test_broken_strokes_are_recognised(training: tuple[Images, Images]) -> None:
+    """By a horizontal or vertical gap, as from a nearly dry pen."""
     images, labels = training
     pages = [page(image).astype(np.uint8) for image in images[:40]]
     for picture in pages:
@@ -313,7 +313,7 @@ def test_a_stroke_may_be_broken(training: tuple[Images, Images]) -> None:
     assert share_read(pages, labels) >= 0.95
 
 
-def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
+def test_contrast_beyond_8_bits_is_preserved(ten: Images) -> None:
     faint = (200 + page(ten[5]) / 12).astype(np.float32)
     np.testing.assert_allclose(
         bring_into_form(faint, MNIST).astype(int),
@@ -324,15 +324,17 @@ def test_the_contrast_of_more_than_8_bits_is_not_lost(ten: Images) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1)])
-def test_a_picture_of_one_pixel_in_width_or_height_has_no_ink(shape: tuple[int, int]) -> None:
+def test_a_picture_one_pixel_wide_or_high_has_no_ink(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(np.zeros(shape, np.uint8), MNIST)
 
 
 @pytest.mark.parametrize("shape", [(120, 200), (300, 240)])
 @pytest.mark.parametrize("ink", [20, 230])
-def test_the_light_on_paper_is_a_surface_of_second_order(shape: tuple[int, int], ink: int) -> None:
-    """As a lamp and a lens leave it; what is drawn on it does not matter."""
+def test_light_on_paper_is_estimated_as_a_quadratic_surface(
+    shape: tuple[int, int], ink: int
+) -> None:
+    """As lamp and lens produce it; ink does not affect the estimate."""
     y, x = (np.linspace(-0.5, 0.5, length) for length in shape)
     y = y[:, None]
     surface = 120 + 30 * y - 40 * y**2 + 20 * x + 50 * x**2 - 25 * y * x

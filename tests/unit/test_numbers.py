@@ -1,4 +1,4 @@
-"""The numbers of the documentation are those of reports/, and an error in a marker is named."""
+"""The numbers in the documentation come from reports/, and marker errors are reported."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ of the <!-- insert: results.images --><!-- end --> images.
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder with reports about the model in models/, and a page with numbers."""
+    """A folder with reports on the model in models/ and a page with numbers."""
     shutil.copytree(PROJECT / "reports", tmp_path / "reports")
     (tmp_path / "models").mkdir()
     shutil.copy(PROJECT / "models/SHA256SUMS", tmp_path / "models")
@@ -46,7 +46,7 @@ def test_numbers_are_inserted_once(root: Path) -> None:
     assert update(root, check=True) == 0
 
 
-def test_a_report_that_changes_is_seen(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_report_is_detected(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     update(root, check=False)
     workspace = Workspace(root)
     metrics = Metrics.read(workspace.metrics)
@@ -56,7 +56,7 @@ def test_a_report_that_changes_is_seen(root: Path, capsys: pytest.CaptureFixture
     assert "docs/page.md:3: results.accuracy" in capsys.readouterr().out
 
 
-def test_reports_of_a_model_that_is_not_released_are_neither_inserted_nor_compared(
+def test_reports_of_an_unreleased_model_are_ignored(
     root: Path,
 ) -> None:
     (root / "models/SHA256SUMS").write_text(f"{'0' * 64}  model.onnx\n")
@@ -78,7 +78,7 @@ def test_reports_of_a_model_that_is_not_released_are_neither_inserted_nor_compar
         ("It is\n<!-- insert: results.loss -->1<!-- end --> now", 2),  # a block of HTML
     ],
 )
-def test_an_error_in_a_marker_is_named_with_its_place(root: Path, text: str, line: int) -> None:
+def test_marker_errors_are_reported_with_file_and_line(root: Path, text: str, line: int) -> None:
     (root / "docs/page.md").write_text(text)
     for check in (True, False):
         with pytest.raises(UserError, match=rf"docs/page\.md:{line}: "):

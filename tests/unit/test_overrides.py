@@ -1,4 +1,4 @@
-"""A flow run's values are in params.yaml as they were given, and nothing else there has changed."""
+"""Overrides reach params.yaml exactly as given, and nothing else changes."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:8080/mnist/?a=b&c=%20#d"
 
 
 def lines_changed(*overrides: str) -> list[tuple[str, str]]:
-    """The lines that these values change, before and after, whatever their comments' column."""
+    """The lines that these values change, before and after, ignoring alignment."""
     before, after = ORIGINAL.split("\n"), overridden(overrides, PARAMS).split("\n")
     pairs = [
         (" ".join(old.split()), " ".join(new.split()))
@@ -37,7 +37,7 @@ def lines_changed(*overrides: str) -> list[tuple[str, str]]:
 
 
 def value_of(key: str, *overrides: str) -> Any:
-    """What the pipeline then reads for a key; every other key has the value it had."""
+    """The value that the pipeline then reads for a key; all other keys must be unchanged."""
     section, name = key.split(".")
     params = parse_params(overridden(overrides, PARAMS), PARAMS).model_dump()
     assert params == DEFAULTS | {section: DEFAULTS[section] | {name: params[section][name]}}
@@ -51,12 +51,9 @@ def complaint(*overrides: str, path: Path = PARAMS) -> str:
     return str(raised.value)
 
 
-def test_without_a_value_the_file_stays_as_it_is_byte_for_byte() -> None:
-    assert overridden([], PARAMS) == ORIGINAL
-
-
-def test_the_value_that_it_has_changes_no_line() -> None:
-    assert overridden(["train.epochs=30", "train.device=auto"], PARAMS) == ORIGINAL
+def test_unchanged_values_leave_every_byte_of_the_file() -> None:
+    for overrides in ([], ["train.epochs=30", "train.device=auto"]):
+        assert overridden(overrides, PARAMS) == ORIGINAL
 
 
 @pytest.mark.parametrize(
@@ -83,14 +80,16 @@ def test_the_value_that_it_has_changes_no_line() -> None:
         ("flow.retries.fetch=5", "retries: {fetch: 2}", "retries: {fetch: 5}"),
     ],
 )
-def test_a_value_changes_its_line_and_no_comment(override: str, before: str, after: str) -> None:
+def test_a_value_changes_only_its_line_and_keeps_the_comment(
+    override: str, before: str, after: str
+) -> None:
     ((old, new),) = lines_changed(override)
     (old_value, old_comment), (new_value, new_comment) = old.split(" # "), new.split(" # ")
     assert (old_value, new_value) == (before, after)
     assert old_comment == new_comment
 
 
-def test_values_change_a_line_each_and_may_be_legal_only_together() -> None:
+def test_values_are_validated_together() -> None:
     changed = lines_changed("backprop.long_run=50", "train.seed=7", "backprop.updates=50")
     assert [new.partition(" #")[0] for _, new in changed] == [
         "updates: 50",
@@ -99,7 +98,7 @@ def test_values_change_a_line_each_and_may_be_legal_only_together() -> None:
     ]
 
 
-def test_of_two_values_for_one_key_the_later_counts() -> None:
+def test_the_last_value_of_a_key_wins() -> None:
     assert value_of("train.epochs", "train.epochs=2", "train.epochs=3") == 3
 
 
@@ -129,8 +128,8 @@ def test_of_two_values_for_one_key_the_later_counts() -> None:
         ("flow.retries", "{train: 1, fetch: 0}", {"train": 1, "fetch": 0}),
     ],
 )
-def test_the_pipeline_reads_the_value_that_was_written(key: str, written: str, value: Any) -> None:
-    if value is None:  # texts that YAML could take for something else
+def test_the_pipeline_reads_the_given_value(key: str, written: str, value: Any) -> None:
+    if value is None:  # texts that YAML could read as another type
         value = [text.strip(" '") for text in written[1:-1].split(",")]
     assert value_of(key, f"{key}={written}") == value
 
@@ -146,7 +145,7 @@ TEXT = st.text(st.characters(exclude_categories=["C"], exclude_characters="'\\")
     mirrors=st.lists(TEXT.filter(bool), min_size=1, max_size=5),
 )
 @settings(deadline=None, max_examples=20)
-def test_any_legal_value_is_read_as_it_was_given(mirrors: list[str], **train: Any) -> None:
+def test_valid_values_round_trip(mirrors: list[str], **train: Any) -> None:
     quoted = ", ".join(f"'{mirror}'" for mirror in mirrors)
     overrides = [
         f"train.epochs={train['epochs']}",
@@ -161,12 +160,12 @@ def test_any_legal_value_is_read_as_it_was_given(mirrors: list[str], **train: An
 
 
 @pytest.mark.parametrize("mirror", [ADDRESS, "../a folder", "a: b", "# c", "null", "1"])
-def test_other_parsers_read_a_list_of_texts_likewise(mirror: str) -> None:
+def test_other_yaml_parsers_read_lists_of_texts_the_same_way(mirror: str) -> None:
     text = overridden([f"fetch.mirrors=['{mirror}', ../mnist]"], PARAMS)
     assert yaml.safe_load(text)["fetch"]["mirrors"] == [mirror, "../mnist"]
 
 
-def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path: Path) -> None:
+def test_the_result_is_a_valid_params_file_and_the_original_is_unchanged(tmp_path: Path) -> None:
     before, after = tmp_path / "params.yaml", tmp_path / "changed.yaml"
     before.write_text(re.sub("seed: 1 #.*", "seed: 4 # mine", ORIGINAL))
     kept = before.read_bytes()
@@ -227,13 +226,13 @@ def test_the_text_is_what_load_params_takes_and_the_file_is_not_touched(tmp_path
         ("train={epochs: 3}", "params.yaml: train.seed: "),
     ],
 )
-def test_what_is_no_value_for_a_key_is_one_line_that_names_it(override: str, said: str) -> None:
+def test_an_invalid_override_is_reported_in_one_line(override: str, said: str) -> None:
     message = complaint("train.seed=3", override)
     assert said.replace("params.yaml", str(PARAMS)) in message
     assert override.replace("\n", r"\n") in message
 
 
-def test_all_illegal_values_are_named_at_once() -> None:
+def test_all_invalid_values_are_reported_together() -> None:
     message = complaint("train.epochs=0", "gate.min_accuracy=2.0", "export.opset=17")
     for named in ("train: epochs is 0", "gate.min_accuracy: ", "export.opset: "):
         assert named in message
@@ -251,7 +250,7 @@ def test_all_illegal_values_are_named_at_once() -> None:
     ],
 )
 @pytest.mark.parametrize("overrides", [[], ["train.epochs=2"]])
-def test_a_file_that_is_not_there_or_wrong_is_named(
+def test_a_missing_or_invalid_file_is_reported(
     overrides: list[str], text: str | bytes | None, said: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "params.yaml"
@@ -261,7 +260,7 @@ def test_a_file_that_is_not_there_or_wrong_is_named(
     assert message.startswith(f"{path}{said}")
 
 
-def test_the_fast_recipe_changes_how_it_trains_and_nothing_else() -> None:
+def test_the_fast_recipe_changes_only_training() -> None:
     params = parse_params(merged(PROJECT / "params.fast.yaml", PARAMS), PARAMS)
     assert params.train.epochs < DEFAULTS["train"]["epochs"]
     assert params.model_copy(update={"train": load_params(PARAMS).train}).model_dump() == DEFAULTS
@@ -281,7 +280,7 @@ def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_another_task_is_named_above_the_sections(letters: Path) -> None:
+def test_an_override_of_the_task_changes_the_top_level_key(letters: Path) -> None:
     (letters / "mine.yaml").write_text("task: own_letters\ntrain: {epochs: 3}\n")
     params = letters / "params.yaml"
     expected = overridden(["task=own_letters", "train.epochs=3"], params)
@@ -291,12 +290,12 @@ def test_another_task_is_named_above_the_sections(letters: Path) -> None:
 
 
 def use(folder: Path) -> None:
-    """`python -m pipeline use` in a workspace, with its mine.yaml."""
+    """Run `python -m pipeline use` in a workspace with its mine.yaml."""
     arguments = ["--workspace", str(folder), "use", str(folder / "mine.yaml")]
     CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
-def test_use_puts_the_values_of_a_file_into_params(tmp_path: Path) -> None:
+def test_use_writes_the_values_of_a_file_into_params(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(ORIGINAL)
     (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\ngate:\n  min_accuracy: 0.9\n")
     use(tmp_path)
@@ -319,7 +318,7 @@ def test_use_puts_the_values_of_a_file_into_params(tmp_path: Path) -> None:
         ("train: {epochs: two}", "train.epochs: "),
     ],
 )
-def test_a_file_of_values_that_cannot_be_used_changes_nothing(
+def test_an_invalid_file_of_values_changes_nothing(
     text: str | None, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "params.yaml").write_text(ORIGINAL)

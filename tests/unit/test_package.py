@@ -1,4 +1,4 @@
-"""pyproject.toml declares what the code imports, and the locks are of what it declares."""
+"""pyproject.toml declares what the code imports, and the locks contain what it declares."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 LOCK, SERVE_LOCK = (
     (PROJECT / name).read_text() for name in ("requirements.txt", "requirements-serve.txt")
 )
-NEVER_IMPORTED = {  # by what the extra is for: a program, a plug-in, a limit of another package
+NEVER_IMPORTED = {  # programs, plug-ins and version limits
     ("flow", "fastapi"),
     ("flow", "prefect-docker"),
     ("ray", DISTRIBUTION),
@@ -28,8 +28,18 @@ NEVER_IMPORTED = {  # by what the extra is for: a program, a plug-in, a limit of
     ("tracking", "psycopg2-binary"),
     ("train", "onnxscript"),
 }
-PREDICT = {"batch", "cli", "config", "core", "inference", "pictures"}  # what it is made of
-DISTRIBUTIONS = {**packages_distributions(), "onnxruntime": ["onnxruntime"]}  # here that of gpu
+PREDICT = {
+    "batch",
+    "cli",
+    "config",
+    "core",
+    "inference",
+    "pictures",
+}  # the packages that `predict` uses
+DISTRIBUTIONS = {
+    **packages_distributions(),
+    "onnxruntime": ["onnxruntime"],
+}  # from onnxruntime-gpu in this environment
 FOLDERS = sorted(
     path.stem
     for path in (PROJECT / "pipeline").iterdir()
@@ -53,7 +63,7 @@ PROVIDED = {
 
 
 def imports(folder: str) -> Iterator[tuple[Path, str]]:
-    """Each module of a folder of pipeline/, or of that file, and a package that it imports."""
+    """Each module of a folder or file of pipeline/, with each package that it imports."""
     path = PROJECT / "pipeline" / folder
     for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -69,7 +79,7 @@ def imports(folder: str) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_what_a_folder_imports_comes_with_its_extra(folder: str) -> None:
+def test_every_import_is_provided_by_an_extra(folder: str) -> None:
     missing = {
         (file.name, package)
         for file, package in imports(folder)
@@ -79,7 +89,7 @@ def test_what_a_folder_imports_comes_with_its_extra(folder: str) -> None:
     assert missing == set()
 
 
-def test_nothing_is_declared_that_is_not_imported() -> None:
+def test_every_declared_dependency_is_used() -> None:
     used: set[tuple[str, str]] = set()
     for folder in FOLDERS:
         for _, package in imports(folder):
@@ -94,7 +104,7 @@ def test_nothing_is_declared_that_is_not_imported() -> None:
     assert declared - used == NEVER_IMPORTED
 
 
-def test_the_version_is_in_one_place() -> None:
+def test_the_version_is_defined_in_one_place() -> None:
     assert PYPROJECT["project"]["name"] == DISTRIBUTION
     assert "version" not in PYPROJECT["project"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
@@ -104,7 +114,7 @@ def pins(lock: str) -> set[tuple[str, str]]:
     return set(re.findall(r"(?m)^([\w.-]+)==([^\s;\\]+)", lock))
 
 
-def test_the_locks_have_all_that_is_declared_and_agree() -> None:
+def test_the_locks_contain_every_dependency_and_agree() -> None:
     locked, serving = ({name for name, _ in pins(lock)} for lock in (LOCK, SERVE_LOCK))
     extras = set(
         re.findall(r"(?m)^EXTRAS := (.*?) #", (PROJECT / "Makefile").read_text())[0].split()
@@ -116,7 +126,7 @@ def test_the_locks_have_all_that_is_declared_and_agree() -> None:
 
 
 @pytest.mark.parametrize("lock", [LOCK, SERVE_LOCK], ids=["requirements", "requirements-serve"])
-def test_a_lock_has_hashes_and_names_no_registry(lock: str) -> None:
+def test_locks_have_hashes_and_name_no_registry(lock: str) -> None:
     entries = re.split(r"(?m)^(?=[\w.-]+==)", lock)[1:]
     assert len(entries) == len(pins(lock)) > 30
     assert all("--hash=sha256:" in entry for entry in entries)

@@ -1,4 +1,4 @@
-"""params.yaml: every knob is known, and every wrong value is one clear error."""
+"""params.yaml: every key is known, and every invalid value is reported in one line."""
 
 import re
 from copy import deepcopy
@@ -20,7 +20,7 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["sta
 
 
 def complaint(folder: Path, text: str | bytes) -> str:
-    """What load_params says about a params.yaml with this text."""
+    """The error of load_params for a params.yaml with this text."""
     path = folder / "params.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UserError) as raised:
@@ -32,18 +32,18 @@ def complaint(folder: Path, text: str | bytes) -> str:
 
 
 def changed(section: str, key: str, value: Any) -> str:
-    """The project's params.yaml with another value for one knob."""
+    """The project's params.yaml with another value for one key."""
     params = deepcopy(DEFAULTS)
     params[section][key] = value
     return yaml.safe_dump(params)
 
 
 def as_written(section: str, key: str, text: str) -> str:
-    """The same, with the value in just these characters."""
+    """The same, with the value written exactly so."""
     return changed(section, key, "THIS").replace("THIS", text)
 
 
-def test_every_knob_of_the_project_is_taken_as_it_is_written() -> None:
+def test_every_value_is_loaded_as_written() -> None:
     assert load_params(PROJECT / "params.yaml").model_dump(mode="json") == DEFAULTS
 
 
@@ -55,13 +55,13 @@ def test_sections_stages_and_modules_have_the_same_names() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_its_own_section(stage: str) -> None:
-    # what is released tells all that it was made with, in which the network of backprop has no part
+    # release records all params of the model; backprop is not part of it
     made_with = [section for section in STAGES if section != "backprop"]
     sections = [name for name in STAGES[stage]["params"] if name in SECTIONS]
     assert sections == (made_with if stage == "release" else [stage])
 
 
-def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
+def test_changing_flow_settings_reruns_no_stage() -> None:
     depended_on = {
         name
         for stage in STAGES.values()
@@ -73,54 +73,48 @@ def test_another_time_out_of_the_flow_reruns_no_stage() -> None:
     assert depended_on & {"flow", "params.yaml"} == set()
 
 
-def test_learning_rates_may_be_close_to_each_other(tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(changed("backprop", "learning_rates", [0.1234567, 0.1234568]))
-    assert load_params(path).backprop.learning_rates == (0.1234567, 0.1234568)
-
-
 def named(said: str, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of the keys that a complaint names."""
+    """Those of the keys that an error names."""
     return [(s, key) for s, key in keys if re.search(rf" {s}(\.|: ){key}\b", said)]
 
 
 def everywhere(value: Any, keys: list[tuple[str, str]]) -> str:
-    """The project's params.yaml with this value for each of these knobs."""
+    """The project's params.yaml with this value for each of these keys."""
     params = deepcopy(DEFAULTS)
     for section, key in keys:
         params[section][key] = value
     return yaml.safe_dump(params)
 
 
-def test_every_missing_knob_is_named(tmp_path: Path) -> None:
+def test_every_missing_key_is_reported(tmp_path: Path) -> None:
     empty = yaml.safe_dump({"task": DEFAULTS["task"]} | {section: {} for section in SECTIONS})
     assert named(complaint(tmp_path, empty), KNOBS) == KNOBS
 
 
 @pytest.mark.parametrize("content", ["absent", None, [], "all", 3])
-def test_every_section_that_is_missing_or_no_mapping_is_named(content: Any, tmp_path: Path) -> None:
+def test_every_missing_or_invalid_section_is_reported(content: Any, tmp_path: Path) -> None:
     sections = {} if content == "absent" else dict.fromkeys(SECTIONS, content)
     said = complaint(tmp_path, yaml.safe_dump({"task": DEFAULTS["task"], **sections}))
     assert [section for section in SECTIONS if f" {section}: " in said] == SECTIONS
 
 
-def test_every_unknown_knob_is_named_and_every_unknown_section(tmp_path: Path) -> None:
+def test_unknown_keys_and_sections_are_reported(tmp_path: Path) -> None:
     unknown = [(section, "colour") for section in SECTIONS]
     assert named(complaint(tmp_path, everywhere(1, unknown)), unknown) == unknown
     assert " deploy: " in complaint(tmp_path, yaml.safe_dump(DEFAULTS | {"deploy": {"to": "moon"}}))
 
 
 @pytest.mark.parametrize("value", [None, [[]], {"of": []}])
-def test_every_ill_typed_value_is_named(value: Any, tmp_path: Path) -> None:
+def test_every_value_of_the_wrong_type_is_reported(value: Any, tmp_path: Path) -> None:
     assert named(complaint(tmp_path, everywhere(value, KNOBS)), KNOBS) == KNOBS
 
 
 @pytest.mark.parametrize("value", ["1", True, -1, float("nan"), float("inf"), -float("inf")])
-def test_a_number_must_be_a_finite_number_and_not_negative(value: Any, tmp_path: Path) -> None:
+def test_numbers_must_be_finite_and_not_negative(value: Any, tmp_path: Path) -> None:
     numbers = [(s, k) for s, k in KNOBS if type(DEFAULTS[s][k]) in (int, float)]
     together = [(section, key) for section, key in numbers if section != "train"]
     assert named(complaint(tmp_path, everywhere(value, together)), together) == together
-    for alone in numbers:  # the recipe names one number at a time
+    for alone in numbers:  # the recipe reports one number at a time
         if alone[0] == "train":
             assert named(complaint(tmp_path, everywhere(value, [alone])), [alone]) == [alone]
 
@@ -140,10 +134,10 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "backprop.seed": [1.5],
     "backprop.learning_rate": [0, 1e-7, 100.1],
     "backprop.updates": [0, 1001, 1.5],
-    "backprop.long_run": [0, 10_001, 66],  # less than updates
+    "backprop.long_run": [0, 10_001, 66],  # fewer than updates
     "backprop.learning_rates": [
         *([0.1] * 2, [1, 1.0], [0.1, 0], [0.1, float("inf")], [1, 2, 3, 4, 5, 6, 7, 8, 9], 0.1),
-        [1.0, 1.0000000000000002],  # η = 1, both of them
+        [1.0, 1.0000000000000002],  # both print as η = 1
     ],
     "fetch.mirrors": [[1], [""]],
     "fetch.timeout": [0],
@@ -183,7 +177,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("section", "key", "value"), each(OUT_OF_RANGE))
-def test_a_value_out_of_range_is_named(section: str, key: str, value: Any, tmp_path: Path) -> None:
+def test_a_value_out_of_range_is_reported(
+    section: str, key: str, value: Any, tmp_path: Path
+) -> None:
     assert named(complaint(tmp_path, changed(section, key, value)), [(section, key)])
 
 
@@ -192,7 +188,7 @@ ENDS_OF_RANGE: dict[str, list[Any]] = {
     "backprop.targets": [[0, 1]],
     "backprop.weights": [[-10, 10, 0, 1, 0.5, 1e-300, -1, 2], "random"],
     "backprop.learning_rate": [1e-6, 100],
-    "backprop.learning_rates": [[100]],
+    "backprop.learning_rates": [[100], [0.1234567, 0.1234568]],
     "backprop.updates": [1000],
     "backprop.long_run": [67, 10_000],
     "flow.retries": [{}, {"fetch": 0, "train": 20}],
@@ -202,15 +198,13 @@ ENDS_OF_RANGE: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("section", "key", "value"), each(ENDS_OF_RANGE))
-def test_a_value_may_go_to_the_ends_of_its_range(
-    section: str, key: str, value: Any, tmp_path: Path
-) -> None:
+def test_range_limits_are_inclusive(section: str, key: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(changed(section, key, value))
     assert load_params(path).model_dump(mode="json")[section][key] == value
 
 
-def test_all_errors_are_named_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     params = deepcopy(DEFAULTS)
     params["fetch"]["retries"] = -1
     params["gate"]["min_acuracy"] = params["gate"].pop("min_accuracy")
@@ -230,36 +224,38 @@ def test_all_errors_are_named_at_once(tmp_path: Path) -> None:
         pytest.param("fetch:\n\tretries: 3\n", "not valid YAML.*line 2", id="tab"),
         pytest.param("fetch: !!python/object:os.system {}", "not valid YAML", id="object"),
         pytest.param(b"fetch: \xff\xfe", "not valid YAML", id="not UTF-8"),
-        pytest.param("fetch: &fetch\n  files: *fetch\n", "not valid YAML", id="holds itself"),
+        pytest.param("fetch: &fetch\n  files: *fetch\n", "not valid YAML", id="self-reference"),
         pytest.param("backprop: !!binary aGVsbG8=", ".*backprop: Input should be", id="binary"),
         pytest.param(as_written("train", "seed", "2024-01-01"), r"train\.seed: ", id="date"),
-        pytest.param(as_written("train", "seed", "2024-13-45"), "not valid YAML", id="no date"),
+        pytest.param(
+            as_written("train", "seed", "2024-13-45"), "not valid YAML", id="invalid date"
+        ),
     ],
 )
-def test_a_file_that_holds_no_params_is_one_line(
+def test_an_invalid_file_is_reported_in_one_line(
     text: str | bytes, said: str, tmp_path: Path
 ) -> None:
     assert re.match(rf"(:| is) {said}", complaint(tmp_path, text))
 
 
 @pytest.mark.parametrize("written", ["1e-05", "5E-4", "1.0e-05", "0.00001", "1"])
-def test_a_number_may_be_written_as_dvc_writes_it(written: str, tmp_path: Path) -> None:
+def test_numbers_in_dvcs_notation_are_read(written: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"  # `dvc exp run --set-param train.weight_decay=0.00001`
     path.write_text(as_written("train", "weight_decay", written))
     assert load_params(path).train.weight_decay == float(written)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"^{tmp_path}/params\.yaml is missing$"):
         load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("task", ["", "pipeline.mnist", "pipeline/", "/mnist", "../mnist", 3, None])
-def test_what_is_no_package_of_a_task_is_named(task: Any, tmp_path: Path) -> None:
+def test_an_invalid_task_name_is_reported(task: Any, tmp_path: Path) -> None:
     assert complaint(tmp_path, yaml.safe_dump(DEFAULTS | {"task": task})).startswith(": task: ")
 
 
-def test_training_of_the_small_network_starts_from_the_weights_that_are_written_or_drawn() -> None:
+def test_backprop_starts_from_given_or_random_weights() -> None:
     backprop = load_params(PROJECT / "params.yaml").backprop
     written = backprop.model_copy(update={"weights": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)})
     assert written.start() == (backprop.inputs, backprop.targets, written.weights)

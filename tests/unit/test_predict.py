@@ -1,4 +1,4 @@
-"""predict classifies the files that people have, and says plainly what it cannot read."""
+"""predict classifies common files and reports those that it cannot read."""
 
 import csv
 import gzip
@@ -32,7 +32,7 @@ Predict = Callable[..., "CompletedProcess[str]"]
 def predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Predict]:
-    """`python -m pipeline predict` with the released model in a folder, in this process."""
+    """Run `python -m pipeline predict` with the released model in a folder, in this process."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> "CompletedProcess[str]":
@@ -56,7 +56,7 @@ def write_pictures(folder: Path, images: Images, kind: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tiff"])
-def test_ten_pictures_are_read_right_and_shown_in_a_table(
+def test_pictures_are_classified_and_shown_in_a_table(
     predict: Predict, tmp_path: Path, ten: Images, kind: str
 ) -> None:
     names = write_pictures(tmp_path, ten, kind)
@@ -68,14 +68,14 @@ def test_ten_pictures_are_read_right_and_shown_in_a_table(
     assert [(row[1], int(row[2])) for row in rows] == [(str(n), n) for n in range(10)]
     for row in rows:
         shares = [float(cell) for cell in row[4:]]
-        assert sum(shares) == pytest.approx(1, abs=0.006)  # ten numbers of three decimals
+        assert sum(shares) == pytest.approx(1, abs=0.006)  # ten numbers with three decimals
         share = float(row[3].strip(">%")) / 100
         assert share == pytest.approx(max(shares), abs=0.001)
         assert share < 1
 
 
 @pytest.mark.parametrize("name", ["digits.idx", "digits.idx.gz", "x-idx3-ubyte", "x-idx3-ubyte.gz"])
-def test_an_idx_file_is_read_right_and_told_as_json(
+def test_idx_files_are_classified_and_written_as_json_lines(
     predict: Predict, tmp_path: Path, ten: Images, name: str
 ) -> None:
     content = idx.encode(ten)
@@ -91,7 +91,7 @@ def test_an_idx_file_is_read_right_and_told_as_json(
         assert shares[answer["digit"]] == max(shares) == answer["confidence"]
 
 
-def test_files_of_several_kinds_are_answered_in_their_order(
+def test_files_of_several_kinds_are_answered_in_order(
     predict: Predict, tmp_path: Path, ten: Images
 ) -> None:
     write_pictures(tmp_path, ten, "png")
@@ -102,7 +102,7 @@ def test_files_of_several_kinds_are_answered_in_their_order(
     assert [(answer["image"], answer["digit"]) for answer in answers] == expected
 
 
-def test_answers_are_told_as_csv(predict: Predict, tmp_path: Path, ten: Images) -> None:
+def test_answers_are_written_as_csv(predict: Predict, tmp_path: Path, ten: Images) -> None:
     names = write_pictures(tmp_path, ten, "png")
     result = predict("--format=csv", "[0-9].png")
     rows = list(csv.DictReader(result.stdout.splitlines()))
@@ -114,7 +114,7 @@ def test_answers_are_told_as_csv(predict: Predict, tmp_path: Path, ten: Images) 
 
 
 @pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
-def test_what_cannot_be_read_is_named_and_the_rest_answered(
+def test_unreadable_files_are_reported_and_the_rest_answered(
     predict: Predict, tmp_path: Path, ten: Images, output: str
 ) -> None:
     write_pictures(tmp_path, ten, "png")
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(
     assert [match.groups() for match in found if match] == [(d, d) for d in "012456789"]
 
 
-def test_every_page_and_every_image_of_an_array_has_an_answer_or_an_error(
+def test_every_page_and_array_image_has_an_answer_or_an_error(
     predict: Predict, tmp_path: Path, ten: Images
 ) -> None:
     first, *others = map(Image.fromarray, ten[[3, 7, 9]])
@@ -145,7 +145,7 @@ def test_every_page_and_every_image_of_an_array_has_an_answer_or_an_error(
 
 
 @pytest.mark.parametrize("name", ["digits.csv", "digits.jsonl", "digits.txt", "digits.json"])
-def test_answers_go_to_a_file_in_the_format_of_its_name(
+def test_the_output_file_name_determines_the_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ten: Images, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -166,7 +166,7 @@ def test_answers_go_to_a_file_in_the_format_of_its_name(
         command.run(["."], str(MODEL), normalise=False, output="0.png")
 
 
-def test_names_without_a_match_are_told_and_the_others_answered(
+def test_names_without_a_match_are_reported_and_the_rest_answered(
     predict: Predict, tmp_path: Path, ten: Images
 ) -> None:
     write_pictures(tmp_path, ten[:1], "png")
@@ -180,10 +180,10 @@ def test_names_without_a_match_are_told_and_the_others_answered(
         assert words in line
 
 
-def test_a_subfolder_that_cannot_be_read_is_an_error(
+def test_an_unreadable_subfolder_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its path is longer than the system takes, which stops root, too."""
+    """Its path is longer than the system permits, which affects even root."""
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     for _ in range(17):
@@ -223,7 +223,7 @@ def test_a_subfolder_that_cannot_be_read_is_an_error(
     ],
     ids=lambda value: " ".join(value),
 )
-def test_a_mistake_is_one_line_and_exit_status_2(
+def test_a_user_error_is_one_line_and_exit_status_2(
     predict: Predict,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""IDX files, whole and broken, and what prepare makes of them."""
+"""IDX files, valid and broken, and the output of prepare."""
 
 import csv
 import gzip
@@ -69,7 +69,7 @@ def run(
 
 
 def outputs(workspace: Workspace) -> dict[str, bytes]:
-    """What the stage has written."""
+    """The files that the stage has written."""
     paths = {name: workspace.root / name for name in OUTPUTS}
     return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
@@ -80,7 +80,7 @@ def rewrite(path: Path, change: Callable[[Array], Array], dimensions: int) -> No
     path.write_bytes(gzip.compress(idx.encode(change(array)), mtime=0))
 
 
-def test_an_idx_file_is_read_as_its_specification_says() -> None:
+def test_idx_files_are_read_as_specified() -> None:
     array = idx.decode(bytes.fromhex("00000802 00000002 00000003 0102030405ff"), 2)
     assert array.dtype == np.uint8
     assert array.tolist() == [[1, 2, 3], [4, 5, 255]]
@@ -89,7 +89,7 @@ def test_an_idx_file_is_read_as_its_specification_says() -> None:
 @given(
     arrays(np.uint8, array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)), st.booleans()
 )
-def test_any_array_survives_encoding(array: Array, transposed: bool) -> None:
+def test_arrays_round_trip(array: Array, transposed: bool) -> None:
     array = array.T if transposed else array
     decoded = idx.decode(idx.encode(array), array.ndim)
     assert decoded.dtype == np.uint8
@@ -112,7 +112,7 @@ def test_any_array_survives_encoding(array: Array, transposed: bool) -> None:
         (12, 0x80, "3 x 4 x 2147483653 .* 60 bytes"),
     ],
 )
-def test_a_wrong_header_field_is_named(position: int, value: int, complaint: str) -> None:
+def test_a_wrong_header_field_is_reported(position: int, value: int, complaint: str) -> None:
     broken = bytearray(IDX_FILE)
     broken[position] = value
     with pytest.raises(ValueError, match=complaint):
@@ -120,7 +120,7 @@ def test_a_wrong_header_field_is_named(position: int, value: int, complaint: str
 
 
 @pytest.mark.parametrize("position", range(HEADER))
-def test_no_header_byte_can_change_unnoticed(position: int) -> None:
+def test_any_changed_header_byte_is_detected(position: int) -> None:
     for change in range(1, 256):
         broken = bytearray(IDX_FILE)
         broken[position] ^= change
@@ -129,18 +129,18 @@ def test_no_header_byte_can_change_unnoticed(position: int) -> None:
 
 
 @pytest.mark.parametrize("length", range(len(IDX_FILE)))
-def test_no_shorter_file_is_read(length: int) -> None:
+def test_truncated_files_are_refused(length: int) -> None:
     with pytest.raises(ValueError, match="header" if length < HEADER else "3 x 4 x 5 .* bytes"):
         idx.decode(IDX_FILE[:length], 3)
 
 
 @pytest.mark.parametrize("extra", [b"\0", IDX_FILE])
-def test_no_longer_file_is_read(extra: bytes) -> None:
+def test_files_with_extra_bytes_are_refused(extra: bytes) -> None:
     with pytest.raises(ValueError, match=r"3 x 4 x 5 .* bytes"):
         idx.decode(IDX_FILE + extra, 3)
 
 
-def test_both_sets_hold_the_digits_of_the_files(workspace: Workspace) -> None:
+def test_both_sets_contain_the_images_and_labels_of_the_files(workspace: Workspace) -> None:
     run(workspace)
     for seed, path in enumerate((workspace.training_set, workspace.test_set), start=1):
         images, labels = make_digits([*COUNTS.values()][seed - 1], seed)
@@ -171,14 +171,14 @@ def test_the_reports_show_every_class(
         assert len(np.unique(np.asarray(sheet.convert("L")))) > 50  # grey levels
 
 
-def test_a_class_that_cannot_be_learned_is_refused(workspace: Workspace, raw: Path) -> None:
+def test_a_class_without_training_images_is_refused(workspace: Workspace, raw: Path) -> None:
     rewrite(raw / FILES[1], without_sevens, 1)
     with pytest.raises(UserError, match=r"^the training set .*'7'$"):
         run(workspace)
     assert not outputs(workspace)
 
 
-def test_mean_and_std_are_measured_and_compared_with_those_of_the_task(
+def test_mean_and_std_are_measured_and_compared_with_the_task(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pixels = make_digits(COUNTS["train"], 1)[0] / 255
@@ -196,7 +196,7 @@ def test_mean_and_std_are_measured_and_compared_with_those_of_the_task(
 
 
 @pytest.mark.parametrize("shape", [(28, 20, 5), (5, 20, 28), (5, 28, 20, 1), (28, 20)])
-def test_axes_in_another_order_are_told_from_another_number(shape: tuple[int, ...]) -> None:
+def test_wrong_axes_are_reported_with_the_expected_shape(shape: tuple[int, ...]) -> None:
     task = replace(TASK, form=ImageForm(height=28, width=20, ink=18))
     images, labels = np.zeros(shape, np.uint8), np.zeros(5, np.uint8)
     prepare.check(LabelledImages(np.zeros((5, 28, 20), np.uint8), labels), 5, "training", task)
@@ -204,11 +204,11 @@ def test_axes_in_another_order_are_told_from_another_number(shape: tuple[int, ..
         prepare.check(LabelledImages(images, labels), 5, "training", task)
 
 
-def test_the_same_images_give_the_same_bytes(workspace: Workspace, raw: Path) -> None:
+def test_the_same_images_produce_the_same_bytes(workspace: Workspace, raw: Path) -> None:
     run(workspace)
     first = outputs(workspace)
     assert len(first) == len(OUTPUTS)
-    for name in FILES:  # the same content, compressed by someone else, somewhere else
+    for name in FILES:  # the same content, compressed differently
         content = gzip.decompress((raw / name).read_bytes())
         (raw / name).write_bytes(gzip.compress(content, compresslevel=1, mtime=12345))
     for name in OUTPUTS:
@@ -218,7 +218,7 @@ def test_the_same_images_give_the_same_bytes(workspace: Workspace, raw: Path) ->
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(name: str, workspace: Workspace, raw: Path) -> None:
+def test_a_missing_file_is_reported(name: str, workspace: Workspace, raw: Path) -> None:
     (raw / name).unlink()
     with pytest.raises(UserError, match=f"{raw / name} is missing"):
         run(workspace)
@@ -229,18 +229,18 @@ def test_a_missing_file_is_named(name: str, workspace: Workspace, raw: Path) -> 
     "break_it",
     [
         pytest.param(lambda data: b"", id="empty"),
-        pytest.param(lambda data: data[:5], id="cut in the gzip header"),
-        pytest.param(lambda data: data[: len(data) // 2], id="cut in the middle"),
-        pytest.param(lambda data: data[:-8], id="without checksum"),
+        pytest.param(lambda data: data[:5], id="truncated gzip header"),
+        pytest.param(lambda data: data[: len(data) // 2], id="truncated"),
+        pytest.param(lambda data: data[:-8], id="without checksum and length"),
         pytest.param(lambda data: data[:-1], id="one byte short"),
-        pytest.param(lambda data: data + b"more", id="followed by more"),
+        pytest.param(lambda data: data + b"more", id="trailing data"),
         pytest.param(lambda data: data + data, id="twice"),
         pytest.param(gzip.decompress, id="not compressed"),
         pytest.param(lambda data: b"<!doctype html><title>Log in</title>", id="a web page"),
-        pytest.param(lambda data: gzip.compress(b""), id="compressed nothing"),
+        pytest.param(lambda data: gzip.compress(b""), id="compressed empty file"),
     ],
 )
-def test_a_broken_file_is_named_and_nothing_is_written(
+def test_a_broken_file_is_reported_and_nothing_is_written(
     break_it: Callable[[bytes], bytes], name: str, workspace: Workspace, raw: Path
 ) -> None:
     path = raw / name
@@ -251,7 +251,7 @@ def test_a_broken_file_is_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("name", [FILES[0], FILES[3]])
-def test_a_flipped_bit_is_found_or_harmless(name: str, raw: Path) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(name: str, raw: Path) -> None:
     path = raw / name
     content = path.read_bytes()
     prefix = name.split("-", maxsplit=1)[0]
@@ -279,7 +279,7 @@ def test_a_flipped_bit_is_found_or_harmless(name: str, raw: Path) -> None:
 
 @pytest.mark.parametrize(("name", "of"), [(FILES[1], "training"), (FILES[3], "test")])
 @pytest.mark.parametrize("label", [10, 255])
-def test_a_label_that_is_no_digit_is_refused(
+def test_a_label_out_of_range_is_refused(
     label: int, name: str, of: str, workspace: Workspace, raw: Path
 ) -> None:
     rewrite(raw / name, lambda labels: np.append(labels[:-1], np.uint8(label)), 1)
@@ -292,7 +292,7 @@ def test_a_label_that_is_no_digit_is_refused(
     ("counts", "named"),
     [((31, 20), "training"), ((29, 20), "training"), ((30, 21), "test"), ((30, 19), "test")],
 )
-def test_another_number_of_images_is_refused(
+def test_a_wrong_number_of_images_is_refused(
     counts: tuple[int, int], named: str, workspace: Workspace
 ) -> None:
     with pytest.raises(UserError, match=rf"the {named} set has .*prepare\.{named}_images"):
@@ -303,15 +303,15 @@ def test_another_number_of_images_is_refused(
 @pytest.mark.parametrize(
     ("name", "dimensions", "change", "named"),
     [
-        pytest.param(FILES[1], 1, lambda labels: labels[:-1], FILES[1], id="a label less"),
-        pytest.param(FILES[3], 1, lambda n: np.append(n, n[:1]), FILES[3], id="a label more"),
+        pytest.param(FILES[1], 1, lambda labels: labels[:-1], FILES[1], id="one label too few"),
+        pytest.param(FILES[3], 1, lambda n: np.append(n, n[:1]), FILES[3], id="one label too many"),
         pytest.param(FILES[0], 3, lambda images: images[:, :, 1:], "training", id="27 columns"),
         pytest.param(FILES[2], 3, lambda n: n.reshape(-1, 14, 56), "test", id="14 x 56"),
-        pytest.param(FILES[0], 3, np.transpose, FILES[1], id="images last"),
+        pytest.param(FILES[0], 3, np.transpose, FILES[1], id="transposed"),
         pytest.param(FILES[2], 3, lambda images: images[:, 0, 0], FILES[2], id="one dimension"),
     ],
 )
-def test_another_shape_is_refused(
+def test_a_wrong_shape_is_refused(
     name: str,
     dimensions: int,
     change: Callable[[Array], Array],
@@ -325,7 +325,7 @@ def test_another_shape_is_refused(
     assert not outputs(workspace)
 
 
-def test_images_in_the_place_of_labels_are_refused(workspace: Workspace, raw: Path) -> None:
+def test_images_in_place_of_labels_are_refused(workspace: Workspace, raw: Path) -> None:
     shutil.copy(raw / FILES[0], raw / FILES[1])
     with pytest.raises(UserError, match=FILES[1]):
         run(workspace)

@@ -1,4 +1,4 @@
-"""A release that no server has seen yet is recorded with all that it replaces."""
+"""An unpublished release is recorded with every model that it replaces."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from pipeline.core.workspace import Workspace
 from pipeline.registry import promotion
 
 
-def test_a_release_is_recorded_with_all_that_it_replaces_until_it_is_published(
+def test_a_release_records_every_model_it_replaces_until_published(
     tmp_path: Path,
 ) -> None:
-    """Else the alias would stay at a model that no server saw replaced, or leave a newer one."""
+    """Otherwise the alias would stay at a replaced model, or move away from a newer one."""
     workspace = Workspace(tmp_path)
     workspace.releases.mkdir()
 
@@ -30,7 +30,7 @@ def test_a_release_is_recorded_with_all_that_it_replaces_until_it_is_published(
     assert replaced_by(two) == frozenset({one})
     assert replaced_by(three) == frozenset({one, two})
     assert replaced_by("0" * 64) is None
-    assert release(b"two") == two  # back again
+    assert release(b"two") == two  # rolled back
     assert replaced_by(two) == frozenset({one, two, three})
     promotion.clear(workspace, "0" * 64)
     assert replaced_by(three) is not None

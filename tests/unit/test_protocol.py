@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: what the service answers to each request that one may send."""
+"""The Open Inference Protocol: responses to valid and invalid requests."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def test_plain_json_is_answered_in_json(client: Client, ten: Images) -> None:
+def test_json_requests_are_answered_in_json(client: Client, ten: Images) -> None:
     expected = Classifier(MODEL, threads=1).predict(ten)
     for data in (ten.ravel().tolist(), ten.tolist()):
         answer = client.post(INFER, json={"id": "a", "inputs": [images_input(ten, data=data)]})
@@ -45,7 +45,7 @@ def test_plain_json_is_answered_in_json(client: Client, ten: Images) -> None:
             np.testing.assert_allclose(answered, getattr(expected, name), atol=1e-4)
 
 
-def test_bytes_may_follow_the_json_both_ways(client: Client, ten: Images) -> None:
+def test_binary_tensors_work_in_both_directions(client: Client, ten: Images) -> None:
     body, headers = binary_request(ten)
     wanted = b'"parameters": {"binary_data_output": true}, "inputs"'
     length = int(headers["Inference-Header-Content-Length"]) + len(wanted) - len(b'"inputs"')
@@ -60,8 +60,8 @@ def test_bytes_may_follow_the_json_both_ways(client: Client, ten: Images) -> Non
         assert values.reshape(10, 10).argmax(1).tolist() == TEN
 
 
-def test_a_model_has_a_version_of_its_own(client: Client, ten: Images) -> None:
-    """Another file is another version; that of the interface stays."""
+def test_the_model_version_identifies_the_file(client: Client, ten: Images) -> None:
+    """Another file is another version; the version of the interface stays."""
     digest = Classifier(MODEL, threads=1).sha256
     described = client.get("/v2/models/mnist-cnn").json()
     (version,) = described["versions"]
@@ -86,7 +86,7 @@ def test_a_model_has_a_version_of_its_own(client: Client, ten: Images) -> None:
         ("another/versions/1", "has mnist-cnn"),
     ],
 )
-def test_of_another_model_it_says_what_there_is(
+def test_an_unknown_model_or_version_is_answered_with_the_available_one(
     client: Client, model: str, path: str, there_is: str
 ) -> None:
     method = "POST" if path == "/infer" else "GET"
@@ -96,12 +96,12 @@ def test_of_another_model_it_says_what_there_is(
 
 
 def faulty(said: str, **changes: Any) -> tuple[dict[str, Any], str]:
-    """A request with one image that is changed so, and what its answer says."""
+    """A request with one image and these changes, and the expected error."""
     return {"inputs": [images_input(ONE, **changes)]}, said
 
 
 def faulty_output(said: str, **output: Any) -> tuple[dict[str, Any], str]:
-    """A request of one output, and what its answer says."""
+    """A request for one output, and the expected error."""
     return {"inputs": [images_input(ONE)], "outputs": [output]}, said
 
 
@@ -118,10 +118,10 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "too few": faulty("1568 numbers, not 784", shape=[2, 28, 28]),
     "huge shape": faulty("numbers, not 784", shape=[10**15, 28, 28]),
     "no data": faulty("either data, or binary_data_size", data=None),
-    "texts": faulty(INTEGER, data=["a"] * 784),
+    "strings": faulty(INTEGER, data=["a"] * 784),
     "floats": faulty(INTEGER, data=[0.5] * 784),
     "nulls": faulty(INTEGER, data=[None] * 784),
-    "truths": faulty(INTEGER, data=[True] * 784),
+    "booleans": faulty(INTEGER, data=[True] * 784),
     "above 255": faulty("less than or equal to 255", data=[256] * 784),
     "below 0": faulty("greater than or equal to 0", data=[-1] * 784),
     "large number": faulty("less than or equal to 255", data=[10**30] * 784),
@@ -131,7 +131,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "an input in shared memory": faulty(
         f"inputs.0.parameters.{SHARED}", data=None, parameters={"shared_memory_region": "a"}
     ),
-    "classes": faulty_output(
+    "classification": faulty_output(
         "outputs.0.parameters.classification: not supported",
         name="logits",
         parameters={"classification": 3},
@@ -146,7 +146,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_request_is_answered_with_what_is_wrong(client: Client, name: str) -> None:
+def test_a_malformed_request_is_refused_with_the_reason(client: Client, name: str) -> None:
     content, said = MALFORMED[name]
     answer = client.post(INFER, json=content)
     assert answer.status_code == 400
@@ -154,7 +154,7 @@ def test_a_malformed_request_is_answered_with_what_is_wrong(client: Client, name
     assert said in answer.json()["error"]
 
 
-def test_bytes_that_no_tensor_claims_are_refused(client: Client) -> None:
+def test_unclaimed_bytes_are_refused(client: Client) -> None:
     header = json.dumps({"inputs": [images_input(ONE)]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(header))}
     answer = client.post(INFER, content=header + b"x", headers=headers)
@@ -167,21 +167,21 @@ def test_bytes_that_no_tensor_claims_are_refused(client: Client) -> None:
     [b"", b"no JSON", b"[" * 100_000, b'{"inputs": ' * 50_000, b"\xff\xfe", b"null", b"[]", b"0"],
     ids=["empty", "text", "deep list", "deep object", "no UTF-8", "null", "list", "number"],
 )
-def test_what_is_no_request_at_all_is_refused(client: Client, body: bytes) -> None:
+def test_a_body_that_is_not_a_request_is_refused(client: Client, body: bytes) -> None:
     answer = client.post(INFER, content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
 @pytest.mark.parametrize("length", ["-1", "1.5", "x", "999999", "9" * 50, "9" * 5000, "²"])
-def test_a_wrong_length_of_the_header_is_refused(client: Client, length: str) -> None:
+def test_an_invalid_header_length_is_refused(client: Client, length: str) -> None:
     headers = {"Inference-Header-Content-Length": length.encode()}
     answer = client.post(INFER, json={"inputs": [images_input(ONE)]}, headers=headers)
     assert answer.status_code == 400
     assert "Inference-Header-Content-Length" in answer.json()["error"]
 
 
-def test_null_is_the_same_as_nothing(client: Client, ten: Images) -> None:
+def test_null_is_equivalent_to_absence(client: Client, ten: Images) -> None:
     tensor = images_input(ten, parameters={"binary_data_size": None, "shared_memory_region": None})
     output = {"name": "logits", "parameters": {"binary_data": None, "classification": None}}
     everything = {"id": None, "parameters": {"binary_data_output": None}}
@@ -195,19 +195,19 @@ def test_null_is_the_same_as_nothing(client: Client, ten: Images) -> None:
         assert np.reshape(answer.json()["outputs"][0]["data"], (10, 10)).argmax(1).tolist() == TEN
 
 
-def test_what_changes_no_answer_is_left_aside(client: Client) -> None:
+def test_parameters_that_affect_no_answer_are_ignored(client: Client) -> None:
     ignored = {"sequence_id": 1, "sequence_start": True, "priority": 1, "timeout": 1}
     content = {"inputs": [images_input(ONE)], "parameters": ignored}
     assert client.post(INFER, json=content).status_code == 200
 
 
-def test_what_a_request_may_add_is_described() -> None:
+def test_request_parameters_are_described() -> None:
     for message in (InputParameters, OutputParameters, RequestParameters):
         for name, field in message.model_json_schema()["properties"].items():
             assert field.get("description"), name
 
 
-def test_an_output_may_differ_from_what_the_request_says_of_all() -> None:
+def test_an_output_overrides_the_binary_default_of_the_request() -> None:
     outputs = [{"name": "logits", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
     content = {"inputs": [images_input(ONE)], "outputs": outputs}
     both = content | {"parameters": {"binary_data_output": True}}
@@ -216,7 +216,7 @@ def test_an_output_may_differ_from_what_the_request_says_of_all() -> None:
     assert not any(read_request(json.dumps(content).encode(), None, FORM).outputs.values())
 
 
-def test_the_example_of_the_documentation_works(client: Client) -> None:
+def test_the_documented_example_works(client: Client) -> None:
     described = client.get("/openapi.json").json()
     operation = described["paths"]["/v2/models/{name}/infer"]["post"]
     content = operation["requestBody"]["content"]["application/json"]
@@ -227,7 +227,7 @@ def test_the_example_of_the_documentation_works(client: Client) -> None:
     assert np.argmax(answer.json()["outputs"][1]["data"]) == 1
 
 
-def test_every_route_is_described_by_what_it_answers(client: Client) -> None:
+def test_every_route_is_described(client: Client) -> None:
     described = client.get("/openapi.json").json()
     tags = {tag["name"] for tag in described["tags"]}
     for path, operations in described["paths"].items():
@@ -235,13 +235,13 @@ def test_every_route_is_described_by_what_it_answers(client: Client) -> None:
             assert set(operation["tags"]) <= tags, path
             assert operation["summary"]
             assert operation["description"]
-            assert "422" not in operation["responses"]  # 400 is answered
+            assert "422" not in operation["responses"]  # the service returns 400 instead
     assert "ValidationError" not in json.dumps(described)
     answered = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
     assert list(answered) == ["label", "digit", "confidence", "probabilities", "image"]
 
 
-ERRORS = {  # that each route may answer
+ERRORS = {  # status codes of each route
     "/v2": {500},
     "/v2/health/live": {500},
     "/v2/health/ready": {500},
@@ -263,9 +263,7 @@ def test_every_error_and_every_parameter_is_described(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ERRORS)
-def test_a_response_and_its_example_have_the_described_form(
-    client: Client, ten: Images, path: str
-) -> None:
+def test_responses_and_examples_match_their_schema(client: Client, ten: Images, path: str) -> None:
     described = client.get("/openapi.json").json()
     ((method, operation),) = described["paths"][path].items()
     body = {"predict": png(ten[3]), "infer": json.dumps({"inputs": [images_input(ten)]})}
@@ -283,7 +281,7 @@ def test_a_response_and_its_example_have_the_described_form(
             jsonschema_rs.validate(schema, {})
 
 
-def test_with_a_token_open_routes_are_described_as_open() -> None:
+def test_open_routes_are_described_as_open() -> None:
     described = make_app(token="secret").openapi()
     assert described["security"]
     for path, operations in described["paths"].items():
@@ -309,8 +307,8 @@ def test_more_images_than_the_limit_are_refused(client: Client) -> None:
     ],
     ids=["outputs", "data"],
 )
-def test_millions_of_faults_are_not_listed(body: bytes) -> None:
-    """Which would take minutes and gigabytes."""
+def test_millions_of_errors_are_not_listed(body: bytes) -> None:
+    """That would take minutes and gigabytes."""
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"outputs|data"):
         read_request(body, None, FORM)
@@ -318,7 +316,7 @@ def test_millions_of_faults_are_not_listed(body: bytes) -> None:
     tracemalloc.stop()
 
 
-def test_of_an_image_the_first_fault_is_enough() -> None:
+def test_only_the_first_error_of_an_image_is_reported() -> None:
     rows = [[256] * 28] * 28
     tensor = {"name": "images", "shape": [2, 28, 28], "datatype": "UINT8", "data": [rows, rows]}
     with pytest.raises(ValueError, match="less than or equal to 255") as error:

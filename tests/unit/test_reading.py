@@ -1,4 +1,4 @@
-"""Files are read as far as memory reaches, compressed or not."""
+"""Files are read if they fit into memory, compressed or not."""
 
 import gzip
 import os
@@ -17,10 +17,12 @@ from tests.digits import make_digits
 FORM = TASK.form
 
 
-def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_larger_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "large.npy"
     path.touch()
-    os.truncate(path, 1 << 42)  # takes no room on disk
+    os.truncate(path, 1 << 42)  # sparse: takes no disk space
     with pytest.raises(UserError, match=r"large\.npy is too large for"):
         reading.read_file(path)
     monkeypatch.setattr(reading, "_free_memory", lambda: 100 << 10)
@@ -31,10 +33,10 @@ def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.M
             reading.read_images(Path("-"), FORM)
 
 
-def test_a_file_may_take_half_of_the_memory_that_is_free(
+def test_a_file_can_use_half_of_the_free_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its pixels need the other half."""
+    """The pixels require the other half."""
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=200))
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
@@ -44,7 +46,7 @@ def test_a_file_may_take_half_of_the_memory_that_is_free(
         reading.read_file(path)
 
 
-def test_what_comes_behind_a_packed_file_is_left_aside(tmp_path: Path) -> None:
+def test_data_after_a_compressed_file_is_ignored(tmp_path: Path) -> None:
     images = make_digits(3, seed=1)[0]
     content = idx.encode(images)
     packed = gzip.compress(content[:99]) + gzip.compress(content[99:])
@@ -54,9 +56,3 @@ def test_what_comes_behind_a_packed_file_is_left_aside(tmp_path: Path) -> None:
     (tmp_path / "a.idx.gz").write_bytes(packed[:-9])
     with pytest.raises(UserError, match="it ends too early"):
         reading.read_images(tmp_path / "a.idx.gz", FORM)
-
-
-def test_the_type_of_an_idx_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "int32.idx").write_bytes(b"\0\0\x0c\x03" + bytes(12))
-    with pytest.raises(UserError, match="the data type is 0x0c"):
-        reading.read_images(tmp_path / "int32.idx", FORM)

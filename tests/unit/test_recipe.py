@@ -1,7 +1,7 @@
-"""The recipe: training is what a plain statement of it says, and each parameter does its part.
+"""Training matches a plain statement of the recipe, and each parameter has its effect.
 
-The plain statement below writes the formulas out: the learning rate, Nesterov's momentum, Muon,
-label smoothing and the moving average. Distortions have tests of their own, test_augmentation.py.
+The plain statement below spells out the formulas: learning rate, Nesterov's momentum, Muon,
+label smoothing and moving average. test_augmentation.py tests the distortions.
 """
 
 import math
@@ -84,7 +84,7 @@ BOUNDS = [
     ("noise", 0.0, 10.0),
     ("validation_size", 0, 1_000_000_000),
 ]
-# root of the mean square difference: what float32 and bfloat16 leave open, twice over
+# root mean square difference: twice the rounding of float32 and bfloat16
 ROUNDING = 2e-4
 Digits = tuple[Tensor, Tensor]
 
@@ -97,7 +97,7 @@ def digits() -> Digits:
 
 
 @pytest.fixture(scope="module")
-def as_it_is(digits: Digits) -> Epoch:
+def baseline(digits: Digits) -> Epoch:
     *_, last = train(TASK, *digits, RECIPE)
     return last
 
@@ -135,7 +135,7 @@ def stated(
                 momenta[index] = move(
                     parameters[index].data, gradient, momenta.get(index), rate, recipe
                 )
-            early = step / (9 + step) if step > 1 else 0.0  # the first step is the average
+            early = step / (9 + step) if step > 1 else 0.0  # the average starts as the first step
             decay = min(recipe.weight_average, early)
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():
@@ -180,9 +180,9 @@ def stated_kernel_step(
     rows, columns = matrix.shape
     matrix = matrix.T if rows > columns else matrix
     matrix = matrix / matrix.norm()
-    for _ in range(5):  # Newton and Schulz: towards the nearest matrix with orthogonal rows
+    for _ in range(5):  # Newton-Schulz: towards the nearest matrix with orthogonal rows
         square = matrix @ matrix.T
-        # one rounding to bfloat16 for each line, as in torch: 3.4445 x - 4.7750 x³ + 2.0315 x⁵
+        # one rounding to bfloat16 per line, as in torch: 3.4445 x - 4.7750 x³ + 2.0315 x⁵
         odd = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
         matrix = torch.addmm(matrix, odd, matrix, beta=3.4445)
     matrix = matrix.T if rows > columns else matrix
@@ -193,37 +193,35 @@ def stated_kernel_step(
 
 
 def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
-    """Root of the mean square, over all weights and statistics."""
+    """Root mean square over all weights and statistics."""
     squares = torch.cat([(weights[name] - others[name]).flatten() ** 2 for name in others])
     return float(squares.mean().sqrt())
 
 
-def test_training_is_what_the_recipe_says(digits: Digits, as_it_is: Epoch) -> None:
+def test_training_follows_the_recipe(digits: Digits, baseline: Epoch) -> None:
     average, rate, loss = stated(*digits, RECIPE)
-    assert difference(as_it_is.weights, average) < ROUNDING
-    assert as_it_is.figures["training_loss"] == pytest.approx(loss, abs=0.001)
-    assert as_it_is.figures["learning_rate"] == pytest.approx(rate, abs=1e-12)
-    assert rate == pytest.approx(0, abs=1e-12)  # the last step is the end of the cycle
+    assert difference(baseline.weights, average) < ROUNDING
+    assert baseline.figures["training_loss"] == pytest.approx(loss, abs=0.001)
+    assert baseline.figures["learning_rate"] == pytest.approx(rate, abs=1e-12)
+    assert rate == pytest.approx(0, abs=1e-12)  # the last step ends the cycle
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_each_parameter_changes_training_as_it_says(
-    name: str, digits: Digits, as_it_is: Epoch
-) -> None:
+def test_each_parameter_has_its_stated_effect(name: str, digits: Digits, baseline: Epoch) -> None:
     recipe = replace(RECIPE, **{name: OTHERS[name]})
     *_, last = train(TASK, *digits, recipe)
     average, _, loss = stated(*digits, recipe)
     assert difference(last.weights, average) < ROUNDING
-    assert difference(last.weights, as_it_is.weights) > 2 * ROUNDING
+    assert difference(last.weights, baseline.weights) > 2 * ROUNDING
     assert last.figures["training_loss"] == pytest.approx(loss, abs=0.001)
 
 
-def test_no_parameter_is_left_out() -> None:
+def test_every_parameter_is_tested() -> None:
     assert {*OTHERS, "device"} == {field.name for field in fields(Recipe)}
 
 
-def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
-    """Batches of different sizes count by their images."""
+def test_figures_cover_all_images_of_the_epoch(digits: Digits) -> None:
+    """Batches are weighted by their sizes."""
     heard: list[tuple[float, float, int]] = []
     epoch = next(train(TASK, *digits, RECIPE, on_batch=lambda *batch: heard.append(batch)))
     assert [count for _, _, count in heard] == [16, 8]
@@ -232,7 +230,7 @@ def test_figures_are_of_all_images_of_the_epoch(digits: Digits) -> None:
         assert epoch.figures[name] == pytest.approx(expected)
 
 
-def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits) -> None:
+def test_validation_uses_the_averaged_weights(digits: Digits) -> None:
     images, labels = digits
     epoch = next(train(TASK, images, labels, replace(RECIPE, batch_size=8, validation_size=8)))
     network = build_network(TASK).eval()
@@ -243,22 +241,22 @@ def test_the_validation_figures_are_those_of_the_averaged_weights(digits: Digits
     assert epoch.figures["validation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_set_that_fills_just_one_batch_is_trained_on(digits: Digits) -> None:
+def test_a_set_of_exactly_one_batch_is_accepted(digits: Digits) -> None:
     images, labels = digits
     assert Trainer(TASK, images, labels, replace(RECIPE, validation_size=8)).steps_per_epoch == 1
     with pytest.raises(ValueError, match="validation_size 9 do not fill one batch of"):
         Trainer(TASK, images, labels, replace(RECIPE, validation_size=9))
 
 
-def test_kernels_that_could_not_move_are_refused() -> None:
-    """Muon moves a view of each kernel; of another memory format it would move a copy."""
+def test_kernels_in_the_wrong_memory_format_are_refused() -> None:
+    """Muon updates a view of each kernel; in another memory format it would update a copy."""
     network = build_network(TASK)
     with pytest.raises(ValueError, match=r"\[16, 16, 3, 3\] is not channels-last"):
         Optimizer(network, RECIPE)
     Optimizer(network.to(memory_format=torch.channels_last), RECIPE)
 
 
-def test_learning_rate_goes_up_in_a_line_and_down_to_nothing() -> None:
+def test_the_learning_rate_rises_linearly_and_falls_to_zero() -> None:
     recipe = replace(RECIPE, peak_learning_rate=0.05, warmup=0.2)
     assert recipe.learning_rate(0.1) == pytest.approx(0.025)
     assert recipe.learning_rate(0.2) == pytest.approx(0.05)
@@ -267,7 +265,7 @@ def test_learning_rate_goes_up_in_a_line_and_down_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(("name", "low", "high"), BOUNDS)
-def test_values_without_sense_are_refused(name: str, low: float, high: float) -> None:
+def test_values_out_of_range_are_refused(name: str, low: float, high: float) -> None:
     def with_value(value: float) -> Recipe:
         changed = (0.0, 0.0, 0.0, value) if name == "dropout" else value
         return replace(RECIPE, **{name: changed})  # type: ignore[arg-type]
@@ -282,6 +280,6 @@ def test_values_without_sense_are_refused(name: str, low: float, high: float) ->
             with_value(refused)
 
 
-def test_nesterovs_momentum_is_not_nothing() -> None:
+def test_zero_momentum_is_refused() -> None:
     with pytest.raises(ValueError, match="momentum is 0"):
         replace(RECIPE, momentum=0)

@@ -1,4 +1,4 @@
-"""models/ holds a whole release that passed the gate and is no worse than the one before it."""
+"""models/ contains a complete release that passed the gate and is not worse than the last."""
 
 import hashlib
 import json
@@ -46,20 +46,20 @@ LETTERS = replace(
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """One whose model has passed the gate; without MLflow and git."""
+    """A workspace whose model has passed the gate, without MLflow and git."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     monkeypatch.setattr(provenance, "repository", lambda root: None)
     return make_workspace(tmp_path / "project")
 
 
 def run(workspace: Workspace, baseline: Path | None = None, **settings: Any) -> None:
-    """Release, with these values of the section release in params.yaml."""
+    """Run the stage with these values of the section release in params.yaml."""
     release.run(workspace, params(**settings), TASK, baseline)
 
 
 @cache
 def default_params() -> Params:
-    """Those of the project; reading YAML is slow."""
+    """The project's params; cached, since reading YAML is slow."""
     return load_params(PROJECT / "params.yaml")
 
 
@@ -75,7 +75,7 @@ def nothing_changes(workspace: Workspace) -> Iterator[None]:
     assert everything(workspace.root) == before
 
 
-def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Workspace) -> None:
+def test_a_release_consists_of_four_files_with_valid_checksums(workspace: Workspace) -> None:
     before = {path.name for path in workspace.root.iterdir()}
     run(workspace)
     folder = workspace.releases
@@ -91,7 +91,7 @@ def test_a_release_is_four_files_with_their_checksums_and_no_more(workspace: Wor
 
 
 def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
-    """MLflow's alias follows from there."""
+    """MLflow's alias depends on it."""
     old = sha256(workspace.released_model)
     run(workspace)
     new = sha256(workspace.released_model)
@@ -105,7 +105,7 @@ def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
     ("only_old", "only_new", "significance", "refused"),
     [
         (20, 8, 0.05, True),  # p = 0.036
-        (14, 8, 0.05, False),  # p = 0.29: fewer right, but that may be chance
+        (14, 8, 0.05, False),  # p = 0.29: possibly chance
         (8, 20, 0.05, False),
         (6, 0, 0.05, True),  # p = 2 / 2^6
         (5, 0, 0.05, False),  # p = 2 / 2^5
@@ -118,7 +118,7 @@ def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
 def test_only_a_significantly_worse_model_is_refused(
     workspace: Workspace, only_old: int, only_new: int, significance: float, refused: bool
 ) -> None:
-    """One that may be as good is released, one that a user would notice is not."""
+    """A model that is worse by chance is released."""
     answer(workspace, only_old, only_new)
     if refused:
         said = f"significantly better: .* right on {only_old} .*on {only_new},"
@@ -130,9 +130,7 @@ def test_only_a_significantly_worse_model_is_refused(
     assert sha256(workspace.released_model) == sha256(workspace.model)
 
 
-def test_the_baseline_may_be_another_than_the_released_model(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_another_baseline_can_be_given(workspace: Workspace, tmp_path: Path) -> None:
     answer(workspace, 20, 0)
     worse, better = tmp_path / "worse.onnx", tmp_path / "better.onnx"
     stub(better, column=0)
@@ -142,21 +140,21 @@ def test_the_baseline_may_be_another_than_the_released_model(
     run(workspace, baseline=worse)
 
 
-def test_a_first_release_has_nothing_to_be_compared_with(workspace: Workspace) -> None:
+def test_a_first_release_requires_no_comparison(workspace: Workspace) -> None:
     shutil.rmtree(workspace.releases)
     run(workspace)
     assert sorted(path.name for path in workspace.releases.iterdir()) == FILES
 
 
 @pytest.mark.parametrize("fault", ["broken", "unsigned", "other outputs"])
-def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
+def test_an_incomparable_released_model_can_be_overridden(
     workspace: Workspace, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     released = workspace.released_model
     match fault:
         case "broken":
             released.write_bytes(b"noise")
-        case "unsigned":  # of before models had signatures
+        case "unsigned":  # from before models had signatures
             stub(released, column=0, signed=False)
         case "other outputs":
             model = onnx.load(released)
@@ -173,7 +171,7 @@ def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"data_set": "Alphabet"}, ["Alphabet", "MNIST"]),  # with labels and form as here
+        ({"data_set": "Alphabet"}, ["Alphabet", "MNIST"]),  # same labels and form
         ({"labels": tuple("987654321A")}, ["9, 8, 7", "A", "0, 1, 2"]),
         ({"labels": tuple("0123456789A")}, ["8, 9, A", "7, 8, 9"]),
         ({"form": ImageForm(height=32, width=32, ink=20)}, ["32 x 32 pixels", "28 x 28 pixels"]),
@@ -181,7 +179,7 @@ def test_a_released_model_that_cannot_be_compared_blocks_no_release_for_ever(
     ],
     ids=str,
 )
-def test_a_released_model_of_another_task_is_compared_with_none_and_the_difference_is_named(
+def test_a_released_model_of_another_task_is_reported_with_the_difference(
     workspace: Workspace, change: dict[str, Any], said: list[str]
 ) -> None:
     stub(workspace.released_model, 0, replace(TASK, **change))
@@ -191,21 +189,21 @@ def test_a_released_model_of_another_task_is_compared_with_none_and_the_differen
     run(workspace, allow_regression=True)
 
 
-def test_both_models_run_where_the_evaluation_did(workspace: Workspace) -> None:
-    """What decides is measured as the metrics were: on a GPU, if that is the provider."""
+def test_both_models_run_on_the_provider_of_the_evaluation(workspace: Workspace) -> None:
+    """The comparison uses the provider of the metrics, a GPU included."""
     settings = default_params()
     evaluate = settings.evaluate.model_copy(update={"provider": "MissingExecutionProvider"})
     with pytest.raises(UserError, match="MissingExecutionProvider"):
         release.run(workspace, settings.model_copy(update={"evaluate": evaluate}), TASK)
 
 
-# what belongs together
+# consistency
 
 
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"passed": False}, UserError, "does not follow"),  # by hand
+        ({"passed": False}, UserError, "does not follow"),  # edited
         ({"passed": "true"}, UserError, "passed"),
         ({"passed": 1}, UserError, "passed"),
         ({"passed": None}, UserError, "passed"),
@@ -215,7 +213,7 @@ def test_both_models_run_where_the_evaluation_did(workspace: Workspace) -> None:
     ],
     ids=str,
 )
-def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
+def test_an_edited_or_foreign_verdict_releases_nothing(
     workspace: Workspace, change: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     edit(workspace.gate_report, **change)
@@ -223,24 +221,22 @@ def test_nothing_is_released_on_a_verdict_that_is_another_or_none(
         run(workspace)
 
 
-def test_nothing_is_released_that_the_gate_refused(workspace: Workspace) -> None:
+def test_a_refused_model_is_not_released(workspace: Workspace) -> None:
     write_verdict(workspace, passed=False, model_sha256=sha256(workspace.model))
     with nothing_changes(workspace), pytest.raises(RefusedError, match="gate"):
         run(workspace)
 
 
 @pytest.mark.parametrize("name", ["metrics", "speed", "per_class"])
-def test_figures_that_were_edited_after_the_gate_are_not_released(
-    workspace: Workspace, name: str
-) -> None:
-    """They would stand on the card, though no one judged them."""
+def test_figures_edited_after_the_gate_are_detected(workspace: Workspace, name: str) -> None:
+    """Otherwise the card would state figures that the gate has not checked."""
     path = getattr(workspace, name)
     path.write_text(re.sub(r"\.\d", ".3", path.read_text(), count=1))
     with nothing_changes(workspace), pytest.raises(UserError, match=rf"{path.name} .*gate"):
         run(workspace)
 
 
-def test_a_changed_model_is_not_the_one_that_passed(workspace: Workspace) -> None:
+def test_a_model_changed_after_the_gate_is_refused(workspace: Workspace) -> None:
     workspace.model.write_bytes(b"noise")
     with nothing_changes(workspace), pytest.raises(RefusedError, match=r"gate\.json .*model\.onnx"):
         run(workspace)
@@ -253,7 +249,7 @@ def test_a_model_that_does_not_run_is_an_error(workspace: Workspace) -> None:
         run(workspace, allow_regression=True)
 
 
-def test_another_test_set_than_was_evaluated_decides_nothing(workspace: Workspace) -> None:
+def test_a_test_set_changed_after_the_evaluation_is_refused(workspace: Workspace) -> None:
     releases.write_test_set(workspace, np.zeros((1, 28, 28), np.uint8))
     with (
         nothing_changes(workspace),
@@ -279,7 +275,7 @@ def test_a_model_of_other_weights_or_another_task_is_not_released(
 
 
 @pytest.mark.parametrize("name", ["speed", "per_class", "training_report", "gate_report"])
-def test_a_first_release_that_fails_leaves_no_half_of_one(workspace: Workspace, name: str) -> None:
+def test_a_failed_first_release_leaves_no_files(workspace: Workspace, name: str) -> None:
     shutil.rmtree(workspace.releases)
     path = getattr(workspace, name)
     path.unlink()
@@ -287,10 +283,10 @@ def test_a_first_release_that_fails_leaves_no_half_of_one(workspace: Workspace, 
         run(workspace)
 
 
-def test_an_experiment_says_whether_it_could_be_released_and_releases_nothing(
+def test_an_experiment_reports_the_comparison_and_releases_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither models/ of the checkout nor MLflow's champion, which others use."""
+    """It changes neither models/ nor MLflow's champion, which others use."""
     monkeypatch.setenv("DVC_EXP_NAME", "test")
     with nothing_changes(workspace):
         run(workspace)
@@ -304,13 +300,13 @@ def test_an_experiment_says_whether_it_could_be_released_and_releases_nothing(
     assert "would be refused: the released model is significantly better" in capsys.readouterr().out
     shutil.rmtree(workspace.releases)
     run(workspace)
-    assert list(workspace.releases.iterdir()) == []  # which DVC expects to be there
+    assert list(workspace.releases.iterdir()) == []  # DVC expects the folder
 
 
 # the card
 
 
-def test_the_card_has_the_metadata_and_figures_of_the_reports(workspace: Workspace) -> None:
+def test_the_card_contains_metadata_and_figures_of_the_reports(workspace: Workspace) -> None:
     run(workspace)
     _, front, text = workspace.model_card.read_text().split("---\n", 2)
     metadata = yaml.safe_load(front)
@@ -328,10 +324,10 @@ def test_the_card_has_the_metadata_and_figures_of_the_reports(workspace: Workspa
     assert "{" not in text.replace("{np", "").replace('{"images": images}', "")
 
 
-def test_the_card_of_another_task_says_nothing_of_mnist(
+def test_the_card_of_another_task_does_not_mention_mnist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names, shapes, classes and the file are those of its signature."""
+    """Names, shapes, classes and the file name come from the signature."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     monkeypatch.setattr(provenance, "repository", lambda root: None)
     workspace = make_workspace(tmp_path / "letters", LETTERS)
@@ -354,8 +350,8 @@ def test_the_card_of_another_task_says_nothing_of_mnist(
         assert said in text
 
 
-def test_the_card_takes_any_label_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bar would begin another cell of a table, a colon or a quote another value of the header."""
+def test_the_card_escapes_labels_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar would start another table cell; a colon or a quote would break the YAML header."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     monkeypatch.setattr(provenance, "repository", lambda root: None)
     shapes = replace(LETTERS, data_set='Shapes: "new" #2', labels=("a|b", "*c*", "<d>"))
@@ -381,7 +377,7 @@ def is_digest(digest: dict[str, str]) -> bool:
 
 
 def assert_is_slsa_provenance(statement: Any) -> None:
-    """What in-toto's Statement v1 and SLSA's provenance v1 require."""
+    """Check the requirements of in-toto's Statement v1 and SLSA's provenance v1."""
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     assert statement["subject"]
@@ -402,10 +398,10 @@ def assert_is_slsa_provenance(statement: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", ["a" * 40, f"{'a' * 40}-dirty", "unknown"])
-def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
+def test_provenance_is_valid_even_without_a_clean_commit(
     workspace: Workspace, revision: str
 ) -> None:
-    """Of a tree with changes, or without git, it claims no digest that is none."""
+    """With local changes or without git it states no commit digest."""
     edit(workspace.training_report, git_revision=revision)
     run(workspace)
     statement = json.loads(workspace.provenance.read_text())
@@ -438,10 +434,10 @@ def test_provenance_is_a_statement_about_the_file_also_without_a_clean_commit(
     ],
     ids=str,
 )
-def test_a_damaged_provenance_is_refused_in_one_line(
+def test_damaged_provenance_is_refused_in_one_line(
     workspace: Workspace, damage: tuple[str, str]
 ) -> None:
-    """MLflow would show the release under another training, or fail with a traceback."""
+    """Otherwise MLflow would assign the release to another training, or fail with a traceback."""
     run(workspace)
     workspace.provenance.write_text(workspace.provenance.read_text().replace(*damage))
     with pytest.raises(UserError, match=r"provenance\.json.*`dvc repro`") as error:
@@ -449,10 +445,10 @@ def test_a_damaged_provenance_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(
+def test_provenance_and_card_describe_the_training_not_the_current_files(
     workspace: Workspace,
 ) -> None:
-    """A new lock, other data and other params after the training did not make this model."""
+    """A lock, data and params changed after the training did not produce this model."""
     edit(workspace.training_report, requirements_sha256="b" * 64)
     workspace.requirements.write_text("another lock")
     workspace.training_set.write_text("another training set")
@@ -470,7 +466,7 @@ def test_provenance_and_card_are_of_the_training_not_of_what_is_there_now(
     assert "\n2 epochs over" in release.model_card(snapshot, signature(), later, TASK)
 
 
-def test_on_github_provenance_names_the_workflow_that_built(
+def test_provenance_on_github_names_the_workflow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")

@@ -1,4 +1,4 @@
-"""A report of another version, or with other keys or types, is refused as a whole."""
+"""A report of another version, or with wrong keys or types, is refused entirely."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tests.reports import METRICS, TRAINING, edit, write_training, write_verdict
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with the reports of a training and of the gate."""
+    """A workspace with the reports of a training and the gate."""
     workspace = Workspace(tmp_path)
     write_training(workspace)
     write_verdict(workspace, passed=True)
@@ -23,15 +23,17 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def test_a_report_is_read_as_it_was_written(workspace: Workspace) -> None:
+def test_reports_round_trip(workspace: Workspace) -> None:
     assert Metrics.read(workspace.metrics) == METRICS
     read = TrainingReport.read(workspace.training_report)
     assert read.model_copy(update={"final": None}) == TRAINING
 
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1", [1], "a\nb"])
-def test_another_version_is_named_with_what_to_do(workspace: Workspace, version: Any) -> None:
-    """Such as a summary.json of before the schema had versions."""
+def test_a_report_of_another_version_is_refused_with_the_remedy(
+    workspace: Workspace, version: Any
+) -> None:
+    """For example a summary.json from before schemas had versions."""
     edit(workspace.training_report, schema_version=version)
     with pytest.raises(UserError) as refused:
         TrainingReport.read(workspace.training_report)
@@ -46,7 +48,7 @@ def test_another_version_is_named_with_what_to_do(workspace: Workspace, version:
     ("changes", "where"),
     [
         ({"run_id": None}, "run_id"),
-        ({"mistakes": 7}, "mistakes"),
+        ({"errors": 7}, "errors"),
         ({"threads": "1"}, "threads"),
         ({"started": "yesterday"}, "started"),
         ({"threads": True}, "threads"),
@@ -57,7 +59,7 @@ def test_another_version_is_named_with_what_to_do(workspace: Workspace, version:
     ],
     ids=str,
 )
-def test_a_key_too_few_or_too_many_or_a_wrong_type_is_named(
+def test_missing_extra_and_mistyped_keys_are_reported(
     workspace: Workspace, changes: dict[str, Any], where: str
 ) -> None:
     edit(workspace.training_report, **changes)
@@ -68,7 +70,7 @@ def test_a_key_too_few_or_too_many_or_a_wrong_type_is_named(
 
 @pytest.mark.parametrize("kind", [TrainingReport, Metrics])
 @pytest.mark.parametrize("text", ["[]", "null", "7", "{}", '"x"', "{", "", "\x00", "[" * 100_000])
-def test_what_is_no_report_is_refused_in_one_line(
+def test_a_file_that_is_not_a_report_is_refused_in_one_line(
     tmp_path: Path, kind: type[Report], text: str
 ) -> None:
     path = tmp_path / "report.json"
@@ -79,7 +81,7 @@ def test_what_is_no_report_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 10**400])
-def test_a_number_that_is_none_is_refused(workspace: Workspace, value: float) -> None:
+def test_numbers_that_are_not_finite_are_refused(workspace: Workspace, value: float) -> None:
     content = json.loads(workspace.metrics.read_text()) | {"accuracy": value}
     workspace.metrics.write_text(json.dumps(content))
     with pytest.raises(UserError, match="accuracy"):
@@ -87,7 +89,7 @@ def test_a_number_that_is_none_is_refused(workspace: Workspace, value: float) ->
 
 
 @pytest.mark.parametrize("changes", [{"passed": False}, {"model_sha256": None}, {"criteria": []}])
-def test_a_verdict_that_was_edited_by_hand_is_refused(
+def test_a_manually_edited_verdict_is_refused(
     workspace: Workspace, changes: dict[str, Any]
 ) -> None:
     assert GateReport.read(workspace.gate_report).passed

@@ -1,4 +1,4 @@
-"""score reads inputs of any size, of every kind, without loss, and goes on where it was killed."""
+"""score reads inputs of any size and kind without loss, and resumes after an interruption."""
 
 import errno
 import gzip
@@ -42,7 +42,7 @@ FORM = TASK.form
 
 
 def pages(count: int) -> bytes:
-    """A TIFF of so many digits."""
+    """A TIFF with this number of digits."""
     file = io.BytesIO()
     first, *others = map(Image.fromarray, make_digits(count, seed=1)[0])
     first.save(file, "TIFF", save_all=True, append_images=others)
@@ -67,7 +67,7 @@ def structs(images: Images) -> pa.Array:
 
 
 def scored(source: Path, *, whole: bool = True) -> dict[str, list[Any]]:
-    """The columns of what `score` writes of an input; `whole`: every image of it is read."""
+    """Score an input; returns the output columns. `whole`: whether every image is readable."""
     output = source.with_name("out.parquet")
     assert score.run([source], output, str(MODEL), normalise=False) is whole
     columns: dict[str, list[Any]] = parquet.read_table(output).to_pydict()
@@ -75,7 +75,7 @@ def scored(source: Path, *, whole: bool = True) -> dict[str, list[Any]]:
 
 
 def digits_of(images: Images) -> list[int]:
-    """The digit that the model itself finds on each image."""
+    """The digit that the model predicts for each image."""
     digits: list[int] = OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
     return digits
 
@@ -98,7 +98,7 @@ FORMS: dict[str, Callable[[Path, Images], object]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
+def test_every_image_of_every_kind_of_input_is_scored_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     images = make_digits(25, seed=1)[0]
@@ -124,29 +124,19 @@ def test_every_image_of_every_kind_of_input_is_scored_once_and_right(
     assert ": 25 images, " in capsys.readouterr().out
 
 
-def test_ids_of_a_parquet_file_are_kept_whatever_their_type_is(tmp_path: Path) -> None:
+def test_ids_of_every_type_are_kept(tmp_path: Path) -> None:
     images = make_digits(20, seed=1)[0]
     numbers = pa.array([None, *range(101, 120)])
     write_parquet(tmp_path / "in.parquet", structs(images), id=numbers, label=numbers)
     ids = scored(tmp_path / "in.parquet")["id"]
     assert ids == ["in.parquet[0]", *(str(n) for n in range(101, 120))]
-    durations = pa.array([2**62, 1], pa.duration("s"))  # more than Python's `timedelta` holds
+    durations = pa.array([2**62, 1], pa.duration("s"))  # beyond the range of Python's `timedelta`
     write_parquet(tmp_path / "in.parquet", structs(images[:2]), id=durations)
     assert scored(tmp_path / "in.parquet")["id"] == [str(2**62), "1"]
 
 
-def test_which_of_two_columns_called_id_is_meant_is_not_guessed(tmp_path: Path) -> None:
-    column = structs(make_digits(2, seed=1)[0])
-    table = pa.Table.from_arrays(
-        [column, pa.array([1, 2]), pa.array([3, 4])], ["image", "id", "id"]
-    )
-    parquet.write_table(table, tmp_path / "in.parquet")
-    with pytest.raises(UserError, match="several columns called id"):
-        scored(tmp_path / "in.parquet")
-
-
 @pytest.mark.parametrize("kind", ["folder", "files.parquet"])
-def test_what_cannot_be_read_has_an_error_and_the_rest_a_digit(tmp_path: Path, kind: str) -> None:
+def test_unreadable_images_have_an_error_and_the_rest_an_answer(tmp_path: Path, kind: str) -> None:
     good, wide = png(make_digits(1, seed=1)[0][0]), png(np.zeros((30, 40), np.uint8))
     several = gzip.compress(idx.encode(make_digits(3, seed=1)[0]))
     contents = [good, b"no picture", b"", good[:60], wide, several, pages(3), good]
@@ -188,12 +178,10 @@ KINDS: dict[str, Callable[[Images], pa.Array]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_column_of_any_kind_is_read_and_a_null_is_an_error_of_its_row(
-    tmp_path: Path, kind: str
-) -> None:
+def test_columns_of_every_type_are_read_and_nulls_are_row_errors(tmp_path: Path, kind: str) -> None:
     images = make_digits(10, seed=1)[0]
     column = KINDS[kind](images)
-    nulls = (np.arange(10) == 4) & (kind != "tensor")  # whose nulls PyArrow does not read
+    nulls = (np.arange(10) == 4) & (kind != "tensor")  # PyArrow does not read nulls of tensors
     if nulls.any():
         values = [None if null else v for v, null in zip(column.to_pylist(), nulls, strict=True)]
         column = pa.array(values, column.type)
@@ -206,7 +194,7 @@ def test_a_column_of_any_kind_is_read_and_a_null_is_an_error_of_its_row(
     )
 
 
-def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path: Path) -> None:
+def test_rows_without_valid_pixels_are_errors_and_the_rest_answered(tmp_path: Path) -> None:
     flat = make_digits(1, seed=1)[0].reshape(784).tolist()
     rows = [flat, flat[1:], [], [None, *flat[1:]], [256, *flat[1:]], [-1, *flat[1:]], flat]
     write_parquet(tmp_path / "in.parquet", pa.array(rows))
@@ -217,7 +205,7 @@ def test_rows_without_usable_pixels_are_errors_and_the_others_answered(tmp_path:
         assert words in error
 
 
-def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
+def test_a_path_without_bytes_is_an_error(tmp_path: Path) -> None:
     rows = [{"bytes": None, "path": "/far/away.png"}, {"bytes": b"", "path": None}, None]
     write_parquet(tmp_path / "in.parquet", pa.array(rows))
     errors = scored(tmp_path / "in.parquet", whole=False)["error"]
@@ -226,7 +214,7 @@ def test_a_path_without_bytes_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", [0, 3, 9])
-def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: int) -> None:
+def test_an_invalid_array_row_is_an_error(tmp_path: Path, row: int) -> None:
     images = make_digits(10, seed=1)[0] / 255
     images[row, 5, 5] = np.nan
     np.save(tmp_path / "in.npy", images)
@@ -236,7 +224,7 @@ def test_a_row_of_an_array_that_cannot_be_used_is_an_error(tmp_path: Path, row: 
 
 
 @pytest.mark.parametrize("size", ["FILES", "PIXELS"])
-def test_ids_count_on_through_the_batches_of_a_row_group(
+def test_ids_are_numbered_across_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     monkeypatch.setattr(f"pipeline.batch.readers.parquet.{size}", 3)
@@ -249,10 +237,10 @@ def test_ids_count_on_through_the_batches_of_a_row_group(
 
 
 @pytest.mark.parametrize("name", ["folder", "digits.idx", "bytes.npy"])
-def test_shards_of_several_batches_are_put_together_in_order(
+def test_shards_of_several_batches_are_joined_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(shards, "BATCH", 16)  # of files two, an eighth
+    monkeypatch.setattr(shards, "BATCH", 16)  # of files an eighth: two
     monkeypatch.setattr(shards, "SHARD", 32)
     images = make_digits(75, seed=1)[0]
     FORMS[name](tmp_path / name, images)
@@ -275,7 +263,7 @@ def test_shards_of_several_batches_are_put_together_in_order(
     assert kept == [[f"{shard:06}.parquet" for shard in range(3)]]
 
 
-def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
+def test_a_folder_can_mix_pictures_arrays_and_parquet_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = make_digits(10, seed=1)[0]
@@ -307,14 +295,14 @@ def test_a_folder_may_hold_arrays_and_parquet_files_among_pictures(
 
 
 @pytest.mark.parametrize(("images", "rows"), [(5, shards.SHARD), (5, 2), (3, 2)])
-def test_the_first_three_reasons_are_printed_and_where_the_others_are(
+def test_the_first_three_errors_are_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     images: int,
     rows: int,
 ) -> None:
-    monkeypatch.setattr(score, "SHARD", rows)  # that are joined at a time
+    monkeypatch.setattr(score, "SHARD", rows)  # rows joined at a time
     write_folder(tmp_path / "in", np.tile(make_digits(1, seed=1)[0], (images, 2, 2)))
     scored(tmp_path / "in", whole=False)
     _, *said = capsys.readouterr().err.splitlines()
@@ -324,7 +312,7 @@ def test_the_first_three_reasons_are_printed_and_where_the_others_are(
     assert images <= 3 or said[3].endswith(f"column error of {tmp_path}/out.parquet")
 
 
-def test_names_need_not_be_utf8(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.npy")
     np.save(tmp_path / "a.npy", make_digits(2, seed=1)[0])
     (tmp_path / "a.npy").rename(tmp_path / name)
@@ -338,7 +326,7 @@ def test_names_need_not_be_utf8(tmp_path: Path) -> None:
         assert ids[0] == source.replace(name[0], r"\udcff") + "[0]"
 
 
-def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
+def test_odd_files_in_a_folder_do_not_stop_scoring(tmp_path: Path) -> None:
     source = tmp_path / "scans"
     source.mkdir()
     (source / "a.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
@@ -350,7 +338,7 @@ def test_odd_files_in_a_folder_stop_nothing(tmp_path: Path) -> None:
     assert [error is None for error in rows["error"]] == [True, False, False]
 
 
-def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_parquet_page_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     write_parquet(path, structs(make_digits(20, seed=1)[0]))
     content = bytearray(path.read_bytes())
@@ -360,8 +348,8 @@ def test_a_damaged_page_of_a_parquet_file_is_named(tmp_path: Path) -> None:
         scored(path)
 
 
-def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
-    """The model's 64 characters in every row would be most of the file."""
+def test_repeated_values_are_stored_once(tmp_path: Path) -> None:
+    """Otherwise the model's 64 characters in every row would dominate the file."""
     np.save(tmp_path / "in.npy", make_digits(20, seed=1)[0])
     scored(tmp_path / "in.npy")
     group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
@@ -370,7 +358,7 @@ def test_what_repeats_in_the_output_is_stored_once(tmp_path: Path) -> None:
     assert repeated == {"label", "digit", "error", "model_sha256"}
 
 
-def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoring_uses_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "open_classifier", opened := Mock(wraps=open_classifier))
     np.save(tmp_path / "in.npy", make_digits(1, seed=1)[0])
     scored(tmp_path / "in.npy")
@@ -378,7 +366,9 @@ def test_all_cores_work_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["a.npy", "b.npy", "c.png"])
-def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: str) -> None:
+def test_a_change_of_any_file_changes_the_fingerprint_of_a_folder(
+    tmp_path: Path, name: str
+) -> None:
     for array in ("a.npy", "b.npy"):
         np.save(tmp_path / array, make_digits(2, seed=1)[0])
     (tmp_path / "c.png").write_bytes(png(make_digits(1, seed=1)[0][0]))
@@ -390,9 +380,7 @@ def test_a_folder_is_another_input_if_any_of_its_files_is(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("what", ["name", "size", "time"])
-def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
-    tmp_path: Path, what: str
-) -> None:
+def test_name_size_and_time_determine_the_fingerprint(tmp_path: Path, what: str) -> None:
     path = tmp_path / "in.npy"
     path.write_bytes(b"old")
     os.utime(path, ns=(10**18, 10**18))
@@ -407,7 +395,7 @@ def test_an_input_is_another_one_if_its_name_its_size_or_its_time_is(
 
 
 @pytest.mark.parametrize("name", ["large.npy", "folder", "files.parquet"])
-def test_pictures_are_brought_into_form(tmp_path: Path, name: str) -> None:
+def test_pictures_are_normalised(tmp_path: Path, name: str) -> None:
     images = make_digits(10, seed=1)[0]
     large = np.stack(
         [255 - np.asarray(Image.fromarray(image).resize((90, 90))) for image in images]
@@ -419,14 +407,14 @@ def test_pictures_are_brought_into_form(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "small.npy", images)
     score.run([tmp_path / "small.npy"], output, str(MODEL), normalise=True)
     same = parquet.read_table(output).to_pandas().set_index("id")["digit"].sort_index()
-    if name != "folder":  # whose order is another one
+    if name != "folder":  # which has another order
         assert found.tolist() == same.tolist()
     assert sorted(found) == sorted(same)
 
 
 @pytest.fixture
 def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder `in` of a 3 and a 7, whose shard was scored into out.parquet.partial."""
+    """A folder `in` with a 3 and a 7, and its finished shard in out.parquet.partial."""
     source = tmp_path / "in"
     source.mkdir()
     for name, image in zip("ab", make_digits(10, seed=1)[0][[3, 7]], strict=True):
@@ -447,24 +435,24 @@ def other_input(folder: Path) -> None:
 
 
 def other_name(folder: Path) -> None:
-    (folder / "in/a.png").rename(folder / "in/a2.png")  # in the same place of the order
+    (folder / "in/a.png").rename(folder / "in/a2.png")  # same position in the order
 
 
 def other_model(folder: Path) -> None:
-    """The same network with other metadata, as a later training would have."""
+    """The same network with other metadata, as after another training."""
     shutil.copy(MODEL, folder / "other.onnx")
     with (folder / "other.onnx").open("ab") as file:
-        file.write(b"\x32\x01x")  # producer_version, or any other text: the file is still valid
+        file.write(b"\x32\x01x")  # producer_version: the file stays valid
 
 
-def nothing_new(folder: Path) -> None:
-    """Leave all as it was."""
+def no_change(folder: Path) -> None:
+    """Change nothing."""
 
 
 @pytest.mark.parametrize(
-    "change", [nothing_new, other_input, other_name, other_model, "options", "code", "runtime"]
+    "change", [no_change, other_input, other_name, other_model, "options", "code", "runtime"]
 )
-def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
+def test_shards_are_reused_only_for_the_same_input_model_options_and_code(
     interrupted: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -481,7 +469,7 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
         monkeypatch.setattr("onnxruntime.__version__", "0.0")
     output = interrupted / "out.parquet"
     score.run([interrupted / "in"], output, str(model), normalise=change == "options")
-    assert ("changed" in capsys.readouterr().err) is (change is not nothing_new)
+    assert ("changed" in capsys.readouterr().err) is (change is not no_change)
     rows = parquet.read_table(output).to_pylist()
     assert [row["id"] for row in rows] == sorted(
         path.name for path in (interrupted / "in").iterdir()
@@ -492,7 +480,7 @@ def test_shards_are_taken_only_for_the_same_input_model_options_and_code(
     assert not (interrupted / "out.parquet.partial").exists()
 
 
-def test_progress_counts_all_images_from_those_that_were_scored_before(
+def test_progress_includes_images_scored_before(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bars: list[tqdm[Any]] = []
@@ -512,13 +500,13 @@ def test_progress_counts_all_images_from_those_that_were_scored_before(
 
 
 @pytest.mark.parametrize("size", [0, 4, 300, -1])
-def test_a_shard_that_was_cut_off_is_scored_again(interrupted: Path, size: int) -> None:
+def test_a_truncated_shard_is_scored_again(interrupted: Path, size: int) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
     os.truncate(part, size % part.stat().st_size)
     assert scored(interrupted / "in")["digit"] == [3, 7]
 
 
-def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupted: Path) -> None:
+def test_a_damaged_shard_is_reported_and_then_scored_again(interrupted: Path) -> None:
     (part,) = interrupted.glob("out.parquet.partial/*/000000.parquet")
     content = bytearray(part.read_bytes())
     content[4:200] = bytes(196)
@@ -528,7 +516,7 @@ def test_a_shard_that_is_damaged_inside_is_named_and_then_scored_again(interrupt
     assert scored(interrupted / "in")["digit"] == [3, 7]
 
 
-def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
+def test_a_disk_error_while_joining_keeps_the_shards(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Unreadable(parquet.ParquetFile):  # type: ignore[misc]
@@ -542,7 +530,7 @@ def test_a_disk_that_fails_while_the_output_is_put_together_costs_no_shard(
     assert len(list(interrupted.glob("out.partial/*/000000.parquet"))) == 1
 
 
-def test_an_input_that_was_decompressed_in_part_is_decompressed_again(
+def test_an_interrupted_decompression_starts_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in.idx.gz"
@@ -559,11 +547,13 @@ def test_an_input_that_was_decompressed_in_part_is_decompressed_again(
         with pytest.raises(KeyboardInterrupt):
             open_shards([source], [str(source)], tmp_path, FORM, normalise=False)
     assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
-    monkeypatch.setattr("pipeline.batch.readers.opening.decompress", None)  # it is whole now
+    monkeypatch.setattr(
+        "pipeline.batch.readers.opening.decompress", None
+    )  # complete, so not called
     assert open_shards([source], [str(source)], tmp_path, FORM, normalise=False).images == 3000
 
 
-def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: Path) -> None:
+def test_the_old_output_stays_readable_until_replaced(interrupted: Path) -> None:
     output = interrupted / "out.parquet"
     output.write_text("the old one")
     with output.open() as reader:
@@ -572,23 +562,23 @@ def test_the_old_output_is_whole_until_the_new_one_takes_its_place(interrupted: 
     assert parquet.read_metadata(output).num_rows == 2
 
 
-def test_a_link_keeps_its_place_and_what_it_names_is_written(interrupted: Path) -> None:
+def test_writing_to_a_link_replaces_its_target(interrupted: Path) -> None:
     (interrupted / "store").mkdir()
     (interrupted / "link").symlink_to("store/scores")
-    for _ in range(2):  # what it names is there only the second time
+    for _ in range(2):  # the target exists only the second time
         assert score.run([interrupted / "in"], interrupted / "link", str(MODEL), normalise=False)
         assert (interrupted / "link").is_symlink()
         assert parquet.read_metadata(interrupted / "store/scores").num_rows == 2
 
 
 def device(folder: Path) -> None:
-    """A terminal, since anyone may make one."""
+    """A link to a terminal, a device that requires no privileges."""
     _, terminal = os.openpty()
     (folder / "device").symlink_to(os.ttyname(terminal))
 
 
 def protected(folder: Path) -> None:
-    (folder / "protected").write_text("worth keeping")
+    (folder / "protected").write_text("important")
     (folder / "protected").chmod(0o444)
 
 
@@ -598,20 +588,20 @@ FORBIDDEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (lambda folder: (folder / "folder").mkdir(), "is a folder"),
     "protected": (protected, "read-only"),
     "loop": (lambda folder: (folder / "loop").symlink_to("loop"), "cannot be written"),
-    "in/a.png": (nothing_new, "is an input"),
+    "in/a.png": (no_change, "is an input"),
     "twin": (lambda folder: os.link(folder / "in/b.png", folder / "twin"), "is an input"),
     "link": (lambda folder: (folder / "link").symlink_to("in/a.png"), "is an input"),
-    "in/new.png": (nothing_new, "would be read as"),
-    "in/deep/scores.parquet": (nothing_new, "would be read as"),
-    "out.parquet.partial/scores": (nothing_new, "which `score` removes"),
-    "scores.csv": (nothing_new, "`score` writes Parquet"),
-    "new/scores.parquet": (nothing_new, "new first$"),
-    "": (nothing_new, "empty"),
+    "in/new.png": (no_change, "would be read as"),
+    "in/deep/scores.parquet": (no_change, "would be read as"),
+    "out.parquet.partial/scores": (no_change, "which `score` removes"),
+    "scores.csv": (no_change, "`score` writes Parquet"),
+    "new/scores.parquet": (no_change, "new first$"),
+    "": (no_change, "empty"),
 }
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_no_output_destroys_what_is_there(interrupted: Path, name: str) -> None:
+def test_an_output_never_overwrites_inputs_or_protected_files(interrupted: Path, name: str) -> None:
     prepare, said = FORBIDDEN[name]
     prepare(interrupted)
     before = {path: path.is_file() and path.read_bytes() for path in sorted(interrupted.rglob("*"))}
@@ -623,7 +613,7 @@ def test_no_output_destroys_what_is_there(interrupted: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["in", "missing"])
-def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: str) -> None:
+def test_foreign_files_in_the_partial_folder_are_kept(interrupted: Path, source: str) -> None:
     thesis = interrupted / "mine.parquet.partial/thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
@@ -634,7 +624,7 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(interrupted: Path, source: s
     assert thesis.read_text() == (interrupted / "file.partial").read_text() == "years of work"
 
 
-def test_what_somebody_puts_into_its_folder_meanwhile_stays(
+def test_files_added_to_the_partial_folder_during_scoring_are_kept(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note, join = interrupted / "out.parquet.partial/note.txt", score._join
@@ -648,10 +638,10 @@ def test_what_somebody_puts_into_its_folder_meanwhile_stays(
     assert list(note.parent.iterdir()) == [note]
 
 
-def test_the_folder_of_who_comes_next_is_left_to_it(
+def test_the_partial_folder_of_the_next_process_is_kept(
     interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It makes the folder and its lock anew, as soon as the one before has removed them."""
+    """The next process recreates the folder and its lock as soon as they are removed."""
     lock, unlink = interrupted / "out.parquet.partial/lock", Path.unlink
 
     def unlink_and_begin(path: Path, missing_ok: bool = False) -> None:
@@ -664,7 +654,7 @@ def test_the_folder_of_who_comes_next_is_left_to_it(
     assert lock.exists()
 
 
-def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", make_digits(5, seed=1)[0])
     (tmp_path / "out.parquet.partial").mkdir()
     with (
@@ -676,11 +666,11 @@ def test_two_at_a_time_do_not_mix(tmp_path: Path) -> None:
 
 
 def nothing(path: Path) -> None:
-    """Leave the input missing."""
+    """Create no input."""
 
 
 def cut(path: Path) -> None:
-    """An array that ends too early."""
+    """Write a truncated array."""
     np.save(path, np.zeros((9, 28, 28)))
     os.truncate(path, 999)
 
@@ -721,6 +711,12 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: parquet.write_table(pa.table([[b"a"], [b"b"]], ["image", "image"]), path),
         "image, image, .*several",
     ),
+    "ids.parquet": (
+        lambda path: parquet.write_table(
+            pa.table([[b"a"], ["1"], ["2"]], ["image", "id", "id"]), path
+        ),
+        "several columns called id",
+    ),
     "no-rows.parquet": (lambda path: write_parquet(path, pa.array([], pa.binary())), "no rows"),
     "texts.parquet": (lambda path: write_parquet(path, pa.array(["a", "b"])), "of the type string"),
     "numbers.parquet": (lambda path: write_parquet(path, pa.array([1, 2])), "of the type int64"),
@@ -736,18 +732,14 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("name", "said"), [("", "empty"), ("-", "standard input")])
-def test_an_unset_variable_and_standard_input_are_no_inputs(
-    tmp_path: Path, name: str, said: str
-) -> None:
+def test_an_empty_name_and_standard_input_are_refused(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         score.run([name], tmp_path / "out.parquet", str(MODEL), normalise=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_unusable_input_is_reported_and_leaves_no_files(tmp_path: Path, name: str) -> None:
     make, said = UNUSABLE[name]
     make(tmp_path / name)
     with pytest.raises(UserError, match=f"{name}.*{said}"):
@@ -755,17 +747,17 @@ def test_an_input_that_cannot_be_used_is_named_and_nothing_is_left(
     assert list(tmp_path.glob("out.*")) == []
 
 
-def test_large_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+def test_large_pictures_are_read_in_small_batches(tmp_path: Path) -> None:
     path = tmp_path / "in.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (300, 280, 280))[:, 100:180, 140] = 255
     large = open_shards([path], [str(path)], tmp_path, FORM, normalise=True)
     size = next(large.batches(0)).ids
-    assert len(size) == 81  # whose pixels are as many as those of 8192 images
+    assert len(size) == 81  # as many pixels as 8192 images
 
 
 @pytest.mark.parametrize(("count", "expected"), [(31, 1), (32, 1), (33, 2)])
 @pytest.mark.parametrize("name", ["folder", "bytes.npy"])
-def test_an_input_is_cut_into_shards_that_are_read_in_batches(
+def test_inputs_are_split_into_shards_and_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int, expected: int
 ) -> None:
     monkeypatch.setattr(shards, "BATCH", 16)

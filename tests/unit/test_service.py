@@ -1,4 +1,4 @@
-"""The HTTP service as its clients see it: pictures, addresses, headers, and the token."""
+"""The HTTP service as its clients see it: pictures, paths, headers and the token."""
 
 import base64
 import gzip
@@ -46,7 +46,7 @@ def client() -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
-def test_a_posted_picture_is_read(client: Client, ten: Images, kind: str) -> None:
+def test_a_posted_picture_is_classified(client: Client, ten: Images, kind: str) -> None:
     for digit in (3, 7):
         large = Image.fromarray(255 - np.pad(ten[digit], 20)).resize((300, 300))
         file = io.BytesIO()
@@ -60,7 +60,7 @@ def test_a_posted_picture_is_read(client: Client, ten: Images, kind: str) -> Non
         np.testing.assert_array_equal([content["image"]], expected)
 
 
-def test_a_picture_may_be_taken_as_it_is(client: Client, ten: Images) -> None:
+def test_a_picture_can_be_classified_without_normalising(client: Client, ten: Images) -> None:
     content = client.post("/predict?normalise=false", png(ten[4])).json()
     assert content["digit"] == 4
     np.testing.assert_array_equal(content["image"], ten[4])
@@ -72,7 +72,7 @@ def test_a_picture_may_be_taken_as_it_is(client: Client, ten: Images) -> None:
 @pytest.mark.parametrize(
     ("query", "said"), [("normalise=perhaps", "normalise"), ("normalize=false", "normalize")]
 )
-def test_a_wrong_or_misspelt_option_is_named(
+def test_a_wrong_or_misspelt_option_is_reported(
     client: Client, ten: Images, query: str, said: str
 ) -> None:
     response = client.post(f"/predict?{query}", png(ten[4]))
@@ -80,28 +80,28 @@ def test_a_wrong_or_misspelt_option_is_named(
     assert said in response.json()["error"]
 
 
-def test_a_picture_without_ink_has_no_digit(client: Client) -> None:
+def test_a_picture_without_ink_is_refused(client: Client) -> None:
     for blank in (np.full((280, 280), 255, np.uint8), np.zeros((28, 28), np.uint8)):
         response = client.post("/predict", png(blank))
         assert (response.status_code, response.json()) == (400, {"error": "no ink found"})
 
 
-def test_the_answer_may_leave_the_image_out(client: Client, ten: Images) -> None:
+def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) -> None:
     content = client.post("/predict?image=false", png(ten[4])).json()
     assert list(content) == ["label", "digit", "confidence", "probabilities"]
 
 
-def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
-    """What people post instead of a file: the Content-Type, the body, what it is."""
+def wrong_uploads(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
+    """What people post instead of a file: Content-Type, body and its description."""
     text, form = base64.b64encode(picture), "application/x-www-form-urlencoded"
     multipart = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--x--\r\n'
     return {
         "multipart": ("multipart/form-data; boundary=x", multipart % picture, "a form"),
-        "multipart, not said": ("", multipart % picture, "a form"),
+        "multipart, undeclared": ("", multipart % picture, "a form"),
         "curl -d": (form, picture.translate(None, b"\0\r\n"), "curl"),
         "a field": (form, b"file=%89PNG", "a form"),
         "JSON": ("application/json", json.dumps({"image": text.decode()}).encode(), "JSON"),
-        "JSON, not said": (form, json.dumps({"image": text.decode()}).encode(), "JSON"),
+        "JSON, undeclared": (form, json.dumps({"image": text.decode()}).encode(), "JSON"),
         "base64": ("text/plain", text, "base64"),
         "a name": (form, b"four.png", "the name of a file"),  # curl -d without the @
         "a name of two words": ("", b"@scans/a four.JPG\n", "the name of a file"),
@@ -110,17 +110,19 @@ def sent_otherwise(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
     }
 
 
-@pytest.mark.parametrize("way", sent_otherwise(b""))
-def test_the_error_says_how_a_picture_is_sent(client: Client, ten: Images, way: str) -> None:
-    kind, body, said = sent_otherwise(png(ten[4]))[way]
+@pytest.mark.parametrize("way", wrong_uploads(b""))
+def test_the_error_says_how_to_send_a_picture(client: Client, ten: Images, way: str) -> None:
+    kind, body, said = wrong_uploads(png(ten[4]))[way]
     response = client.post("/predict", body, headers={"Content-Type": kind} if kind else {})
     assert response.status_code == 400
     assert re.match(f"the body is .*{said}", response.json()["error"])
     assert "curl --data-binary @FILE" in response.json()["error"]
 
 
-def test_a_file_that_is_no_picture_was_sent_in_the_right_way(client: Client) -> None:
-    form = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl --data-binary, too
+def test_the_error_for_an_invalid_file_does_not_explain_sending(client: Client) -> None:
+    form = {
+        "Content-Type": "application/x-www-form-urlencoded"
+    }  # curl --data-binary sends it as well
     wide = io.BytesIO()
     Image.new("1", (4001, 4000)).save(wide, "PNG")
     for body in (b"no\npicture", wide.getvalue()):
@@ -128,7 +130,7 @@ def test_a_file_that_is_no_picture_was_sent_in_the_right_way(client: Client) -> 
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])
-def test_no_damaged_picture_ends_in_a_defect(client: Client, kind: str) -> None:
+def test_damaged_pictures_cause_no_internal_error(client: Client, kind: str) -> None:
     file = io.BytesIO()
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(file, kind)
     whole, random = file.getvalue(), np.random.default_rng(1)
@@ -153,7 +155,7 @@ def encoded(body: bytes, way: str) -> bytes:
 
 
 @pytest.mark.parametrize("way", ["gzip", "x-gzip", "GZip", "deflate", "raw deflate"])
-def test_a_compressed_body_is_unpacked_within_the_limits(
+def test_a_compressed_body_is_decompressed_within_the_limits(
     client: Client, ten: Images, way: str
 ) -> None:
     headers = {"Content-Encoding": way.removeprefix("raw ")}
@@ -168,7 +170,7 @@ def test_a_compressed_body_is_unpacked_within_the_limits(
         assert re.search("^the body ", response.json()["error"])
 
 
-def test_of_a_bomb_no_more_than_the_limit_is_unpacked() -> None:
+def test_a_compression_bomb_is_not_decompressed_beyond_the_limit() -> None:
     bomb = Body(gzip.compress(bytes(50 * 2**20)), "gzip", limit=2**20)
     tracemalloc.start()
     with pytest.raises(HTTPException, match="1,048,576 bytes"):
@@ -179,15 +181,15 @@ def test_of_a_bomb_no_more_than_the_limit_is_unpacked() -> None:
 
 @pytest.mark.parametrize("path", ["/predict", INFER])
 @pytest.mark.parametrize("way", ["br", "zstd", "gzip, gzip"])
-def test_an_encoding_that_is_not_supported_is_named(client: Client, path: str, way: str) -> None:
+def test_an_unsupported_encoding_is_reported(client: Client, path: str, way: str) -> None:
     response = client.post(path, b"x", headers={"Content-Encoding": way})
     assert response.status_code == 415
     assert response.json()["error"] == f"Content-Encoding {way} is not supported"
     assert response.headers["accept-encoding"] == "gzip, deflate, identity"
 
 
-def test_a_body_may_not_be_too_large(client: Client) -> None:
-    async def pieces() -> AsyncIterator[bytes]:  # whose number is not told before
+def test_a_body_above_the_limit_is_refused(client: Client) -> None:
+    async def pieces() -> AsyncIterator[bytes]:  # without Content-Length
         for _ in range(10):
             yield bytes(2**20)
 
@@ -199,13 +201,13 @@ def test_a_body_may_not_be_too_large(client: Client) -> None:
 
 
 @pytest.mark.parametrize("length", ["x", "-5", "1.5", "²", "9" * 5000])
-def test_a_length_that_is_no_number_is_no_defect(client: Client, length: str) -> None:
+def test_an_invalid_content_length_causes_no_internal_error(client: Client, length: str) -> None:
     headers = [(b"Content-Length", length.encode())]
     assert client.post("/predict", b"x", headers=headers).status_code in (400, 413)
 
 
 def tiled(side: int) -> bytes:
-    """A TIFF of 28 x 28 pixels that is one tile of a larger size."""
+    """A TIFF of 28 x 28 pixels in one larger tile."""
     tile = zlib.compress(bytes(side * side))
     tags = [(256, 28), (257, 28), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
     tags += [(324, 8 + 2 + 12 * (len(tags) + 2) + 4), (325, len(tile))]
@@ -213,11 +215,11 @@ def tiled(side: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
 
 
-def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(client: Client) -> None:
+def test_a_picture_with_too_many_pixels_is_refused(client: Client) -> None:
     just_more, far_more = io.BytesIO(), io.BytesIO()
     Image.new("1", (4001, 4000)).save(just_more, "PNG")
     Image.new("1", (14_000, 14_000)).save(far_more, "PNG")
-    assert client.post("/predict?normalise=false", tiled(64)).status_code == 200  # it is blank
+    assert client.post("/predict?normalise=false", tiled(64)).status_code == 200  # as it is: blank
     for text, bomb in (
         ("16,000,000", just_more.getvalue()),
         ("exceeds limit", far_more.getvalue()),
@@ -228,7 +230,7 @@ def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(client: C
         assert text in response.json()["error"]
 
 
-# addresses and headers
+# paths and headers
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_a_picture_that_would_unpack_to_more_than_the_limit_is_refused(client: C
      ("GET", "/figures/../params.yaml", 404), ("GET", "/figures/..%2f..%2fparams.yaml", 404),
      ("GET", "/page/..%2fapp.py", 404)],
 )  # fmt: skip
-def test_what_is_not_there_is_answered_in_json(
+def test_unknown_paths_and_methods_are_answered_in_json(
     client: Client, method: str, path: str, status: int
 ) -> None:
     response = client.request(method, f"http://service{path}")
@@ -245,15 +247,13 @@ def test_what_is_not_there_is_answered_in_json(
     assert response.json()["error"]
 
 
-def test_an_upload_by_another_method_is_answered_with_the_right_one(client: Client) -> None:
-    response = client.request("PUT", "/predict", content=b"x")  # as curl --upload-file does
+def test_an_upload_by_the_wrong_method_is_answered_with_the_right_one(client: Client) -> None:
+    response = client.request("PUT", "/predict", content=b"x")  # as from curl --upload-file
     assert response.status_code == 405
     assert re.fullmatch("PUT .* POST", response.json()["error"])
 
 
-def test_a_slash_too_many_leads_to_an_address_that_works_behind_a_proxy(
-    client: Client, ten: Images
-) -> None:
+def test_a_trailing_slash_redirects_even_behind_a_proxy(client: Client, ten: Images) -> None:
     moved = client.post("/predict/?image=false", png(ten[4]))
     assert (moved.status_code, moved.headers["location"]) == (307, "../predict?image=false")
     followed = client.post("/predict/", png(ten[4]), follow_redirects=True)
@@ -263,7 +263,7 @@ def test_a_slash_too_many_leads_to_an_address_that_works_behind_a_proxy(
     assert (elsewhere.url.host, elsewhere.status_code) == ("service", 404)
 
 
-def test_where_get_is_head_is_too(client: Client) -> None:
+def test_every_get_route_answers_head(client: Client) -> None:
     for path in ("/", "/docs", "/docs/swagger-ui.css", "/page/app.js", "/openapi.json", "/v2",
                  "/v2/health/live", "/v2/health/ready", "/v2/models/mnist-cnn", "/metrics",
                  "/v2/models/mnist-cnn/ready", "/figures/loss.svg", "/nothing"):  # fmt: skip
@@ -278,7 +278,7 @@ def test_where_get_is_head_is_too(client: Client) -> None:
     assert client.metric("http_requests_total", route="/v2", method="HEAD", status="200") == 1
 
 
-def test_every_answer_has_the_headers_that_keep_browsers_safe(client: Client) -> None:
+def test_every_response_has_security_headers(client: Client) -> None:
     docs = client.get("/docs")
     others = [client.get(path) for path in ("/", "/v2", "/nothing", INFER)]
     for response in (docs, *others):
@@ -294,8 +294,8 @@ def test_every_answer_has_the_headers_that_keep_browsers_safe(client: Client) ->
         assert any("unsafe" in rule for rule in policy) is (response is docs)
 
 
-def test_of_the_static_folders_only_named_files_are_served(client: Client) -> None:
-    """Not the page's template, nor the Python files of a package."""
+def test_only_linked_static_files_are_served(client: Client) -> None:
+    """Neither the page's template nor Python files."""
     served = set()
     for prefix, folder in (("/page", page.FOLDER), ("/docs", docs.FOLDER)):
         for file in folder.rglob("*"):
@@ -303,7 +303,7 @@ def test_of_the_static_folders_only_named_files_are_served(client: Client) -> No
             served |= {path} if client.get(path).status_code == 200 else set()
     linked = set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/").text))
     linked |= set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/docs").text))
-    assert served == {f"/{path}" for path in linked} | {"/page/paper.js"}  # which app.js imports
+    assert served == {f"/{path}" for path in linked} | {"/page/paper.js"}  # imported by app.js
 
 
 # the token
@@ -316,8 +316,8 @@ OPEN_TO_ALL = {
 TOKEN = "s3cret-e"
 
 
-def addresses(app: Starlette) -> set[tuple[str, str]]:
-    """An address of each route of the service, and each of its methods."""
+def routes(app: Starlette) -> set[tuple[str, str]]:
+    """A path of each route of the service, with each of its methods."""
     model = Classifier(MODEL, threads=1)
     known = {
         "/page": "/page/app.js",  # mounted folders
@@ -327,7 +327,7 @@ def addresses(app: Starlette) -> set[tuple[str, str]]:
     }
     found = set()
     for route in app.routes:
-        assert isinstance(route, Route | Mount)  # others would not be walked here
+        assert isinstance(route, Route | Mount)  # other kinds are not covered here
         path = known[route.path] if isinstance(route, Mount) else known.get(route.path, route.path)
         path = path.format(name="mnist-cnn", version=model.sha256[:12])
         methods = {"GET"} if isinstance(route, Mount) else route.methods
@@ -335,17 +335,17 @@ def addresses(app: Starlette) -> set[tuple[str, str]]:
     return found
 
 
-def test_a_token_protects_every_route_that_is_not_open_on_purpose(ten: Images) -> None:
+def test_a_token_protects_every_route_except_the_open_ones(ten: Images) -> None:
     app = make_app(token=TOKEN)
 
     def forgotten(request: Request) -> Response:
-        """A route that somebody adds, and thinks of no token."""
+        """A route that somebody adds without thinking of the token."""
         return Response()
 
     for path in ("/v2/health/more", "/page/more", "/docs/more", "/figures/more/of"):
         app.add_route(path, forgotten)
     app.mount("/more", Starlette())
-    paths = addresses(make_app(token=TOKEN))
+    paths = routes(make_app(token=TOKEN))
     assert {"/predict", INFER, "/metrics", "/page/app.js"} < {path for path, _ in paths}
     closed = {"/nothing", "/v2/other", "/more/of", "/v2/health/more", "/figures/more/of"}
     with client_of(app) as client:
@@ -362,7 +362,7 @@ def test_a_token_protects_every_route_that_is_not_open_on_purpose(ten: Images) -
     "given", ["", "Bearer", "Bearer s3cret", "Bearer s3cret-e!", "Basic s3cret-e", "s3cret-e",
               "Bearer s3cret-é"],
 )  # fmt: skip
-def test_another_token_is_refused(ten: Images, given: str) -> None:
+def test_a_wrong_token_is_refused(ten: Images, given: str) -> None:
     headers = [(b"Authorization", given.encode("latin-1"))]
     with client_of(make_app(token=TOKEN)) as client:
         response = client.post("/predict", png(ten[1]), headers=headers)
@@ -371,7 +371,7 @@ def test_another_token_is_refused(ten: Images, given: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["Bearer s3cret-e", "bearer s3cret-e", "BEARER   s3cret-e "])
-def test_the_token_opens_the_service(ten: Images, given: str) -> None:
+def test_the_token_grants_access(ten: Images, given: str) -> None:
     with client_of(make_app(token=TOKEN)) as client:
         response = client.post("/predict", png(ten[1]), headers={"Authorization": given})
     assert response.json()["digit"] == 1
@@ -385,7 +385,7 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("name", ["PIPELINE_SERVE_TOKEN", "PIPELINE_SERVE_TOKEN_FILE"])
-def test_blanks_around_a_token_are_none_of_it(
+def test_whitespace_around_a_token_is_ignored(
     no_token: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     assert read_token() is None
@@ -396,7 +396,7 @@ def test_blanks_around_a_token_are_none_of_it(
 
 
 @pytest.mark.parametrize("token", ["", " ", "s3cret-é", "a\nb"])
-def test_a_token_that_protects_nothing_or_nobody_could_send_is_refused(
+def test_an_empty_or_unsendable_token_is_refused(
     no_token: pytest.MonkeyPatch, tmp_path: Path, token: str
 ) -> None:
     no_token.setenv("PIPELINE_SERVE_TOKEN", token)
@@ -409,9 +409,7 @@ def test_a_token_that_protects_nothing_or_nobody_could_send_is_refused(
         read_token()
 
 
-def test_a_token_file_that_cannot_be_read_is_named(
-    no_token: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unreadable_token_file_is_reported(no_token: pytest.MonkeyPatch, tmp_path: Path) -> None:
     no_token.setenv("PIPELINE_SERVE_TOKEN_FILE", str(tmp_path / "missing"))
     with pytest.raises(UserError, match="missing' cannot be read: No such file"):
         read_token()
@@ -424,8 +422,8 @@ def test_a_token_file_that_cannot_be_read_is_named(
 
 
 @pytest.mark.parametrize(("model", "host"), [(None, ""), (str(MODEL), " "), ("", "::1")])
-def test_an_empty_option_is_not_a_default(model: str | None, host: str) -> None:
-    """An unset variable of a script would open the service to everybody."""
+def test_an_empty_option_is_refused(model: str | None, host: str) -> None:
+    """An unset variable in a script would expose the service."""
     with pytest.raises(UserError, match=r"--(host|model) is empty"):
         run(model, host, 0, json_log=True, workspace=None)
 
@@ -433,8 +431,8 @@ def test_an_empty_option_is_not_a_default(model: str | None, host: str) -> None:
 # the reports
 
 
-def test_figures_are_shown_only_of_the_model_that_is_served(tmp_path: Path) -> None:
-    """Also when the reports change while it is served, by an experiment or a refused candidate."""
+def test_only_figures_of_the_served_model_are_shown(tmp_path: Path) -> None:
+    """Even if an experiment or a refused model changes the reports meanwhile."""
     workspace, digest = Workspace(tmp_path), Classifier(MODEL, threads=1).sha256
     names = ["metrics.json", "curves.png", "confusion.png", "misclassified.png", "loss.svg"]
     for path in (*(workspace.evaluation_reports / name for name in names[1:4]),
@@ -454,14 +452,14 @@ def test_figures_are_shown_only_of_the_model_that_is_served(tmp_path: Path) -> N
             assert {response.status_code for response in responses.values()} <= {200, 404}
             return [name for name, response in responses.items() if response.status_code == 200]
 
-        assert shown() == ["loss.svg"]  # which is not of this model
+        assert shown() == ["loss.svg"]  # independent of the model
         for nobody in ("", "no JSON", "[]", "{}", '{"model_sha256": null}'):
             workspace.subject.write_text(nobody)
             assert shown() == ["loss.svg"]
         subject(digest)
         assert shown() == names
         assert client.get("/figures/metrics.json").json()["misclassified"] == 1
-        workspace.metrics.write_text('{"mistakes": 1}')  # of another version of the code
+        workspace.metrics.write_text('{"errors": 1}')  # of another version of the code
         assert shown() == names[1:]
         subject("0" * 64)
         assert shown() == ["loss.svg"]
@@ -474,14 +472,14 @@ def test_figures_are_shown_only_of_the_model_that_is_served(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """The service of another task: other labels, one of them HTML, in images of 32 x 40 pixels."""
+    """The service of another task: labels, one of them HTML, and images of 32 x 40 pixels."""
     labels = ("<b>", *LETTERS[1:])
     path = write_model(tmp_path_factory.mktemp("initials") / "m.onnx", labels, noun="initial")
     with client_of(make_app(classifier=Classifier(path, threads=1))) as client:
         yield client
 
 
-def test_another_model_is_served_as_its_signature_says(initials: Client) -> None:
+def test_another_model_is_served_by_its_signature(initials: Client) -> None:
     content = initials.post("/predict", png(draw("Q"))).json()
     assert list(content) == ["label", "confidence", "probabilities", "image"]
     assert (content["label"], len(content["probabilities"])) == ("Q", 26)
@@ -498,7 +496,7 @@ def test_another_model_is_served_as_its_signature_says(initials: Client) -> None
     assert initials.post("/v2/models/templates/infer", json=wrong).status_code == 400
 
 
-def test_the_documentation_is_of_the_model(initials: Client) -> None:
+def test_the_documentation_describes_the_model(initials: Client) -> None:
     schema = initials.get("/openapi.json").json()
     assert schema["info"]["title"] == "letters initials"
     described = json.dumps(schema).replace(DISTRIBUTION, "")
@@ -508,10 +506,10 @@ def test_the_documentation_is_of_the_model(initials: Client) -> None:
     assert initials.post("/v2/models/templates/infer", json=example).status_code == 200
 
 
-def test_the_page_has_the_words_of_the_model(initials: Client) -> None:
+def test_the_page_describes_the_model(initials: Client) -> None:
     page = initials.get("/").text
     assert "<title>letters initials</title>" in page
     assert "Draw an initial with" in page
-    assert 'data-labels="[&quot;&lt;b&gt;&quot;, &quot;B&quot;,' in page  # no HTML of theirs
+    assert 'data-labels="[&quot;&lt;b&gt;&quot;, &quot;B&quot;,' in page  # escaped
     assert 'width="32" height="40"' in page
     assert not re.search(r"digit|MNIST|28|\$", page)

@@ -1,4 +1,4 @@
-"""The HTTP service under load and before slow clients: what each may cost, and what it answers."""
+"""The HTTP service under load and with slow clients: limits and responses."""
 
 import asyncio
 import os
@@ -24,78 +24,78 @@ pytestmark = needs_model
 
 
 class Broken(Classifier):
-    """A model that fails."""
+    """A model that raises."""
 
     def predict(self, images: ArrayLike) -> Predictions:
         raise RuntimeError("the secret of the house")
 
 
 class Waiting(Classifier):
-    """A model that answers when it may."""
+    """A model that answers once released."""
 
     def __init__(self) -> None:
         super().__init__(MODEL, threads=1)
-        self.may, self.asked = threading.Event(), 0
+        self.released, self.calls = threading.Event(), 0
 
     def predict(self, images: ArrayLike) -> Predictions:
-        self.asked += 1
-        self.may.wait(20)  # or a service that is broken would hang the test
+        self.calls += 1
+        self.released.wait(20)  # so that a defect does not hang the test
         return super().predict(images)
 
 
 def scope(method: str, path: str) -> Scope:
-    """A request as a server hands it over."""
+    """An ASGI scope as from a server."""
     return {"type": "http", "method": method, "path": path, "headers": [], "query_string": b"",
             "root_path": ""}  # fmt: skip
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let others work until the condition holds."""
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Let other tasks run until the condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 def upload(body: bytes) -> tuple[AsyncIterator[bytes], asyncio.Event, asyncio.Event]:
-    """A body that ends when it may, an event that says that it has begun, and one to let it end."""
-    begun, may_end = asyncio.Event(), asyncio.Event()
+    """A body, an event set once it has started, and an event that lets it end."""
+    begun, finish = asyncio.Event(), asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
         yield body
         begun.set()
-        await may_end.wait()
+        await finish.wait()
 
-    return pieces(), begun, may_end
+    return pieces(), begun, finish
 
 
 @pytest.mark.parametrize("limited", ["requests", "buffered bytes"])
-def test_a_service_that_is_busy_says_so(ten: Images, limited: str) -> None:
+def test_a_busy_service_returns_503(ten: Images, limited: str) -> None:
     picture = png(ten[3])
     by_bytes = Limits(buffered_bytes=2 * len(picture) - 1)
     limits = Limits(requests=1) if limited == "requests" else by_bytes
 
     async def ask() -> None:
-        body, begun, may_end = upload(picture)
+        body, begun, finish = upload(picture)
         async with async_client(make_app(limits)) as client:
-            under_way = asyncio.create_task(client.post("/predict", content=body))
+            running = asyncio.create_task(client.post("/predict", content=body))
             await begun.wait()
             refused = await client.post("/predict", content=picture)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert "busy" in refused.json()["error"]
             assert (await client.get("/v2/health/ready")).status_code == 200
-            may_end.set()
-            assert (await under_way).json()["digit"] == 3
-            for _ in range(3):  # also after a refusal the place is given back
+            finish.set()
+            assert (await running).json()["digit"] == 3
+            for _ in range(3):  # also after a refusal
                 assert (await client.post("/predict", content=picture)).json()["digit"] == 3
 
     asyncio.run(ask())
 
 
 @pytest.mark.parametrize(("model", "status"), [(Classifier, 200), (Broken, 500)])
-def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(
+def test_a_request_counts_until_its_response_is_sent(
     ten: Images, model: type[Classifier], status: int
 ) -> None:
-    """By an answer, by a refusal and by a defect alike."""
+    """After success, refusal and internal error alike."""
     statuses: list[int] = []
     app = make_app(Limits(requests=1), model(MODEL, threads=1))
 
@@ -120,35 +120,37 @@ def test_a_place_is_taken_until_the_answer_is_sent_and_given_back_once(
     assert statuses == [status, 503, 400, 503, status]
 
 
-async def busy(client: httpx.AsyncClient, model: Waiting, body: bytes) -> list[asyncio.Task[Any]]:
-    """Requests that occupy every thread."""
+async def occupy_threads(
+    client: httpx.AsyncClient, model: Waiting, body: bytes
+) -> list[asyncio.Task[Any]]:
+    """Start requests that occupy every thread."""
     tasks = [
         asyncio.create_task(client.post("/predict", content=body)) for _ in range(available_cores())
     ]
-    await until(lambda: model.asked == available_cores())
+    await wait_for(lambda: model.calls == available_cores())
     return tasks
 
 
-def test_a_request_waits_for_a_thread_only_for_a_time(ten: Images) -> None:
+def test_a_request_waits_for_a_thread_for_a_limited_time(ten: Images) -> None:
     async def ask() -> None:
         model, body = Waiting(), png(ten[3])
         async with async_client(make_app(Limits(queue_seconds=0.1), model)) as client:
-            under_way = await busy(client, model, body)
+            running = await occupy_threads(client, model, body)
             refused = await client.post("/predict", content=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-            model.may.set()
-            assert {(await answer).status_code for answer in under_way} == {200}
+            model.released.set()
+            assert {(await answer).status_code for answer in running} == {200}
             assert (await client.post("/predict", content=body)).status_code == 200
 
     asyncio.run(ask())
 
 
-def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
+def test_requests_of_disconnected_clients_are_dropped(ten: Images) -> None:
     async def ask() -> None:
         model, body = Waiting(), png(ten[3])
         app = make_app(classifier=model)
         async with async_client(app) as client:
-            under_way = await busy(client, model, body)
+            running = await occupy_threads(client, model, body)
             came: list[Message] = [{"type": "http.request", "body": body}]
 
             async def receive() -> Message:
@@ -158,15 +160,15 @@ def test_nothing_is_worked_on_for_a_client_that_left(ten: Images) -> None:
                 pass
 
             left = asyncio.ensure_future(app(scope("POST", "/predict"), receive, send))
-            await until(lambda: not came)
-            model.may.set()
-            await asyncio.gather(left, *under_way)
-        assert model.asked == available_cores()
+            await wait_for(lambda: not came)
+            model.released.set()
+            await asyncio.gather(left, *running)
+        assert model.calls == available_cores()
 
     asyncio.run(ask())
 
 
-def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+def test_a_stalled_body_times_out() -> None:
     async def ask() -> None:
         body, _, _ = upload(b"a")
         async with async_client(make_app(Limits(seconds=0.2))) as client:
@@ -177,7 +179,9 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     asyncio.run(ask())
 
 
-def test_a_defect_is_for_the_log_alone(ten: Images, caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_errors_are_logged_not_disclosed(
+    ten: Images, caplog: pytest.LogCaptureFixture
+) -> None:
     async def ask() -> None:
         async with async_client(make_app(classifier=Broken(MODEL))) as client:
             answer = await client.post("/predict", content=png(ten[3]))
@@ -192,7 +196,7 @@ def test_a_defect_is_for_the_log_alone(ten: Images, caplog: pytest.LogCaptureFix
 
 
 def sent_by(app: ASGIApp, path: str, method: str) -> list[Message]:
-    """The messages of an answer, as a server gets them."""
+    """The ASGI messages of a response."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -205,27 +209,18 @@ def sent_by(app: ASGIApp, path: str, method: str) -> list[Message]:
     return sent
 
 
-def test_head_has_no_body_on_any_server() -> None:
-    """Some leave it to the application to leave the body out."""
+def test_head_responses_have_no_body() -> None:
+    """Some servers leave it to the application to omit the body."""
     start, *bodies = sent_by(make_app(), "/v2", "HEAD")
     assert start["status"] == 200
     assert b"".join(message["body"] for message in bodies) == b""
 
 
-def test_a_large_answer_is_sent_in_pieces() -> None:
-    """Each waits for the client; the server would buffer one that is whole, whatever its size."""
+def test_a_large_response_is_sent_in_chunks() -> None:
+    """Each chunk waits for the client; a server would buffer a whole body of any size."""
     app, large = make_app(), os.urandom(200_000)
     app.add_route("/large", lambda request: Response(large))
     _, *bodies = sent_by(app, "/large", "GET")
     assert max(len(message["body"]) for message in bodies) <= 2**16
     assert b"".join(message["body"] for message in bodies) == large
     assert [message.get("more_body", False) for message in bodies] == [True, True, True, False]
-
-
-def test_a_service_that_nobody_configured_has_limits() -> None:
-    """A client occupies it for so long, and costs so much, at most."""
-    limits = Limits()
-    assert (limits.body_bytes, limits.buffered_bytes) == (8 << 20, 256 << 20)
-    assert (limits.pixels, limits.images) == (16_000_000, 8192)
-    assert (limits.requests, limits.connections) == (256, 4000)
-    assert (limits.head_seconds, limits.seconds, limits.queue_seconds) == (10, 30, 10)

@@ -1,4 +1,4 @@
-"""What operators of the HTTP service see: metrics, drift and the lines of its log."""
+"""What operators of the HTTP service see: metrics, drift and the access log."""
 
 import math
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ def infer(client: Client, images: Images) -> None:
     assert client.post(INFER, body, headers=headers).status_code == 200
 
 
-def test_methods_that_clients_make_up_are_one_number(client: Client) -> None:
+def test_unknown_methods_share_one_label(client: Client) -> None:
     for method in ("X0", "X1"):
         client.request(method, "/v2")
     assert client.metric("http_requests_total", method="other") == 2
     assert client.metric("http_requests_total", method="X0") == 0
 
 
-def test_addresses_that_clients_make_up_are_one_number(client: Client) -> None:
+def test_unknown_paths_share_one_label(client: Client) -> None:
     for path in ("/made-up", "/nothing"):
         client.get(path)
     client.get("/v2/models/made-up")
@@ -44,7 +44,7 @@ def test_addresses_that_clients_make_up_are_one_number(client: Client) -> None:
     assert client.metric("http_requests_total", route="/v2/models/{name}", status="404") == 1
 
 
-def test_prometheus_reads_what_was_asked_and_found(client: Client, ten: Images) -> None:
+def test_metrics_count_requests_and_predictions(client: Client, ten: Images) -> None:
     names = ("request_images_sum", "prediction_confidence_count")
     before = [client.metric(name) for name in names]
     sevens = client.metric("predictions_total", label="7")
@@ -56,7 +56,7 @@ def test_prometheus_reads_what_was_asked_and_found(client: Client, ten: Images) 
     assert client.metric("http_request_seconds_count", route=route) == 1
 
 
-def test_a_preview_is_not_counted_as_input(client: Client, ten: Images) -> None:
+def test_previews_do_not_count_as_input(client: Client, ten: Images) -> None:
     names = ("request_images_count", "prediction_confidence_count", "predictions_total")
     before = [client.metric(name) for name in names]
     assert client.post("/predict?preview=true", png(ten[1])).json()["digit"] == 1
@@ -65,16 +65,16 @@ def test_a_preview_is_not_counted_as_input(client: Client, ten: Images) -> None:
     assert [client.metric(name) for name in names] == [count + 1 for count in before]
 
 
-def test_the_service_knows_what_its_model_was_trained_on(
+def test_drift_is_measured_against_the_training_data(
     client: Client, mnist: tuple[Images, Images]
 ) -> None:
     infer(client, mnist[0][:1000])
-    assert client.metric("input_drift") < 0.25  # and no NaN
+    assert client.metric("input_drift") < 0.25  # not NaN
     infer(client, 255 - mnist[0][:1000])
     assert client.metric("input_drift") > 0.25
 
 
-def test_the_numbers_are_those_of_requests_and_answers() -> None:
+def test_metrics_have_the_documented_units_and_buckets() -> None:
     signature = Classifier(MODEL, threads=1).signature
     metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}))
     metrics.record_response("/predict", "POST", 503, 0.3)
@@ -105,13 +105,13 @@ def test_the_numbers_are_those_of_requests_and_answers() -> None:
     assert value("prediction_confidence_sum") == pytest.approx(99 * 0.97 + 0.45)
     found = [value("predictions_total", label=str(digit)) for digit in range(10)]
     assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
-    assert value("input_drift") > 1  # all are black, and so is a tenth of the training images
+    assert value("input_drift") > 1  # all images are black, as a tenth of the training images
     names = {sample.name for sample in samples}
     assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
     assert not [name for name in names if name.endswith("_created")]
 
 
-def test_drift_distinguishes_other_images_from_such_as_it_was_trained_on(
+def test_drift_distinguishes_unfamiliar_images(
     mnist: tuple[Images, Images],
 ) -> None:
     images = np.random.default_rng(1).permutation(mnist[0][:3000])
@@ -130,14 +130,14 @@ def test_drift_distinguishes_other_images_from_such_as_it_was_trained_on(
 
 @pytest.mark.parametrize("brightness", [0, 255])
 def test_drift_is_the_population_stability_index(brightness: int) -> None:
-    """Of 100 images in one of the tenths: 100.5, and half an image in each of the others."""
+    """100 images in one tenth count as 100.5, the other tenths as half an image each."""
     drift = Drift(DECILES)
     drift.add(np.full((100, 28, 28), brightness, np.uint8))
     shares = np.array([100.5, *[0.5] * 9]) / 105
     assert drift.index() == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum())
 
 
-def test_each_request_is_a_line_of_the_log(
+def test_each_request_is_logged_once_without_its_query(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "pipeline.service.access")

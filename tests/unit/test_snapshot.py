@@ -1,4 +1,4 @@
-"""What is judged, released or shown is of one model, though stages write meanwhile."""
+"""Reports that are read together belong to one model, even while stages write."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Change = Callable[[Workspace], object]
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """One with all reports on one model; nobody is waited for."""
+    """A workspace with all reports on one model; retries do not pause."""
     monkeypatch.setattr(snapshot, "PAUSE", 0)
     workspace = Workspace(tmp_path)
     write_training(workspace)
@@ -32,19 +32,19 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def of_an_earlier_history(workspace: Workspace) -> None:
+def outdated_curves(workspace: Workspace) -> None:
     rows = read_csv(workspace.curves)
     write_csv(workspace.curves, [row | {"training_loss": 9.0} for row in rows])
 
 
 MIXTURES: list[tuple[Change, str, bool, bool]] = [
-    # what is wrong, with what it says, and what is left of evaluation and verdict
+    # the change, the error, and whether evaluation and verdict are still shown
     (lambda w: edit(w.export_report, weights_sha256="0" * 64),
      "export.json and .*summary.json", False, False),
     (lambda w: w.export_report.unlink(), "export.json is missing", False, False),
     (lambda w: edit(w.subject, model_sha256="0" * 64),
      "subject.json and .*export.json", False, False),
-    (of_an_earlier_history, "curves.csv and .*history.csv", False, True),
+    (outdated_curves, "curves.csv and .*history.csv", False, True),
     (lambda w: edit(w.subject, schema_version=None),
      "subject.json has no schema version", False, False),
     (lambda w: w.speed.unlink(), "speed.json is missing", False, False),
@@ -71,10 +71,10 @@ def test_all_reports_on_one_model_are_read(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("change", "said", "evaluated", "judged"), MIXTURES)
-def test_a_mixture_is_refused_in_one_line_and_not_shown(
+def test_inconsistent_reports_are_refused_in_one_line_and_not_shown(
     workspace: Workspace, change: Change, said: str, evaluated: bool, judged: bool
 ) -> None:
-    """A release requires all reports; MLflow shows of a training what is of its weights."""
+    """A release requires all reports; MLflow shows those that belong to the training's weights."""
     change(workspace)
     with pytest.raises(UserError, match=said) as error:
         read_snapshot(workspace)
@@ -87,7 +87,7 @@ def test_a_mixture_is_refused_in_one_line_and_not_shown(
     assert ("reports/gate.md" in shown.files) is judged
 
 
-def test_a_history_without_a_column_that_is_shown_is_one_line(workspace: Workspace) -> None:
+def test_a_history_without_a_required_column_is_reported(workspace: Workspace) -> None:
     rewrite(workspace.history, "seconds", "minutes")
     edit(workspace.training_report, final=read_csv(workspace.history)[-1])
     with pytest.raises(UserError, match=r"history\.csv has no column seconds.*`dvc repro`"):
@@ -95,7 +95,7 @@ def test_a_history_without_a_column_that_is_shown_is_one_line(workspace: Workspa
 
 
 def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
-    """The reports of the model before it are still there."""
+    """The reports of the previous model still exist."""
     write_training(workspace, run_id="second", status="unfinished", weights_sha256=None)
     shown = read_training_run(workspace, files=True).reports
     assert (shown.export, shown.evaluation, shown.gate) == (None, None, None)
@@ -104,10 +104,10 @@ def test_an_unfinished_training_has_no_evaluation(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("written", ["before", "after"])
-def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
+def test_a_training_that_starts_during_reading_is_not_mixed_in(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
-    """Whether its history is written just before that is read, or just after."""
+    """Its history is written just before or just after it is read."""
     begun: list[Path] = []
 
     def read_while_written(path: Path, **options: Any) -> list[dict[str, float]]:
@@ -131,7 +131,7 @@ def test_a_training_that_begins_while_another_is_read_is_not_mixed_with_it(
     assert found.reports.evaluation is None
 
 
-def test_files_are_not_mixed_with_an_evaluation_that_is_written_meanwhile(
+def test_an_evaluation_written_during_reading_is_not_mixed_in(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verdict = snapshot._verdict
@@ -148,10 +148,10 @@ def test_files_are_not_mixed_with_an_evaluation_that_is_written_meanwhile(
     assert read_snapshot(workspace).evaluation.subject.model_sha256 == "9" * 64
 
 
-def test_a_history_of_another_training_is_waited_for_and_then_refused(
+def test_an_inconsistent_history_is_retried_and_then_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stage writes the history first: for a moment the summary is older."""
+    """A stage writes the history first: for a moment the summary is outdated."""
     pauses: list[float] = []
     monkeypatch.setattr("pipeline.core.snapshot.time.sleep", pauses.append)
     write_csv(workspace.history, [{"epoch": 1, "training_loss": 9.0, "seconds": 1.0}])
@@ -160,7 +160,7 @@ def test_a_history_of_another_training_is_waited_for_and_then_refused(
     assert len(pauses) == snapshot.ATTEMPTS - 1
 
 
-def test_reports_that_never_rest_are_given_up(
+def test_reports_that_keep_changing_are_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verdict = snapshot._verdict

@@ -1,4 +1,4 @@
-"""Where a workspace's MLflow store is."""
+"""The location of a workspace's MLflow store."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ NAME = "MLFLOW_TRACKING_URI"
 
 @pytest.mark.parametrize("named", [None, "", "sqlite:///mlflow.db", "sqlite:///runs/all.db"])
 @pytest.mark.parametrize("folder", ["project", "50%25 of a ?"])
-def test_a_relative_store_is_the_workspaces_from_whatever_folder(
+def test_a_relative_store_is_resolved_against_the_workspace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, folder: str
 ) -> None:
     root = tmp_path / folder
@@ -26,10 +26,10 @@ def test_a_relative_store_is_the_workspaces_from_whatever_folder(
     assert make_url(uri).database == str(expected)  # as MLflow opens it
 
 
-def test_below_a_workspace_its_store_has_no_trace_of_the_folder(
+def test_the_store_does_not_depend_on_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Artifacts would get addresses through a folder that may go."""
+    """Otherwise artifact addresses would contain a folder that can be deleted."""
     monkeypatch.delenv(NAME, raising=False)
     (tmp_path / "params.yaml").touch()
     (tmp_path / "notebooks").mkdir()
@@ -38,7 +38,7 @@ def test_below_a_workspace_its_store_has_no_trace_of_the_folder(
 
 
 @pytest.mark.parametrize("named", ["sqlite:////srv/mlflow.db", "http://127.0.0.1:5000"])
-def test_any_other_store_is_the_one_that_is_named(
+def test_an_absolute_store_is_used_as_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.setenv(NAME, named)
@@ -46,10 +46,10 @@ def test_any_other_store_is_the_one_that_is_named(
     assert database(named) == (Path("/srv/mlflow.db") if "sqlite" in named else None)
 
 
-def test_the_store_of_an_experiment_is_the_one_that_stays(
+def test_an_experiment_uses_the_permanent_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own folder is removed at its end."""
+    """Its own folder is removed when it ends."""
     project = tmp_path / "50%25 of a ?"
     copy = project / ".dvc/tmp/exps/standalone/tmp1"
     (copy / ".dvc").mkdir(parents=True)

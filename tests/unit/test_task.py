@@ -24,7 +24,7 @@ def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def test_a_task_is_one_of_the_pipeline_or_one_beside_params_yaml(tmp_path: Path) -> None:
+def test_a_task_is_found_in_the_pipeline_or_next_to_params_yaml(tmp_path: Path) -> None:
     (tmp_path / "numerals").mkdir()
     (tmp_path / "numerals/__init__.py").write_text(OWN)
     own = load_task("numerals", tmp_path)
@@ -33,7 +33,7 @@ def test_a_task_is_one_of_the_pipeline_or_one_beside_params_yaml(tmp_path: Path)
     assert load_task("tests/letters", tmp_path) is LETTERS
 
 
-def test_a_task_of_the_workspace_comes_before_one_of_the_current_folder(
+def test_a_task_of_the_workspace_takes_precedence_over_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder, task in (("current", OWN.replace("numeral", "another")), ("workspace", OWN)):
@@ -44,7 +44,7 @@ def test_a_task_of_the_workspace_comes_before_one_of_the_current_folder(
 
 
 @pytest.mark.parametrize("name", ["nowhere", "pipeline/core", "of_another_kind"])
-def test_what_is_no_task_is_one_line(tmp_path: Path, name: str) -> None:
+def test_a_package_that_is_not_a_task_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "of_another_kind.py").write_text("TASK = 'digits'\n")
     with pytest.raises(UserError, match=rf"^params\.yaml: task: {name}[^\n]*$"):
         load_task(name, tmp_path)
@@ -52,8 +52,8 @@ def test_what_is_no_task_is_one_line(tmp_path: Path, name: str) -> None:
         load_task(name, tmp_path, named_in="summary.json")
 
 
-def test_a_task_that_names_the_package_of_another_is_refused(tmp_path: Path) -> None:
-    """Its network and data would be those of the other one."""
+def test_a_task_with_the_package_of_another_is_refused(tmp_path: Path) -> None:
+    """Otherwise it would use the other task's network and data."""
     (tmp_path / "copied").mkdir()
     (tmp_path / "copied/__init__.py").write_text("from pipeline.mnist import TASK\n")
     with pytest.raises(UserError, match=r"pipeline\.mnist"):
@@ -76,25 +76,27 @@ def test_a_task_that_names_the_package_of_another_is_refused(tmp_path: Path) -> 
         {"mean": 33.3},
     ],
 )
-def test_a_task_that_no_stage_could_use_is_refused_before_any_runs(wrong: dict[str, Any]) -> None:
+def test_an_invalid_task_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"^the task pipeline\.mnist: [^\n]+$"):
         replace(TASK, **wrong)
 
 
-def test_labels_are_any_texts_and_images_need_not_be_square() -> None:
+def test_labels_can_be_any_text_and_images_rectangular() -> None:
     replace(TASK, labels=("größer als", "10"), form=ImageForm(height=24, width=40, ink=24))
 
 
 @pytest.mark.parametrize(
     "sets", [None, (1, 2), ((np.zeros((1, 28, 28), np.uint8),),) * 2, (([], []), ([], []))]
 )
-def test_what_is_not_two_sets_is_one_line(sets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_function_with_a_wrong_result_is_reported(
+    sets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pipeline.mnist.data.read", lambda raw: sets)
     with pytest.raises(UserError, match=r"^pipeline\.mnist\.data: read [^\n]*$"):
         TASK.read(Path())
 
 
-def test_a_module_or_function_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_module_or_function_is_reported(tmp_path: Path) -> None:
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished/__init__.py").write_text(OWN)
     (tmp_path / "unfinished/network.py").touch()
@@ -106,9 +108,7 @@ def test_a_module_or_function_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["__init__", "network"])
-def test_code_that_python_cannot_parse_is_one_line_with_file_and_line(
-    tmp_path: Path, module: str
-) -> None:
+def test_a_syntax_error_is_reported_with_file_and_line(tmp_path: Path, module: str) -> None:
     folder = tmp_path / f"unparsed_{module}"
     folder.mkdir()
     (folder / "__init__.py").write_text(OWN)

@@ -1,4 +1,4 @@
-"""The stage `train`: what it writes, and which resume files it takes up."""
+"""The stage `train`: its outputs, and the resume files that it accepts."""
 
 import hashlib
 import os
@@ -47,14 +47,14 @@ def with_training_set(folder: Path) -> Workspace:
 
 
 def train(workspace: Workspace, recipe: Recipe = RECIPE) -> str:
-    """The digest of the weights."""
+    """Run the stage; returns the digest of the weights."""
     stage.run(workspace, recipe, TASK)
     return sha256(workspace.weights)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> str:
-    """The digest of the weights of a training that nobody interrupts."""
+    """The digest of the weights of an uninterrupted training."""
     images, labels = map(torch.from_numpy, make_digits(24, seed=1))
     *_, last = trainer.train(TASK, images, labels, RECIPE)
     return hashlib.sha256(save(last.weights)).hexdigest()
@@ -73,7 +73,7 @@ def interrupt(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert workspace.checkpoint.exists()
 
 
-def test_in_a_flow_run_a_training_started_by_hand_resumes_and_names_the_flow_run(
+def test_a_flow_run_resumes_a_manually_started_training(
     workspace: Workspace,
     uninterrupted: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,7 +91,7 @@ def test_in_a_flow_run_a_training_started_by_hand_resumes_and_names_the_flow_run
 
 
 @pytest.mark.parametrize("change", ["seed", "label", "code", "noise", "cut off"])
-def test_a_resume_file_of_another_training_or_damaged_is_ignored_and_said_to_be(
+def test_a_foreign_or_damaged_resume_file_is_ignored_with_a_message(
     workspace: Workspace,
     uninterrupted: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -120,7 +120,7 @@ def test_a_resume_file_of_another_training_or_damaged_is_ignored_and_said_to_be(
     assert len(list(workspace.epochs.iterdir())) == 3
 
 
-def test_the_report_says_what_was_done_on_what(workspace: Workspace) -> None:
+def test_the_report_records_inputs_and_results(workspace: Workspace) -> None:
     weights = train(workspace)
     report = TrainingReport.read(workspace.training_report)
     assert (report.status, report.task, report.flow_run) == ("finished", "pipeline.mnist", None)
@@ -136,8 +136,8 @@ def test_the_report_says_what_was_done_on_what(workspace: Workspace) -> None:
     assert report.seconds == pytest.approx(sum(row["seconds"] for row in history), abs=0.1)
 
 
-def test_all_code_that_decides_the_bits_is_named_with_its_digest() -> None:
-    """Else a training would be resumed by other code, and a release would not say what made it."""
+def test_all_code_that_affects_the_bits_is_recorded() -> None:
+    """Otherwise other code could resume a training, and a release would not record its code."""
     digests = stage.code_digests(TASK)
     root = Path(stage.__file__).parents[2]
     assert digests == {path: sha256(root / path) for path in digests}
@@ -147,7 +147,7 @@ def test_all_code_that_decides_the_bits_is_named_with_its_digest() -> None:
     }
 
 
-def test_without_a_lock_the_report_has_none(workspace: Workspace) -> None:
+def test_without_a_lock_the_report_records_none(workspace: Workspace) -> None:
     workspace.requirements.unlink()
     train(workspace, replace(RECIPE, epochs=1))
     assert TrainingReport.read(workspace.training_report).requirements_sha256 is None
@@ -161,7 +161,7 @@ def test_without_a_lock_the_report_has_none(workspace: Workspace) -> None:
         ({"batch_size": 100_000}, r"train: .*batch_size 100000$"),
     ],
 )
-def test_a_setting_that_does_not_fit_data_or_network_is_named_and_replaces_nothing(
+def test_an_unsuitable_setting_is_reported_and_replaces_nothing(
     workspace: Workspace, setting: dict[str, Any], key: str
 ) -> None:
     train(workspace, replace(RECIPE, epochs=1))
@@ -171,14 +171,14 @@ def test_a_setting_that_does_not_fit_data_or_network_is_named_and_replaces_nothi
     assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.*")} == before
 
 
-def test_divergence_is_said_and_leaves_nothing_to_resume(workspace: Workspace) -> None:
+def test_divergence_is_reported_and_leaves_nothing_to_resume(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"training diverged: the loss is .* in epoch \d"):
         train(workspace, replace(RECIPE, peak_learning_rate=1e9, warmup=0.0))
     assert not workspace.checkpoint.exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", os.urandom(1000)])
-def test_missing_or_damaged_data_is_one_line(workspace: Workspace, content: Any) -> None:
+def test_missing_or_damaged_data_is_reported(workspace: Workspace, content: Any) -> None:
     workspace.training_set.unlink()
     if content is not None:
         workspace.training_set.write_bytes(content)

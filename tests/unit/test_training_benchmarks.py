@@ -1,4 +1,4 @@
-"""The benchmarks of training compare what they say, and their reports say what was measured."""
+"""The training benchmarks compare what they claim, and their reports match the measurements."""
 
 import csv
 import re
@@ -37,7 +37,7 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe(**yaml.safe_load((PROJECT / "params.yaml").read_text())["train"] | changes)
 
 
-def test_the_original_has_our_network_and_the_example_its_own() -> None:
+def test_the_original_has_the_same_size_and_the_example_its_own() -> None:
     images, labels = map(torch.from_numpy, make_digits(128, seed=1))
     (original,) = train_original(images, labels, seed=1, epochs=1, workers=0)
     (example,) = train_example(images, labels, seed=1, epochs=1)
@@ -45,13 +45,13 @@ def test_the_original_has_our_network_and_the_example_its_own() -> None:
     assert count_parameters(example) == 1_199_882
 
 
-def test_the_time_to_the_gate_is_that_of_the_first_epoch_to_pass() -> None:
+def test_time_to_the_gate_ends_at_the_first_passing_epoch() -> None:
     epochs = [speed.Epoch(2.0, accuracy, None, 1) for accuracy in (0.9, 0.994, 0.99)]
     assert speed.seconds_to_gate(epochs, 0.994) == 4.0
     assert speed.seconds_to_gate(epochs[:1], 0.994) is None
 
 
-def test_what_decides_a_training_is_its_recipe(workspace: Workspace) -> None:
+def test_only_a_changed_recipe_invalidates_a_training(workspace: Workspace) -> None:
     methods = [*speed.RECIPES, *accuracy.BASELINES]
     before = {method: accuracy.deciding(workspace, method) for method in methods}
     assert before[speed.FAST] != before[speed.RELEASE]
@@ -62,8 +62,8 @@ def test_what_decides_a_training_is_its_recipe(workspace: Workspace) -> None:
     assert changed == {speed.FAST}
 
 
-def test_only_what_the_code_does_trains_again(tmp_path: Path) -> None:
-    """An hour of training is not repeated for how code is explained, or for where it lies."""
+def test_only_changes_of_behaviour_invalidate_a_training(tmp_path: Path) -> None:
+    """Comments and moved code do not repeat an hour of training."""
 
     def of(text: str) -> str:
         (tmp_path / "code.py").write_text(text)
@@ -78,7 +78,7 @@ def test_only_what_the_code_does_trains_again(tmp_path: Path) -> None:
     assert of(code) != of(code.replace("pipeline.mnist", "torch"))
 
 
-def test_after_make_fast_there_is_no_release_to_measure(workspace: Workspace) -> None:
+def test_the_release_recipe_is_refused_after_make_fast(workspace: Workspace) -> None:
     (workspace.root / "params.fast.yaml").write_text("train: {epochs: 2}\n")
     with pytest.raises(UserError, match=r"git checkout .*params\.yaml"):
         load_recipe(workspace, "release")
@@ -93,13 +93,13 @@ def test_the_report_has_mean_and_spread_over_seeds() -> None:
     assert "1 in bfloat16 and 1 in float32" in text
 
 
-def test_without_the_baselines_models_it_says_what_to_run(workspace: Workspace) -> None:
+def test_without_baseline_models_the_error_says_what_to_run(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"python -m benchmarks training"):
         accuracy.main(workspace, seeds=1)
 
 
 @pytest.mark.parametrize("name", DISTORTIONS)
-def test_a_distortion_keeps_the_form_and_is_the_same_each_time(name: str) -> None:
+def test_distortions_keep_the_shape_and_are_reproducible(name: str) -> None:
     images, _ = make_digits(20, seed=1)
     before = images.copy()
     first, again = (DISTORTIONS[name](images, np.random.default_rng(1)) for _ in range(2))
@@ -131,8 +131,8 @@ def loss_after_an_epoch(trainer: type[Trainer]) -> float:
     return epoch.figures["validation_loss"]
 
 
-def test_every_trainer_learns_in_its_own_way() -> None:
-    """An idea that is not wired up would show as the same loss."""
+def test_every_trainer_differs() -> None:
+    """A variant that has no effect would have the same loss."""
     losses = [loss_after_an_epoch(trainer) for trainer in {a.trainer for a in ABLATIONS.values()}]
     assert np.isfinite(losses).all()
     assert len(set(losses)) == len(losses)
@@ -158,7 +158,7 @@ def test_finished_trainings_are_not_repeated(
     assert ablations.current_rows(workspace) == []
 
 
-def test_effects_are_differences_to_the_same_seed() -> None:
+def test_effects_are_differences_from_the_same_seed() -> None:
     errors = {("chosen", 1): (40, 50), ("chosen", 2): (50, 70), ("SGD", 1): (46, 90)}
     errors |= {("SGD", 2): (58, 70), ("SGD", 3): (99, 99)}
     rows = [
@@ -179,12 +179,12 @@ def test_effects_are_differences_to_the_same_seed() -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps, and nothing that would change this process for good."""
+    """Few steps, and no lasting changes of this process."""
     monkeypatch.setattr(step, "WARM_UP", 1)
     monkeypatch.setattr(step, "STEPS", 1)
     monkeypatch.setattr(step, "reuse_memory", lambda: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # put back
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # restored
 
 
 @pytest.mark.usefixtures("short")

@@ -1,4 +1,4 @@
-"""The registry of environment variables: no code, script or message knows one that is not in it."""
+"""Every environment variable in code, scripts and messages is in the registry."""
 
 import ast
 import re
@@ -11,11 +11,11 @@ from pipeline.core.variables import all_variables
 
 ROOT = Path(__file__).parents[2]
 NAMES = {variable.name for variable in all_variables()}
-# in a message, a docstring or a script: the prefixes of what people and programs set
+# in messages, docstrings and scripts: the prefixes of variables that people and programs set
 MENTION = re.compile(
     r"(?<![\w{])((?:PIPELINE|MLFLOW|DVC|GITHUB|CONTAINER|COMPOSE|RAY|ORT|CUBLAS)_[A-Z_]*[A-Z])\b"
 )
-TO_CHILDREN = {  # what the code sets for MLflow's own server, and never reads
+TO_CHILDREN = {  # set for MLflow's server, never read
     "MLFLOW_LOGGING_LEVEL",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION",
 }
@@ -24,7 +24,7 @@ SCRIPTS = [ROOT / "docker" / name for name in ("build", "run", "settings.sh", "s
 
 
 def read_by_name(tree: ast.AST) -> Iterator[str]:
-    """The literals by which a module asks the environment itself, past the registry."""
+    """The variables that a module reads directly, bypassing the registry."""
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(
@@ -55,7 +55,7 @@ def test_code_reads_the_environment_through_the_registry() -> None:
     assert not found
 
 
-def test_what_code_mentions_is_in_the_registry() -> None:
+def test_every_variable_mentioned_in_code_is_registered() -> None:
     mentioned = {
         name
         for path in CODE
@@ -67,8 +67,8 @@ def test_what_code_mentions_is_in_the_registry() -> None:
     assert mentioned - TO_CHILDREN <= NAMES
 
 
-def test_what_scripts_read_is_in_the_registry() -> None:
-    """`${NAME:-...}` and `${NAME:+...}`, which is how the scripts read what may be unset."""
+def test_every_variable_read_by_scripts_is_registered() -> None:
+    """`${NAME:-...}` and `${NAME:+...}`: how the scripts read optional variables."""
     read = {
         name
         for path in SCRIPTS
@@ -78,14 +78,14 @@ def test_what_scripts_read_is_in_the_registry() -> None:
     assert read <= NAMES
 
 
-def test_what_the_stack_takes_is_in_the_registry() -> None:
+def test_every_variable_of_the_stack_is_registered() -> None:
     text = (ROOT / "docker/compose.yaml").read_text(encoding="utf-8")
     taken = set(re.findall(r"\$\{([A-Z_]+)", text))
     assert taken
     assert taken <= NAMES
 
 
-def test_a_name_stands_once_in_the_registry() -> None:
+def test_names_in_the_registry_are_unique() -> None:
     assert len(NAMES) == len(all_variables())
     assert all(variable.meaning.endswith(".") for variable in all_variables())
 

@@ -1,4 +1,4 @@
-"""A workspace is found as git finds a repository; one starter of stages at a time has its lock."""
+"""A workspace is found like a git repository; one process at a time holds its lock."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ FIRST, SECOND = "flow run 'first'", "flow run 'second'"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with params.yaml alone, in a folder project/."""
+    """A workspace with only params.yaml, in a folder project/."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project/params.yaml").touch()
     return Workspace(tmp_path / "project")
@@ -28,7 +28,7 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.mark.parametrize(
     ("current", "root"), [(".", "."), ("data", ".."), ("data/raw/deep", "../../..")]
 )
-def test_it_is_found_from_below_and_named_as_one_would_type_it(
+def test_a_workspace_is_found_from_a_subfolder(
     current: str, root: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workspace.root / current).mkdir(parents=True, exist_ok=True)
@@ -39,14 +39,16 @@ def test_it_is_found_from_below_and_named_as_one_would_type_it(
     assert found.name(found.weights) == "artifacts/weights.safetensors"
 
 
-def test_the_nearest_one_is_found(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_workspace_is_found(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (workspace.root / "inner/data").mkdir(parents=True)
     (workspace.root / "inner/params.yaml").touch()
     monkeypatch.chdir(workspace.root / "inner/data")
     assert str(Workspace.find().root) == ".."
 
 
-def test_where_there_is_none_one_line_says_where_it_was_looked_for(
+def test_a_missing_workspace_is_reported_with_the_folder_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,7 +58,7 @@ def test_where_there_is_none_one_line_says_where_it_was_looked_for(
         Workspace.at(Path("elsewhere"))
 
 
-def test_a_full_disk_is_told_with_the_file(
+def test_a_full_disk_is_reported_with_the_file(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(descriptor: int, data: bytes) -> int:
@@ -67,10 +69,10 @@ def test_a_full_disk_is_told_with_the_file(
         pass
 
 
-def test_where_a_folder_may_not_be_searched_there_is_none(
+def test_a_folder_without_permission_is_skipped(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As above the folder in which another user starts a command."""
+    """For example a parent folder of another user."""
 
     def denied(path: object, **_: object) -> os.stat_result:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -81,7 +83,9 @@ def test_where_a_folder_may_not_be_searched_there_is_none(
         Workspace.find()
 
 
-def test_in_a_deleted_folder_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_current_folder_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deleted").mkdir()
     os.chdir("deleted")
@@ -92,10 +96,10 @@ def test_in_a_deleted_folder_there_is_none(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["artifacts/mlflow.json", "artifacts/weights.safetensors"])
 @pytest.mark.parametrize("command", ["backprop", "track"])
-def test_a_folder_in_the_place_of_a_file_stops_a_command_before_its_work(
+def test_a_folder_in_place_of_a_file_stops_a_command_before_it_works(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:
-    """It would fail where it writes that file, which may be at the end of hours."""
+    """Otherwise it would fail when it writes the file, possibly after hours."""
     shutil.copy(PROJECT / "params.yaml", workspace.params)
     (workspace.root / name).mkdir(parents=True)
     for work in ("pipeline.stages.backprop.run", "pipeline.cli.tracking.publish"):
@@ -106,7 +110,7 @@ def test_a_folder_in_the_place_of_a_file_stops_a_command_before_its_work(
 
 
 @pytest.mark.parametrize("name", ["artifacts", "reports", "reports/train", "models", "data"])
-def test_so_does_a_file_in_the_place_of_a_folder(workspace: Workspace, name: str) -> None:
+def test_a_file_in_place_of_a_folder_is_refused(workspace: Workspace, name: str) -> None:
     workspace.check_places()
     (workspace.root / name).parent.mkdir(exist_ok=True)
     (workspace.root / name).touch()
@@ -114,8 +118,8 @@ def test_so_does_a_file_in_the_place_of_a_folder(workspace: Workspace, name: str
         workspace.check_places()
 
 
-def test_of_several_models_in_models_the_released_one_is_listed(workspace: Workspace) -> None:
-    """A release of another name leaves the old file in a mounted folder."""
+def test_the_checksums_determine_the_released_model(workspace: Workspace) -> None:
+    """In a mounted folder, a release under another name leaves the old file."""
     workspace.releases.mkdir()
     new, old = workspace.releases / "new.onnx", workspace.releases / "letters.onnx"
     new.touch()
@@ -130,7 +134,7 @@ def test_of_several_models_in_models_the_released_one_is_listed(workspace: Works
     assert workspace.released_model == new
 
 
-def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace) -> None:
+def test_a_second_process_is_refused_with_the_name_of_the_first(workspace: Workspace) -> None:
     with (
         workspace.lock(FIRST),
         pytest.raises(UserError) as refused,
@@ -141,13 +145,13 @@ def test_a_second_starter_is_refused_and_told_who_is_first(workspace: Workspace)
     assert f"busy with {by}: " in str(refused.value)
 
 
-def test_one_that_waits_is_told_for_whom_and_has_the_lock_after_it(workspace: Workspace) -> None:
-    told = []
+def test_a_waiting_process_is_informed_and_then_gets_the_lock(workspace: Workspace) -> None:
+    messages = []
     with ExitStack() as first:
         first.enter_context(workspace.lock(FIRST))
 
         def waiting(message: str) -> None:
-            told.append(message)
+            messages.append(message)
             first.close()
 
         with (
@@ -156,11 +160,11 @@ def test_one_that_waits_is_told_for_whom_and_has_the_lock_after_it(workspace: Wo
             workspace.lock("flow run 'third'"),
         ):
             pass
-    (message,) = told
+    (message,) = messages
     assert f"busy with {FIRST} (process {os.getpid()}): " in message
 
 
-def test_after_one_ends_well_or_not_the_next_need_not_wait(workspace: Workspace) -> None:
+def test_the_lock_is_released_on_success_and_failure(workspace: Workspace) -> None:
     with pytest.raises(ZeroDivisionError), workspace.lock(FIRST):
         raise ZeroDivisionError
     with workspace.lock(FIRST):
@@ -169,8 +173,8 @@ def test_after_one_ends_well_or_not_the_next_need_not_wait(workspace: Workspace)
         pass
 
 
-def test_one_that_will_not_wait_leaves_the_lock_to_the_first(workspace: Workspace) -> None:
-    """As a flow run with a wrong parameter, which is told at once."""
+def test_a_process_that_refuses_to_wait_keeps_the_lock_of_the_first(workspace: Workspace) -> None:
+    """For example a flow run with an invalid parameter."""
 
     def waiting(message: str) -> None:
         raise UserError("a wrong parameter")
@@ -181,14 +185,14 @@ def test_one_that_will_not_wait_leaves_the_lock_to_the_first(workspace: Workspac
         assert workspace.lock_file.read_text().startswith(FIRST)
 
 
-def test_a_lock_that_was_removed_meanwhile_protects_nothing_and_is_made_anew(
+def test_a_removed_lock_file_is_recreated(
     workspace: Workspace,
 ) -> None:
     with ExitStack() as first:
         first.enter_context(workspace.lock(FIRST))
 
         def waiting(message: str) -> None:
-            workspace.lock_file.unlink()  # as `rm -r artifacts` does; the first still runs
+            workspace.lock_file.unlink()  # as with `rm -r artifacts` while the first runs
             first.close()
 
         with workspace.lock(SECOND, waiting):
@@ -197,6 +201,6 @@ def test_a_lock_that_was_removed_meanwhile_protects_nothing_and_is_made_anew(
                 pass
 
 
-def test_workspaces_are_locked_one_by_one(workspace: Workspace, tmp_path: Path) -> None:
+def test_workspaces_are_locked_independently(workspace: Workspace, tmp_path: Path) -> None:
     with workspace.lock(FIRST), Workspace(tmp_path / "other").lock(SECOND):
         pass
