@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from pipeline.config import Params
+from pipeline.config import Gate, Params
 from pipeline.core import environment
 from pipeline.core.errors import RefusedError, UserError, first_line
 from pipeline.core.files import (
@@ -16,7 +16,7 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
-from pipeline.core.snapshot import Snapshot, read_snapshot
+from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
@@ -24,6 +24,7 @@ from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry import promotion
 from pipeline.registry.provenance import provenance
+from pipeline.stages.gate import judge
 from pipeline.tracking import background
 
 CARD_TEMPLATES = [
@@ -44,7 +45,7 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
     would be refused: an experiment that ends well is kept, and a release belongs to the checkout.
     """
     snapshot = read_snapshot(workspace)
-    require_passed_gate(workspace, snapshot)
+    require_passed_gate(workspace, snapshot, params.gate)
     model = OnnxModel(workspace.model, params.evaluate.provider)
     require_trained(workspace, model.signature, snapshot, task)
     baseline = baseline or workspace.released_model
@@ -72,9 +73,9 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
     background.publish(workspace)
 
 
-def require_passed_gate(workspace: Workspace, snapshot: Snapshot) -> None:
-    """RefusedError unless the gate passed, and passed this very file."""
-    verdict = snapshot.gate.report
+def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) -> None:
+    """RefusedError unless the gate passed, and passed this very file by these criteria."""
+    verdict, evaluation = snapshot.gate.report, snapshot.evaluation
     if not verdict.passed:
         raise RefusedError(
             f"{workspace.gate_report} says that the gate refused: nothing is released"
@@ -82,6 +83,14 @@ def require_passed_gate(workspace: Workspace, snapshot: Snapshot) -> None:
     if verdict.model_sha256 != sha256(workspace.model):
         raise RefusedError(
             f"{workspace.gate_report} is about another file than {workspace.model}: run `dvc repro`"
+        )
+    judged = GateInput(
+        snapshot.export, evaluation.subject, evaluation.metrics, verdict.reports_sha256
+    )
+    if verdict != judge(judged, params):
+        raise RefusedError(
+            f"{workspace.gate_report} is not the verdict by the criteria in {workspace.params}: "
+            "run `dvc repro`"
         )
 
 
