@@ -18,11 +18,8 @@ EXTRAS = {  # by the folder of pipeline/ that imports the package
     "tracking": "tracking",
     "orchestration": "flow",
 }
-OF_PACKAGES = {
-    "onnxruntime": "cpu",
-    "mlflow": "tracking",
-    "ray": "ray",
-}  # whichever module imports it
+# whichever module imports it
+OF_PACKAGES = {"onnxruntime": "cpu", "mlflow": "tracking", "ray": "ray"}
 
 
 def advice(error: ModuleNotFoundError) -> str | None:

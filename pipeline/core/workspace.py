@@ -47,13 +47,11 @@ class Workspace:
     #: uint8 images [N, H, W] and labels [N]
     training_set = WorkspacePath("data/train.safetensors")
     test_set = WorkspacePath("data/test.safetensors")  #: the same of the test set
-    prepare_reports = WorkspacePath(
-        "reports/prepare", folder=True
-    )  #: sample images and class counts
+    #: sample images and class counts
+    prepare_reports = WorkspacePath("reports/prepare", folder=True)
 
-    backprop_reports = WorkspacePath(
-        "reports/backprop", folder=True
-    )  #: figures, tables and the workbook
+    #: figures, tables and the workbook
+    backprop_reports = WorkspacePath("reports/backprop", folder=True)
     #: every number of every iteration
     backprop_history = WorkspacePath("reports/backprop/history.csv")
     backprop_summary = WorkspacePath("reports/backprop/summary.json")  #: the result in numbers
@@ -71,9 +69,8 @@ class Workspace:
 
     model = WorkspacePath("artifacts/model.onnx")  #: the exported model, not yet released
     export_report = WorkspacePath("reports/export.json")  #: how far it is from the trained network
-    evaluation_reports = WorkspacePath(
-        "reports/evaluation", folder=True
-    )  #: metrics, tables and figures
+    #: metrics, tables and figures
+    evaluation_reports = WorkspacePath("reports/evaluation", folder=True)
     metrics = WorkspacePath("reports/evaluation/metrics.json")  #: the model on the test set
     #: the model and the test set that the metrics are about
     subject = WorkspacePath("reports/evaluation/subject.json")

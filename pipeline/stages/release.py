@@ -27,10 +27,8 @@ from pipeline.registry.provenance import provenance
 from pipeline.stages.gate import judge
 from pipeline.tracking import background
 
-CARD_TEMPLATES = [
-    "card.md.j2",
-    "MODEL_CARD.md.j2",
-]  # the task's, which extends the stage's; or that
+# the task's, which extends the stage's; or that
+CARD_TEMPLATES = ["card.md.j2", "MODEL_CARD.md.j2"]
 NOT_RELEASED = (
     "an experiment releases nothing: `dvc exp apply` and then "
     "`dvc repro --force --single-item release` do"
