@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.config import Gate
 from pipeline.core.files import write_csv, write_json, write_text
 from pipeline.core.reports import (
-    Criterion,
     ExportReport,
-    GateReport,
     Hardware,
     Metrics,
     Speed,
     Subject,
     TrainingReport,
 )
-from pipeline.core.snapshot import report_digests
+from pipeline.core.snapshot import GateInput, report_digests
 from pipeline.core.workspace import Workspace
+from pipeline.stages.gate import judge
 
-R = TypeVar("R", ExportReport, Subject, GateReport)
+R = TypeVar("R", ExportReport, Subject)
 
 TRAINING = TrainingReport(
     run_id="0" * 32,
@@ -106,18 +106,27 @@ def write_evaluation(
     write_verdict(workspace, passed=False, **digests)
 
 
+def gate_params(test_sha256: str) -> Gate:
+    """Criteria that these reports pass, on this test set."""
+    return Gate(
+        min_accuracy=METRICS.accuracy,
+        test_images=METRICS.images,
+        test_sha256=test_sha256,
+        max_logit_difference=EXPORT.max_logit_difference,
+        max_prediction_differences=EXPORT.prediction_differences,
+        parameters=EXPORT.parameters,
+        max_model_bytes=EXPORT.model_bytes,
+    )
+
+
 def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None:
-    """Write the verdict of the gate."""
-    criterion = Criterion(
-        name="test accuracy", measured=0.994, relation="≥", threshold=0.9, passed=passed
-    )
-    verdict = GateReport(
-        passed=passed,
-        model_sha256="f" * 64,
-        reports_sha256=report_digests(workspace),
-        criteria=[criterion],
-    )
-    changed(verdict, digests).write(workspace.gate_report)
+    """Write the gate's verdict on these reports by `gate_params`, or by a stricter criterion."""
+    export, subject = changed(EXPORT, digests), changed(SUBJECT, digests)
+    params = gate_params(subject.test_sha256)
+    if not passed:
+        params = params.model_copy(update={"min_accuracy": 1.0})
+    reports = GateInput(export, subject, METRICS, report_digests(workspace))
+    judge(reports, params).write(workspace.gate_report)
     write_text(workspace.gate_table, "passed" if passed else "refused")
 
 

@@ -32,13 +32,14 @@ def pack(workspace: Workspace, target: Path) -> None:
         if sha256(path) != digest:
             raise UserError(f"{path} is not that of params.yaml; fetch it again")
         write_bytes(target / name, existing(path).read_bytes())
+    task = load_task(params.task, workspace.root)
     content = {
         "task": params.task,
         "recipes": {name: vars(load_recipe(workspace, name)) for name in ("fast", "release")},
         "files": params.fetch.files,
         "gate": params.gate.min_accuracy,
-        "git_revision": environment.git_revision(workspace.root),
-        "code_sha256": code_digests(load_task(params.task, workspace.root)),
+        "git_revision": environment.git_revision(workspace.root, task.package),
+        "code_sha256": code_digests(task),
     }
     write_json(target / CONTENT, content)
     size = sum(path.stat().st_size for path in target.iterdir())

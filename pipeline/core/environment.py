@@ -39,15 +39,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_revision(root: Path) -> str:
+def git_revision(root: Path, package: str) -> str:
     """The current commit, with `-dirty` if code or params differ from it; or `unknown`.
 
-    It is `unknown` outside a repository and, with a warning, if git fails.
+    It is `unknown` outside a repository and, with a warning, if git fails. `package` is the task's
+    package, which can be outside `pipeline`.
     """
+    code = [*CODE, package.replace(".", "/")]
     try:
         commit = _git(root, "rev-parse", "--verify", "HEAD")
-        known = _git(root, "ls-files", "--", *CODE)
-        changed = _git(root, "status", "--porcelain", "--", *CODE)
+        known = _git(root, "ls-files", "--", *code)
+        changed = _git(root, "status", "--porcelain", "--", *code)
     except FileNotFoundError:
         _warn_once("git is not installed")
         return "unknown"

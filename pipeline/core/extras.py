@@ -18,11 +18,8 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "tracking": "tracking",
     "orchestration": "flow",
 }
-OF_PACKAGES = {  # for these packages, regardless of the folder
-    "onnxruntime": "cpu",
-    "mlflow": "tracking",
-    "ray": "ray",
-}
+# for these packages, regardless of the folder
+OF_PACKAGES = {"onnxruntime": "cpu", "mlflow": "tracking", "ray": "ray"}
 
 
 def advice(error: ModuleNotFoundError) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from pipeline.config import Params
+from pipeline.config import Gate, Params
 from pipeline.core import environment
 from pipeline.core.errors import RefusedError, UserError, first_line
 from pipeline.core.files import (
@@ -16,7 +16,7 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
-from pipeline.core.snapshot import Snapshot, read_snapshot
+from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
@@ -24,6 +24,7 @@ from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry import promotion
 from pipeline.registry.provenance import provenance
+from pipeline.stages.gate import judge
 from pipeline.tracking import background
 
 # in order of preference: the card of the task, which extends that of the stage
@@ -43,7 +44,7 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
     stage would discard the experiment, and releases are made from the checkout.
     """
     snapshot = read_snapshot(workspace)
-    require_passed_gate(workspace, snapshot)
+    require_passed_gate(workspace, snapshot, params.gate)
     model = OnnxModel(workspace.model, params.evaluate.provider)
     require_trained(workspace, model.signature, snapshot, task)
     baseline = baseline or workspace.released_model
@@ -71,9 +72,9 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
     background.publish(workspace)
 
 
-def require_passed_gate(workspace: Workspace, snapshot: Snapshot) -> None:
-    """Raise RefusedError unless the gate passed this ONNX file."""
-    verdict = snapshot.gate.report
+def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) -> None:
+    """Raise RefusedError unless the gate passed this ONNX file by these criteria."""
+    verdict, evaluation = snapshot.gate.report, snapshot.evaluation
     if not verdict.passed:
         raise RefusedError(
             f"the gate refused the model, so it is not released; see {workspace.gate_report}"
@@ -81,6 +82,14 @@ def require_passed_gate(workspace: Workspace, snapshot: Snapshot) -> None:
     if verdict.model_sha256 != sha256(workspace.model):
         raise RefusedError(
             f"{workspace.gate_report} does not match {workspace.model}: run `dvc repro`"
+        )
+    judged = GateInput(
+        snapshot.export, evaluation.subject, evaluation.metrics, verdict.reports_sha256
+    )
+    if verdict != judge(judged, params):
+        raise RefusedError(
+            f"{workspace.gate_report} does not match the criteria in {workspace.params}: "
+            "run `dvc repro`"
         )
 
 

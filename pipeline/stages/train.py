@@ -177,7 +177,7 @@ def write_reports(
         status="finished" if finished else "unfinished",
         started=checkpoint.started,
         seconds=round(sum(row["seconds"] for row in checkpoint.history), 1),
-        git_revision=environment.git_revision(workspace.root),
+        git_revision=environment.git_revision(workspace.root, checkpoint.identity["task"]),
         flow_run=FlowRun.model_validate(flow_run) if flow_run else None,
         final=checkpoint.history[-1] if checkpoint.history else None,
         weights_sha256=sha256(workspace.weights) if finished else None,

@@ -119,9 +119,7 @@ def test_the_error_for_a_picture_of_the_wrong_size_states_the_required_size(
     letters: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not predict.run([str(pictures)], str(letters), normalise=False)
-    assert (
-        "80 x 80 pixels (height x width) are not 40 x 32; --normalise " in capsys.readouterr().err
-    )
+    assert "80 x 80 pixels (height x width), not 40 x 32; --normalise " in capsys.readouterr().err
 
 
 def test_numeric_labels_above_127_fit_in_the_output(tmp_path: Path) -> None:

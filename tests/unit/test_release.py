@@ -20,6 +20,7 @@ import yaml
 from pipeline.config import Params, load_params
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import sha256
+from pipeline.core.reports import Subject
 from pipeline.core.snapshot import read_snapshot
 from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
@@ -30,7 +31,7 @@ from tests import releases
 from tests.checkout import PROJECT
 from tests.folders import everything
 from tests.releases import answer, make_workspace, pass_gate, signature, stub
-from tests.reports import METRICS, TRAINING, edit, write_verdict
+from tests.reports import METRICS, TRAINING, edit, gate_params, write_verdict
 
 FILES = ["MODEL_CARD.md", "SHA256SUMS", "mnist-cnn.onnx", "provenance.json"]
 LETTERS = replace(
@@ -54,7 +55,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def run(workspace: Workspace, baseline: Path | None = None, **settings: Any) -> None:
     """Run the stage with these values of the section release in params.yaml."""
-    release.run(workspace, params(**settings), TASK, baseline)
+    release.run(workspace, params(workspace, **settings), TASK, baseline)
 
 
 @cache
@@ -63,9 +64,12 @@ def default_params() -> Params:
     return load_params(PROJECT / "params.yaml")
 
 
-def params(**settings: Any) -> Params:
+def params(workspace: Workspace, **settings: Any) -> Params:
+    """Those by which the model passed the gate."""
     params = default_params()
-    return params.model_copy(update={"release": params.release.model_copy(update=settings)})
+    release = params.release.model_copy(update=settings)
+    gate = gate_params(Subject.read(workspace.subject).test_sha256)
+    return params.model_copy(update={"release": release, "gate": gate})
 
 
 @contextmanager
@@ -191,7 +195,7 @@ def test_a_released_model_of_another_task_is_reported_with_the_difference(
 
 def test_both_models_run_on_the_provider_of_the_evaluation(workspace: Workspace) -> None:
     """The comparison uses the provider of the metrics, a GPU included."""
-    settings = default_params()
+    settings = params(workspace)
     evaluate = settings.evaluate.model_copy(update={"provider": "MissingExecutionProvider"})
     with pytest.raises(UserError, match="MissingExecutionProvider"):
         release.run(workspace, settings.model_copy(update={"evaluate": evaluate}), TASK)
@@ -225,6 +229,17 @@ def test_a_refused_model_is_not_released(workspace: Workspace) -> None:
     write_verdict(workspace, passed=False, model_sha256=sha256(workspace.model))
     with nothing_changes(workspace), pytest.raises(RefusedError, match="gate"):
         run(workspace)
+
+
+@pytest.mark.parametrize("change", [{"min_accuracy": 0.999}, {"parameters": 1}], ids=str)
+def test_nothing_is_released_by_a_verdict_on_other_criteria(
+    workspace: Workspace, change: dict[str, Any]
+) -> None:
+    """A stricter gate than that which the model passed is not passed yet."""
+    settings = params(workspace)
+    gate = settings.gate.model_copy(update=change)
+    with nothing_changes(workspace), pytest.raises(RefusedError, match=r"the criteria in"):
+        release.run(workspace, settings.model_copy(update={"gate": gate}), TASK)
 
 
 @pytest.mark.parametrize("name", ["metrics", "speed", "per_class"])
@@ -331,7 +346,7 @@ def test_the_card_of_another_task_does_not_mention_mnist(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     monkeypatch.setattr(provenance, "repository", lambda root: None)
     workspace = make_workspace(tmp_path / "letters", LETTERS)
-    release.run(workspace, params(), LETTERS)
+    release.run(workspace, params(workspace), LETTERS)
     assert workspace.released_model.name == "letters-cnn.onnx"
     text = workspace.model_card.read_text()
     metadata = yaml.safe_load(text.split("---\n", 2)[1])
@@ -356,7 +371,7 @@ def test_the_card_escapes_labels_and_names(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(provenance, "repository", lambda root: None)
     shapes = replace(LETTERS, data_set='Shapes: "new" #2', labels=("a|b", "*c*", "<d>"))
     workspace = make_workspace(tmp_path / "shapes", shapes)
-    release.run(workspace, params(), shapes)
+    release.run(workspace, params(workspace), shapes)
     _, front, text = workspace.model_card.read_text().split("---\n", 2)
     (result,) = yaml.safe_load(front)["model-index"][0]["results"]
     assert result["dataset"]["name"] == 'Shapes: "new" #2'
@@ -452,7 +467,7 @@ def test_provenance_and_card_describe_the_training_not_the_current_files(
     edit(workspace.training_report, requirements_sha256="b" * 64)
     workspace.requirements.write_text("another lock")
     workspace.training_set.write_text("another training set")
-    settings = params()
+    settings = params(workspace)
     later = settings.model_copy(update={"train": replace(settings.train, epochs=7)})
     snapshot = read_snapshot(workspace)
     definition = provenance.provenance(workspace, later, snapshot, "model.onnx")["predicate"][
