@@ -86,6 +86,7 @@ def test_every_command_and_option_that_is_not_hidden_is_there() -> None:
         assert f"### {name}\n" in page
     assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
     assert "FILE... --output FILE [--model" in page  # what is required has no brackets
+    assert "flow [STAGE...] [--force]" in page  # any number of stages
     assert "--follow" not in page
 
 
