@@ -91,9 +91,34 @@ def insert_generated(app: Sphinx, docname: str, source: list[str]) -> None:
 def shorten_types(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str | None, returns: str
 ) -> tuple[str | None, str]:
-    """Write ArrayLike by its name, not as the union that it stands for."""
+    """Write ArrayLike and NDArray by their names, not as the types that they stand for."""
     union = stringify_annotation(ArrayLike, "smart")
-    return arguments and arguments.replace(union, "ArrayLike"), returns
+    arguments = arguments and _name_arrays(arguments.replace(union, "ArrayLike"))
+    return arguments, returns and _name_arrays(returns)
+
+
+def drop_boilerplate(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Leave out what Python writes about a named tuple."""
+    boilerplate = re.compile(r"Alias for field number \d+|Create new instance of .*")
+    lines[:] = [line for line in lines if not boilerplate.fullmatch(line)]
+
+
+def shorten_attributes(app: Sphinx, doctree: nodes.document) -> None:
+    """The same for the types of attributes."""
+    for annotation in doctree.findall(addnodes.desc_annotation):
+        shown = annotation.astext()
+        if (short := _name_arrays(shown)) != shown:
+            annotation.children = [nodes.Text(short)]
+
+
+def _name_arrays(types: str) -> str:
+    shape, dtype = (
+        r"tuple\[~?(?:typing\.)?Any, \.\.\.\]",
+        r"~?(?:numpy\.)?dtype\[~?(?:\w+\.)?(\w+)\]",
+    )
+    return re.sub(rf"~?(?:numpy\.)?ndarray\[{shape}, {dtype}\]", r"NDArray[\1]", types)
 
 
 def make_focusable(
@@ -109,6 +134,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Add it."""
     app.connect("source-read", insert_generated)
     app.connect("autodoc-process-signature", shorten_types)
+    app.connect("autodoc-process-docstring", drop_boilerplate)
+    app.connect("doctree-read", shorten_attributes)
     app.connect("html-page-context", make_focusable)
     app.add_transform(RepositoryLinks)
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))

@@ -24,7 +24,7 @@ def page() -> str:
 
 def _command(command: Any) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument" and not p.hidden]
-    usage = " ".join([PROGRAM, command.name, *map(_usage, command.params)])
+    usage = " ".join(filter(None, [PROGRAM, command.name, *map(_usage, command.params)]))
     parts = [f"### {command.name}\n", f"```text\n{usage}\n```\n", f"{command.help}\n"]
     if arguments:
         rows = [
@@ -57,6 +57,7 @@ def _usage(parameter: Any) -> str:
         return ""
     if parameter.param_type_name == "argument":
         name = _metavar(parameter)
+        name += "..." if parameter.nargs == -1 and not name.endswith("...") else ""
     else:
         name = parameter.opts[0] + ("" if parameter.is_flag else f" {_metavar(parameter)}")
     return name if parameter.required else f"[{name}]"

@@ -66,4 +66,4 @@ def _entries(outputs: list[Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _kept(details: dict[str, Any]) -> str:
-    return "in Git" if details.get("cache") is False else "in DVC's cache"
+    return "in git" if details.get("cache") is False else "in DVC's cache"

@@ -12,6 +12,7 @@ from docs.generated.service import app, ask, picture
 from pipeline.service import limits
 from pipeline.service.middleware.authentication import OPEN_ROUTES
 
+UNSAID = "Successful Response"  # what FastAPI says of a status that nobody described
 WITHOUT_EXAMPLE = {"/metrics"}  # whose answer is pages long; its content is a page of its own
 
 
@@ -52,12 +53,17 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     if body := operation.get("requestBody"):
         yield f"Request body: {_content(body['content'])}.\n"
     answers = [
-        [status, sentence(answer["description"]), _content(answer.get("content", {}))]
+        [status, _meaning(answer["description"]), _content(answer.get("content", {}))]
         for status, answer in sorted(operation["responses"].items())
     ]
     yield table(["Status", "Meaning", "Body"], answers)
     if (example := _example(method, path, operation)) is not None:
         yield f"Example:\n\n```console\n{example}\n```\n"
+
+
+def _meaning(description: str) -> str:
+    """What a status means."""
+    return "The request succeeded." if description == UNSAID else sentence(description)
 
 
 def _content(content: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A JSON schema in words: what a value may be."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,8 @@ def describe(schema: Schema, link: Callable[[str], str] = str) -> str:
     if "$ref" in schema:
         return link(str(schema["$ref"]).rpartition("/")[-1])
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(describe(each, link) for each in schema["anyOf"]))
+        kinds = dict.fromkeys(describe(each, link) for each in schema["anyOf"])
+        return (", or " if any("," in kind for kind in kinds) else " or ").join(kinds)
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
@@ -25,12 +27,12 @@ def describe(schema: Schema, link: Callable[[str], str] = str) -> str:
         case "object":
             values = schema.get("additionalProperties")
             if isinstance(values, dict) and values:
-                return f"mapping to {describe(values, link)}"
+                return f"mapping to {_plural(describe(values, link))}"
             return "mapping"
         case "string":
-            return f"text that matches `{schema['pattern']}`" if "pattern" in schema else "text"
+            return f"string matching `{schema['pattern']}`" if "pattern" in schema else "string"
         case "boolean":
-            return "`true` or `false`"
+            return "boolean"
         case "null":
             return "`null`"
     return "any value"
@@ -38,20 +40,29 @@ def describe(schema: Schema, link: Callable[[str], str] = str) -> str:
 
 def _array(schema: Schema, link: Callable[[str], str]) -> str:
     if items := schema.get("prefixItems"):
-        kinds = list(dict.fromkeys(describe(item, link) for item in items))
-        each = f"each {kinds[0]}" if len(kinds) == 1 else "; ".join(kinds)
-        return f"list of {len(items)}, {each}"
+        kinds = [describe(item, link) for item in items]
+        alike = len(set(kinds)) == 1
+        return f"list of {len(items)}" + (
+            f" {_plural(kinds[0])}" if alike else f": {'; '.join(kinds)}"
+        )
     match schema.get("minItems"), schema.get("maxItems"):
         case None, None:
-            count = "list"
+            count = ""
         case least, None:
-            count = f"list of at least {least}"
+            count = f"at least {least} "
         case None, most:
-            count = f"list of at most {most}"
+            count = f"at most {most} "
         case least, most:
-            count = f"list of {least}" if least == most else f"list of {least} to {most}"
-    items = schema.get("items", {})
-    return f"{count}, each {describe(items, link)}" if items else count
+            count = f"{least} " if least == most else f"{least} to {most} "
+    if kind := schema.get("items"):
+        each = describe(kind, link)
+        return f"list of {count}{each if count.endswith('1 ') else _plural(each)}"
+    return f"list of {count}values" if count else "list"
+
+
+def _plural(kind: str) -> str:
+    """The description of several values: numbers, 0 to 1."""
+    return re.sub(r"^(boolean|integer|list|mapping|number|string)\b", r"\1s", kind)
 
 
 def _with_range(kind: str, schema: Schema) -> str:

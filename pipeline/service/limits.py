@@ -9,11 +9,14 @@ class Limits:
 
     body_bytes: int = 8 * 2**20  #: bytes of a body; beyond it, 413
     buffered_bytes: int = 256 * 2**20  #: bytes of all bodies together; beyond it, 503
-    pixels: int = 16_000_000  #: per picture
-    images: int = 8192  #: per request
-    requests: int = 256  #: in progress, until the response is sent; beyond it, 503
+    pixels: int = 16_000_000  #: pixels of a picture; beyond it, 400
+    images: int = 8192  #: images of a request; beyond it, 400
+    requests: int = 256  #: requests in progress; beyond it, 503
     #: open connections; beyond it, the one that has been idle longest is closed
     connections: int = 4000
-    head_seconds: float = 10  #: to send the head of a request
-    seconds: float = 30  #: to send its body, and to read more of a response
-    queue_seconds: float = 10  #: to wait for a free thread; beyond it, 503
+    #: seconds for the head of a request; beyond it, the connection is closed
+    head_seconds: float = 10
+    #: seconds for the body of a request; beyond it, 408. The same for a client to read more of a
+    #: response; beyond it, the connection is closed
+    seconds: float = 30
+    queue_seconds: float = 10  #: seconds to wait for a free thread; beyond it, 503

@@ -27,15 +27,27 @@ def rows(page: str) -> dict[str, list[str]]:
         ({"type": "number", "minimum": 0.0, "maximum": 1e-06}, "number, 0 to 0.000001"),
         ({"type": "integer", "exclusiveMinimum": 0}, "integer, greater than 0"),
         ({"type": "integer", "minimum": 2, "maximum": 60000}, "integer, 2 to 60,000"),
-        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "text or `null`"),
-        ({"type": "array", "items": {"type": "number"}}, "list, each number"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "string or `null`"),
+        ({"type": "array", "items": {"type": "number"}}, "list of numbers"),
+        (
+            {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 9}, {"const": "auto"}]},
+            "integer, 0 to 9, or `auto`",
+        ),
+        (
+            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+            "list of lists of integers",
+        ),
+        (
+            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "list of at least 1 string",
+        ),
         (
             {"type": "array", "items": {"type": "string"}, "minItems": 2},
-            "list of at least 2, each text",
+            "list of at least 2 strings",
         ),
-        ({"type": "array", "minItems": 1, "maxItems": 8}, "list of 1 to 8"),
-        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "list of 2, each number"),
-        ({"type": "object", "additionalProperties": {"type": "integer"}}, "mapping to integer"),
+        ({"type": "array", "minItems": 1, "maxItems": 8}, "list of 1 to 8 values"),
+        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "list of 2 numbers"),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "mapping to integers"),
         ({"enum": ["a", "b"]}, "`a`, `b`"),
         ({"$ref": "#/components/schemas/Answer"}, "Answer"),
     ],
@@ -63,7 +75,7 @@ def test_every_parameter_is_documented() -> None:
         for key in getattr(Params.model_fields[section].annotation, "model_fields", {}):
             assert len(found[key]) == 4
     assert found["dropout"][1] == "`[0.0, 0.0, 0.0, 0.0]`"
-    assert found["dropout"][2].endswith("each number, 0 to 0.99")
+    assert found["dropout"][2] == "list of numbers, 0 to 0.99"
     assert found["epochs"][2] == "integer, 1 to 10,000"
     assert all(cells[3] for cells in found.values())
 
@@ -73,7 +85,8 @@ def test_every_visible_command_and_option_is_documented() -> None:
     for name in ("predict", "score", "serve", "train", "release", "track"):
         assert f"### {name}\n" in page
     assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
-    assert "FILE... --output FILE [--model" in page  # required parameters have no brackets
+    assert "FILE... --output FILE [--model" in page  # what is required has no brackets
+    assert "flow [STAGE...] [--force]" in page  # any number of stages
     assert "--follow" not in page
 
 
