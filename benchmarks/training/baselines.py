@@ -39,7 +39,7 @@ def train_original(
     """The same network with the original's recipe; yields it after each of the 19 epochs.
 
     SGD at 0.01 with momentum 0.9, a tenth of that after 12 epochs, batches of 128, dropout; with
-    probability 0.1 the center of 22 x 22 pixels enlarged to 28 x 28; rotation by up to 15 degrees.
+    probability 0.1 the centre of 22 x 22 pixels enlarged to 28 x 28; rotation by up to 15 degrees.
     """
     torch.manual_seed(seed)
     transform = transforms.Compose(
