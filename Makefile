@@ -1,4 +1,4 @@
-# make repro and make test are all that is needed; both make .venv first where it is missing.
+# `make repro` and `make test` are enough; both create .venv first if it is missing.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -6,8 +6,9 @@ GIVEN_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 SERVING := .venv-serve/installed
-EXTRAS := gpu score serve train tracking flow ray dev # those of requirements.txt: all but cpu
-PROSE := '*.md' ':!models' ':!reports' # of which the stages write the last two
+EXTRAS := gpu score serve train tracking flow ray dev # of requirements.txt: all except cpu
+PAGES := '*.md' ':!models' ':!reports' # the stages write the last two
+TEXT := ':!models' ':!reports' ':!docs/phrases.txt' # all tracked text except these
 LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
@@ -25,7 +26,7 @@ repro: $(INSTALLED) ## run the pipeline: data to gated release (dvc repro)
 	@python -m pipeline.orchestration.lock
 	dvc repro
 
-fast: $(INSTALLED) ## the same by the recipe of params.fast.yaml, which then stands in params.yaml
+fast: $(INSTALLED) ## the same with the recipe of params.fast.yaml, which is copied into params.yaml
 	python -m pipeline use params.fast.yaml
 	@python -m pipeline.orchestration.lock
 	dvc repro
@@ -35,7 +36,7 @@ report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HE
 	@model=artifacts/model.onnx; \
 	if [ ! -e artifacts ]; \
 	then model=$$(python -c 'from pipeline.core.workspace import Workspace; print(Workspace.find().released_model)'); \
-	  printf 'Nothing has run here yet. Of the model in models/:\n\n'; fi; \
+	  printf 'Nothing has run here yet. The report is about the model in models/:\n\n'; fi; \
 	digest=$$(python -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
 	  "$$model" 2>/dev/null); \
 	if [ -z "$$digest" ] || ! grep -q "$$digest" reports/gate.json; \
@@ -47,15 +48,15 @@ report: $(INSTALLED) ## print the gate's verdict and what changed since BASE (HE
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
 
-notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
+notebook: $(INSTALLED) ## rerun notebooks/walkthrough.ipynb, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \
 	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
 
-# whoever runs a stage holds the lock, which lies in what goes last
-clean: ## remove all that the pipeline made except models/ and reports/
+# a running stage holds the lock, so artifacts/, which contains it, goes last
+clean: ## remove everything that the pipeline wrote except models/ and reports/
 	@mkdir -p artifacts; exec 9<>artifacts/workspace.lock; \
 	if ! python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; \
-	then echo "error: the workspace is busy with $$(<artifacts/workspace.lock): wait for its end" >&2; \
+	then echo "error: the workspace is busy with $$(<artifacts/workspace.lock): wait until it ends" >&2; \
 	  exit 2; fi; \
 	rm -rf data dvc_plots mlflow.db mlartifacts .prefect .dvc/cache .dvc/tmp artifacts
 
@@ -65,14 +66,14 @@ serve: $(SERVING) ## serve the model in models/, with a page to draw on, http://
 	.venv-serve/bin/python -m pipeline serve $(if $(PORT),--port $(PORT))
 
 mlflow: export MLFLOW_DISABLE_TELEMETRY = true
-mlflow: $(INSTALLED) ## show the runs and the model in the browser, http://127.0.0.1:5000, or PORT=...
+mlflow: $(INSTALLED) ## show runs and models in the browser, http://127.0.0.1:5000, or PORT=...
 	PORT=$(or $(PORT),5000) python -m pipeline.tracking.show
 
 prefect: export PREFECT_API_URL = http://127.0.0.1:$(or $(PORT),4200)/api
 prefect: $(INSTALLED) ## start Prefect and a worker for its deployments, http://127.0.0.1:4200, or PORT=...
 	@no_proxy="$${no_proxy:-$$NO_PROXY},127.0.0.1,localhost,::1"; export no_proxy NO_PROXY="$$no_proxy"; \
 	if (exec 3<>/dev/tcp/127.0.0.1/$(or $(PORT),4200)) 2>/dev/null; \
-	then echo "error: port $(or $(PORT),4200) of 127.0.0.1 is in use: PORT=... takes another" >&2; exit 2; fi; \
+	then echo "error: port $(or $(PORT),4200) of 127.0.0.1 is in use: choose another with PORT=..." >&2; exit 2; fi; \
 	docker/draw-secrets; \
 	quietly() { said=$$("$$@" 2>&1) || { echo "$$said" >&2; exit 1; }; }; \
 	set -m; prefect server start --port $(or $(PORT),4200) & server=$$!; set +m; \
@@ -116,10 +117,10 @@ lint: $(INSTALLED) prose ## check format, lint rules, types, imports, prose, con
 	python -m docs.numbers --check
 	python -m pipeline.orchestration.lock --check
 
-prose: $(INSTALLED) ## check the spelling of all text, and the style of the pages that people read
+prose: $(INSTALLED) ## check spelling and phrases in all text, and the style of the pages
 	git grep -zIl '' | xargs -0 codespell
-	git ls-files -z $(PROSE) | xargs -0 proselint check
-	git grep -nIiE -f <(grep -v '^#' docs/phrases.txt) -- $(PROSE); [ $$? -eq 1 ] # 1: none is there
+	git ls-files -z $(PAGES) | xargs -0 proselint check
+	git grep -nIiE -f <(grep -v '^#' docs/phrases.txt) -- $(TEXT); [ $$? -eq 1 ] # 1: no match
 
 docs: $(INSTALLED) ## build the documentation site into docs/_build/html; any warning is an error
 	sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet \
@@ -133,16 +134,16 @@ pictures: $(INSTALLED) ## draw docs/images again: the DAG, a digit, the page in 
 	python -m docs.pictures
 
 mutants: export BASE ?= main
-mutants: $(INSTALLED) ## put 40 small faults into what differs from BASE (main): do tests notice?
+mutants: $(INSTALLED) ## put 40 small faults into the changes since BASE (main): do tests fail?
 	python -m tests.mutants --base "$$BASE"
 
-lock: $(INSTALLED) ## rewrite both locks from pyproject.toml, and versions.json
+lock: $(INSTALLED) ## rewrite both locks and versions.json from pyproject.toml
 	$(LOCKED) $(addprefix --extra ,$(EXTRAS)) --output-file requirements.txt
 	$(LOCKED) --extra cpu --extra score --extra serve --constraint requirements.txt \
 	  --output-file requirements-serve.txt
 	python -m pipeline.orchestration.lock
 
-debian: ## install the packages of Debian that the tests use, where they are missing
+debian: ## install the Debian packages that the tests use, if they are missing
 	@missing="$$(command -v soffice >/dev/null || echo libreoffice-calc-nogui) \
 	  $$(command -v pdftoppm >/dev/null || echo poppler-utils) \
 	  $$(command -v chromium google-chrome >/dev/null || echo chromium) \
@@ -153,50 +154,50 @@ debian: ## install the packages of Debian that the tests use, where they are mis
 
 ##@ Containers
 
-image: ## build the images gated-mnist:train and :serve, and list what is in them in sbom/
+image: ## build the images gated-mnist:train and :serve, and list their packages in sbom/
 	docker/build
 
-repro-container: ## run the pipeline in the container, with all GPUs, on this checkout
+repro-container: ## run the pipeline on this checkout in a container, with all GPUs
 	docker/run dvc repro
 
-stack: ## start MLflow, Prefect and a worker in containers, as docker/compose.yaml says
+stack: ## start MLflow, Prefect and a worker in containers (docker/compose.yaml)
 	docker/stack up
 	@echo "MLflow: http://127.0.0.1:$${MLFLOW_PORT:-5000}, Prefect: http://127.0.0.1:$${PREFECT_PORT:-4200}"
 	@echo "Prefect asks for the password in docker/secrets/prefect.toml"
 
-stack-down: ## stop them; what they keep stays in volumes
+stack-down: ## stop them; their data stays in volumes
 	docker/stack down
 
-test-containers: $(INSTALLED) ## test these images, the commands in docker/ and the stack
+test-containers: $(INSTALLED) ## test the images, the commands in docker/ and the stack
 	engine=$$(. docker/settings.sh && echo "$$CONTAINER_ENGINE") && \
 	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
 
 ##@ Measurements
 
-bench: $(INSTALLED) ## measure all in benchmarks/ on an idle machine, after make repro; 2 to 5 hours
+bench: $(INSTALLED) ## run all benchmarks on an idle machine, after make repro; 2 to 5 hours
 	python -m benchmarks all
 
-gpu-pack: $(INSTALLED) ## put what `python -m benchmarks.gpu` trains on into artifacts/gpu
+gpu-pack: $(INSTALLED) ## write the input of `python -m benchmarks.gpu` to artifacts/gpu
 	python -m pipeline fetch
 	python -m benchmarks.gpu --pack
 
-# MAJOR.MINOR of a Python, which is not looked for in .venv
+# MAJOR.MINOR of a Python interpreter outside .venv
 version = PATH='$(GIVEN_PATH)' $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 
-# another Python than that of an environment was asked for
+# rebuild an environment if PYTHON names another version
 ifeq ($(filter file,$(origin PYTHON)),)
 ASKED_FOR := $(shell $(call version,$(PYTHON)))
 .PHONY: $(foreach made,$(INSTALLED) $(SERVING),\
   $(if $(filter $(ASKED_FOR),$(shell $(call version,$(dir $(made))bin/python))),,$(made)))
 endif
 
-# make the environment $(@D) of a lock: pip brings uv, itself from the lock; uv does the rest, in a
+# create the environment $(@D) from a lock: pip installs the locked uv, which installs the rest in a
 # tenth of the time
 define install
 	@found=$$($(call version,$(PYTHON))); IFS=. read -r major minor <<<"$$found"; \
 	if ! [[ $$major -eq 3 && $$minor -ge 11 ]]; then \
-	  echo "error: Python 3.11 or newer is required, $(PYTHON) is $${found:-not there};" \
-	    "name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; fi; \
+	  echo "error: Python 3.11 or newer is required, $(PYTHON) is $${found:-missing};" \
+	    "choose another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; fi; \
 	clear=--clear; if [ "$$($(call version,$(@D)/bin/python))" = "$$found" ]; then clear=; fi; \
 	PATH='$(GIVEN_PATH)' $(PYTHON) -m venv $$clear $(@D)
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > $(@D)/uv.txt

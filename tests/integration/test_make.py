@@ -178,7 +178,8 @@ def test_prefect_on_a_port_that_is_taken_is_one_line(folder: Path) -> None:
         result = make(folder, "prefect", f"PORT={port}")
     assert result.returncode == 2
     said, _ = result.stderr.splitlines()  # the second is make's own
-    assert said == f"error: port {port} of 127.0.0.1 is in use: PORT=... takes another"
+    assert said.startswith(f"error: port {port} of 127.0.0.1 is in use: ")
+    assert "PORT=" in said
     assert result.stdout == ""
 
 

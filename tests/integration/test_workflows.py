@@ -251,5 +251,5 @@ def test_the_report_of_a_fresh_clone_says_whose_verdict_it_has(gated: Path, tmp_
         other.rename(released)
         (tmp_path / "artifacts").rename(gated / "artifacts")
     assert report.returncode == 0
-    assert report.stdout.startswith("Nothing has run here yet. Of the model in models/:")
+    assert report.stdout.startswith("Nothing has run here yet.")
     assert (gated / "reports/gate.md").read_text() in report.stdout
