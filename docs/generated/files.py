@@ -23,13 +23,13 @@ def page() -> str:
             written, read = (_stages(key, path) for key in ("outs", "deps"))
             rows.append([code(path), sentence(meaning), written, read])
     parts = [
-        "## Paths\n",
+        "### Paths\n",
         table(["Path", "Content", "Written by", "Read by"], rows),
-        "## Outputs of the stages\n",
+        "### Outputs of the stages\n",
     ]
     for name, stage in stages.items():
         outputs = [[code(path), _kept(details)] for path, details in _entries(stage["outs"])]
-        parts += [f"### {name}\n", f"{stage['desc']}.\n", table(["Output", "Kept"], outputs)]
+        parts += [f"#### {name}\n", f"{stage['desc']}.\n", table(["Output", "Kept"], outputs)]
     return "\n".join(parts)
 
 
