@@ -7,7 +7,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 SERVING := .venv-serve/installed
 EXTRAS := gpu score serve train tracking flow ray dev # those of requirements.txt: all but cpu
-PROSE := '*.md' ':!models' ':!reports' # the stages write models/ and reports/
+PAGES := '*.md' ':!models' ':!reports' # the stages write the last two
+TEXT := ':!models' ':!reports' ':!docs/phrases.txt' # all tracked text except these
 LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
@@ -47,7 +48,7 @@ report: $(INSTALLED) ## print the gate's verdict and the changes in metrics sinc
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
 
-notebook: $(INSTALLED) ## run notebooks/walkthrough.ipynb again, after make repro
+notebook: $(INSTALLED) ## rerun notebooks/walkthrough.ipynb, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \
 	  --ExecutePreprocessor.record_timing=False notebooks/walkthrough.ipynb
 
@@ -116,10 +117,10 @@ lint: $(INSTALLED) prose ## check format, lint rules, types, imports, prose, con
 	python -m docs.numbers --check
 	python -m pipeline.orchestration.lock --check
 
-prose: $(INSTALLED) ## check the spelling of all text and the style of the documentation
+prose: $(INSTALLED) ## check spelling and phrases in all text, and the style of the pages
 	git grep -zIl '' | xargs -0 codespell
-	git ls-files -z $(PROSE) | xargs -0 proselint check
-	git grep -nIiE -f <(grep -v '^#' docs/phrases.txt) -- $(PROSE); [ $$? -eq 1 ] # 1: no match
+	git ls-files -z $(PAGES) | xargs -0 proselint check
+	git grep -nIiE -f <(grep -v '^#' docs/phrases.txt) -- $(TEXT); [ $$? -eq 1 ] # 1: no match
 
 docs: $(INSTALLED) ## build the documentation site in docs/_build/html; warnings are errors
 	sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --fresh-env --quiet \

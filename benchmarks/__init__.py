@@ -1,5 +1,6 @@
-"""Measurements, beside other ways of doing the same work; `python -m benchmarks` lists them.
+"""Measurements of the project next to other ways of doing the same work.
 
-A folder for each subject. `python -m benchmarks NAME` calls `main` of the benchmark's module and
-writes reports/benchmarks/NAME.json for programs and NAME.md for people.
+Each subject has a folder. `python -m benchmarks` lists the benchmarks; `python -m benchmarks NAME`
+calls `main` of the benchmark's module and writes reports/benchmarks/NAME.json for programs and
+NAME.md for people.
 """

@@ -13,9 +13,9 @@ from pipeline.core.workspace import Workspace
 
 
 class Benchmark(NamedTuple):
-    """A line of the list."""
+    """A row of the list."""
 
-    module: str  # below benchmarks/
+    module: str  # within the package benchmarks
     measures: str
     requires: str
     takes: str  # on two idle cores with bfloat16
@@ -28,15 +28,27 @@ BENCHMARKS = {
         ("training", "training.speed", "our recipes and two baselines", "data", "40 to 80 min"),
         ("accuracy", "training.accuracy", "ten seeds; distorted images", "`training`", "1 to 3 h"),
         ("inference", "inference.comparison", "engines on the same weights", "weights", "3 min"),
-        ("scoring", "batch.scoring", "a million images by `score`", "data, 1 GB", "6 to 12 min"),
+        ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
         ("serving", "service.load", "our service and MLflow's under load", "wrk", "12 min"),
-        ("overhead", "pipeline.overhead", "processes, DVC, MLflow, Prefect", "git", "10 to 20 min"),
-        ("scaling", "pipeline.scaling", "time and memory by images, epochs", "data", "3 min"),
+        (
+            "overhead",
+            "pipeline.overhead",
+            "cost of processes, DVC, MLflow, Prefect",
+            "git",
+            "10 to 20 min",
+        ),
+        ("scaling", "pipeline.scaling", "time and memory by images and epochs", "data", "3 min"),
         ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
-        ("gpu", "gpu.check", "training on a GPU: bits, speed", "torch, `make gpu-pack`", "5 min"),
+        (
+            "gpu",
+            "gpu.check",
+            "reproducibility and speed on a GPU",
+            "torch, `make gpu-pack`",
+            "5 min",
+        ),
     )
 }
-LEFT_OUT = ("ablations", "gpu")  # of `all`
+LEFT_OUT = ("ablations", "gpu")  # not part of `all`
 ALL = "all"
 
 
@@ -53,7 +65,7 @@ def listing() -> str:
 
 @exit_on_failure()
 def run(name: str, arguments: Sequence[str]) -> None:
-    """Run a benchmark with the arguments of its command line; an error is one line, status 2."""
+    """Run a benchmark with its command-line arguments; an error prints one line, status 2."""
     try:
         module = import_module(f"benchmarks.{BENCHMARKS[name].module}")
     except ModuleNotFoundError as error:
@@ -69,7 +81,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--workspace", type=Path, help="folder of params.yaml (the current one or one above it)"
+        "--workspace", type=Path, help="folder of params.yaml (default: this folder or a parent)"
     )
     module.add_arguments(parser)
     options = vars(parser.parse_args(arguments))
@@ -79,12 +91,12 @@ def run(name: str, arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """List the benchmarks, run one, or run all but the two that take another machine or a day."""
+    """List the benchmarks, run one, or run all except LEFT_OUT."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
-        epilog=f"{listing()}\n\nData, weights and a released model are those of `make repro`. "
-        f"`{ALL}` runs all in this order, without {' and '.join(LEFT_OUT)}.",
+        epilog=f"{listing()}\n\nData, weights and the released model come from `make repro`. "
+        f"`{ALL}` runs every benchmark except {' and '.join(LEFT_OUT)}, in this order.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", choices=[*BENCHMARKS, ALL], metavar="NAME")

@@ -1,4 +1,4 @@
-"""How long a command takes, and how much memory its process has at most."""
+"""Run time and peak memory of a command."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pipeline.core.errors import UserError
 
-# the peak of a process is at least that of the one that starts it: so this small one does
+# a child's peak is at least its parent's, so this small process starts the command
 STARTER = """
 import json, os, sys, time
 
@@ -23,15 +23,15 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 class Cost(NamedTuple):
-    """What a process took from its start to its end."""
+    """The cost of a process from start to exit."""
 
     seconds: float
-    peak_bytes: int  # resident, with all that it imports and maps
+    peak_bytes: int  # resident, including imports and mapped files
     output: str
 
 
 def measure(command: Sequence[str]) -> Cost:
-    """Run a command, which begins with the path of a program. UserError if it fails."""
+    """Run a command that begins with the path of a program. UserError if it fails."""
     starter = [sys.executable, "-S", "-c", STARTER]
     result = subprocess.run([*starter, *command], capture_output=True, text=True)
     if result.returncode != 0:

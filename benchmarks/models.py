@@ -1,4 +1,4 @@
-"""Data sets as tensors, and trained networks as ONNX files, with what those answer."""
+"""Data sets as tensors; trained networks as ONNX files, and their accuracy."""
 
 from pathlib import Path
 
@@ -31,12 +31,12 @@ def read_set(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def model_path(workspace: Workspace, name: str) -> Path:
-    """Where the exported file of that name lies; not in git."""
+    """The path of the exported file of this name, which git ignores."""
     return workspace.root / "artifacts/benchmarks" / f"{name}.onnx"
 
 
 def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
-    """The network as artifacts/benchmarks/NAME.onnx; ours is fused, as a release is."""
+    """Write the network to artifacts/benchmarks/NAME.onnx; ours is fused, as in a release."""
     path = model_path(workspace, name)
     task = task_of(workspace)
     ours = count_parameters(network) == count_parameters(build_network(task))
@@ -47,7 +47,7 @@ def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
 
 
 def write_onnx(path: Path, classifier: nn.Module, task: Task, opset: int) -> None:
-    """Write a classifier as a file that ours can run, with nothing in its signature to verify."""
+    """Write a classifier as a file that OnnxModel runs, without digests in its signature."""
     model = to_onnx(classifier, task.form, opset)
     signature = Signature.of(
         task,

@@ -19,9 +19,9 @@ def reports(workspace: Workspace) -> Path:
 def write_report(
     workspace: Workspace, name: str, result: dict[str, Any], text: str, libraries: Sequence[str]
 ) -> None:
-    """Write the result, and the text that shows it, each with hardware, versions and the date.
+    """Write the result and its text, each with hardware, versions and date.
 
-    `libraries` are the packages that were measured, beside those that every report names.
+    `libraries` are the measured packages that not every report lists.
     """
     hardware = environment.hardware()
     versions = environment.versions() | {library: version(library) for library in libraries}
@@ -29,7 +29,7 @@ def write_report(
     write_json(reports(workspace) / f"{name}.json", about | {"versions": versions} | result)
     used = ", ".join(f"{library} {number}" for library, number in versions.items())
     made_on = (
-        f"Made by `python -m benchmarks {name}` on {about['date']}: {hardware['cores']} cores "
+        f"Measured by `python -m benchmarks {name}` on {about['date']}: {hardware['cores']} cores "
         f"({hardware['processor']}), {hardware['memory_gib']} GiB; {used}."
     )
     write_text(reports(workspace) / f"{name}.md", f"{text.strip()}\n\n{made_on}\n")

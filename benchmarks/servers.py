@@ -1,4 +1,4 @@
-"""Servers to measure, each a process of its own that ends with the block."""
+"""Servers to measure, each in a separate process that ends with the `with` block."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ LONGEST_START = 180  # seconds
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server with a store of its own; yields the environment variables of its clients."""
+    """A Prefect server with a separate database; yields its clients' environment variables."""
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": str(port)}
@@ -33,7 +33,7 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
 def server(
     command: Sequence[str], health: str, variables: Mapping[str, str] | None = None
 ) -> Iterator[psutil.Process]:
-    """A server that is ready when it answers at the URL `health`. UserError if it does not."""
+    """Start a server and wait until the URL `health` answers. UserError if it never does."""
     process = psutil.Popen(
         command,
         env=os.environ | dict(variables or {}),

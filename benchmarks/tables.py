@@ -1,4 +1,4 @@
-"""Markdown tables, and the cells that all of them have; the standard library alone."""
+"""Markdown tables and the cells that they share; uses the standard library only."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median

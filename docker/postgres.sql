@@ -1,1 +1,1 @@
-CREATE DATABASE prefect; -- beside that of MLflow, which the image makes
+CREATE DATABASE prefect; -- the image itself creates MLflow's

@@ -1,10 +1,10 @@
-"""How Sphinx builds the documentation site: `make docs`."""
+"""Sphinx configuration of the documentation site, which `make docs` builds."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the package that is described is this checkout's
+sys.path.insert(0, str(ROOT))  # document the package of this checkout
 
 from pipeline import __version__  # noqa: E402
 
@@ -24,7 +24,7 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!pipeline\.).*")]  # types of Python and of other packages
 
 default_role = "literal"  # docstrings write `code` as Markdown does
-autoclass_content = "both"  # also what `__init__` says
+autoclass_content = "both"  # with the docstring of `__init__`
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

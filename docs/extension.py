@@ -1,4 +1,4 @@
-"""What the site adds to Sphinx: generated pages, links to files, formulas that need no script."""
+"""The site's Sphinx extension: generated pages, links to files, formulas without a script."""
 
 import os
 import re
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def repository_url() -> str | None:
-    """Where the files of this commit are on the web, as a workflow of GitHub knows it."""
+    """The URL of this commit's files on GitHub; None outside a GitHub workflow."""
     names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
     if not all(name in os.environ for name in names):
         return None
@@ -29,7 +29,7 @@ def repository_url() -> str | None:
 
 
 class RepositoryLinks(SphinxTransform):
-    """Links to files of the repository that are no pages: to the web, else into the checkout."""
+    """Points links to repository files that are not pages to GitHub, or into the checkout."""
 
     default_priority = 1  # before Sphinx would copy the files
 
@@ -38,13 +38,13 @@ class RepositoryLinks(SphinxTransform):
         for link in list(self.document.findall(_is_link)):
             target, _, anchor = link["reftarget"].partition("#")
             path = Path(os.path.normpath(self._folder / target))
-            if link.get("refdomain") == "doc":  # MyST takes every Markdown file for a page
+            if link.get("refdomain") == "doc":  # MyST treats every Markdown file as a page
                 path = Path(f"{self._folder / target}.md")
                 anchor = link.get("reftargetid") or ""
             if path.is_relative_to(self.env.srcdir) or not target:
                 continue
             if not path.exists():
-                logger.warning("broken link: there is no %s", path, location=link)
+                logger.warning("broken link: %s does not exist", path, location=link)
             uri = self._address(path) + (f"#{anchor}" if anchor else "")
             link.replace_self(nodes.reference("", "", *link.children, refuri=uri))
 
@@ -65,7 +65,7 @@ def _is_link(node: nodes.Node) -> bool:
 
 
 def _mathml(self: Any, node: nodes.Element) -> None:
-    """Write a formula as MathML, which browsers render by themselves."""
+    """Write a formula as MathML, which browsers render without a script."""
     block = isinstance(node, nodes.math_block)
     try:
         formula = tex2mathml(node.astext(), as_block=block)
@@ -79,7 +79,7 @@ def _mathml(self: Any, node: nodes.Element) -> None:
 
 
 def insert_generated(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Replace `<!-- generated: NAME -->` by what `docs.generated.NAME` makes of the code."""
+    """Replace `<!-- generated: NAME -->` with the Markdown of `docs.generated.NAME`."""
 
     def generate(match: re.Match[str]) -> str:
         made: str = import_module(f"docs.generated.{match[1]}").page()
@@ -124,14 +124,14 @@ def _name_arrays(types: str) -> str:
 def make_focusable(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Let the keyboard reach what scrolls by itself: tables and code."""
+    """Make scrollable elements (tables, code, formulas) reachable by keyboard."""
     if "body" in context:
         scrolling = r'<(?=pre>|div class="table-wrapper|div class="math-block)(\w+)'
         context["body"] = re.sub(scrolling, r'<\1 tabindex="0"', context["body"])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add it."""
+    """Register the extension."""
     app.connect("source-read", insert_generated)
     app.connect("autodoc-process-signature", shorten_types)
     app.connect("autodoc-process-docstring", drop_boilerplate)

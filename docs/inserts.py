@@ -1,6 +1,6 @@
-"""What can be inserted into the pages: numbers and tables of reports/, by name.
+"""Numbers and tables of reports/ that pages can insert, by name.
 
-A name is SUBJECT or SUBJECT.PART; each subject is a function of the folder of reports.
+A name is SUBJECT or SUBJECT.PART. Each subject is a function of the folder of reports.
 """
 
 import csv
@@ -17,11 +17,11 @@ from pipeline.core.reports import BackpropReport, ExportReport, Metrics, Speed, 
 
 
 def value_of(name: str, reports: Path, where: str) -> str:
-    """The value of this name. UserError, which names the place, if there is none."""
+    """The value of a name. UserError, with `where`, if the name is unknown."""
     subject, _, part = name.partition(".")
     if subject not in SUBJECTS or part not in (values := _values(subject, reports)):
         known = sorted(SUBJECTS) if subject not in SUBJECTS else [p for p in values if p]
-        raise UserError(f"{where}: {name} is unknown; there are {', '.join(known)}")
+        raise UserError(f"{where}: {name} is unknown; use one of {', '.join(known)}")
     return values[part]
 
 
@@ -29,9 +29,11 @@ def _values(subject: str, reports: Path) -> Values:
     try:
         return SUBJECTS[subject](reports)
     except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}; `git checkout reports`") from error
+        raise UserError(
+            f"{error.filename}: {error.strerror}: run `git checkout reports`"
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{reports}: no numbers of {subject}: {error!r}") from error
+        raise UserError(f"{reports}: cannot read the numbers of {subject}: {error!r}") from error
 
 
 def results(reports: Path) -> Values:
@@ -82,7 +84,7 @@ def gate(reports: Path) -> Values:
 
 
 def recipe(reports: Path) -> Values:
-    """What the two recipes reach with other seeds."""
+    """The accuracy of the two recipes over seeds."""
     accuracy = measurements.read(reports, "accuracy")
     values = {}
     for name, method in {"release": "ours, release", "fast": "ours, fast"}.items():
@@ -95,7 +97,7 @@ def recipe(reports: Path) -> Values:
 
 
 def backprop(reports: Path) -> Values:
-    """The network of eight weights."""
+    """The network with eight weights."""
     report = BackpropReport.read(reports / "backprop/summary.json")
     scan = _rows(reports / "backprop/learning_rate_scan.csv")
     rate, loss = list(scan[-1].values())[:2]

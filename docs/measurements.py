@@ -1,4 +1,4 @@
-"""What can be inserted from the benchmarks: numbers and tables, a function for each report."""
+"""Numbers and tables of the benchmarks that pages can insert, a function for each report."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 
-Values = dict[str, str]  # by the part of the name behind the subject; "" is the subject itself
+Values = dict[str, str]  # by the PART of the name; "" is the subject itself
 
 
 def read(reports: Path, name: str) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def read(reports: Path, name: str) -> dict[str, Any]:
 
 
 def made(report: dict[str, Any]) -> str:
-    """When a benchmark was run, on what and with what."""
+    """Date, hardware and versions of a benchmark."""
     hardware = report["hardware"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return (
@@ -28,7 +28,7 @@ def made(report: dict[str, Any]) -> str:
 
 
 def training(reports: Path) -> Values:
-    """Recipes beside each other."""
+    """Our recipes and the baselines."""
     report = read(reports, "training")
     methods = report["methods"]
     rows = []
@@ -104,7 +104,7 @@ def inference(reports: Path) -> Values:
 
 
 def scoring(reports: Path) -> Values:
-    """Many images."""
+    """The speed and memory of `score`."""
     report = read(reports, "scoring")
     ours, loop, pictures = report["runs"]
 
@@ -150,7 +150,7 @@ def serving(reports: Path) -> Values:
 
 
 def scaling(reports: Path) -> Values:
-    """Time and memory against the number of images."""
+    """Time and memory by the number of images."""
     report = read(reports, "scaling")
     slope = {name: line["slope"] for name, line in report["lines"].items()}
     return {
@@ -161,7 +161,7 @@ def scaling(reports: Path) -> Values:
 
 
 def overhead(reports: Path) -> Values:
-    """What DVC, MLflow and Prefect cost."""
+    """The time that DVC, MLflow and Prefect add."""
     report = read(reports, "overhead")
     repro, flow, own = (f"{median(times):.1f} s" for times in report["up_to_date_seconds"].values())
     work, cold = (

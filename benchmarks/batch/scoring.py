@@ -1,12 +1,12 @@
 """python -m benchmarks scoring: a million images through `python -m pipeline score`.
 
-The baseline is a plain loop: `session.run` of the same file on batch after batch of 256 images,
-with ONNX Runtime's own choice of threads, the answers in one Parquet file at the end. The images
-are those of the test set, repeated, as an array that is mapped into memory; `score` also reads a
-folder of PNG files. Each run is a process of its own, measured with all that it imports.
+The baseline is a plain loop: `session.run` on the same file in batches of 256 images, with ONNX
+Runtime's default threads, and one Parquet file at the end. The images are the test set, repeated,
+in a memory-mapped array; `score` also reads a folder of PNG files. Each run is a separate process,
+and its imports count.
 
-Writes reports/benchmarks/scoring.json and .md. Needs `dvc repro` before, 1 GB of disk, and an idle
-machine. Takes six to twelve minutes on two cores.
+Writes reports/benchmarks/scoring.json and .md. Requires `dvc repro` first, 1 GB of disk and an idle
+machine. Takes 6 to 12 minutes on two cores.
 """
 
 import argparse
@@ -48,14 +48,14 @@ parquet.write_table(pyarrow.table(columns), sys.argv[2])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument("--images", type=int, default=IMAGES, help="in the array")
-    parser.add_argument("--files", type=int, default=FILES, help="in the folder")
+    """Add the command-line options."""
+    parser.add_argument("--images", type=int, default=IMAGES, help="images in the array")
+    parser.add_argument("--files", type=int, default=FILES, help="PNG files in the folder")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
 
 
 def main(workspace: Workspace, images: int, files: int, rounds: int) -> None:
-    """Measure every command in turn, and write the report."""
+    """Measure every command in turn and write the report."""
     test, model = read_tensors(workspace.test_set)["images"], str(workspace.released_model)
     with tempfile.TemporaryDirectory(dir=workspace.test_set.parent) as scratch:
         array, pictures = make_inputs(test, Path(scratch), images, files)
@@ -84,7 +84,7 @@ def main(workspace: Workspace, images: int, files: int, rounds: int) -> None:
 
 
 def make_inputs(test: Images, folder: Path, images: int, files: int) -> tuple[Path, Path]:
-    """The array and the folder of PNG files, of test images, uint8 [N, H, W], repeated."""
+    """Write test images, uint8 [N, H, W], repeated: the paths of an array and of PNG files."""
     array, pictures = folder / "images.npy", folder / "pictures"
     mapped = np.lib.format.open_memmap(array, "w+", np.uint8, (images, *test.shape[1:]))
     for start in range(0, images, len(test)):
@@ -96,14 +96,14 @@ def make_inputs(test: Images, folder: Path, images: int, files: int) -> tuple[Pa
 
 
 def read_classes(path: Path) -> NDArray[np.int64]:
-    """The number of the most probable class of each row of an output, [N]."""
+    """The index of the most probable class in each row of an output, [N]."""
     column = parquet.read_table(path, columns=["probabilities"])["probabilities"].combine_chunks()
     probabilities = column.flatten().to_numpy().reshape(len(column), -1)
     return np.asarray(probabilities.argmax(1))
 
 
 def show(costs: dict[str, list[Cost]], counts: dict[str, int], same: int) -> str:
-    """The report."""
+    """The report in Markdown."""
     rows = [
         [
             name,
@@ -113,8 +113,8 @@ def show(costs: dict[str, list[Cost]], counts: dict[str, int], same: int) -> str
         ]
         for name, of in costs.items()
     ]
-    headers = ["", "images", "images/s (from, to)", "peak memory, MB"]
+    headers = ["", "images", "images/s (range)", "peak memory, MB"]
     return (
-        f"{table(headers, rows)}\n\nProcesses as they are started, imports included. Of the "
-        f"answers to the array, {same:,} are the same in both. Mapped memory counts."
+        f"{table(headers, rows)}\n\nTimes are of whole processes, imports included; memory "
+        f"includes mapped files. On the array, both give the same answer to {same:,} images."
     )

@@ -1,4 +1,4 @@
-"""python -m benchmarks.gpu: `python -m benchmarks gpu`, as a GPU machine is told to run it."""
+"""python -m benchmarks.gpu: the same as `python -m benchmarks gpu`."""
 
 import sys
 

@@ -1,24 +1,25 @@
-"""python -m benchmarks.gpu: does training on a GPU give the same bits, how fast, and how accurate?
+"""python -m benchmarks.gpu: is training on a GPU reproducible, how fast is it, how accurate?
 
-Trains `fast` and `release` on the GPU: once, again, and killed in the middle of an epoch (SIGKILL)
-and resumed, and `fast` in float32. Each training is a process of its own. Reports seconds, images/s
-with and without the first epoch, in which libraries warm up, test accuracy after the last epoch,
-and whether the weights are the same bits each time. Exit status 1: not the same, or a failure.
+Trains `fast` and `release` on the GPU once, a second time, and a third time with a SIGKILL in the
+middle of an epoch, after which training resumes; and `fast` in float32. Each training is a separate
+process. Reports seconds, images/s with and without the first epoch (in which libraries warm up),
+test accuracy after the last epoch, and whether the weights are bit-identical each time. Exits with
+status 1 if they differ or a training fails.
 
 The machine requires Python 3.11 or later, torch with CUDA, NumPy and safetensors, nothing else, and
-no network. In the project's environment, here, put together what it reads (12 MB):
+no network. First pack its input (12 MB) in the project's environment:
 
     python -m pipeline fetch
     python -m benchmarks.gpu --pack        # or both: make gpu-pack
 
-Copy the checkout with artifacts/gpu to the machine. There, in the checkout:
+Copy the checkout, including artifacts/gpu, to the machine. Run there, in the checkout:
 
     python -m benchmarks.gpu --quick       # a minute: does everything work?
     python -m benchmarks.gpu               # less than 5 minutes
 
-and bring reports/benchmarks/gpu.md and gpu.json back. They are written anew after each training, so
-that an interrupted run leaves those of the trainings before. A training that fails is reported with
-its error, and the others go on. `--device cpu --quick` tries all of it without a GPU.
+Then copy reports/benchmarks/gpu.md and gpu.json back. They are rewritten after each training, so an
+interrupted run keeps the results of finished trainings. If a training fails, its error is reported
+and the others continue. `--device cpu --quick` tries everything without a GPU.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from pipeline.core.files import write_json, write_text
 from pipeline.core.workspace import Workspace
 
 PACKED, REPORTS = "artifacts/gpu", "reports/benchmarks"
-SECONDS = 270  # of the whole run
+SECONDS = 270  # time limit of a run
 QUICK: dict[str, Any] = {"images": 2000, "changes": {"epochs": 2}}
 
 
@@ -51,7 +52,7 @@ class Training:
     kill_after: tuple[int, int] | None = None
 
 
-PLAN = [  # what matters most comes first
+PLAN = [  # the most important first
     Training("fast", "first"),
     Training("release", "first"),
     Training("fast", "again"),
@@ -71,18 +72,18 @@ QUICK_PLAN = [
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     parser.add_argument(
-        "--pack", dest="only_pack", action="store_true", help="write the folder --packed, no more"
+        "--pack", dest="only_pack", action="store_true", help="only write the folder --packed"
     )
-    parser.add_argument("--packed", type=Path, help=f"({PACKED} of the workspace)")
+    parser.add_argument("--packed", type=Path, help=f"folder of the input ({PACKED})")
     parser.add_argument("--device", default="cuda", help="cuda (default), cuda:1, cpu")
     parser.add_argument("--quick", action="store_true", help="few images and trainings")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"at most ({SECONDS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"time limit ({SECONDS})")
     parser.add_argument(
         "--output",
         type=Path,
-        help=f"folder of the report ({REPORTS}; of --quick none, unless this names one)",
+        help=f"folder of the report ({REPORTS}; with --quick: no report)",
     )
 
 
@@ -96,7 +97,7 @@ def main(
     quick: bool = False,
     only_pack: bool = False,
 ) -> None:
-    """Pack, or check the GPU; SystemExit with status 1 if that finds other bits or a failure."""
+    """Pack, or check the GPU. SystemExit with status 1 if the check fails."""
     packed = packed or workspace.root / PACKED
     if only_pack:
         pack(workspace, packed)
@@ -108,9 +109,9 @@ def main(
 
 
 def check(device: str, packed: Path, output: Path | None, seconds: float, *, quick: bool) -> bool:
-    """Carry out the plan as far as time allows, writing the report after each training.
+    """Run the plan as far as time allows; write the report after each training.
 
-    Returns whether all went well: no error, and the same bits each time.
+    Returns whether no training failed and the weights were bit-identical each time.
     """
     deadline = time.monotonic() + seconds
     content = read_packed(packed)
@@ -123,7 +124,7 @@ def check(device: str, packed: Path, output: Path | None, seconds: float, *, qui
         "trainings": [],
         "quick": quick,
     }
-    only_warn = False  # once an operator was not deterministic
+    only_warn = False  # set once an operator is not deterministic
     with tempfile.TemporaryDirectory() as scratch:
         for training in QUICK_PLAN if quick else PLAN:
             job = job_of(training, device, packed, Path(scratch), quick=quick)
@@ -131,7 +132,7 @@ def check(device: str, packed: Path, output: Path | None, seconds: float, *, qui
             result = jobs.train(replace(job, only_warn=only_warn), deadline - time.monotonic())
             if not only_warn and "deterministic" in (result["error"] or ""):
                 only_warn, refused = True, result
-                print("  again, with warnings only", flush=True)
+                print("  repeated with warnings only", flush=True)
                 result = jobs.train(replace(job, only_warn=True), deadline - time.monotonic())
                 result["warnings"].insert(0, refused["error"])
             found["machine"] = result.pop("machine", None) or found["machine"]
@@ -146,7 +147,7 @@ def check(device: str, packed: Path, output: Path | None, seconds: float, *, qui
 
 
 def job_of(training: Training, device: str, packed: Path, scratch: Path, *, quick: bool) -> Job:
-    """What the process of a training does. A killed one and the resumed one share a file."""
+    """The job of a training. The killed and the resumed training share a checkpoint."""
     shares = training.name in ("killed", "resumed")
     return Job(
         folder=str(packed),
@@ -159,9 +160,9 @@ def job_of(training: Training, device: str, packed: Path, scratch: Path, *, quic
 
 
 def same_bits(trainings: list[Result]) -> dict[str, dict[str, Any]]:
-    """For each recipe, whether trainings again and resumed end as the first; null: not known.
+    """Whether the trainings `again` and `resumed` of each recipe end like `first`.
 
-    `differs_in` is the first epoch with other weights.
+    `same` is None if nothing can be compared; `differs_in` is the first epoch whose weights differ.
     """
     found: dict[str, dict[str, Any]] = {}
     for recipe in dict.fromkeys(each["recipe"] for each in trainings):

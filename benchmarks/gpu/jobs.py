@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: what each is told, and what it reports."""
+"""Trainings in separate processes: the job of each, and what it reports."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-START = 20  # with fewer seconds left no training is started
+START = 20  # seconds; with less time left, no training starts
 
 Result = dict[str, Any]
 
@@ -19,22 +19,22 @@ Result = dict[str, Any]
 class Job:
     """What a process of `benchmarks.gpu.worker` trains, and when it is killed."""
 
-    folder: str  # that was packed
+    folder: str  # the packed one
     recipe: str
-    changes: dict[str, Any] = field(default_factory=dict)  # of the recipe
-    images: int | None = None  # so many of the training and of the test images; None: all
-    checkpoint: str | None = None  # resume from this file if it is there; write it each epoch
-    kill_after: tuple[int, int] | None = None  # SIGKILL in this epoch, after so many batches
-    only_warn: bool = False  # of operators that are not deterministic
+    changes: dict[str, Any] = field(default_factory=dict)  # to the recipe
+    images: int | None = None  # the first ones of each set; None: all
+    checkpoint: str | None = None  # resume from this file if it exists; write it each epoch
+    kill_after: tuple[int, int] | None = None  # SIGKILL in this epoch, after this many batches
+    only_warn: bool = False  # do not fail on nondeterministic operators
 
 
 def train(job: Job, seconds: float) -> Result:
-    """Run a training in a process of its own, which is killed after so many seconds."""
+    """Run a training in a separate process, which is killed after `seconds`."""
     result: Result = {"error": None, "epochs": [], "warnings": []}
     if seconds < START:
         return failed(result, "no time left")
     started = time.monotonic()
-    process = subprocess.Popen(  # its traceback goes where ours goes
+    process = subprocess.Popen(  # shares our stderr, for its traceback
         [sys.executable, "-m", "benchmarks.gpu.worker", json.dumps(asdict(job))],
         stdout=subprocess.PIPE,
         text=True,
@@ -57,18 +57,18 @@ def train(job: Job, seconds: float) -> Result:
     if job.kill_after or status != 0:
         return failed(result, result["error"] or f"the process ended with status {status}")
     if job.checkpoint and result["after_epoch"] == 0:
-        return failed(result, "it started over")
+        return failed(result, "it started over instead of resuming")
     return result
 
 
 def failed(result: Result, error: str) -> Result:
-    """The result with its error, which is printed."""
+    """Print the error; returns the result with it."""
     print(f"  {error}", flush=True)
     return {**result, "error": error}
 
 
 def events(process: subprocess.Popen[str]) -> Iterator[Result]:
-    """What the process reports; other lines are passed on."""
+    """Yield the events that the process reports; print its other lines."""
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
@@ -83,7 +83,7 @@ def events(process: subprocess.Popen[str]) -> Iterator[Result]:
 
 
 def add_event(result: Result, event: Result) -> None:
-    """Add an event to the result, and print what a person wants to know at once."""
+    """Add an event to the result; print progress."""
     kind = event.pop("event")
     if kind == "epoch":
         result["epochs"].append(event)

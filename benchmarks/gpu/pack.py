@@ -1,6 +1,6 @@
-"""What a GPU machine has not: MNIST's files and the resolved recipes, in one folder.
+"""The input for a GPU machine: MNIST's files and the resolved recipes, in one folder.
 
-Only packing requires the project's environment; it is imported when it is asked for.
+Only `pack` requires the project's environment and imports it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ CONTENT = "recipes.json"
 
 
 def pack(workspace: Workspace, target: Path) -> None:
-    """Write the folder. UserError if data/raw does not hold the files of params.yaml."""
+    """Write the folder. UserError if a file of params.yaml is missing or differs in data/raw."""
     from benchmarks.training.recipes import load_recipe
     from pipeline.config import load_params
     from pipeline.core import environment
@@ -28,9 +28,11 @@ def pack(workspace: Workspace, target: Path) -> None:
     for name, digest in params.fetch.files.items():
         path = workspace.raw / name
         if not path.is_file():
-            raise UserError(f"{path} is missing; `python -m pipeline fetch` gets it")
+            raise UserError(f"{path} is missing: `python -m pipeline fetch` downloads it")
         if sha256(path) != digest:
-            raise UserError(f"{path} is not that of params.yaml; fetch it again")
+            raise UserError(
+                f"{path} does not match params.yaml: `python -m pipeline fetch` downloads it again"
+            )
         write_bytes(target / name, existing(path).read_bytes())
     task = load_task(params.task, workspace.root)
     content = {
@@ -47,19 +49,19 @@ def pack(workspace: Workspace, target: Path) -> None:
 
 
 def read_packed(packed: Path) -> dict[str, Any]:
-    """What `pack` has written. UserError if it is not there."""
+    """What `pack` wrote. UserError if it cannot be read."""
     try:
         content: dict[str, Any] = json.loads((packed / CONTENT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{packed} holds nothing to train on ({error}); `python -m benchmarks.gpu --pack`, in "
-            "the project's environment, makes it"
+            f"{packed} has no input to train on ({error}): run `python -m benchmarks.gpu "
+            "--pack` in the project's environment"
         ) from error
     return content
 
 
 def changed_code(packed: dict[str, str]) -> list[str]:
-    """The modules that differ from those with which the folder was packed."""
+    """The modules that have changed since the folder was packed."""
     digests = {
         name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
         for name in packed

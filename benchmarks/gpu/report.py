@@ -1,4 +1,4 @@
-"""The report of `python -m benchmarks.gpu` as Markdown, of the standard library alone."""
+"""The report of `python -m benchmarks.gpu` in Markdown; uses the standard library only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from benchmarks.tables import table
 
 
 def text(report: Result) -> str:
-    """The tables of trainings and of bits, what went wrong, and what it was made on."""
+    """Speed, reproducibility, errors, warnings, and the machine."""
     trainings = report["trainings"]
     parts = [
         speed_table(trainings, report["gate"]),
@@ -26,7 +26,7 @@ def text(report: Result) -> str:
 
 
 def speed_table(trainings: Sequence[Result], gate: float) -> str:
-    """A row for each training that was to go to its end."""
+    """A row for each training that was not killed on purpose."""
     rows = []
     for each in trainings:
         epochs = each.get("epochs") or []
@@ -52,27 +52,27 @@ def speed_table(trainings: Sequence[Result], gate: float) -> str:
             ]
         )
     headers = [
-        "training", "precision", "epochs", "s of epochs", "s of the process", "images/s",
-        "images/s without the first epoch", "s of the first epoch", "s of each other",
-        "test accuracy, last epoch", f"at least {gate:.1%}", "error of float32",
+        "training", "precision", "epochs", "s of epochs", "s of process", "images/s",
+        "images/s after the first epoch", "s of first epoch", "s per later epoch",
+        "test accuracy, last epoch", f"at least {gate:.1%}", "float32 error",
     ]  # fmt: skip
     return table(headers, rows)
 
 
 def bits_table(same: dict[str, dict[str, Any]]) -> str:
-    """Whether the weights were the same bits."""
+    """Whether the weights of repeated trainings are bit-identical."""
     how = {"again": "trained again", "resumed": "killed and resumed"}
     rows = []
     for recipe, by_name in same.items():
         for name, found in by_name.items():
             if found["same"] is None:
-                verdict = "not known"
+                verdict = "unknown"
             elif found["same"]:
                 verdict = f"yes, in {found['epochs_compared']} epochs"
             else:
                 verdict = f"**no**, from epoch {found['differs_in']:.0f} on"
             rows.append([f"{recipe}, {how[name]}", verdict])
-    return table(["training", "same bits as the first"], rows)
+    return table(["training", "bit-identical to the first"], rows)
 
 
 def kills(trainings: Sequence[Result]) -> list[str]:
@@ -89,16 +89,16 @@ def kills(trainings: Sequence[Result]) -> list[str]:
 
 
 def warnings_of(trainings: Sequence[Result]) -> list[str]:
-    """A line for each warning, once."""
+    """A line for each distinct warning."""
     every = dict.fromkeys(warning for each in trainings for warning in each.get("warnings") or [])
     return [f"Warning: {warning}" for warning in every]
 
 
 def made_on(report: Result) -> str:
-    """Hardware, versions, code and what the columns mean."""
+    """Hardware, versions and code, and the meaning of the columns."""
     machine = report["machine"]
     if machine is None:
-        return "No training began."
+        return "No training started."
     gpu = machine["gpu"]
     device = (
         f"{gpu['name']} ({machine['gpu_bytes'] / 2**30:.0f} GiB, driver {gpu['driver']}, CUDA "
@@ -108,13 +108,15 @@ def made_on(report: Result) -> str:
     )
     changed = ", ".join(report["code_changed"])
     peaks = [each["peak_bytes"] for each in report["trainings"] if each.get("peak_bytes")]
-    memory = f" Training holds up to {max(peaks) / 2**20:.0f} MiB of its memory." if peaks else ""
+    memory = (
+        f" Training allocates up to {max(peaks) / 2**20:.0f} MiB of GPU memory." if peaks else ""
+    )
     return (
-        "Test accuracy is that of the torch network, measured once, after the last epoch. The "
-        "error of float32 is the largest of a product and a convolution, relative to the largest "
-        f"value; of TF32 it would be near 1e-03.{memory}\n\n"
-        f"Made by `python -m benchmarks.gpu{' --quick' if report['quick'] else ''}` on "
+        "Test accuracy is measured once, on the torch network, after the last epoch. The float32 "
+        "error is the larger one of a matrix product and a convolution, relative to the largest "
+        f"value; with TF32 it would be near 1e-03.{memory}\n\n"
+        f"Measured by `python -m benchmarks.gpu{' --quick' if report['quick'] else ''}` on "
         f"{report['date']} on {device}, {machine['cores']} cores, {machine['system']}; python "
         f"{machine['python']}, torch {machine['torch']}, numpy {machine['numpy']}; revision "
-        f"{report['git_revision']}{f', with another {changed}' if changed else ''}."
+        f"{report['git_revision']}{f', with changes in {changed}' if changed else ''}."
     )

@@ -1,8 +1,9 @@
-"""One training of `python -m benchmarks.gpu`, in a process of its own; it reports lines of JSON.
+"""One training of `python -m benchmarks.gpu` in a separate process, which reports lines of JSON.
 
     python -m benchmarks.gpu.worker '{"folder": "artifacts/gpu", "recipe": "fast"}'
 
-It imports torch, NumPy, safetensors and the standard library alone, and so does all that it uses.
+This module and everything that it uses import only torch, NumPy, safetensors and the standard
+library.
 """
 
 import hashlib
@@ -86,7 +87,7 @@ def run(job: Job) -> None:
 
 
 class Fuse:
-    """Kills this process by SIGKILL after a batch of an epoch, if that is the epoch."""
+    """Kills this process (SIGKILL) after a batch, if `kill_after` names this epoch."""
 
     def __init__(self, kill_after: tuple[int, int] | None, epoch: int) -> None:
         self.left = kill_after[1] if kill_after and kill_after[0] == epoch else -1
@@ -99,14 +100,14 @@ class Fuse:
 
 
 def read_sets(job: Job, digests: dict[str, str], task: Task) -> list[tuple[Tensor, Tensor]]:
-    """The training set and the test set, images, uint8 [N, H, W], and labels, uint8 [N], of each.
+    """Images, uint8 [N, H, W], and labels, uint8 [N], of the training set and the test set.
 
-    ValueError if a file is not the packed one.
+    ValueError if a file has changed since it was packed.
     """
     folder = Path(job.folder)
     for name, digest in digests.items():
         if sha256(folder / name) != digest:
-            raise ValueError(f"{folder / name} is not the file that was packed; pack it again")
+            raise ValueError(f"{folder / name} has changed since it was packed: pack it again")
     return [
         (
             torch.from_numpy(np.array(data.images[: job.images])),
@@ -117,7 +118,7 @@ def read_sets(job: Job, digests: dict[str, str], task: Task) -> list[tuple[Tenso
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """The device and all the versions that decide bits and speed."""
+    """The device and the versions that affect results and speed."""
     return {
         "device": device.type,
         "gpu": describe_gpu(device) if device.type == "cuda" else None,
@@ -133,9 +134,9 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def float32_error(device: torch.device) -> float:
-    """The largest error of a float32 product and convolution there, relative to the largest value.
+    """The largest error of float32 products and convolutions, relative to the largest value.
 
-    Of TF32 it would be near 1e-3, of float32 it is near 1e-6.
+    It is near 1e-6 in float32 and near 1e-3 in TF32.
     """
     draws = torch.Generator().manual_seed(1)
     left, right = torch.randn(2, 256, 256, generator=draws)
@@ -151,17 +152,17 @@ def float32_error(device: torch.device) -> float:
 
 
 def digest_of(weights: dict[str, Tensor]) -> str:
-    """The SHA-256 of the weights as a file."""
+    """The SHA-256 of the weights as a safetensors file."""
     return hashlib.sha256(save(weights)).hexdigest()
 
 
 def report(event: str, **values: Any) -> None:
-    """Write a line for the process that started this one."""
+    """Send an event to the parent process, as a line of JSON."""
     print(json.dumps({"event": event, **values}), flush=True)
 
 
 def main(text: str) -> None:
-    """Do the job; an error is an event too."""
+    """Run the job; report an error as an event."""
     content = json.loads(text)
     warnings.showwarning = lambda message, *_: report("warning", message=str(message))
     try:

@@ -1,20 +1,21 @@
-"""python -m benchmarks inference: how fast the released network answers, and other engines.
+"""python -m benchmarks inference: the speed of the released network and of other engines.
 
-The same weights run on the test images by
+Compares these engines on the same weights and the test images:
 
-- ours: the fused export, as `python -m pipeline predict` and the stage evaluate run it
-- plain export: of the unfused network, one `session.run` of ONNX Runtime after the other
+- ours: the fused export, as `python -m pipeline predict` and the stage `evaluate` run it
+- plain export: the unfused network, in successive calls of ONNX Runtime's `session.run`
 - PyTorch, eager and compiled
-- OpenVINO with our file: as it is by default (in bfloat16 where the processor can), in float32
-- int8: our file with 8-bit integers in its inner convolutions, calibrated on training images
+- OpenVINO with our file: by default (bfloat16 where the processor supports it), and in float32
+- int8: our file with inner convolutions in 8-bit integers, calibrated on training images
 
-in batches of 1, 8, 32 and 256, on 1 and 2 threads. The baseline is the plain export on all test
-images in one `session.run`. A round measures every engine once, in random order, so that a slow
-moment of the machine hits all alike. Some are measured again while a program keeps one core busy.
+Batches have 1, 8, 32 and 256 images, on 1 and 2 threads. The baseline is the plain export on all
+test images in one `session.run`. A round measures every engine once, in random order, so that a
+slow moment of the machine affects all alike. Some engines are measured again while another process
+keeps one core busy.
 
-Writes reports/benchmarks/inference.json, .md and .png. Needs `dvc repro` before, for weights and
-images, and a machine on which nothing else runs. Takes three minutes with 10 rounds, longer the
-first time, when PyTorch compiles.
+Writes reports/benchmarks/inference.json, .md and .png. Requires `dvc repro` first, for weights and
+images, and an idle machine. Takes three minutes with 10 rounds, and longer the first time, when
+PyTorch compiles.
 """
 
 import argparse
@@ -72,19 +73,19 @@ ON_BUSY_CORES = [OURS, PLAIN, OPENVINO]
 
 
 class Builders(NamedTuple):
-    """How to build an engine on so many threads: one for many images, one for single ones."""
+    """Functions from a number of threads to an engine: for many images, for single images."""
 
     throughput: Callable[[int], Engine]
     latency: Callable[[int], Engine]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     parser.add_argument("--rounds", type=int, default=10, help="samples of each engine (10)")
 
 
 def main(workspace: Workspace, rounds: int) -> None:
-    """Measure, and write the report."""
+    """Measure and write the report."""
     with tempfile.TemporaryDirectory() as folder:
         result = run(workspace, rounds, Path(folder))
     save_figure(draw(result), reports(workspace) / "inference.png")
@@ -92,7 +93,7 @@ def main(workspace: Workspace, rounds: int) -> None:
 
 
 def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
-    """All that are compared. Their ONNX files are written to the folder."""
+    """The engines to compare. Writes their ONNX files to the folder."""
     task, opset = task_of(workspace), load_params(workspace.params).export.opset
     network = build_network(task)
     network.load_state_dict(load_file(existing(workspace.weights)))
@@ -127,7 +128,7 @@ def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
 
 
 def run(workspace: Workspace, rounds: int, folder: Path) -> dict[str, Any]:
-    """Build and measure all: the content of the report."""
+    """Build and measure all engines; returns the content of the report."""
     test = read_tensors(workspace.test_set)
     images, labels = test["images"], test["labels"]
     builders = build_engines(workspace, folder)

@@ -1,6 +1,6 @@
-"""The engines that run an exported network, each at its best.
+"""The engines that run an exported network, each in its fastest configuration.
 
-An engine takes images, uint8 [N, H, W], and a batch size, and gives logits, float32 [N, classes].
+An engine maps images, uint8 [N, H, W], and a batch size to logits, float32 [N, classes].
 """
 
 import logging
@@ -26,13 +26,13 @@ Classifier = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def ours(path: Path, threads: int) -> Engine:
-    """As the pipeline and `predict` run it."""
+    """The exported file as the pipeline and `predict` run it."""
     model = OnnxModel(path, threads=threads)
     return lambda images, batch_size: model.run(images, batch_size)[0]
 
 
 def onnx_runtime(path: Path, threads: int) -> Engine:
-    """`session.run`, batch by batch; 0 threads: as many as ONNX Runtime takes by itself."""
+    """`session.run`, batch by batch; 0 threads: ONNX Runtime's default."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
@@ -40,7 +40,7 @@ def onnx_runtime(path: Path, threads: int) -> Engine:
 
 
 def eager(classifier: Classifier, threads: int) -> Engine:
-    """The module called as it is."""
+    """The PyTorch module, called directly."""
 
     def classify(images: Images) -> Logits:
         with torch.inference_mode():
@@ -62,7 +62,7 @@ def compiled(classifier: Classifier, threads: int) -> Engine:
 
 
 def openvino_latency(path: Path, threads: int, precision: str | None) -> Engine:
-    """One request after the other, all threads on each; compiled for each batch size."""
+    """One request at a time on all threads; compiled for each batch size."""
     compile_for = _openvino(path, threads, precision, "LATENCY")
 
     @cache
@@ -70,7 +70,7 @@ def openvino_latency(path: Path, threads: int, precision: str | None) -> Engine:
         return compile_for(batch_size).create_infer_request()
 
     def classify(images: Images) -> Logits:
-        # a list or a name instead of the array and the number would cost 40 µs
+        # passing a list, or reading the output by name, would cost 40 µs
         results = request(len(images)).infer(images, share_inputs=True, share_outputs=True)
         logits: Logits = results[0].copy()
         return logits
@@ -79,7 +79,7 @@ def openvino_latency(path: Path, threads: int, precision: str | None) -> Engine:
 
 
 def openvino_throughput(path: Path, threads: int, precision: str | None) -> Engine:
-    """As many requests at a time as OpenVINO asks for; compiled for each batch size."""
+    """As many parallel requests as OpenVINO chooses; compiled for each batch size."""
     compile_for = _openvino(path, threads, precision, "THROUGHPUT")
     classes = openvino.Core().read_model(path).output(0).get_partial_shape()[1].get_length()
 
@@ -109,8 +109,9 @@ def openvino_throughput(path: Path, threads: int, precision: str | None) -> Engi
 def quantise(path: Path, target: Path, images: Images) -> None:
     """Write the model with its inner convolutions in 8-bit integers (static, QDQ).
 
-    Ranges are the extremes seen on `images`, weights have a scale per output channel. The first
-    convolution, of one channel, and the last map, to the logits, gain nothing and stay float.
+    Activation ranges are the extremes over `images`; weights have one scale per output channel. The
+    first convolution (one input channel) and the last layer (to the logits) gain nothing and stay
+    float.
     """
 
     class Calibration(CalibrationDataReader):  # type: ignore[misc]
@@ -138,7 +139,7 @@ def quantise(path: Path, target: Path, images: Images) -> None:
 
 
 def _in_batches(classify: Callable[[Images], Logits]) -> Engine:
-    """An engine that calls `classify` with one batch after the other."""
+    """An engine that calls `classify` batch by batch."""
 
     def run(images: Images, batch_size: int) -> Logits:
         starts = range(0, len(images), batch_size)
@@ -148,7 +149,7 @@ def _in_batches(classify: Callable[[Images], Logits]) -> Engine:
 
 
 def _openvino(path: Path, threads: int, precision: str | None, hint: str) -> Callable[[int], Any]:
-    """What compiles the file for a batch size; None: the precision that OpenVINO chooses."""
+    """A function that compiles the file for a batch size; None: OpenVINO's precision."""
     core = openvino.Core()
 
     def compile_for(batch_size: int) -> Any:

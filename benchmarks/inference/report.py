@@ -1,7 +1,7 @@
-"""The report of `python -m benchmarks inference`: what counts, tables and figure.
+"""The report of `python -m benchmarks inference`: headline, tables and figure.
 
-Throughout, `idle` and `busy` are what was measured on an idle machine and on one with a busy core:
-{"images_per_second": rows, "latency_us": rows}, a row for each case.
+`idle` and `busy` are the measurements on an idle machine and on one with a busy core:
+{"images_per_second": rows, "latency_us": rows}, with a row for each case.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ Rows = list[dict[str, Any]]
 
 
 def headline(idle: dict[str, Rows]) -> dict[str, float]:
-    """The two comparisons that count: throughput on all images, and p50 of single ones."""
+    """The main results: throughput on all images, and p50 latency of one image."""
     rates = {row["engine"]: row["median"] for row in idle["images_per_second"]}
     p50 = {row["engine"]: float("inf") for row in idle["latency_us"]}
     for row in idle["latency_us"]:
@@ -38,26 +38,27 @@ def headline(idle: dict[str, Rows]) -> dict[str, float]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The report for people."""
+    """The report in Markdown."""
     found, idle, busy = (result[key] for key in ("headline", "idle", "busy_core"))
     (int8,) = (row["test_accuracy"] for row in result["agreement"] if row["engine"] == INT8)
     passes = "would pass" if int8 >= result["min_accuracy"] else "would not pass"
     return "\n\n".join(
         [
-            f"All test images: ours answers **{found['images_per_second']:,} images/s**, "
-            f"**{found['speed_up']:.2f} times** those of the plain export in one call "
-            f"({found['plain_images_per_second']:,}); in int8 it would be "
-            f"{found['int8_speed_up']:.2f} times. One image: **{found['latency_us_p50']:.0f} "
-            f"µs** (p50), OpenVINO at its best {found['openvino_latency_us_p50']:.0f} µs.",
-            f"{result['rounds']} rounds in turn; images/s: median (from, to). Other programs "
-            f"took {result['disturbed']:.0%} of the cores meanwhile.",
+            f"On all test images, ours reaches **{found['images_per_second']:,} images/s**, "
+            f"**{found['speed_up']:.2f} times** the rate of the plain export in one call "
+            f"({found['plain_images_per_second']:,}); int8 reaches "
+            f"{found['int8_speed_up']:.2f} times that rate. One image takes "
+            f"**{found['latency_us_p50']:.0f} µs** (p50); the faster OpenVINO configuration takes "
+            f"{found['openvino_latency_us_p50']:.0f} µs.",
+            f"{result['rounds']} rounds in random order; images/s as median (range). Other "
+            f"programs used {result['disturbed']:.0%} of the CPU time.",
             _cases([row for row in idle["images_per_second"] if row["threads"] == 0]),
             *(_batches(idle["images_per_second"], number) for number in result["threads"]),
             _latency(idle["latency_us"]),
             "![Images per second and latency](inference.png)",
-            "The same answers?",
+            "Differences from the answers of the plain export:",
             _agreement(result["agreement"]),
-            f"int8 {passes} the gate's {result['min_accuracy']:.1%}.",
+            f"int8 {passes} the gate ({result['min_accuracy']:.1%}).",
             "While another program keeps one core busy:",
             _cases(busy["images_per_second"]),
             _latency(busy["latency_us"]),
@@ -66,7 +67,7 @@ def show(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any]) -> Figure:
-    """Images/s by batch size on the most threads; the latency of single images on few and most."""
+    """Images/s by batch size on the most threads; latency of one image on the fewest and most."""
     rates, times = result["idle"]["images_per_second"], result["idle"]["latency_us"]
     few, most = result["threads"][0], result["threads"][-1]
     names = _names(times)
@@ -89,7 +90,7 @@ def draw(result: dict[str, Any]) -> Figure:
             right.plot(row["p50"], place, "o", color=color, markerfacecolor=inside)
     base = result["headline"]["plain_images_per_second"]
     left.axhline(base, color="black", linestyle=":", label=WHOLE)
-    left.set(xscale="log", xlabel="images a call", ylabel=f"images/s, {_threads(most)}")
+    left.set(xscale="log", xlabel="images per call", ylabel=f"images/s, {_threads(most)}")
     left.set_xticks(result["batch_sizes"], map(str, result["batch_sizes"]))
     left.set_ylim(bottom=0)
     right.set_yticks(range(len(names), 0, -1), names)
@@ -118,7 +119,7 @@ def _spread(row: dict[str, Any]) -> str:
 def _cases(rows: Rows) -> str:
     """A line per case."""
     return table(
-        ["", "threads", "images a call", "images/s"],
+        ["", "threads", "images per call", "images/s (range)"],
         [
             [row["engine"], row["threads"] or "all", f"{row['batch_size']:,}", _spread(row)]
             for row in rows
@@ -155,7 +156,7 @@ def _latency(rows: Rows) -> str:
 def _agreement(rows: Rows) -> str:
     """A line per engine: how its answers differ from the plain export's."""
     return table(
-        ["", "other digits than the plain export", "logits differ by", "test accuracy"],
+        ["", "predictions that differ", "largest logit difference", "test accuracy"],
         [
             [
                 row["engine"],

@@ -1,4 +1,4 @@
-"""Samples of throughput and latency, and how busy the machine is with other programs meanwhile."""
+"""Samples of throughput and latency, and the CPU time that other programs use meanwhile."""
 
 import random
 import subprocess
@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from benchmarks.inference.engines import Engine, Images
 
-SLICE = 0.03  # seconds of work that are one sample of throughput
-CALLS = 300  # single images in a row, each a sample of latency
-PAUSE = 0.08  # seconds; for 50 ms after a call the threads of ONNX Runtime wait in a busy loop
+SLICE = 0.03  # seconds of work in one sample of throughput
+CALLS = 300  # calls in a row with one image, each a sample of latency
+PAUSE = 0.08  # seconds; the threads of ONNX Runtime spin for 50 ms after a call
 
 
 class Case(NamedTuple):
-    """What is measured: an engine, on so many threads (0: one per core), in batches of a size."""
+    """A configuration: an engine, its number of threads (0: one per core), a batch size."""
 
     engine: str
     threads: int
@@ -33,7 +33,7 @@ Samples = dict[Case, list[float]]
 
 
 def images_per_second(engine: Engine, images: Images, batch_size: int) -> float:
-    """How many images the engine classifies in a second."""
+    """How many images the engine classifies per second."""
     started = time.perf_counter()
     engine(images, batch_size)
     return len(images) / (time.perf_counter() - started)
@@ -42,7 +42,7 @@ def images_per_second(engine: Engine, images: Images, batch_size: int) -> float:
 def throughput(engine: Engine, images: Images, batch_size: int, threads: int) -> Sampler:
     """A sampler of images/s, on as many images as take about SLICE seconds.
 
-    They are a multiple of `threads` batches, so that no thread is idle at the end.
+    Their number is a multiple of `threads` batches, so that no thread is idle at the end.
     """
     warm_up = images[: 2 * batch_size]
     images_per_second(engine, warm_up, batch_size)
@@ -58,7 +58,7 @@ def throughput(engine: Engine, images: Images, batch_size: int, threads: int) ->
 
 
 def latency(engine: Engine, images: Images) -> Sampler:
-    """A sampler of the microseconds that single images take."""
+    """A sampler of the microseconds that the engine takes for one image."""
 
     def one(number: int) -> float:
         image = images[number % len(images)][None]
@@ -75,7 +75,7 @@ def latency(engine: Engine, images: Images) -> Sampler:
 
 
 def collect(samplers: dict[Case, Sampler], rounds: int, title: str) -> Samples:
-    """The samples of each, taken in turn, in an order that changes from round to round."""
+    """The samples of each case, taken in turn, in an order that changes every round."""
     samples: Samples = {case: [] for case in samplers}
     order = random.Random(1)  # noqa: S311
     with tqdm(total=rounds * len(samplers), desc=title, unit=" samples") as progress:
@@ -111,19 +111,19 @@ def summarise(rates: Samples, times: Samples) -> dict[str, list[dict[str, Any]]]
 
 
 class OtherPrograms:
-    """How much of all cores other programs take, from when this is made."""
+    """Measures the share of CPU time that other programs use from now on."""
 
     def __init__(self) -> None:
         self.start = self._now()
 
     def share(self) -> float:
-        """The fraction, 0..1, until now."""
+        """The fraction, 0..1, so far."""
         (wall, busy, own), (wall_0, busy_0, own_0) = self._now(), self.start
         others = (busy - busy_0) - (own - own_0)
         return round(max(0.0, others / (wall - wall_0) / (psutil.cpu_count() or 1)), 3)
 
     def _now(self) -> tuple[float, float, float]:
-        """Seconds: on the clock, in which a core worked, in which one worked for us."""
+        """Seconds: wall-clock time, CPU time of all programs, CPU time of this process."""
         system, own = psutil.cpu_times(), psutil.Process().cpu_times()
         return time.monotonic(), system.user + system.nice + system.system, own.user + own.system
 

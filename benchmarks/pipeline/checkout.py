@@ -1,4 +1,4 @@
-"""A copy of a checkout in a scratch folder, uncommitted changes included, to run the DAG in."""
+"""A copy of a checkout, uncommitted changes included, in a scratch folder to run the DAG in."""
 
 import json
 import os
@@ -20,29 +20,36 @@ NEEDED = [
     *("pipeline", "benchmarks", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.txt"),
     *("versions.json", ".dvc", ".dvcignore", ".gitignore"),
 ]
-LEFT_OUT = ("MLFLOW_", "PREFECT_", "PIPELINE_", "DVC_", "PYTHON", "GIT_")  # of the environment
+LEFT_OUT = (
+    "MLFLOW_",
+    "PREFECT_",
+    "PIPELINE_",
+    "DVC_",
+    "PYTHON",
+    "GIT_",
+)  # of the environment variables
 
 
 class Checkout:
-    """The copy: code, DAG and params, but no data, no results, no bytecode; and what runs in it."""
+    """A copy of code, DAG and params, without data, results and bytecode; runs commands in it."""
 
     def __init__(self, workspace: Workspace, folder: Path, overrides: Sequence[str] = ()) -> None:
-        """Copy what git does not ignore into a new folder, with other params as in `--set-param`.
+        """Copy the files that git does not ignore to a new folder, with overrides of params.
 
-        UserError where git knows no checkout, or for a wrong override.
+        UserError outside a git checkout and for an invalid override.
         """
         self.folder = folder
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONUNBUFFERED": "1",  # each line arrives when it is written
+            "PYTHONUNBUFFERED": "1",  # lines arrive as they are written
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
         root = workspace.root
         listed = subprocess.run([*command, *NEEDED], cwd=root, capture_output=True, text=True)
         if listed.returncode != 0:
-            raise UserError(f"a copy requires the git checkout: {listed.stderr.strip()}")
+            raise UserError(f"a copy requires a git checkout: {listed.stderr.strip()}")
         for name in listed.stdout.split("\0")[:-1]:
             if (root / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,7 @@ class Checkout:
             self.run(["git", *words])
 
     def copy(self, folder: Path) -> "Checkout":
-        """The same in another folder, whatever has happened to the original since."""
+        """A copy of this checkout in another folder."""
         twin = copy(self)
         twin.folder = shutil.copytree(self.folder, folder, symlinks=True)
         return twin
@@ -66,9 +73,9 @@ class Checkout:
     def run(
         self, command: Sequence[str], variables: Mapping[str, str] | None = None
     ) -> list[tuple[float, str]]:
-        """Each line that the command writes, with the seconds from its start; the last is its end.
+        """Run a command: its output lines and "", each with the seconds since the start.
 
-        UserError, with all of its output, if it fails.
+        UserError, with the whole output, if it fails.
         """
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -91,5 +98,5 @@ class Checkout:
     def python(
         self, *arguments: str, variables: Mapping[str, str] | None = None
     ) -> list[tuple[float, str]]:
-        """Run this Python, as of `run`."""
+        """Run this Python interpreter, as `run` does."""
         return self.run([sys.executable, *arguments], variables)

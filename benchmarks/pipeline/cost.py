@@ -1,8 +1,8 @@
-"""One piece of work in a process of its own, for `python -m benchmarks scaling` to measure.
+"""A task in a separate process, for `python -m benchmarks scaling` to measure.
 
     python -m benchmarks.pipeline.cost train 15000 --workspace FOLDER
 
-The folder holds params.yaml, data/ and models/. Writes the seconds that the work takes, without
+The folder contains params.yaml, data/ and models/. Prints the seconds that the task takes, without
 imports.
 """
 
@@ -19,13 +19,13 @@ from pipeline.core.workspace import Workspace
 
 
 class EnoughError(Exception):
-    """All batches that were asked for are done."""
+    """The requested number of batches is done."""
 
 
 def train(
     workspace: Workspace, images: int, epochs: int, batches: int | None
 ) -> Callable[[], None]:
-    """Training on the first images as the stage does it, all of it or only so many batches."""
+    """Training on the first images, as in the stage; stops after `batches`, if given."""
     import torch
 
     from pipeline.training import trainer
@@ -54,7 +54,7 @@ def train(
 
 
 def prepare(workspace: Workspace, images: int) -> Callable[[], None]:
-    """The stage `prepare`, on a data/raw with so many training images."""
+    """The stage `prepare`, on a data/raw with `images` training images."""
     from pipeline.stages import prepare
 
     params = load_params(workspace.params)
@@ -64,7 +64,7 @@ def prepare(workspace: Workspace, images: int) -> Callable[[], None]:
 
 
 def infer(workspace: Workspace, images: int) -> Callable[[], None]:
-    """The released model's answers to the first images, as the stage `evaluate` asks for them."""
+    """Inference on the first images with the released model, as in the stage `evaluate`."""
     from pipeline.inference.session import OnnxModel
 
     params = load_params(workspace.params).evaluate
@@ -77,13 +77,13 @@ def infer(workspace: Workspace, images: int) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Do the work that the arguments name, and write the seconds."""
+    """Run the task that the arguments name; print its seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=["train", "prepare", "infer"])
     parser.add_argument("images", type=int)
     parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=1, help="of train")
-    parser.add_argument("--batches", type=int, help="of train: end after so many")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of train")
+    parser.add_argument("--batches", type=int, help="stop train after this many")
     arguments = parser.parse_args()
     workspace, images = Workspace(arguments.workspace), arguments.images
     match arguments.kind:

@@ -1,20 +1,19 @@
-"""python -m benchmarks overhead: what processes, DVC, MLflow and Prefect cost beside the stages.
+"""python -m benchmarks overhead: the time that processes, DVC, MLflow and Prefect add.
 
 Runs the whole DAG on MNIST, in copies of this checkout, in ways that differ by one thing each:
 
-  stages     every stage, one after the other in one process, imports not counted
-  imports    all of that process
+  stages     every stage in turn in one process, without imports
+  imports    the same process, with imports
   processes  `python -m pipeline STAGE`, a process for each stage
   DVC        `dvc repro` with MLFLOW_TRACKING_URI=none
-  MLflow     `dvc repro` as it comes: a cold run, without data, results and cache
+  MLflow     plain `dvc repro`: a cold run, without data, results or cache
   again      `dvc repro --force` in the same folder: a warm run
 
-and then, there, with every stage up to date, `dvc repro` and the Prefect flow. The ways take turns.
-Epochs of training differ more from run to run than all of the rest takes, so the ways are compared
-without them. Writes reports/benchmarks/overhead.json and .md.
+Then times `dvc repro` and the Prefect flow there with every stage up to date. The ways take turns.
+The time of an epoch varies more between runs than everything else takes, so the comparison leaves
+epochs out. Writes reports/benchmarks/overhead.json and .md.
 
-Takes 10 to 20 minutes on two cores, on which nothing else should run. A quick look:
-`--rounds 1 --flow-rounds 0`.
+Takes 10 to 20 minutes on two idle cores. For a quick look: `--rounds 1 --flow-rounds 0`.
 """
 
 import argparse
@@ -52,7 +51,7 @@ Seconds = dict[str, list[float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     parser.add_argument("--rounds", type=int, default=2, help="runs of each way (2)")
     parser.add_argument("--epochs", type=int, default=1, help="epochs of each training (1)")
     parser.add_argument(
@@ -61,16 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="another value for params.yaml, as train.batch_size=512; may be repeated",
+        help="override a value of params.yaml, such as train.batch_size=512; repeatable",
     )
     parser.add_argument(
-        "--flow-rounds", type=int, default=3, help="runs of each way with nothing to do (3), or 0"
+        "--flow-rounds", type=int, default=3, help="runs with nothing to do (3), or 0"
     )
     parser.add_argument(
         "--bytecode",
         action="store_true",
-        help="time a cold run, too, for which no package is compiled to bytecode, as after `pip "
-        "install --no-compile`; a minute more",
+        help="also time a cold run without compiled bytecode, as after `pip install --no-compile`; "
+        "takes a minute more",
     )
 
 
@@ -83,13 +82,12 @@ def main(
     *,
     bytecode: bool,
 ) -> None:
-    """Measure all, write the report and show it."""
-    # a model of one epoch is no good, but here it is to be released
+    """Measure everything, write the report and print it."""
+    # a model of one epoch would fail the gate
     overrides = [f"train.epochs={epochs}", "gate.min_accuracy=0.0", *set_param]
     with tempfile.TemporaryDirectory() as scratch:
-        clean = Checkout(
-            workspace, Path(scratch) / "clean", overrides
-        )  # later edits change nothing
+        # later edits have no effect
+        clean = Checkout(workspace, Path(scratch) / "clean", overrides)
         runs, up_to_date, checkout = run_in_turn(clean, rounds, Path(scratch))
         if flow_rounds:
             up_to_date = run_with_nothing_to_do(checkout, flow_rounds, Path(scratch))
@@ -107,7 +105,7 @@ def main(
 
 
 def run_in_turn(clean: Checkout, rounds: int, scratch: Path) -> tuple[Runs, Seconds, Checkout]:
-    """The runs of each way, those with nothing to do, and the folder of the last of them."""
+    """The runs of each way, seconds with nothing to do, and the last tracked checkout."""
     runs: Runs = defaultdict(list)
     up_to_date: Seconds = defaultdict(list)
     progress = tqdm(total=rounds * 7, unit=" runs", disable=None)
@@ -134,7 +132,7 @@ def run_in_turn(clean: Checkout, rounds: int, scratch: Path) -> tuple[Runs, Seco
 
 
 def run_with_nothing_to_do(checkout: Checkout, rounds: int, scratch: Path) -> Seconds:
-    """Seconds of `dvc repro` and of flow runs on a server that is up and on one of their own."""
+    """Seconds of `dvc repro` and of flow runs on a running server and on a temporary one."""
     seconds: Seconds = defaultdict(list)
     with prefect_server(scratch / "server") as server:
         ways: dict[str, tuple[Sequence[str], dict[str, str]]] = {
@@ -142,7 +140,7 @@ def run_with_nothing_to_do(checkout: Checkout, rounds: int, scratch: Path) -> Se
             "flow, server up": (FLOW, server),
             "flow, own server": (FLOW, {"PREFECT_HOME": str(scratch / "alone")}),
         }
-        for command, variables in ways.values():  # the first of each also makes its database
+        for command, variables in ways.values():  # the first run of each also creates its database
             cached(checkout, command, variables)
         for _ in tqdm(range(rounds), desc="nothing to do", unit=" rounds", disable=None):
             for way, (command, variables) in ways.items():
@@ -156,28 +154,29 @@ def text(rounds: int, overrides: Sequence[str], runs: Runs, up_to_date: Seconds)
     cold, warm = (median(run.rest for run in runs[way]) - base for way in ("MLflow", "again"))
     nothing = up_to_date["`dvc repro`"]
     return f"""
-A cold run takes {cold:.1f} s more than the stages alone, a warm one {warm:.1f} s; one with nothing
-to do takes {median(nothing):.1f} s. Medians of {rounds}, the last of {len(nothing)}, in turn, with
+A cold run takes {cold:.1f} s more than the stages alone, and a warm run {warm:.1f} s more. A run
+with nothing to do takes {median(nothing):.1f} s. Medians of {rounds} runs, the last of
+{len(nothing)}, in turn, with
 {", ".join(f"`{text}`" for text in overrides)}.
 
 {ways_table(runs)}
 
 | way | what it is |
 |---|---|
-| stages | every stage in one process, imports not counted |
-| imports | all of that process |
+| stages | every stage in one process, without imports |
+| imports | the same process, with imports |
 | processes | `python -m pipeline STAGE`, a process for each stage |
-| DVC | `dvc repro`, MLflow turned off |
-| MLflow | `dvc repro`: a cold run, without data, results and cache |
+| DVC | `dvc repro`, without MLflow |
+| MLflow | `dvc repro`: a cold run, without data, results or cache |
 | again | `dvc repro --force` in the same folder: a warm run |
 
-Where it goes, by process (medians), with the packages whose modules take most of the imports:
+Time by process (medians), with the packages that take most of the import time:
 
 {processes_table(runs)}
 
-Nothing to do, all stages up to date:
+With every stage up to date:
 
-{table(["", "seconds (from, to)"], cells(up_to_date))}
+{table(["", "seconds (range)"], cells(up_to_date))}
 """
 
 
@@ -187,7 +186,7 @@ def cells(seconds: Seconds) -> list[list[str]]:
 
 
 def ways_table(runs: Runs) -> str:
-    """A row per way: its seconds, and how many more they are than those of the stages alone."""
+    """A row per way: its seconds, and how many it adds to those of the stages alone."""
     base = median(run.rest for run in runs["stages"])
     rows = [
         [
@@ -200,12 +199,12 @@ def ways_table(runs: Runs) -> str:
         for way, those in runs.items()
         if way != "track"
     ]
-    headers = ["seconds", "in all", "epochs", "without them (from, to)", "more than stages"]
+    headers = ["seconds", "total", "epochs", "without epochs (range)", "more than stages"]
     return table(headers, rows)
 
 
 def processes_table(runs: Runs) -> str:
-    """A row per process: its stage alone, all of it, in `dvc repro`, and what it imports."""
+    """A row per process: seconds of the stage, of the process, in `dvc repro`, of imports."""
 
     def seconds(way: str, name: str) -> str:
         found = [run.stages[name] for run in runs[way] if name in run.stages]
@@ -230,4 +229,4 @@ def processes_table(runs: Runs) -> str:
                 ", ".join(f"{package} {average[package]:.2f}" for package in largest),
             ]
         )
-    return table(["seconds", "stage", "process", "`dvc repro`", "imports", "of these"], rows)
+    return table(["seconds", "stage", "process", "`dvc repro`", "imports", "largest imports"], rows)

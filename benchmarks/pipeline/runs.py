@@ -1,4 +1,4 @@
-"""The DAG run in several ways, each in a copy of this checkout, with what it took by stage."""
+"""Runs of the DAG in several ways, in copies of this checkout, with the time of each stage."""
 
 import re
 import sys
@@ -22,10 +22,10 @@ STAGE = re.compile(r"stage ?(\w*)$|Running stage '(\w+)':")
 
 @dataclass
 class Run:
-    """What one run took, in seconds."""
+    """The seconds that a run took."""
 
     total: float
-    epochs: float = 0.0  # of it, the epochs of training
+    epochs: float = 0.0  # of the total, in epochs of training
     stages: dict[str, float] = field(default_factory=dict)
     imports: dict[str, dict[str, float]] = field(default_factory=dict)  # by process and package
 
@@ -36,7 +36,7 @@ class Run:
 
 
 def stages_alone(checkout: Checkout) -> tuple[Run, Run]:
-    """Every stage in one process: the stages alone, and all of that process."""
+    """All stages in one process: the stages alone, and the whole process."""
     command = ["-X", "importtime", "-m", "benchmarks.pipeline.stages"]
     lines = checkout.python(*command, variables=UNTRACKED)
     stages = {
@@ -48,7 +48,7 @@ def stages_alone(checkout: Checkout) -> tuple[Run, Run]:
 
 
 def process(checkout: Checkout, name: str, variables: Mapping[str, str]) -> Run:
-    """A process of its own, `python -m pipeline NAME`."""
+    """A process of `python -m pipeline NAME`."""
     lines = checkout.python("-X", "importtime", "-m", "pipeline", name, variables=variables)
     seconds = lines[-1][0]
     return Run(seconds, stages={name: seconds}, imports={name: _imports(lines)})
@@ -66,14 +66,14 @@ def processes(checkout: Checkout, stages: Sequence[str]) -> Run:
 
 
 def repro(checkout: Checkout, *options: str, variables: Mapping[str, str] | None = None) -> Run:
-    """`dvc repro`; the seconds of a stage are those until the next one begins."""
+    """`dvc repro`; the seconds of a stage end when the next one begins."""
     lines = checkout.run([*DVC, *options], variables)
     stages = {name: _seconds(part) for name, part in _by_stage(lines).items()}
     return Run(lines[-1][0], _epochs(checkout), stages)
 
 
 def cached(checkout: Checkout, command: Sequence[str], variables: Mapping[str, str]) -> float:
-    """Seconds of a command that must find every stage up to date."""
+    """Seconds of a command with every stage up to date. UserError if it runs a stage."""
     lines = checkout.run(command, variables)
     if _by_stage(lines):
         raise UserError(f"`{' '.join(command)}` ran a stage that was up to date")
@@ -81,7 +81,7 @@ def cached(checkout: Checkout, command: Sequence[str], variables: Mapping[str, s
 
 
 def _by_stage(lines: Lines) -> dict[str, Lines]:
-    """The lines from the begin of each stage to that of the next, both included."""
+    """The lines from the start of each stage to the start of the next, both included."""
     parts: dict[str, Lines] = defaultdict(list)
     name = ""
     for moment, line in lines:
@@ -89,7 +89,7 @@ def _by_stage(lines: Lines) -> dict[str, Lines]:
         if match := STAGE.match(line):
             name = match[1] or match[2] or ""
             parts[name].append((moment, line))
-    del parts[""]  # before the first and, in `stages_alone`, after the last
+    del parts[""]  # lines before the first stage and, in `stages_alone`, after the last
     return parts
 
 
@@ -98,7 +98,7 @@ def _seconds(lines: Lines) -> float:
 
 
 def _imports(lines: Lines) -> dict[str, float]:
-    """Seconds by package, of what `python -X importtime` has written."""
+    """Import seconds by package, from the output of `python -X importtime`."""
     found: dict[str, float] = defaultdict(float)
     for _, line in lines:
         if match := IMPORT.match(line):
@@ -107,6 +107,6 @@ def _imports(lines: Lines) -> dict[str, float]:
 
 
 def _epochs(checkout: Checkout) -> float:
-    """Seconds of the epochs of the last training there, if there was one."""
+    """Seconds of the epochs in the training report; 0 without a report."""
     path = Workspace(checkout.folder).training_report
     return TrainingReport.read(path).seconds if path.exists() else 0.0

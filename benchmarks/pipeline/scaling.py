@@ -1,12 +1,12 @@
-"""python -m benchmarks scaling: how time and memory scale with the number of images and epochs.
+"""python -m benchmarks scaling: time and memory by number of images and of epochs.
 
-Trains on the first images of MNIST, more and more of them, for one epoch, and then for more epochs;
-and measures how much memory `prepare`, training and inference take at most on MNIST, and on MNIST
-repeated. Each measurement is a process of its own. A straight line is fitted to each kind (least
-squares): its slope is what an image or an epoch costs, its start what is paid once.
+Trains on growing parts of MNIST for one epoch, then for more epochs, and measures the peak memory
+of `prepare`, training and inference on MNIST and on MNIST repeated. Each measurement is a separate
+process. Least squares fit a straight line to each series: its slope is the cost of an image or an
+epoch, its start the fixed cost.
 
-Writes reports/benchmarks/scaling.json, .md and .png. Takes about three minutes on two cores, on
-which nothing else should run. A quick look: `--rounds 1 --images 3750 7500 --repeats 1 2`.
+Writes reports/benchmarks/scaling.json, .md and .png. Takes about three minutes on two idle cores.
+For a quick look: `--rounds 1 --images 3750 7500 --repeats 1 2`.
 """
 
 import argparse
@@ -31,30 +31,34 @@ from pipeline.core.figures import Figure, save_figure
 from pipeline.core.files import existing, read_tensors, write_bytes
 from pipeline.core.workspace import Workspace
 
-MEASURED = ["prepare", "train", "infer"]  # in this order: `prepare` makes what the others read
-BATCHES = 30  # of training, after which its memory no longer grows
+MEASURED = ["prepare", "train", "infer"]  # in this order: the others read what `prepare` writes
+BATCHES = 30  # of training; its memory does not grow after them
 MIB = 2**20
 
 Points = list[tuple[int, float]]  # number of images or epochs, and what was measured
 
 
 class Line(NamedTuple):
-    """The straight line through some points."""
+    """A straight line fitted to points."""
 
     slope: float
     start: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     for option, default, meaning in (
-        ("--images", [3750, 7500, 15_000, 30_000, 60_000], "how many to train on for one epoch"),
-        ("--epochs", [1, 2, 4], "how many to train for, on the middle one of these numbers"),
-        ("--repeats", [1, 2, 4], "how often MNIST is repeated when memory is measured"),
+        (
+            "--images",
+            [3750, 7500, 15_000, 30_000, 60_000],
+            "numbers of images to train on for one epoch",
+        ),
+        ("--epochs", [1, 2, 4], "numbers of epochs, on the middle number of images"),
+        ("--repeats", [1, 2, 4], "repetitions of MNIST for the memory"),
     ):
         shown = f"{meaning} ({' '.join(map(str, default))})"
         parser.add_argument(option, type=int, nargs="+", default=default, metavar="N", help=shown)
-    parser.add_argument("--rounds", type=int, default=2, help="of the trainings timed (2)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each timed training (2)")
 
 
 def main(
@@ -64,7 +68,7 @@ def main(
     repeats: Sequence[int],
     rounds: int,
 ) -> None:
-    """Measure all, write the report and show it."""
+    """Measure everything, write the report and print it."""
     full = len(read_tensors(workspace.training_set)["images"])
     if max(images) > full:
         raise UserError(f"--images: there are {full:,} in {workspace.training_set}")
@@ -119,7 +123,7 @@ def main(
 
 
 def write_raw(workspace: Workspace, scratch: Workspace, repeat: int) -> None:
-    """Write data/raw of `scratch`: the training set so many times over, and the test set."""
+    """Write data/raw of `scratch`: the training set `repeat` times, and the test set."""
     for prefix, path, times in (
         ("train", workspace.training_set, repeat),
         ("t10k", workspace.test_set, 1),
@@ -132,13 +136,13 @@ def write_raw(workspace: Workspace, scratch: Workspace, repeat: int) -> None:
 
 
 def cost_of(workspace: Workspace, kind: str, images: int, *options: str) -> Cost:
-    """The cost of a piece of work of `benchmarks.pipeline.cost`; its output is its seconds."""
+    """The cost of a task of `benchmarks.pipeline.cost`; its output is its seconds."""
     command = [sys.executable, "-m", "benchmarks.pipeline.cost", kind, str(images)]
     return measure([*command, "--workspace", str(workspace.root), *options])
 
 
 def fit(points: Points) -> Line:
-    """The line with the least squares of what lies between it and the points."""
+    """The least-squares line through the points."""
     slope, start = np.polyfit([x for x, _ in points], [y for _, y in points], deg=1)
     return Line(float(slope), float(start))
 
@@ -154,14 +158,14 @@ def text(result: dict[str, object], lines: dict[str, Line]) -> str:
     return f"""
 ![Scaling](scaling.png)
 
-Training takes {1000 * time.slope:.2f} s for every 1,000 images of an epoch, and {time.start:.1f} s
-once; with {result["images_for_epochs"]:,} images {epochs.slope:.2f} s for every epoch, and
-{epochs.start:.1f} s once. Imports at the start of the stage are not in it. Runs of each:
+Training takes {1000 * time.slope:.2f} s per 1,000 images of an epoch, plus {time.start:.1f} s; with
+{result["images_for_epochs"]:,} images, it takes {epochs.slope:.2f} s per epoch, plus
+{epochs.start:.1f} s. Imports at the start of the stage are not included. Runs of each training:
 {result["rounds"]}.
 
-The most memory that a process had resident; an image is 784 bytes:
+Peak resident memory of a process; an image has 784 bytes:
 
-{table(["process", "bytes for each image", "MiB without any"], rows)}
+{table(["process", "bytes per image", "MiB without images"], rows)}
 """
 
 
@@ -175,7 +179,7 @@ def draw(by_images: Points, by_epochs: Points, some: int, memory: dict[str, Poin
         plot(right, [(count, peak / MIB) for count, peak in memory[kind]], kind, color)
     left.set(title="Training time", xlabel="training images", ylabel="seconds")
     middle.set(title="Training time", xlabel="epochs", ylabel="seconds")
-    right.set(title="Memory at most", xlabel="images", ylabel="MiB")
+    right.set(title="Peak memory", xlabel="images", ylabel="MiB")
     for axes in (left, middle, right):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -186,7 +190,7 @@ def draw(by_images: Points, by_epochs: Points, some: int, memory: dict[str, Poin
 
 
 def plot(axes: Axes, points: Points, label: str, color: str) -> None:
-    """The points and their line, from no image or epoch on."""
+    """The points and their line, which starts at zero."""
     counts, values = zip(*points, strict=True)
     line, ends = fit(points), np.array([0, max(counts)])
     axes.plot(counts, values, "o", color=color, markersize=4, label=label)

@@ -1,7 +1,7 @@
-"""python -m benchmarks.pipeline.stages: the stages one after the other in this process, no more.
+"""python -m benchmarks.pipeline.stages: run all stages in turn in this process.
 
-Run by `python -m benchmarks overhead`. All modules are imported first. A line `stage NAME` is
-written before each stage begins, and `stage` after the last has ended.
+`python -m benchmarks overhead` runs it. All modules are imported first. Prints `stage NAME` before
+each stage, and `stage` after the last.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from pipeline.config import load_params
 from pipeline.core.task import load_task
 from pipeline.core.workspace import Workspace
 
-OF_PARAMS = ("backprop", "fetch", "gate")  # that do not ask the task
+WITHOUT_TASK = ("backprop", "fetch", "gate")
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     for name, module in modules.items():
         print(f"stage {name}", flush=True)
         settings = params if name == "release" else getattr(params, name)
-        module.run(workspace, settings, *([] if name in OF_PARAMS else [task]))
+        module.run(workspace, settings, *([] if name in WITHOUT_TASK else [task]))
     print("stage", flush=True)
 
 

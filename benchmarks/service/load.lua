@@ -1,4 +1,4 @@
--- What wrk posts, the file that is named last, and what it says at its end: a line of JSON.
+-- Makes wrk post the file named last on its command line, and print a line of JSON at its end.
 
 function init(arguments)
   wrk.method = "POST"

@@ -1,13 +1,13 @@
-"""python -m benchmarks serving: the HTTP service under load, and `mlflow models serve`.
+"""python -m benchmarks serving: the HTTP service and `mlflow models serve` under load.
 
-wrk posts one image repeatedly on 1, 16, 64 and 256 connections, each of which sends its next
-request when it has its answer: to our service as bytes and as JSON by the Open Inference Protocol
-and as a PNG file, and to MLflow's server of the same model as JSON. They take turns. Then 64
-connections post for five minutes while the service's memory is watched. wrk shares the cores with
-the server.
+wrk posts one image repeatedly on 1, 16, 64 and 256 connections; each connection sends its next
+request when it has the answer. Our service receives bytes and JSON by the Open Inference Protocol
+and a PNG file; MLflow's server, with the same model, receives JSON. They take turns. Then 64
+connections post to our service for five minutes while its memory is watched. wrk shares the cores
+with the server.
 
-Writes reports/benchmarks/serving.json, .md and .png. Needs wrk (`apt-get install wrk`) and an idle
-machine; takes twelve minutes.
+Writes reports/benchmarks/serving.json, .md and .png. Requires wrk (`apt-get install wrk`) and an
+idle machine. Takes twelve minutes.
 """
 
 import argparse
@@ -55,7 +55,7 @@ Loads = dict[str, dict[int, list[Load]]]  # by request and number of connections
 
 
 class Request(NamedTuple):
-    """How an image is posted."""
+    """An HTTP request with one image."""
 
     url: str
     headers: dict[str, str]
@@ -63,17 +63,17 @@ class Request(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="seconds of each load")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--soak", type=float, default=SOAK_SECONDS, help="seconds")
+    parser.add_argument("--soak", type=float, default=SOAK_SECONDS, help="seconds of the soak test")
 
 
 def main(
     workspace: Workspace, connections: Sequence[int], seconds: float, rounds: int, soak: float
 ) -> None:
-    """Measure, and write the report."""
+    """Measure and write the report."""
     if shutil.which("wrk") is None:
         raise UserError("wrk is missing: apt-get install wrk")
     classifier = Classifier(workspace.released_model, threads=1)
@@ -116,7 +116,7 @@ def start_servers(
 
 
 def requests_of(ours: str, mlflow: str, classifier: Classifier) -> dict[str, Request]:
-    """A plain stroke in the four forms; `ours` and `mlflow` are the servers' addresses."""
+    """A vertical stroke in the four forms; `ours` and `mlflow` are the servers' addresses."""
     form, name = classifier.signature.form, classifier.signature.model
     image = np.zeros((form.height, form.width), np.uint8)
     image[form.height // 6 : -form.height // 6, form.width // 2 - 1 : form.width // 2 + 2] = 255
@@ -142,8 +142,8 @@ def requests_of(ours: str, mlflow: str, classifier: Classifier) -> dict[str, Req
 
 
 def load(request: Request, connections: int, seconds: float) -> Load:
-    """Post for so long. UserError if wrk cannot."""
-    # what wrk left unanswered when it ended last time is still being worked on
+    """Post for `seconds`. UserError if wrk fails."""
+    # the server is still working on the requests that the last wrk left unanswered
     time.sleep(min(2, seconds / 2))
     with tempfile.NamedTemporaryFile() as body:
         body.write(request.body)
@@ -160,7 +160,7 @@ def load(request: Request, connections: int, seconds: float) -> Load:
 
 
 def soak_service(process: psutil.Process, request: Request, seconds: float) -> dict[str, Any]:
-    """Post for long: the load, and the service's resident bytes about once a second."""
+    """Post for `seconds`: the load, and the service's resident bytes about once a second."""
     memory = []
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(load, request, SOAK_CONNECTIONS, seconds)
@@ -173,7 +173,7 @@ def soak_service(process: psutil.Process, request: Request, seconds: float) -> d
 
 
 def model_seconds(classifier: Classifier) -> dict[int, float]:
-    """What the model alone takes for an image on one core, by the size of the batch."""
+    """Seconds per image that the model alone takes on one core, by batch size."""
     form = classifier.signature.form
     found = {}
     for size in (1, 32):
@@ -184,7 +184,7 @@ def model_seconds(classifier: Classifier) -> dict[int, float]:
 
 
 def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:
-    """The report."""
+    """The report in Markdown."""
     rows = []
     for name, by_connections in loads.items():
         for connections, runs in by_connections.items():
@@ -192,25 +192,25 @@ def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:
             failed = sum(run["failed"] for run in runs)
             rates = median_and_range(rates_of(runs), ",.0f")
             rows.append([name, connections, rates, f"{p50:.1f}", f"{p99:.1f}", f"{failed:.0f}"])
-    headers = ["", "connections", "requests/s (from, to)", "p50, ms", "p99, ms", "failed"]
+    headers = ["", "connections", "requests/s (range)", "p50, ms", "p99, ms", "failed"]
     load, memory = soaked["load"], soaked["resident_bytes"]
     busy = load["requests"] / load["seconds"]
     saved = (model[1] - model[32]) * busy
     return (
-        f"{table(headers, rows)}\n\nSoak: {SOAK_CONNECTIONS} connections for "
-        f"{load['seconds']:.0f} s, {load['requests']:,.0f} requests of bytes, {load['failed']:.0f} "
-        f"failed; the service's memory was {max(memory) / 1e6:.0f} MB at most and "
+        f"{table(headers, rows)}\n\nSoak test: {SOAK_CONNECTIONS} connections for "
+        f"{load['seconds']:.0f} s, {load['requests']:,.0f} requests as bytes, {load['failed']:.0f} "
+        f"failed. The service's memory peaked at {max(memory) / 1e6:.0f} MB and changed by "
         f"{memory_growth(memory) / 1e6:+.1f} MB from the second fifth of the time to the last.\n\n"
-        f"Would it pay to answer requests that come together as one batch? The model takes "
-        f"{model[1] * 1e6:.0f} µs for an image alone and {model[32] * 1e6:.0f} µs for one of 32. "
-        f"With {busy:,.0f} requests a second that would save {saved:.0%} of one core's time at "
-        "most, and each request would wait for others: the service does not.\n\n"
-        "![Requests a second and latency by connections; memory in the soak](serving.png)"
+        f"Would batching concurrent requests pay? The model takes {model[1] * 1e6:.0f} µs for a "
+        f"single image and {model[32] * 1e6:.0f} µs per image in a batch of 32. At {busy:,.0f} "
+        f"requests per second, batching would save at most {saved:.0%} of one core's time and make "
+        "each request wait for others, so the service does not batch.\n\n"
+        "![Requests per second and latency by connections; memory in the soak test](serving.png)"
     )
 
 
 def draw(loads: Loads, soaked: dict[str, Any]) -> Figure:
-    """Rate and latency by connections, and memory in the soak."""
+    """Rate and latency by connections, and memory in the soak test."""
     figure, connections = Figure(figsize=(11, 3.6)), list(loads[OURS])
     rates, latencies, soak = figure.subplots(1, 3)
     for name, by_connections in loads.items():
@@ -218,7 +218,7 @@ def draw(loads: Loads, soaked: dict[str, Any]) -> Figure:
         rates.plot(connections, found, ".-", label=name)
         p99 = [1000 * median(run["p99"] for run in runs) for runs in by_connections.values()]
         latencies.plot(connections, p99, ".-")
-    rates.set(xscale="log", xlabel="connections", title="requests a second")
+    rates.set(xscale="log", xlabel="connections", title="requests per second")
     rates.set_ylim(bottom=0)
     latencies.set(xscale="log", yscale="log", xlabel="connections", title="p99 latency, ms")
     for axes in (rates, latencies):
@@ -228,5 +228,7 @@ def draw(loads: Loads, soaked: dict[str, Any]) -> Figure:
     figure.legend(loc="outside lower center", ncols=len(loads))
     memory = soaked["resident_bytes"]
     soak.plot([number / 1e6 for number in memory])
-    soak.set(xlabel="seconds of soak", title="memory, MB", ylim=(0, 1.2 * max(memory) / 1e6))
+    soak.set(
+        xlabel="seconds of the soak test", title="memory, MB", ylim=(0, 1.2 * max(memory) / 1e6)
+    )
     return figure

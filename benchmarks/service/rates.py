@@ -1,4 +1,4 @@
-"""What the loads on a server say; the standard library alone."""
+"""Rates and memory growth of loads on a server; uses the standard library only."""
 
 from collections.abc import Sequence
 from statistics import mean
@@ -7,11 +7,11 @@ Load = dict[str, float]  # requests, seconds, p50, p99 and failed
 
 
 def rates_of(runs: Sequence[Load]) -> list[float]:
-    """Requests a second."""
+    """Requests per second of each run."""
     return [run["requests"] / run["seconds"] for run in runs]
 
 
 def memory_growth(memory: Sequence[int]) -> float:
-    """Bytes from the second fifth to the last; the first is for warming up."""
+    """Growth in bytes from the second fifth to the last; the first fifth is warm-up."""
     fifth = max(1, len(memory) // 5)
     return mean(memory[-fifth:]) - mean(memory[fifth : 2 * fifth])

@@ -1,12 +1,12 @@
-"""python -m benchmarks ablations: how the recipe was chosen, by held-out training images.
+"""python -m benchmarks ablations: how the recipe was chosen, on held-out training images.
 
 Trains the recipe and each ablation of benchmarks/training/alternatives.py with each seed on the
-first 50,000 training images, as many at once as there are cores, one thread each, and measures the
-averaged weights of the last epoch on the other 10,000. The test set is not read.
+first 50,000 training images, on all cores with one thread per training, and measures the averaged
+weights of the last epoch on the other 10,000. It does not read the test set.
 
-Every finished training is a row of reports/recipe/runs.csv; what is there is not trained again, so
-that an interrupted command resumes, unless params.yaml has another recipe now. The tables are
-written to reports/recipe/ablations.md.
+Every finished training is a row of reports/recipe/runs.csv and is not repeated, so an interrupted
+command resumes. If the recipe in params.yaml changes, all trainings run again. The tables go to
+reports/recipe/ablations.md.
 """
 
 import argparse
@@ -37,8 +37,8 @@ DISTORTED_COLUMNS = list(DISTORTIONS)[1:]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument("names", nargs="*", metavar="ABLATION", help="all if none is given")
+    """Add the command-line options."""
+    parser.add_argument("names", nargs="*", metavar="ABLATION", help="(default: all)")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
 
@@ -51,10 +51,10 @@ def main(workspace: Workspace, names: list[str], epochs: int, seeds: list[int]) 
     missing = [(workspace, *training) for training in asked if training not in done]
     add_rows(runs_file(workspace), train_once, missing)
     text = (
-        f"Errors among {HELD_OUT:,} training images that were held out, and among {HELD_OUT:,} of "
-        f"them distorted (as in reports/benchmarks/accuracy.md; measured on {DISTORTED:,}); means "
-        "over seeds, ± the standard error of the difference to the same seed as chosen. Every "
-        "training: [runs.csv](runs.csv). What the ablations are: "
+        f"Errors on {HELD_OUT:,} held-out training images, and per {HELD_OUT:,} of these images "
+        f"distorted as in reports/benchmarks/accuracy.md (measured on {DISTORTED:,}). Means over "
+        "seeds; ± is the standard error of the difference from the chosen recipe with the same "
+        "seed. All trainings: [runs.csv](runs.csv). The ablations: "
         "[alternatives.py](../../benchmarks/training/alternatives.py)."
     )
     tables = summarise(current_rows(workspace))
@@ -62,7 +62,7 @@ def main(workspace: Workspace, names: list[str], epochs: int, seeds: list[int]) 
 
 
 def runs_file(workspace: Workspace) -> Path:
-    """The table of trainings."""
+    """The path of the table of trainings."""
     return workspace.root / "reports/recipe/runs.csv"
 
 
@@ -75,18 +75,18 @@ def recipe_of(
 
 
 def base(chosen: Recipe) -> str:
-    """A digest of the recipe that is changed, less what differs between its trainings."""
+    """A digest of the recipe that ablations change, without what differs between trainings."""
     return digest(asdict(recipe_of(chosen, Ablation(), seed=0, epochs=1, validation_size=0)))
 
 
 def current_rows(workspace: Workspace) -> Rows:
-    """The finished trainings around the recipe that params.yaml has now."""
+    """The finished trainings that belong to the current recipe of params.yaml."""
     current = base(load_params(workspace.params).train)
     return [row for row in read_rows(runs_file(workspace)) if row["base"] == current]
 
 
 def train_once(workspace: Workspace, name: str, seed: int, epochs: int) -> dict[str, Any]:
-    """One training of an ablation; its row of the table."""
+    """Train an ablation once; returns its row of the table."""
     chosen, ablation = load_params(workspace.params).train, ABLATIONS[name]
     images, labels = read_set(workspace.training_set)
     task, recipe = task_of(workspace), recipe_of(chosen, ablation, seed, epochs, HELD_OUT)
@@ -113,7 +113,7 @@ def train_once(workspace: Workspace, name: str, seed: int, epochs: int) -> dict[
 
 
 def summarise(rows: Rows) -> str:
-    """A table for each number of epochs: errors on the held-out images, and the differences."""
+    """A table per number of epochs: errors on the held-out images, and the differences."""
     tables = []
     for epochs in sorted({int(row["epochs"]) for row in rows}):
         lines = []
@@ -133,7 +133,7 @@ def summarise(rows: Rows) -> str:
                 ]
             )
         headers = [
-            f"{epochs} epochs", "seeds", "errors", "difference to as chosen",
+            f"{epochs} epochs", "seeds", "errors", "difference from chosen",
             "loss", "training accuracy", *DISTORTED_COLUMNS,
         ]  # fmt: skip
         tables.append(table(headers, lines))

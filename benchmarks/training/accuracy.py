@@ -1,15 +1,15 @@
-"""python -m benchmarks accuracy: what our recipes reach over many seeds, and on distorted digits.
+"""python -m benchmarks accuracy: our recipes over many seeds and on distorted digits.
 
-Trains `release` and `fast` with ten seeds each, as many trainings at once as there are cores with
-one thread each, exports the last epoch of each and measures it by ONNX Runtime on the test set:
-undistorted, and shifted, rotated, scaled, noisy, with thinner and with thicker strokes, each by the
-same random numbers for all. The two baselines, one training each, are the files that `python -m
-benchmarks training` left in artifacts/benchmarks/; run that first.
+Trains `release` and `fast` with ten seeds each, on all cores with one thread per training, exports
+the last epoch of each and measures it in ONNX Runtime on the test set: undistorted, shifted,
+rotated, scaled, noisy, with thinner and with thicker strokes. All networks see the same distorted
+images. The two baselines, one training each, are files that `python -m benchmarks training` leaves
+in artifacts/benchmarks/; run that first.
 
-Takes about an hour on two cores with bfloat16, three without. Every network that was measured is a
-row of reports/benchmarks/accuracy.csv; what is there is not trained again, so that an interrupted
-command resumes, unless recipe, code or data differ. The report is written when all are there.
-`--seeds 2` is a quick look.
+Takes about an hour on two cores with bfloat16, three without. Every measured network is a row of
+reports/benchmarks/accuracy.csv and is not trained again, so an interrupted command resumes, unless
+recipe, code or data have changed. The report is written when all rows exist. For a quick look:
+`--seeds 2`.
 """
 
 import argparse
@@ -49,16 +49,16 @@ BASELINE_CODE = [
 MEASURING_CODE = ["benchmarks/training/distortions.py", "pipeline/training/fusion.py"]
 BASELINES = [ORIGINAL, EXAMPLE]
 SAME_KINDS = (
-    "Our recipes train with distortions of these kinds, the original with rotation and enlargement "
-    "alone, the example with none: the table tells what such training is worth, not how the "
-    "networks do on distortions that none of them was trained with."
+    "Our recipes train with distortions of these kinds, the original only with rotation and "
+    "enlargement, the example with none: the table shows the benefit of such training, not how the "
+    "networks handle distortions that none of them has seen."
 )
 
 Accuracies = dict[str, list[float]]  # 0..1, by distortion, a number for each training
 
 
 class Run(NamedTuple):
-    """What names a row of the table."""
+    """The key of a row of the table."""
 
     method: str
     seed: int
@@ -66,19 +66,21 @@ class Run(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 1 (default: 10)")
+    """Add the command-line options."""
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="number of seeds, starting at 1 (10)"
+    )
 
 
 def main(workspace: Workspace, seeds: int) -> None:
-    """Train what is missing, measure, and write the report if it is about ten seeds."""
+    """Train what is missing, measure, and write the report if there are ten seeds."""
     decided_by = {method: deciding(workspace, method) for method in (*BASELINES, FAST, RELEASE)}
     baseline_runs = [Run(method, 1, decided_by[method]) for method in BASELINES]
     done = finished(workspace)
     for run in [run for run in baseline_runs if run not in done]:
         path = model_path(workspace, file_name(run.method))
         if not path.exists():
-            raise UserError(f"{path} is missing: `python -m benchmarks training` makes it")
+            raise UserError(f"{path} is missing: `python -m benchmarks training` writes it")
         add_row(runs_file(workspace), row_of(workspace, run, "float32", path))
     numbers = range(1, seeds + 1)
     ours = [Run(method, seed, decided_by[method]) for method in (FAST, RELEASE) for seed in numbers]
@@ -107,7 +109,7 @@ def main(workspace: Workspace, seeds: int) -> None:
 
 
 def runs_file(workspace: Workspace) -> Path:
-    """The table of trainings."""
+    """The path of the table of trainings."""
     return reports(workspace) / "accuracy.csv"
 
 
@@ -118,7 +120,7 @@ def finished(workspace: Workspace) -> dict[Run, dict[str, str]]:
 
 
 def deciding(workspace: Workspace, method: str) -> str:
-    """A digest of all that decides what is measured but the seed: recipe, code and data."""
+    """A digest of recipe, code and data: everything except the seed that affects a row."""
     recipe: dict[str, Any] = {}
     names = BASELINE_CODE
     if method in RECIPES:
@@ -129,7 +131,7 @@ def deciding(workspace: Workspace, method: str) -> str:
 
 
 def train_once(workspace: Workspace, run: Run) -> dict[str, Any]:
-    """Train on all training images and measure the last epoch's file; the row of the table."""
+    """Train on all training images, measure the exported last epoch; the row of the table."""
     recipe = load_recipe(workspace, RECIPES[run.method], seed=run.seed)
     images, labels = read_set(workspace.training_set)
     task = task_of(workspace)
@@ -145,7 +147,7 @@ def train_once(workspace: Workspace, run: Run) -> dict[str, Any]:
 def row_of(workspace: Workspace, run: Run, precision: str, path: Path) -> dict[str, Any]:
     """The row of a network that was trained in this precision and exported to `path`.
 
-    It has the accuracy, 0..1, on the test set under each distortion.
+    It includes the accuracy, 0..1, on the test set under each distortion.
     """
     test = read_tensors(workspace.test_set)
     accuracies = {
@@ -178,9 +180,9 @@ def show(found: dict[str, Accuracies], precisions: dict[str, int], gate: float) 
             for distortion in DISTORTIONS
         ],
     )
-    trained = " and ".join(f"{count} in {name}" for name, count in precisions.items())
+    trained = " and ".join(f"{count} times in {name}" for name, count in precisions.items())
     return (
-        f"{over_seeds}\n\n{distorted}\n\nThe exported files of the last epoch in ONNX Runtime; of "
-        f"our trainings {trained} ([accuracy.csv](accuracy.csv)). Every column sees the same "
-        f"distorted images. {SAME_KINDS}"
+        f"{over_seeds}\n\n{distorted}\n\nMeasured on the exported last epochs in ONNX Runtime; "
+        f"our trainings ran {trained} ([accuracy.csv](accuracy.csv)). Every column is measured on "
+        f"the same distorted images. {SAME_KINDS}"
     )

@@ -1,7 +1,6 @@
-"""What `python -m benchmarks ablations` compares: our recipe, and one choice of it changed.
+"""What `python -m benchmarks ablations` compares: our recipe, and variants with one change.
 
-An ablation is a set of changed parameters, and where the recipe has no parameter for an idea, a
-`Trainer` of its own.
+An ablation changes parameters or, where the recipe has none for an idea, uses another `Trainer`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ class Ablation:
 
 
 class OneOptimizer(Optimizer):
-    """An optimizer of torch for all parameters; weight decay on kernels alone."""
+    """One torch optimizer for all parameters, with weight decay on kernels only."""
 
     def __init__(
         self, network: nn.Module, recipe: Recipe, kind: type[torch.optim.Optimizer], **options: Any
@@ -42,13 +41,13 @@ class OneOptimizer(Optimizer):
         self.optimizer = kind(groups, **options)
 
     def step(self, rate: float) -> None:
-        """Move by the gradients at this learning rate."""
+        """Update the parameters with this learning rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
 
     def state(self) -> dict[str, Tensor]:
-        """Nothing: these trainings are not resumed."""
+        """Empty: these trainings do not resume."""
         return {}
 
 
@@ -73,10 +72,10 @@ class AdamW(Trainer):
 
 @dataclass(frozen=True)
 class LinearRecipe(Recipe):
-    """The usual recipe with a linear decay of the learning rate."""
+    """The recipe with linear decay of the learning rate."""
 
     def learning_rate(self, progress: float) -> float:
-        """Up and down linearly."""
+        """Linear warm-up, then linear decay to 0."""
         rise = progress / self.warmup if self.warmup else 1.0
         return self.peak_learning_rate * min(rise, (1 - progress) / (1 - self.warmup))
 
@@ -95,7 +94,7 @@ class Elastic(Trainer):
     nodes = 5
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The usual distortions after it."""
+        """Distort elastically, then as usual."""
         pixels = images.unsqueeze(1).float()
         size = (len(pixels), 2, self.nodes, self.nodes)
         nodes = torch.randn(size, generator=generator, device=pixels.device) * self.deviation * 2
@@ -111,7 +110,7 @@ class Shear(Trainer):
     """Each image sheared by up to a fifth of its height."""
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The usual distortions after it."""
+        """Shear, then distort as usual."""
         pixels = images.unsqueeze(1).float()
         shear = torch.rand(len(pixels), generator=generator, device=pixels.device) * 2 - 1
         matrix = torch.eye(2, 3, device=pixels.device).repeat(len(pixels), 1, 1)
@@ -122,12 +121,12 @@ class Shear(Trainer):
 
 
 class Ramped(Trainer):
-    """Over the first half of training, more and more of the images are distorted, then all."""
+    """Distorts more and more of the images over the first half of training, then all."""
 
     seen = 0
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Some as they are, the others as usual."""
+        """Distort a random part of the images as usual."""
         self.seen += 1
         strength = min(1.0, self.seen / (self.steps_per_epoch * self.recipe.epochs / 2))
         distorted = super().augment(images, generator)
@@ -139,7 +138,7 @@ class Orthogonal(Trainer):
     """Orthogonal initialisation of kernels (Saxe and others, 2014)."""
 
     def build_optimizer(self) -> Optimizer:
-        """The usual one, on the new kernels."""
+        """Initialise the kernels, then build the usual optimizer."""
         for parameter in self.network.parameters():
             if parameter.ndim > 1:
                 kernel = nn.init.orthogonal_(torch.empty(parameter.shape), gain=2**0.5)
@@ -147,7 +146,7 @@ class Orthogonal(Trainer):
         return super().build_optimizer()
 
 
-OF_256 = {"batch_size": 256, "weight_average": 0.998}  # averaged over as many images
+OF_256 = {"batch_size": 256, "weight_average": 0.998}  # averages over as many images as at 512
 ABLATIONS = {
     CHOSEN: Ablation(),
     "SGD": Ablation(

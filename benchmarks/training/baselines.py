@@ -1,6 +1,6 @@
-"""Two well-known ways to train a network on MNIST, written from their descriptions.
+"""Two well-known recipes for MNIST, written from their descriptions.
 
-Both load images one by one through PIL and a DataLoader, in float32, as they were published.
+As published, both load images one by one through PIL and a DataLoader and train in float32.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,10 +36,10 @@ class Digits(Dataset[tuple[Tensor, int]]):
 def train_original(
     images: Tensor, labels: Tensor, seed: int, epochs: int = 19, workers: int = 1
 ) -> Iterator[nn.Sequential]:
-    """The same network by the recipe of the original; yields it after each of the 19 epochs.
+    """The same network with the original's recipe; yields it after each of the 19 epochs.
 
     SGD at 0.01 with momentum 0.9, a tenth of that after 12 epochs, batches of 128, dropout; with
-    probability 0.1 the centre of 22 x 22 pixels enlarged to 28 x 28; rotation of up to 15 degrees.
+    probability 0.1 the centre of 22 x 22 pixels enlarged to 28 x 28; rotation by up to 15 degrees.
     """
     torch.manual_seed(seed)
     transform = transforms.Compose(

@@ -1,4 +1,4 @@
-"""Images as a model may meet them: shifted, rotated, scaled, noisy, with other strokes."""
+"""Distorted test images: shifted, rotated, scaled, noisy, with thinner or thicker strokes."""
 
 import numpy as np
 import torch
@@ -11,34 +11,34 @@ Images = NDArray[np.uint8]
 
 
 def shifted(images: Images, draw: np.random.Generator) -> Images:
-    """Up to 2 pixels each way."""
+    """Shifted by up to 2 pixels horizontally and vertically."""
     shifts = draw.integers(-2, 3, (len(images), 2))
     return _affine(images, shifts=shifts.tolist())
 
 
 def rotated(images: Images, draw: np.random.Generator) -> Images:
-    """Up to 15 degrees either way."""
+    """Rotated by up to 15 degrees either way."""
     return _affine(images, angles=draw.uniform(-15, 15, len(images)).tolist())
 
 
 def scaled(images: Images, draw: np.random.Generator) -> Images:
-    """0.9 to 1.1 times as large."""
+    """Scaled by 0.9 to 1.1."""
     return _affine(images, scales=draw.uniform(0.9, 1.1, len(images)).tolist())
 
 
 def noisy(images: Images, draw: np.random.Generator) -> Images:
-    """Gaussian noise with a standard deviation of 0.2 of the range of a pixel."""
+    """Gaussian noise with a standard deviation of 0.2 of the pixel range."""
     noise = draw.normal(0, 0.2 * 255, images.shape)
     return np.clip(images + noise, 0, 255).round().astype(np.uint8)
 
 
 def thinner(images: Images, draw: np.random.Generator) -> Images:
-    """Each pixel the smallest of 2 x 2."""
+    """Each pixel is the minimum of 2 x 2 pixels."""
     return np.asarray(ndimage.grey_erosion(images, (1, 2, 2)))
 
 
 def thicker(images: Images, draw: np.random.Generator) -> Images:
-    """Each pixel the largest of 2 x 2."""
+    """Each pixel is the maximum of 2 x 2 pixels."""
     return np.asarray(ndimage.grey_dilation(images, (1, 2, 2)))
 
 

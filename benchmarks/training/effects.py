@@ -1,4 +1,4 @@
-"""What each ablation does, from the table of trainings; the standard library alone."""
+"""The effect of each ablation, from the table of trainings; uses the standard library only."""
 
 from itertools import chain
 from math import nan
@@ -12,16 +12,16 @@ Rows = list[dict[str, str]]
 
 
 class Effect(NamedTuple):
-    """What an ablation does, over the seeds that have been trained."""
+    """The effect of an ablation over the seeds that have been trained."""
 
     seeds: int
     errors: float  # among the held-out images
-    differences: list[int]  # in errors to the recipe as chosen, seed by seed
+    differences: list[int]  # in errors from the chosen recipe, seed by seed
     distorted_difference: float  # likewise on distorted images, mean over seeds and distortions
 
 
 def effects(rows: Rows, epochs: int) -> dict[str, Effect]:
-    """The effect of each ablation in trainings of so many epochs, the fewest errors first."""
+    """The effect of each ablation in trainings of `epochs` epochs, the fewest errors first."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows:
         if int(row["epochs"]) == epochs:

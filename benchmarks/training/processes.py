@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: one for each variant, in turn, or one for each core."""
+"""Trainings in separate processes: one for each variant, in turn, or one for each core."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 def process_for_each(
     names: Iterable[str], start: Callable[..., None], *arguments: Any
 ) -> Iterator[dict[str, ProcessPoolExecutor]]:
-    """A process for each name, in which `start(name, *arguments)` is called first."""
+    """A process for each name, which calls `start(name, *arguments)` first."""
     context = multiprocessing.get_context("spawn")
     pools = {
         name: ProcessPoolExecutor(1, context, initializer=start, initargs=(name, *arguments))
@@ -35,9 +35,10 @@ def process_for_each(
 def on_all_cores(
     train: Callable[..., Result], trainings: Sequence[Sequence[Any]]
 ) -> Iterator[Result]:
-    """What `train` returns for each of the arguments, in order of finishing.
+    """Yield what `train` returns for each tuple of arguments, in order of completion.
 
-    As many run at once as there are cores, one thread each. If one fails, the rest is cancelled.
+    One training per core runs at a time, with one thread each. If one fails, the rest are
+    cancelled.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, initializer=_prepare) as pool:

@@ -1,4 +1,4 @@
-"""The recipes of the project, as params.yaml and params.fast.yaml say."""
+"""The recipes of params.yaml and params.fast.yaml."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ FAST = "params.fast.yaml"
 def load_recipe(workspace: Workspace, name: str, **changes: Any) -> Recipe:
     """The recipe `release` or `fast`, with these parameters changed.
 
-    UserError if params.yaml has the values of params.fast.yaml, so that there is no `release`.
+    UserError if params.yaml has the values of params.fast.yaml: then there is no `release`.
     """
     path = workspace.params
     release = load_params(path).train

@@ -1,4 +1,4 @@
-"""Trainings as rows of a CSV table in git: an interrupted command resumes, also elsewhere."""
+"""Trainings as rows of a CSV table in git: interrupted commands resume, on any machine."""
 
 import ast
 import csv
@@ -14,14 +14,14 @@ OWN = ("pipeline", "benchmarks")
 
 
 def digest(*values: Any) -> str:
-    """A short name for all that decides a training: numbers, texts, lists and mappings of them."""
+    """A short digest of what determines a training: numbers, texts, lists and mappings."""
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]
 
 
 def code_digest(path: Path) -> str:
-    """The SHA-256 of what a module does, without comments, docstrings and layout.
+    """The SHA-256 of a module's code, without comments, docstrings and layout.
 
-    Of an import from the project only the imported names count, so that modules may move.
+    Of imports from the project only the imported names count, so modules may move.
     """
     tree = ast.parse(path.read_bytes())
     imported: set[str] = set()
@@ -47,7 +47,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Append to the table."""
+    """Append a row to the table."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
@@ -60,7 +60,7 @@ def add_row(path: Path, row: dict[str, Any]) -> None:
 def add_rows(
     path: Path, train: Callable[..., dict[str, Any]], trainings: Sequence[Sequence[Any]]
 ) -> None:
-    """Call `train` with each of the arguments, on all cores, and append what it returns."""
+    """Call `train` for each tuple of arguments, on all cores, and append what it returns."""
     for row in on_all_cores(train, trainings):
         add_row(path, row)
 

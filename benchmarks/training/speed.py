@@ -1,12 +1,12 @@
-"""python -m benchmarks training: our recipes, and two well-known ones for MNIST as baselines.
+"""python -m benchmarks training: our recipes and two well-known baselines for MNIST.
 
-Our recipes `release` and `fast`, the recipe of the original for the same network, and PyTorch's
-example network. Each has a process of its own; epoch by epoch they take turns, so that only one
-works at a time and a slow hour of the machine hits all alike. The network of each last epoch is
-exported and measured by ONNX Runtime, as a release is; the file stays in artifacts/benchmarks/.
+Trains our recipes `release` and `fast`, the original's recipe for the same network, and PyTorch's
+example network. Each has its own process; they take turns epoch by epoch, so that only one works at
+a time and a slow hour of the machine affects all alike. The network of each last epoch is exported
+and measured in ONNX Runtime, as a release is; the file stays in artifacts/benchmarks/.
 
-Takes 40 to 80 minutes on two cores, on which nothing else should run. `--epochs 1` gives the
-speeds in a few minutes and writes no report.
+Takes 40 to 80 minutes on two idle cores. `--epochs 1` measures the speed in a few minutes and
+writes no report.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch took and led to; `exported_accuracy` after the last one alone."""
+    """Cost and result of an epoch; only the last one has an `exported_accuracy`."""
 
     seconds: float
     test_accuracy: float
@@ -63,13 +63,13 @@ Results = dict[str, list[Epoch]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, help="stop each training after so many")
+    parser.add_argument("--epochs", type=int, help="stop each training after this many")
 
 
 def main(workspace: Workspace, seed: int, epochs: int | None) -> None:
-    """Train, then write the report unless the trainings were cut short."""
+    """Train, then write the report unless `epochs` cuts the trainings short."""
     images = len(read_tensors(workspace.training_set)["images"])
     gate = load_params(workspace.params).gate.min_accuracy
     results = run(workspace, seed, epochs or 10_000)
@@ -96,18 +96,18 @@ def main(workspace: Workspace, seed: int, epochs: int | None) -> None:
     }
     save_figure(draw(results, gate), reports(workspace) / "training.png")
     text += (
-        "\n\nOne training each, in turn, epoch by epoch, all on the CPU: ours in "
-        f"{precision}, the others in float32, as they are published. Seconds are of training "
-        "alone. Each ratio is of one training of each, so it is as uncertain as the seconds an "
-        "epoch, whose range the table shows. Test accuracy of the last epoch is that of the "
-        "exported file in ONNX Runtime.\n\n"
+        "\n\nOne training each, in turn epoch by epoch, all on the CPU: ours in "
+        f"{precision}, the others in float32, as published. Seconds are of training only. Each "
+        "ratio compares single trainings, so it is as uncertain as the seconds per epoch, of which "
+        "the table shows the range. The test accuracy of the last epoch is that of the exported "
+        "file in ONNX Runtime.\n\n"
         "![Test error against seconds of training](training.png)"
     )
     write_report(workspace, "training", result, text, ["torchvision", "pillow"])
 
 
 def ours(workspace: Workspace, name: str) -> Method:
-    """Training by our recipe of that name."""
+    """Training with our recipe of this name."""
     task = task_of(workspace)
 
     def start(images: Tensor, labels: Tensor, seed: int) -> Networks:
@@ -121,7 +121,7 @@ def ours(workspace: Workspace, name: str) -> Method:
 
 
 def methods(workspace: Workspace) -> dict[str, Method]:
-    """All that are compared."""
+    """The methods to compare."""
     return {
         **{method: ours(workspace, name) for method, name in RECIPES.items()},
         ORIGINAL: Method(19, train_original),
@@ -130,26 +130,26 @@ def methods(workspace: Workspace) -> dict[str, Method]:
 
 
 def file_name(method: str) -> str:
-    """The name of the file that its last epoch leaves, without suffix."""
+    """The name, without suffix, of the file with the method's last epoch."""
     return method.replace(",", "").replace(" ", "-").lower()
 
 
 class Runner:
-    """Runs in the process of one method: one epoch a call."""
+    """Runs in the process of one method: one epoch per call."""
 
     workspace: Workspace
     networks: Networks
 
     @classmethod
     def start(cls, method: str, workspace: Workspace, seed: int) -> None:
-        """Begin a training; nothing is computed yet."""
+        """Set up the training; nothing is computed yet."""
         cls.workspace = workspace
         images, labels = read_set(workspace.training_set)
         cls.networks = methods(workspace)[method].start(images, labels, seed)
 
     @classmethod
     def epoch(cls, export_as: str | None) -> Epoch:
-        """Train for one epoch, then measure on the test set, which is not in the time."""
+        """Train for one epoch, timed, then measure on the test set, not timed."""
         started = time.perf_counter()
         network = next(cls.networks)
         seconds = time.perf_counter() - started
@@ -183,7 +183,7 @@ def run(workspace: Workspace, seed: int, most_epochs: int) -> Results:
 
 
 def seconds_to_gate(epochs: list[Epoch], gate: float) -> float | None:
-    """Seconds of training until the test accuracy first was that of the gate; None: never."""
+    """Seconds of training until the test accuracy first reaches the gate's; None: never."""
     taken = 0.0
     for epoch in epochs:
         taken += epoch.seconds
@@ -193,7 +193,7 @@ def seconds_to_gate(epochs: list[Epoch], gate: float) -> float | None:
 
 
 def show(results: Results, images: int, gate: float) -> str:
-    """The table."""
+    """The results as a table."""
     total = {name: sum(epoch.seconds for epoch in epochs) for name, epochs in results.items()}
     rows = []
     for name, epochs in results.items():
@@ -214,8 +214,8 @@ def show(results: Results, images: int, gate: float) -> str:
             ]
         )
     headers = [
-        "", "parameters", "epochs", "s an epoch (from, to)", "images/s", "s in all",
-        "faster than the original", "test accuracy, last epoch", f"s to first {gate:.1%}",
+        "", "parameters", "epochs", "s per epoch (range)", "images/s", "s in total",
+        "speed, original = 1", "test accuracy, last epoch", f"s to {gate:.1%}",
     ]  # fmt: skip
     return table(headers, rows)
 

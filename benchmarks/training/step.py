@@ -1,9 +1,9 @@
-"""python -m benchmarks step: where the time of a training step goes, and what each choice saves.
+"""python -m benchmarks step: where a training step spends its time, and what each choice saves.
 
-Times steps of our training as it is and with one thing changed, each in a process of its own, in
-turn. Profiles the step as it is, and compares it with a floor: its arithmetic at the rate at which
-this machine multiplies large matrices, in the precision in which it trains. Takes about 3 minutes
-on two cores with bfloat16, three times that without. It uses no GPU.
+Times our training steps as they are and with one thing changed, each in a separate process, in
+turn. Profiles the unchanged step and compares it with a floor: its arithmetic at the rate at which
+this machine multiplies large matrices, in the precision of training. Takes about 3 minutes on two
+cores with bfloat16, three times that without. Uses no GPU.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from pipeline.training.device import reuse_memory
 from pipeline.training.trainer import Trainer
 
 STEPS = 20  # timed at once
-WARM_UP = 5  # steps before, which are slower
-DROPOUT = (0.02, 0.02, 0.02, 0.01)  # of the original
+WARM_UP = 5  # slower steps before the timed ones
+DROPOUT = (0.02, 0.02, 0.02, 0.01)  # the original's
 
 
 def _filled_memory(trainer: Trainer) -> None:
@@ -43,7 +43,7 @@ def _fresh_relu(trainer: Trainer) -> None:
 
 
 def _channels_first(trainer: Trainer) -> None:
-    # kernels get new memory, which Muon does not know: it takes its time, but they stay as they are
+    # Muon keeps updating the old memory of the kernels: the same cost, without effect
     trainer.memory_format = torch.contiguous_format
     trainer.network.to(memory_format=trainer.memory_format)
 
@@ -88,7 +88,7 @@ class Runner:
 
     @classmethod
     def start(cls, variant: str, workspace: Workspace) -> None:
-        """Set the training up and take the first steps."""
+        """Set up the training and run the warm-up steps."""
         changes, change = VARIANTS[variant]
         if variant != WITHOUT_REUSE:
             reuse_memory()
@@ -102,7 +102,7 @@ class Runner:
 
     @classmethod
     def steps(cls, count: int = STEPS) -> float:
-        """Seconds for `count` steps, as seconds for all images once."""
+        """Seconds for `count` steps, scaled to an epoch."""
         trainer = cls.trainer
         size = trainer.recipe.batch_size
         batches = [
@@ -115,7 +115,7 @@ class Runner:
 
     @classmethod
     def operators(cls) -> list[tuple[str, float]]:
-        """The operators and the fraction of a step that each takes itself, the largest first."""
+        """The operators and the fraction of a step that each takes itself, largest first."""
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
             cls.steps()
         times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
@@ -133,12 +133,12 @@ class Runner:
 
     @classmethod
     def precision(cls) -> str:
-        """That in which it trains."""
+        """The precision of training."""
         return str(cls.trainer.precision).removeprefix("torch.")
 
     @classmethod
     def matrix_rate(cls, side: int = 4096) -> float:
-        """Operations per second when matrices are multiplied as in training; the best of five."""
+        """Operations per second of matrix products in this precision; the best of five."""
         left, right = torch.randn(2, side, side).to(cls.trainer.precision)
         best = float("inf")
         for _ in range(5):
@@ -149,7 +149,7 @@ class Runner:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command-line options."""
     parser.add_argument("--rounds", type=int, default=7)
 
 
@@ -157,7 +157,7 @@ def main(workspace: Workspace, rounds: int) -> None:
     """Time the variants in turn and write the report."""
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     with process_for_each(VARIANTS, Runner.start, workspace) as processes:
-        for process in processes.values():  # one by one, or they would slow each other down
+        for process in processes.values():  # one at a time, or they would slow each other down
             process.submit(Runner.steps, 1).result()
         for _ in tqdm(range(rounds), unit=" rounds"):
             for name, process in processes.items():
@@ -171,23 +171,23 @@ def main(workspace: Workspace, rounds: int) -> None:
     base = median(seconds[UNCHANGED])
     floor = arithmetic / rate
     variants = table(
-        ["recipe `release`", "s an epoch (from, to)", "times as long"],
+        ["recipe `release`", "s per epoch (range)", "relative time"],
         [
             [name, median_and_range(times, ".1f"), f"{median(times) / base:.2f}"]
             for name, times in seconds.items()
         ],
     )
     profiled = table(
-        ["operator", "of the time"],
+        ["operator", "share of time"],
         [[f"`{name}`", f"{share:.0%}"] for name, share in operators[:8]],
     )
     text = f"""{variants}
 
-Medians of {rounds} times {STEPS} steps, in turn.
+Medians of {rounds} rounds of {STEPS} steps, in turn.
 
-**The floor.** An epoch of convolutions, forward and backward, is {arithmetic / 1e12:.2f} · 10¹²
-operations. This machine multiplies {precision} matrices at {rate / 1e9:.0f} · 10⁹ a second, which
-would be {floor:.1f} s an epoch: training takes {base / floor:.1f} times that.
+**The floor.** The convolutions of an epoch, forward and backward, take {arithmetic / 1e12:.2f} ·
+10¹² operations. This machine multiplies {precision} matrices at {rate / 1e9:.0f} · 10⁹ operations
+per second, which gives {floor:.1f} s per epoch; training takes {base / floor:.1f} times that.
 
 {profiled}"""
     result = {

@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code, each when the site is built.
+"""Reference pages, generated from the code when the site is built.
 
-A page holds `<!-- generated: NAME -->` where the Markdown of `docs.generated.NAME.page()` goes.
+The Markdown of `docs.generated.NAME.page()` replaces `<!-- generated: NAME -->` in a page.
 """

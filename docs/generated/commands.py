@@ -13,7 +13,7 @@ PROGRAM = "gated-mnist"
 
 
 def page() -> str:
-    """The options of all commands, then the commands by their groups."""
+    """The options that all commands share, then the commands by group."""
     root: Any = typer.main.get_command(app)
     parts = ["## Options of all commands\n", _options(root)]
     commands = [command for command in root.commands.values() if not command.hidden]

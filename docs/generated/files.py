@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def page() -> str:
-    """A row for each path that the code knows, then the outputs of each stage."""
+    """A row for each path of Workspace, then the outputs of each stage."""
     stages = _dag()
     here = workspace.Workspace(Path())
     rows = []
@@ -23,13 +23,13 @@ def page() -> str:
             written, read = (_stages(key, path) for key in ("outs", "deps"))
             rows.append([code(path), sentence(meaning), written, read])
     parts = [
-        "## Paths\n",
+        "### Paths\n",
         table(["Path", "Content", "Written by", "Read by"], rows),
-        "## Outputs of the stages\n",
+        "### Outputs of the stages\n",
     ]
     for name, stage in stages.items():
         outputs = [[code(path), _kept(details)] for path, details in _entries(stage["outs"])]
-        parts += [f"### {name}\n", f"{stage['desc']}.\n", table(["Output", "Kept"], outputs)]
+        parts += [f"#### {name}\n", f"{stage['desc']}.\n", table(["Output", "Kept"], outputs)]
     return "\n".join(parts)
 
 
@@ -46,7 +46,7 @@ def _dag() -> dict[str, Any]:
 
 
 def _stages(key: str, path: str) -> str:
-    """The stages that have the path, or a path below or above it, among their `key`."""
+    """The stages that list the path, or one inside or around it, under `key`."""
     names = [
         name
         for name, stage in _dag().items()

@@ -1,4 +1,4 @@
-"""The HTTP interface, from the description that the service itself gives at /openapi.json."""
+"""The HTTP interface, from the service's OpenAPI description."""
 
 import json
 import re
@@ -12,12 +12,12 @@ from docs.generated.service import app, ask, picture
 from pipeline.service import limits
 from pipeline.service.middleware.authentication import OPEN_ROUTES
 
-UNSAID = "Successful Response"  # what FastAPI says of a status that nobody described
-WITHOUT_EXAMPLE = {"/metrics"}  # whose answer is pages long; its content is a page of its own
+UNSAID = "Successful Response"  # the description that FastAPI uses by default
+WITHOUT_EXAMPLE = {"/metrics"}  # its response is long and has a separate page
 
 
 def page() -> str:
-    """Operations by their tags, with true answers as examples; then limits and schemas."""
+    """Operations by tag, with real answers as examples; then limits and schemas."""
     description = app().openapi()
     schemas = description["components"]["schemas"]
     parts = []
@@ -105,7 +105,7 @@ def _example(method: str, path: str, operation: dict[str, Any]) -> str | None:
 
 
 def _json(value: Any) -> str:
-    """JSON with numbers of four digits, and lists of values on a line each."""
+    """JSON with four significant digits, and each list of values on one line."""
     text = json.dumps(_rounded(value), ensure_ascii=False, indent=2)
     return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
 
@@ -149,5 +149,5 @@ def _schema(schema: dict[str, Any]) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """The type in words, in which the names of schemas are links."""
+    """The type in words, with links to schemas."""
     return describe(schema, link=_link)

@@ -21,7 +21,7 @@ def from_help(shown: str) -> str:
     parts: list[str] = []
     for block in re.split(r"\n\s*\n", shown.strip("\n")):
         title, *lines = block.splitlines()
-        if title.startswith(" "):  # `help` itself stands before the first title
+        if title.startswith(" "):  # `help` comes before the first title
             title, lines = "Help", block.splitlines()
         rows = [line.split(maxsplit=2)[1:] for line in lines]
         targets = [[code(f"make {name}"), sentence(meaning)] for name, meaning in rows]

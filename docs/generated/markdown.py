@@ -1,4 +1,4 @@
-"""The pieces of Markdown that generated pages consist of."""
+"""Markdown elements of the generated pages."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,18 +7,18 @@ from sphinx.pycode import ModuleAnalyzer
 
 
 def code(value: object) -> str:
-    """The value as code; nothing for an empty text."""
+    """The value as code; empty for an empty text."""
     text = str(value)
     return f"`{text}`" if text else ""
 
 
 def words_or_code(default: str) -> str:
-    """A default: code, unless it is told in words, which have spaces or code of their own."""
+    """A default as code, unless it is a phrase, which has spaces or code already."""
     return default if " " in default or "`" in default else code(default)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; columns that are empty in every row are left out."""
+    """A table, without the columns that are empty in every row."""
     cells = [[_cell(value) for value in row] for row in rows]
     used = [n for n in range(len(headers)) if any(row[n] for row in cells)]
     lines = [
@@ -44,7 +44,7 @@ def sentence(text: str) -> str:
 
 
 def attribute_comments(module: str) -> dict[tuple[str, str], str]:
-    """What `#:` comments say of (class, attribute) in a module, in the order of its source."""
+    """The `#:` comments of a module by (class, attribute), in the order of its source."""
     analyzer = ModuleAnalyzer.for_module(module)
     analyzer.analyze()
     found = {key: " ".join(lines).strip() for key, lines in analyzer.attr_docs.items()}

@@ -1,4 +1,4 @@
-"""The metrics, as the service answers to Prometheus after one request."""
+"""The Prometheus metrics, as the service reports them after one request."""
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,7 +8,7 @@ from docs.generated.service import ask, picture
 
 
 def page() -> str:
-    """A table of the service's own metrics, the buckets of histograms, and those of the process."""
+    """Tables of the service's metrics, the buckets of histograms, and the process's metrics."""
     ask("POST", "/predict", content=picture())
     ask("GET", "/v2")
     answer = ask("GET", "/metrics").text

@@ -15,7 +15,7 @@ from pipeline.core.workspace import PARAMS
 from pipeline.training.recipe import BOUNDS, DROPOUT_BOUNDS
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 60  # characters of a default; a longer one stands in params.yaml
+LONGEST = 60  # characters of a default; a link to params.yaml replaces longer ones
 
 
 def page() -> str:
@@ -44,7 +44,7 @@ def page() -> str:
 
 
 def comment_of(section: CommentedMap, key: str) -> str:
-    """The comment at the end of the key's line; nothing if there is none."""
+    """The comment at the end of the key's line; empty without one."""
     tokens = [token for token in section.ca.items.get(key, []) if hasattr(token, "value")]
     return " ".join(token.value.strip().removeprefix("#").strip() for token in tokens)
 

@@ -39,7 +39,7 @@ def _fields(model: type[BaseModel], comments: dict[tuple[str, str], str]) -> str
     properties = model.model_json_schema()["properties"]
     meanings = {name: comments.get((model.__name__, name), "") for name in properties}
     if "schema_version" in meanings:
-        meanings["schema_version"] = "version of this table; another one is refused"
+        meanings["schema_version"] = "version of the schema; readers refuse any other"
     rows = [
         [code(name), describe(schema), sentence(meanings[name])]
         for name, schema in properties.items()

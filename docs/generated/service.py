@@ -1,4 +1,4 @@
-"""A service of the released model, inside this process, that the pages about HTTP ask."""
+"""An in-process service of the released model, which the HTTP pages query."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
 
-for _name in ("httpx", "pipeline"):  # Sphinx's log is about pages
+for _name in ("httpx", "pipeline"):  # keep Sphinx's log to pages
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-TOKEN = "TOKEN"  # noqa: S105 (what the documentation calls it)
+TOKEN = "TOKEN"  # noqa: S105 (a placeholder)
 
 
 @cache
@@ -29,7 +29,7 @@ def app() -> FastAPI:
 
 
 def ask(method: str, path: str, **content: Any) -> httpx.Response:
-    """Its answer to a request with the token."""
+    """The service's answer to a request with the token."""
 
     async def answer() -> httpx.Response:
         transport = httpx.ASGITransport(app())
@@ -44,7 +44,7 @@ def ask(method: str, path: str, **content: Any) -> httpx.Response:
 
 @cache
 def picture() -> bytes:
-    """A PNG file of an upright stroke, dark on light."""
+    """A PNG file of a vertical stroke, dark on light."""
     grey = np.full((56, 56), 255, np.uint8)
     grey[12:44, 26:30] = 0
     file = BytesIO()
