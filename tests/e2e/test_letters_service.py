@@ -1,4 +1,4 @@
-"""Another task than digits is served by the same code: its labels, its form, its words."""
+"""The same code serves a task other than digits, with its labels, image form, and wording."""
 
 import shutil
 
@@ -40,7 +40,7 @@ def test_letters_are_read_by_http(classifier: Classifier) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
-def test_the_page_is_one_of_letters(letters: Checkout, classifier: Classifier) -> None:
+def test_the_page_shows_the_letters_task(letters: Checkout, classifier: Classifier) -> None:
     app = make_app(classifier=classifier, workspace=Workspace(letters.path))
     with listening(app) as port, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
