@@ -11,7 +11,7 @@ from tests.checkout import PROJECT, Checkout
 from tests.letters import TASK, drawing
 
 
-def test_letters_are_learned_and_released_by_params_alone(letters: Checkout) -> None:
+def test_a_change_of_params_alone_trains_and_releases_letters(letters: Checkout) -> None:
     for file in [PROJECT / "dvc.yaml", *(PROJECT / "pipeline").rglob("*.py")]:
         assert (letters.path / file.relative_to(PROJECT)).read_bytes() == file.read_bytes()
     model = OnnxModel(letters.path / "models/letters-cnn.onnx")

@@ -162,7 +162,7 @@ def test_a_finger_draws_and_does_not_scroll(page: Page) -> None:
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_palm_beside_the_finger_draws_nothing(page: Page) -> None:
+def test_a_palm_next_to_the_finger_draws_nothing(page: Page) -> None:
     session = page.context.new_cdp_session(page)
     box = page.locator("#canvas").bounding_box()
     assert box is not None
@@ -463,7 +463,7 @@ def test_the_page_is_accessible(
 
 
 @pytest.mark.parametrize("storage", ["allowed", "blocked with all cookies"])
-def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
+def test_the_page_asks_for_a_token(browser: Browser, storage: str) -> None:
     with listening(make_app(token="open sesame")) as port:
         context = browser.new_context()
         if storage != "allowed":

@@ -60,7 +60,9 @@ def test_the_overhead_of_each_tool_is_measured_by_stage_and_package(project: Che
 
 
 @pytest.mark.parametrize("kind", ["prepare", "train", "infer"])
-def test_memory_is_that_of_the_work(project: Checkout, tmp_path: Path, kind: str) -> None:
+def test_time_and_memory_of_a_command_are_measured(
+    project: Checkout, tmp_path: Path, kind: str
+) -> None:
     for name in ("data", "models", "params.yaml"):
         copy = shutil.copytree if (project.path / name).is_dir() else shutil.copy
         copy(project.path / name, tmp_path / name)

@@ -304,7 +304,7 @@ def test_the_task_graph_matches_the_dvc_dag(prefect: Prefect, released: str) -> 
     assert tasks.keys() == set(re.findall(r'"(\w+)"', drawn))
 
 
-def test_the_log_of_a_task_is_what_its_stage_says(prefect: Prefect, released: str) -> None:
+def test_a_task_logs_the_output_of_its_stage(prefect: Prefect, released: str) -> None:
     said = prefect.logs(released, "train")
     for epoch in (1, 2, 3):
         assert [line for line in said if line.startswith(f"epoch {epoch}/3  training loss")]
@@ -312,17 +312,17 @@ def test_the_log_of_a_task_is_what_its_stage_says(prefect: Prefect, released: st
     assert not [line for line in whole if not line.strip() or "git add" in line or "push" in line]
 
 
-def test_a_stage_that_says_nothing_for_long_is_said_to_run(
+def test_a_silent_stage_is_reported_as_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(flow, "SILENCE", 0.05)
-    said, told = ["epoch 1/30"], list[str]()
-    with flow.signs_of_life("train", said, told.append):
-        wait_until(lambda: len(told) >= 2)
-    assert re.fullmatch(r"train has been running for \d+ s", told[0])
+    output, logged = ["epoch 1/30"], list[str]()
+    with flow.signs_of_life("train", output, logged.append):
+        wait_until(lambda: len(logged) >= 2)
+    assert re.fullmatch(r"train has been running for \d+ s", logged[0])
 
 
-def test_results_are_artifacts(prefect: Prefect, released: str) -> None:
+def test_reports_become_prefect_artifacts(prefect: Prefect, released: str) -> None:
     artifacts = prefect.artifacts(released)
     reports = prefect.workspace.path / "reports"
     assert artifacts["gate"]["type"] == "markdown"
@@ -335,7 +335,7 @@ def test_results_are_artifacts(prefect: Prefect, released: str) -> None:
     assert artifacts["evaluation-curves"]["data"].startswith("data:image/png;base64,iVBOR")
 
 
-def test_prefect_and_mlflow_point_to_each_other(prefect: Prefect, released: str) -> None:
+def test_prefect_and_mlflow_link_to_each_other(prefect: Prefect, released: str) -> None:
     from mlflow import MlflowClient
 
     store = MlflowClient(f"sqlite:///{prefect.workspace.path}/mlflow.db")

@@ -144,7 +144,9 @@ def test_a_complete_environment_is_kept_unless_another_python_is_requested(
         ("requirements-serve.txt", [".venv-serve"]),
     ],
 )
-def test_an_environment_follows_its_lock(folder: Path, changed: str, made: list[str]) -> None:
+def test_a_changed_lock_updates_its_environments(
+    folder: Path, changed: str, made: list[str]
+) -> None:
     mark_installed(folder)
     later = (folder / ".venv/installed").stat().st_mtime + 1
     os.utime(folder / changed, (later, later))

@@ -59,19 +59,19 @@ def test_surviving_mutants_are_shown_and_fail_the_run(
 ) -> None:
     (folder / "pipeline/price.py").write_text(MODULE.replace("LIMIT = 10", "LIMIT = 11"))
     assert not mutants.main([], "main", count=9, seed=1)
-    told = capsys.readouterr().out
-    assert "SURVIVED: pipeline/price.py:3" in told
-    assert "    -LIMIT = 11\n    +LIMIT = 23\n" in told
-    assert told.endswith("0% noticed\n")
+    output = capsys.readouterr().out
+    assert "SURVIVED: pipeline/price.py:3" in output
+    assert "    -LIMIT = 11\n    +LIMIT = 23\n" in output
+    assert output.endswith("0% noticed\n")
     assert (folder / "pipeline/price.py").read_text() == MODULE.replace("LIMIT = 10", "LIMIT = 11")
 
 
 def test_detected_mutants_pass(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "tests/unit/test_price.py").write_text(STRONG)
     assert mutants.main([Path("pipeline/price.py")], "main", count=1, seed=2)
-    told = capsys.readouterr().out
-    assert "1 of 13 mutants in 1 modules" in told
-    assert told.endswith("100% noticed\n")
+    output = capsys.readouterr().out
+    assert "1 of 13 mutants in 1 modules" in output
+    assert output.endswith("100% noticed\n")
 
 
 def test_tests_that_fail_without_a_mutant_are_an_error(folder: Path) -> None:

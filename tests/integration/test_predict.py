@@ -102,7 +102,7 @@ def test_predictions_are_printed_even_if_standard_error_is_closed(tmp_path: Path
     assert (result.returncode, result.stdout.splitlines()[1][:8]) == (2, "a.png,0,")
 
 
-def test_a_reader_that_stops_early_ends_it_quietly(tmp_path: Path, ten: Images) -> None:
+def test_predict_ends_quietly_when_its_reader_stops_early(tmp_path: Path, ten: Images) -> None:
     np.save(tmp_path / "many.npy", np.tile(ten, (500, 1, 1)))
     result = bash(tmp_path, "--format jsonl many.npy | head -n 1")
     assert json.loads(result.stdout)["image"] == "many.npy[0]"
