@@ -20,7 +20,7 @@ MEBIBYTE = 2**20
 COMMANDS = {  # commands that require more than the extra cpu, and the missing extra
     ("serve",): "serve",
     ("score", "digit.png", "--output", "scores.parquet"): "score",
-    ("flow",): "flow",
+    ("--workspace", "workspace", "flow"): "flow",
     ("predict", "digit.png", "--model", "models:/digits@champion"): "tracking",
     ("--workspace", "workspace", "prepare"): "train",
 }
