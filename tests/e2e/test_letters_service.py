@@ -46,7 +46,7 @@ def test_the_page_shows_the_letters_task(letters: Checkout, classifier: Classifi
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
-        expect(page).to_have_title("Letters letters")
+        expect(page).to_have_title("Letters")
         expect(page.locator("#verdict")).to_have_text("Draw a letter.")
         expect(page.locator("#bars li")).to_have_count(26)
         for key in ["ArrowDown"] * 12 + ["ArrowRight"] * 8:

@@ -211,7 +211,7 @@ def test_an_output_folder_that_cannot_be_created_is_a_one_line_error(
         place.symlink_to("nowhere")
     result = python(tmp_path, "-m", "pipeline", "backprop")
     assert result.returncode == 2
-    assert re.fullmatch(rf"error: [^\n]+: {name}[^\n]*\n", result.stderr)
+    assert re.fullmatch(rf"error: [^\n]*{name}[^\n]*\n", result.stderr)
     assert digests(tmp_path).keys() == ({name} if obstacle == "a file" else set())
 
 
