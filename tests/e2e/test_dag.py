@@ -65,7 +65,7 @@ def test_a_changed_package_version_reruns_the_dependent_stages(workspace: Checko
 
 def test_a_changed_train_parameter_reruns_the_dependent_stages(workspace: Checkout) -> None:
     workspace.set_params({"train": {"epochs": 1}})
-    assert changed_stages(workspace) == {"train", "release"}  # which records the params
+    assert changed_stages(workspace) == {"train", "release"}  # release records the params
     assert "train.epochs" in workspace.run("dvc", "params", "diff").stdout
 
 

@@ -108,7 +108,7 @@ def test_an_unknown_revision_is_warned_of_once(
     fault: Callable[[Path, pytest.MonkeyPatch], None],
     words: str,
 ) -> None:
-    """The released model records the revision, which is too late to find out."""
+    """The released model records the revision, so the warning must come earlier."""
     fault(folder, monkeypatch)
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     for _ in range(3):  # each epoch requests it

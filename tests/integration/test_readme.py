@@ -124,7 +124,7 @@ def test_commands_and_snippets_run_unchanged(
 def running(
     words: list[str], folder: Path, environment: dict[str, str], address: str
 ) -> Iterator[None]:
-    """Run a server within the block, which starts once the address answers."""
+    """Run a server; the block starts once the address answers."""
     process = subprocess.Popen(words, cwd=folder, env=environment, start_new_session=True)
 
     def answers() -> bool:

@@ -90,7 +90,7 @@ def test_tritons_client_finds_the_server_and_the_model(
 def test_tritons_client_works_with_its_default_options(
     client: triton.InferenceServerClient, ten: Images, compression: str | None
 ) -> None:
-    """By default the request's parameters ask for all outputs as bytes; it may be compressed."""
+    """By default, the request asks for all outputs as bytes and may be compressed."""
     (version,) = client.get_model_metadata("mnist-cnn")["versions"]
     result = client.infer(
         "mnist-cnn", [tensor_of(ten)], version, request_compression_algorithm=compression

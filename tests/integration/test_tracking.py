@@ -214,7 +214,7 @@ def untracked_weights(prepared: Workspace, copy_of: Copy) -> str:
 
 @pytest.fixture(scope="module")
 def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
-    """A release made while the server was down, since mid-training. The server is back now."""
+    """A release made after the server died mid-training. The server is running again."""
     workspace = copy_of(prepared)
     with paused_training(workspace, MLFLOW_TRACKING_URI=server.url) as training:
         wait_until(lambda: server.runs("mnist-cnn"))
@@ -747,7 +747,7 @@ def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str
 
 @contextmanager
 def broken_server(status: int | None) -> Iterator[str]:
-    """The URL of a server that answers every request with a web page; of no server if None."""
+    """The URL of a server that answers with this status and a web page, or of no server if None."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status or 0)

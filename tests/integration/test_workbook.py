@@ -65,7 +65,7 @@ def report(folder: Path) -> BackpropReport:
 
 
 def trained(folder: Path, **yellow: float) -> Training:
-    """Train the network with a folder's params, replaced by the values of changed yellow cells."""
+    """Train the network with a folder's params, except for the given yellow cells."""
     params = report(folder).params
     start = dict(
         zip(GIVEN, [*params["targets"], *params["inputs"], *params["weights"]], strict=True)

@@ -177,7 +177,7 @@ def test_shellcheck_finds_nothing_in_its_steps(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DVC and git repository in which the released model seems to have just been built."""
+    """A DVC and git repository that looks as if it had just built the released model."""
     folder = tmp_path_factory.mktemp("gated")
     for name in ("Makefile", "dvc.yaml", "params.yaml"):
         shutil.copy(PROJECT / name, folder / name)
