@@ -27,16 +27,16 @@ def engine(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return result
 
 
-def says(*arguments: str, **options: Any) -> str:
+def output_of(*arguments: str, **options: Any) -> str:
     """Run the engine, which must succeed; return its output."""
     result = engine(*arguments, **options)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def inspected(kind: str, name: str) -> Any:
+def inspect(kind: str, name: str) -> Any:
     """The engine's description of an image or a container."""
-    return json.loads(says(kind, "inspect", name))[0]
+    return json.loads(output_of(kind, "inspect", name))[0]
 
 
 def with_docker(workspace: Checkout) -> Checkout:
@@ -49,10 +49,10 @@ def with_docker(workspace: Checkout) -> Checkout:
     return workspace
 
 
-def end_of(container: str) -> int:
+def stop(container: str) -> int:
     """Stop a container and return its exit status, 137 if it had to be killed."""
     engine("stop", "--time", "5", container)
-    return int(inspected("container", container)["State"]["ExitCode"])
+    return int(inspect("container", container)["State"]["ExitCode"])
 
 
 def logs(container: str) -> str:

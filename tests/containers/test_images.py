@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.servers import free_port
 from tests.checkout import PROJECT
-from tests.containers.engine import ENGINE, HARDENED, end_of, engine, inspected, logs, says
+from tests.containers.engine import ENGINE, HARDENED, engine, inspect, logs, output_of, stop
 from tests.digits import make_digits
 from tests.servers import wait_until
 
@@ -75,12 +75,12 @@ def test_the_sbom_lists_the_installed_packages(environment: tuple[str, dict[str,
 
 
 def test_serve_is_small() -> None:
-    assert inspected("image", "gated-mnist:serve")["Size"] < 900e6  # including its base image
+    assert inspect("image", "gated-mnist:serve")["Size"] < 900e6  # including its base image
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_has_its_labels_and_user(target: str) -> None:
-    config = inspected("image", f"gated-mnist:{target}")["Config"]
+    config = inspect("image", f"gated-mnist:{target}")["Config"]
     assert config["User"] == "1000:1000"
     assert config["StopSignal"] in ("SIGTERM", "15")
     labels = config["Labels"]
@@ -93,11 +93,11 @@ def test_an_image_has_its_labels_and_user(target: str) -> None:
 def test_an_image_contains_no_leftovers_of_its_build(target: str) -> None:
     image = f"gated-mnist:{target}"
     find = "find /tmp /root /run/secrets /var/lib/apt/lists -type f 2>/dev/null || true"
-    left = says("run", "--rm", "--user=0", "--entrypoint", "sh", image, "-c", find)
+    left = output_of("run", "--rm", "--user=0", "--entrypoint", "sh", image, "-c", find)
     of_the_base = {".bashrc", ".profile", ".wget-hsts"}
     assert {Path(name).name for name in left.split()} <= of_the_base
-    assert "BEGIN CERTIFICATE" not in says("history", "--no-trunc", image)
-    found = says("run", "--rm", "--entrypoint", "find", image, "/pipeline", "-name", "*.pyc")
+    assert "BEGIN CERTIFICATE" not in output_of("history", "--no-trunc", image)
+    found = output_of("run", "--rm", "--entrypoint", "find", image, "/pipeline", "-name", "*.pyc")
     assert found == ""
 
 
@@ -106,7 +106,7 @@ def test_serve_reads_digits_without_privileges(pictures: Path, user: str) -> Non
     names = [str(path) for path in sorted(pictures.iterdir())]
     command = ["predict", "--format=jsonl", *names]
     mount = ["--volume", f"{pictures}:{pictures}:ro", "--memory=256m", "--user", user]
-    answer = says("run", "--rm", *HARDENED, *mount, "gated-mnist:serve", *command)
+    answer = output_of("run", "--rm", *HARDENED, *mount, "gated-mnist:serve", *command)
     here = [sys.executable, "-m", "pipeline", *command]
     expected = subprocess.run(here, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     for line, wanted in zip(answer.splitlines(), expected.splitlines(), strict=True):
@@ -118,7 +118,7 @@ def test_serve_reads_digits_without_privileges(pictures: Path, user: str) -> Non
 def test_serve_reads_a_picture_from_standard_input(pictures: Path) -> None:
     command = ["run", "--rm", "--interactive", *HARDENED, "gated-mnist:serve", "predict", "-"]
     with (pictures / "7.png").open("rb") as picture:
-        assert "confidence" in says(*command, stdin=picture)
+        assert "confidence" in output_of(*command, stdin=picture)
     result = engine(*command, input="no picture")
     assert result.returncode == 2
     assert "error: - cannot be read as images" in result.stderr
@@ -132,7 +132,7 @@ def test_a_read_only_container_cannot_be_written_to(target: str) -> None:
 
 def health_check(target: str) -> list[str]:
     """The words of an image's health check."""
-    image = inspected("image", f"gated-mnist:{target}")
+    image = inspect("image", f"gated-mnist:{target}")
     check = image.get("Healthcheck") or image["Config"]["Healthcheck"]
     return list(check["Test"][1:])
 
@@ -155,7 +155,7 @@ def served() -> Iterator[tuple[str, str]]:
     engine("rm", "--force", name)
     publish = ["--publish", f"127.0.0.1:{port}:8000"]
     proxy = "--env=http_proxy=http://127.0.0.1:9"  # the health check must bypass it
-    says("run", "--detach", "--name", name, *limits, *publish, proxy, "gated-mnist:serve")
+    output_of("run", "--detach", "--name", name, *limits, *publish, proxy, "gated-mnist:serve")
     try:
         yield name, f"http://127.0.0.1:{port}"
     finally:
@@ -172,7 +172,7 @@ def test_serve_answers_by_http_and_stops_on_sigterm(
     assert answer.json()["digit"] == 7
     for path in ("", "docs", "figures/metrics.json", "figures/curves.png", "figures/loss.svg"):
         assert requests.get(f"{address}/{path}", timeout=60).ok
-    assert end_of(name) == 143  # SIGTERM, not SIGKILL
+    assert stop(name) == 143  # SIGTERM, not SIGKILL
     assert "stopped by SIGTERM" in logs(name)
 
 
@@ -202,15 +202,15 @@ def waiting() -> Iterator[str]:
 
 
 def test_sigterm_ends_it(waiting: str) -> None:
-    assert end_of(waiting) == 143
+    assert stop(waiting) == 143
 
 
 def test_train_runs_without_a_checkout() -> None:
     """The image has its own copy of the project, in which DVC works."""
     command = ["run", "--rm", "--network=none", "gated-mnist:train", "dvc"]
-    assert "train" in says(*command, "stage", "list", "--name-only").split()
-    assert "flowchart" in says(*command, "dag", "--mermaid")
-    planned = says(*command, "repro", "--dry", "backprop")
+    assert "train" in output_of(*command, "stage", "list", "--name-only").split()
+    assert "flowchart" in output_of(*command, "dag", "--mermaid")
+    planned = output_of(*command, "repro", "--dry", "backprop")
     assert "Stage 'backprop' didn't change" in planned
 
 
@@ -244,7 +244,7 @@ def test_a_code_change_reinstalls_nothing(context: Path, target: str) -> None:
     built = build(context, target, "gated-mnist-test")
     assert built.returncode == 0, built.stderr
     old, new = (
-        inspected("image", f"{name}:{target}")["RootFS"]["Layers"]
+        inspect("image", f"{name}:{target}")["RootFS"]["Layers"]
         for name in ("gated-mnist", "gated-mnist-test")
     )
     engine("rmi", "--force", f"gated-mnist-test:{target}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import Checkout
-from tests.containers.engine import end_of, engine, logs, owners, with_docker
+from tests.containers.engine import engine, logs, owners, stop, with_docker
 from tests.servers import wait_until
 
 NAME = "gated-mnist-test-run"
@@ -85,7 +85,7 @@ def test_a_killed_container_leaves_its_epochs_and_no_lock(workspace: Checkout) -
     with train():
         wait_until(lambda: "resuming after epoch" in logs(NAME))
         wait_until(lambda: "epoch 5/" in logs(NAME))
-        assert end_of(NAME) == 143
+        assert stop(NAME) == 143
 
 
 def test_secrets_in_the_environment_reach_the_container(workspace: Checkout) -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from benchmarks.servers import free_port
 from tests.checkout import Checkout
-from tests.containers.engine import ENGINE, engine, inspected, logs, says, with_docker
+from tests.containers.engine import ENGINE, engine, inspect, logs, output_of, with_docker
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -44,16 +44,16 @@ class Stack:
 
     def containers(self) -> dict[str, str]:
         """The names of the stack's containers, running or not, by service."""
-        names = says("ps", "--all", "--format", "{{.Names}}").split()
+        names = output_of("ps", "--all", "--format", "{{.Names}}").split()
         ours = re.compile(f"{PROJECT_NAME}[-_](.+)[-_]1")
         return {found[1]: name for name in names if (found := ours.fullmatch(name))}
 
     def kill(self, service: str) -> None:
         """Kill a service and restart it, as its restart policy does after a crash."""
         name = self.containers()[service]
-        says("kill", name)
-        wait_until(lambda: inspected("container", name)["State"]["Status"] == "exited")
-        says("start", name)
+        output_of("kill", name)
+        wait_until(lambda: inspect("container", name)["State"]["Status"] == "exited")
+        output_of("start", name)
 
     def healthy(self) -> bool:
         """Whether both servers answer."""
@@ -153,13 +153,13 @@ def test_make_stack_returns_once_all_services_are_healthy(stack: Stack) -> None:
 
 def test_ports_are_local_and_containers_unprivileged(stack: Stack) -> None:
     for service, name in stack.containers().items():
-        container = inspected("container", name)
+        container = inspect("container", name)
         ports = container["NetworkSettings"]["Ports"] or {}
         hosts = {binding["HostIp"] for bindings in ports.values() for binding in bindings or []}
         assert hosts == (set() if service == "worker" else {"127.0.0.1"})
         assert container["HostConfig"]["ReadonlyRootfs"]
         assert container["HostConfig"]["Memory"] > 0
-        status = says("exec", name, "cat", "/proc/1/status")
+        status = output_of("exec", name, "cat", "/proc/1/status")
         assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
 
@@ -170,7 +170,7 @@ def test_inspecting_a_container_reveals_no_password(stack: Stack) -> None:
     passwords = re.findall("[0-9a-f]{48}", " ".join(drawn))
     assert len(passwords) == 3
     for name in stack.containers().values():
-        content = json.dumps(inspected("container", name))
+        content = json.dumps(inspect("container", name))
         assert not [password for password in passwords if password in content]
 
 
@@ -229,7 +229,7 @@ def test_a_restarted_stack_keeps_its_data(stack: Stack) -> None:
     trainings = {run.info.run_id for run in stack.trainings()}
     stack.make("stack-down")
     assert stack.containers() == {}
-    volumes = says("volume", "ls", "--format", "{{.Name}}").split()
+    volumes = output_of("volume", "ls", "--format", "{{.Name}}").split()
     assert {f"{PROJECT_NAME}_mlflow", f"{PROJECT_NAME}_prefect"} <= set(volumes)
     stack.make("stack")
     assert {run.info.run_id for run in stack.trainings()} == trainings
@@ -255,7 +255,7 @@ def on_postgres(stack: Stack) -> Stack:
 def test_with_postgres_both_servers_keep_their_data_there(on_postgres: Stack) -> None:
     containers = on_postgres.containers()
     assert containers.keys() == {*SERVICES, "postgres"}
-    assert not inspected("container", containers["postgres"])["NetworkSettings"]["Ports"].get(
+    assert not inspect("container", containers["postgres"])["NetworkSettings"]["Ports"].get(
         "5432/tcp"
     )
     assert on_postgres.trainings() == []  # a new store
@@ -266,7 +266,7 @@ def test_with_postgres_both_servers_keep_their_data_there(on_postgres: Stack) ->
     def rows(database: str, table: str) -> int:
         query = f"SELECT count(*) FROM {table}"
         psql = ["psql", "--username=pipeline", f"--dbname={database}", "--tuples-only"]
-        return int(says("exec", containers["postgres"], *psql, f"--command={query}"))
+        return int(output_of("exec", containers["postgres"], *psql, f"--command={query}"))
 
     assert rows("prefect", "flow_run") == 1
     assert rows("mlflow", "metrics") > 0
