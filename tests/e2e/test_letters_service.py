@@ -39,7 +39,7 @@ def test_letters_are_read_by_http(classifier: Classifier) -> None:
         assert client.get("/v2/models/mnist-cnn").status_code == 404
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
 def test_the_page_shows_the_letters_task(letters: Checkout, classifier: Classifier) -> None:
     app = make_app(classifier=classifier, workspace=Workspace(letters.path))
     with listening(app) as port, sync_playwright() as playwright:

@@ -28,7 +28,7 @@ from tests.services import listening, make_app, metric
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     needs_model,
-    pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`"),
+    pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed"),
 ]
 QUIET = ["--no-sandbox", "--disable-quic", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip

@@ -93,7 +93,7 @@ def test_scoring_is_compared_to_a_plain_loop(project: Checkout) -> None:
     assert re.search(r"\| score, array +\| +3,000 ", text)
 
 
-needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="`make debian` installs it")
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
 @needs_wrk

@@ -37,7 +37,7 @@ def mounted() -> Iterator[Callable[..., None]]:
         command = ["mount", *map(str, arguments)]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
-            pytest.skip(f"nothing can be mounted here: {result.stderr.strip()}")
+            pytest.skip(f"mounting is not permitted: {result.stderr.strip()}")
         folders.append(str(arguments[-1]))
 
     yield mount

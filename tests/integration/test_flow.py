@@ -447,7 +447,7 @@ def test_a_run_without_the_server_password_is_a_one_line_error(
     assert line.startswith(f"error: the Prefect server at {prefect.url}/api answers 401: ")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
 def test_the_ui_shows_runs_after_login_and_contacts_no_other_host(
     prefect: Prefect, released: str
 ) -> None:

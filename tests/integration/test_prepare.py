@@ -24,7 +24,7 @@ def test_real_mnist_has_the_digest_of_the_gate_and_matches_torchvision(tmp_path:
     mirrors = [PROJECT / mirror for mirror in params.fetch.mirrors]
     found = [m for m in mirrors if all((m / name).is_file() for name in params.fetch.files)]
     if not found:
-        pytest.skip("no folder in params.yaml, fetch.mirrors, has the MNIST files")
+        pytest.skip("no folder in fetch.mirrors of params.yaml has MNIST")
     workspace = Workspace(tmp_path)
     workspace.raw.parent.mkdir()
     workspace.raw.symlink_to(found[0].resolve())

@@ -181,7 +181,7 @@ def test_models_and_artifacts_may_be_on_another_disk(
     else:
         command = ["mount", "-t", "tmpfs", "none", str(folder)]
         if subprocess.run(command, capture_output=True).returncode != 0:
-            pytest.skip("nothing can be mounted here")
+            pytest.skip("mounting is not permitted")
         shutil.copytree(elsewhere, folder, dirs_exist_ok=True)
     try:
         release.run(workspace, load_params(workspace.params), TASK)

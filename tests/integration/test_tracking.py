@@ -478,7 +478,7 @@ def test_a_broken_server_stops_neither_training_nor_release(
     assert links.addresses(trained) == links.addresses(released) == {}
 
 
-@pytest.mark.parametrize("status", [200, 500, None], ids=["a web page", "errors", "nobody"])
+@pytest.mark.parametrize("status", [200, 500, None], ids=["web page", "errors", "no server"])
 def test_track_reports_an_unusable_server_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:

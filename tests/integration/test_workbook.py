@@ -200,7 +200,7 @@ def test_another_program_computes_the_same_numbers(made: Path, recomputed: Path)
         ("start", START),
         ("extreme", EXTREME),
     ],
-    ids=["learning rate", "another start", "extreme"],
+    ids=["learning rate", "other start values", "extreme"],
 )
 def test_a_changed_yellow_cell_changes_the_training(
     made: Path, recomputed: Path, variant: str, yellow: dict[str, float]

@@ -128,7 +128,7 @@ def test_a_stage_locks_the_workspace_while_it_runs(workspace: Workspace) -> None
         ("elsewhere", ["--workspace", "../project"]),
         ("elsewhere", ["--workspace", "{}/project"]),
     ],
-    ids=["in it", "below it", "relative", "absolute"],
+    ids=["root", "subfolder", "relative", "absolute"],
 )
 def test_a_stage_runs_from_any_folder_and_writes_only_into_its_workspace(
     current: str, options: list[str], workspace: Workspace, tmp_path: Path
