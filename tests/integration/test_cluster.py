@@ -212,8 +212,8 @@ def other_server() -> Iterator[int]:
         ("[::1]:{port}", "refused|Cannot assign"),
         ("nonsense", "Invalid address"),
         ("", "empty"),
-        ("ray://head:10001", "head:6379, without ray://"),
-        ("http://head:8265/", "head:6379, without http://"),
+        ("ray://head:10001", "head:6379"),
+        ("http://head:8265/", "head:6379"),
         ("127.0.0.1:{other}", "not a Ray head"),
     ],
 )
