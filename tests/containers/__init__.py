@@ -1,1 +1,1 @@
-"""Tests of the images, of the commands in docker/ and of the stack: make test-containers."""
+"""Tests of the images, the commands in docker/, and the stack. Run `make test-containers`."""

@@ -1,4 +1,4 @@
-"""The container engine, as the tests call it."""
+"""Calls to the container engine."""
 
 import json
 import os
@@ -27,20 +27,20 @@ def engine(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return result
 
 
-def says(*arguments: str, **options: Any) -> str:
-    """What it answers; it must end well."""
+def output_of(*arguments: str, **options: Any) -> str:
+    """Run the engine, which must succeed; return its output."""
     result = engine(*arguments, **options)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def inspected(kind: str, name: str) -> Any:
-    """All that the engine knows of an image or a container."""
-    return json.loads(says(kind, "inspect", name))[0]
+def inspect(kind: str, name: str) -> Any:
+    """The engine's description of an image or a container."""
+    return json.loads(output_of(kind, "inspect", name))[0]
 
 
 def with_docker(workspace: Checkout) -> Checkout:
-    """A scratch folder that has docker/ and the Makefile too."""
+    """Add docker/ and the Makefile to a checkout."""
     secrets = shutil.ignore_patterns("secrets")
     shutil.copytree(PROJECT / "docker", workspace.path / "docker", ignore=secrets)
     shutil.copy(PROJECT / "Makefile", workspace.path)
@@ -49,18 +49,18 @@ def with_docker(workspace: Checkout) -> Checkout:
     return workspace
 
 
-def end_of(container: str) -> int:
-    """The exit status of a container that is asked to stop: 137 if it had to be killed."""
+def stop(container: str) -> int:
+    """Stop a container and return its exit status, 137 if it had to be killed."""
     engine("stop", "--time", "5", container)
-    return int(inspected("container", container)["State"]["ExitCode"])
+    return int(inspect("container", container)["State"]["ExitCode"])
 
 
 def logs(container: str) -> str:
-    """What a container has said so far."""
+    """The logs of a container so far."""
     result = engine("logs", container)
     return result.stdout + result.stderr
 
 
 def owners(folder: Path) -> set[int]:
-    """The users to whom a folder and all that is in it belong."""
+    """The user IDs that own a folder and its contents."""
     return {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}

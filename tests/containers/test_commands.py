@@ -1,4 +1,4 @@
-"""What the commands in docker/ ask of an engine. There is none here, only a name that answers."""
+"""The calls that the commands in docker/ make to an engine, which is a stub here."""
 
 import os
 import shutil
@@ -20,15 +20,15 @@ GPUS = {"docker": "--gpus all", "podman": "--device nvidia.com/gpu=all"}
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with docker/, whose path has a space."""
+    """A folder with docker/ and a space in its path."""
     folder = tmp_path / "a checkout"
     shutil.copytree(PROJECT / "docker", folder / "docker", ignore=shutil.ignore_patterns("secrets"))
     (folder / ".dvc").mkdir()
     return folder
 
 
-def answering(folder: Path, *names: str) -> Path:
-    """A folder with programs of these names, which print what they are given."""
+def stubs(folder: Path, *names: str) -> Path:
+    """Create programs with these names that print their arguments; return the folder."""
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / name).write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
@@ -44,8 +44,8 @@ def run(checkout: Path, *words: str, **variables: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("engine", GPUS)
-def test_gpus_are_given_to_the_container(checkout: Path, tmp_path: Path, engine: str) -> None:
-    programs = answering(tmp_path / "bin", engine, "nvidia-smi")
+def test_gpus_are_passed_to_the_container(checkout: Path, tmp_path: Path, engine: str) -> None:
+    programs = stubs(tmp_path / "bin", engine, "nvidia-smi")
     settings = {"CONTAINER_ENGINE": engine, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
     def said(**variables: str) -> str:
@@ -59,10 +59,10 @@ def test_gpus_are_given_to_the_container(checkout: Path, tmp_path: Path, engine:
     assert GPUS[engine] not in said()
 
 
-def test_the_checkout_is_mounted_for_its_owner_with_no_right_at_all(
+def test_the_container_mounts_the_checkout_as_its_owner_without_privileges(
     checkout: Path, tmp_path: Path
 ) -> None:
-    engine = answering(tmp_path / "bin", "docker") / "docker"
+    engine = stubs(tmp_path / "bin", "docker") / "docker"
     words = run(checkout, "docker/run", "true", CONTAINER_ENGINE=str(engine)).stdout.splitlines()
     assert f"{checkout}:{checkout}" in words
     owner = checkout.stat()
@@ -76,14 +76,14 @@ def test_the_checkout_is_mounted_for_its_owner_with_no_right_at_all(
     [
         ("", ["--interactive"]),
         ("output", ["--interactive"]),
-        ("input", []),  # it would take what somebody types to the shell
+        ("input", []),  # it would swallow what is typed into the shell
         ("input and output", ["--interactive", "--tty"]),
     ],
 )
-def test_what_is_sent_to_it_reaches_the_command(
+def test_standard_input_reaches_the_command(
     checkout: Path, tmp_path: Path, terminals: str, options: list[str]
 ) -> None:
-    engine = answering(tmp_path / "bin", "docker") / "docker"
+    engine = stubs(tmp_path / "bin", "docker") / "docker"
     engine.write_text(
         '#!/bin/sh\nfor word; do echo "$word"; done >"$SAID"\n[ "$1" != run ] || cat >>"$SAID"\n'
     )
@@ -110,8 +110,8 @@ def test_what_is_sent_to_it_reaches_the_command(
     assert words[-2:] == ["wc", "some text"]
 
 
-def test_the_proxies_of_this_machine_are_handed_on(checkout: Path, tmp_path: Path) -> None:
-    engine = answering(tmp_path / "bin", "docker") / "docker"
+def test_the_proxy_settings_are_passed_on(checkout: Path, tmp_path: Path) -> None:
+    engine = stubs(tmp_path / "bin", "docker") / "docker"
     names = ("HTTP_PROXY", "https_proxy", "NO_PROXY", "all_proxy")
     proxies = dict.fromkeys(names, "http://me:hidden@proxy")
     said = run(checkout, "docker/run", "true", CONTAINER_ENGINE=str(engine), **proxies).stdout
@@ -119,13 +119,13 @@ def test_the_proxies_of_this_machine_are_handed_on(checkout: Path, tmp_path: Pat
     assert "hidden" not in said
 
 
-def test_the_history_of_a_git_worktree_can_be_read(checkout: Path, tmp_path: Path) -> None:
+def test_the_history_of_a_git_worktree_is_readable(checkout: Path, tmp_path: Path) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         run(tmp_path / "clone", "git", *who, *words).check_returncode()
 
     def mounted(folder: Path) -> set[str]:
-        engine = answering(tmp_path / "bin", "docker") / "docker"
+        engine = stubs(tmp_path / "bin", "docker") / "docker"
         words = run(folder, "docker/run", "true", CONTAINER_ENGINE=str(engine)).stdout.splitlines()
         return {words[at + 1] for at, word in enumerate(words) if word == "--volume"}
 
@@ -140,10 +140,10 @@ def test_the_history_of_a_git_worktree_can_be_read(checkout: Path, tmp_path: Pat
     assert not [words for words in mounted(tmp_path / "clone") if words.startswith(str(history))]
 
 
-def test_secrets_of_the_environment_stay_off_the_command_line(
+def test_secrets_in_the_environment_stay_off_the_command_line(
     checkout: Path, tmp_path: Path
 ) -> None:
-    engine = answering(tmp_path / "bin", "docker") / "docker"
+    engine = stubs(tmp_path / "bin", "docker") / "docker"
     secret = {"MLFLOW_TRACKING_PASSWORD": "hidden", "UNRELATED": "hidden"}
     said = run(checkout, "docker/run", "true", CONTAINER_ENGINE=str(engine), **secret).stdout
     assert "--env\nMLFLOW_TRACKING_PASSWORD\n" in said
@@ -152,16 +152,16 @@ def test_secrets_of_the_environment_stay_off_the_command_line(
 
 
 @pytest.mark.parametrize("command", ["docker/build", "docker/run true", "docker/stack up"])
-def test_without_an_engine_it_is_one_line_and_exit_status_2(checkout: Path, command: str) -> None:
+def test_a_missing_engine_is_a_one_line_error_with_exit_status_2(
+    checkout: Path, command: str
+) -> None:
     result = run(checkout, *command.split(), CONTAINER_ENGINE="no-such-engine")
     assert result.returncode == 2
     assert result.stderr == "error: no no-such-engine here: install Docker or Podman\n"
 
 
-def test_passwords_are_drawn_once_and_others_cannot_reach_them(
-    checkout: Path, tmp_path: Path
-) -> None:
-    engine = answering(tmp_path / "bin", "docker") / "docker"
+def test_passwords_are_generated_once_and_are_private(checkout: Path, tmp_path: Path) -> None:
+    engine = stubs(tmp_path / "bin", "docker") / "docker"
     files = [checkout / "docker/secrets" / name for name in ("postgres_password", "prefect.toml")]
 
     def passwords() -> list[str]:
@@ -185,7 +185,7 @@ def test_passwords_are_drawn_once_and_others_cannot_reach_them(
 
 
 @pytest.mark.parametrize("name", ["postgres_password", "prefect.toml"])
-def test_an_interrupted_first_start_leaves_no_empty_password(checkout: Path, name: str) -> None:
+def test_an_empty_password_from_an_interrupted_start_is_replaced(checkout: Path, name: str) -> None:
     secrets = checkout / "docker/secrets"
     secrets.mkdir()
     (secrets / name).touch()
@@ -195,19 +195,19 @@ def test_an_interrupted_first_start_leaves_no_empty_password(checkout: Path, nam
 
 
 class Healthy(BaseHTTPRequestHandler):
-    """A server of which nothing but its health is asked."""
+    """A server that answers only health checks."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/api/health" else 404)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def healthy() -> Iterator[str]:
-    """The address of one."""
+    """The API URL of a healthy server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/api"
@@ -217,7 +217,7 @@ def healthy() -> Iterator[str]:
 NOWHERE = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
 
 
-def test_a_health_check_goes_past_the_proxy(checkout: Path, healthy: str) -> None:
+def test_a_health_check_bypasses_the_proxy(checkout: Path, healthy: str) -> None:
     def status(address: str) -> int:
         return run(checkout, sys.executable, "docker/healthy", address, **NOWHERE).returncode
 
@@ -225,10 +225,10 @@ def test_a_health_check_goes_past_the_proxy(checkout: Path, healthy: str) -> Non
     assert status(f"{healthy}/other") == 1
 
 
-def test_a_worker_whose_server_refuses_it_ends_and_says_why(
+def test_a_worker_refused_by_its_server_ends_with_the_error(
     checkout: Path, tmp_path: Path, healthy: str
 ) -> None:
-    programs = answering(tmp_path / "bin", "prefect")
+    programs = stubs(tmp_path / "bin", "prefect")
     (programs / "prefect").write_text("#!/bin/sh\necho 401 Unauthorized >&2; exit 1\n")
     (programs / "python").symlink_to(sys.executable)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
@@ -238,8 +238,8 @@ def test_a_worker_whose_server_refuses_it_ends_and_says_why(
     assert result.stderr == "401 Unauthorized\n"
 
 
-def test_to_stop_a_stack_that_is_not_up_is_quiet(checkout: Path, tmp_path: Path) -> None:
-    programs = answering(tmp_path / "bin", "podman-compose")
+def test_stopping_a_stack_that_is_not_up_is_silent(checkout: Path, tmp_path: Path) -> None:
+    programs = stubs(tmp_path / "bin", "podman-compose")
     podman = programs / "podman"
     settings = {"CONTAINER_ENGINE": "podman", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
@@ -251,6 +251,6 @@ def test_to_stop_a_stack_that_is_not_up_is_quiet(checkout: Path, tmp_path: Path)
 
     podman.write_text("#!/bin/sh\n")
     assert said("down") == ""
-    assert said("down", "--volumes").endswith("down\n--volumes\n")  # what was kept may be there
+    assert said("down", "--volumes").endswith("down\n--volumes\n")  # volumes may remain
     podman.write_text("#!/bin/sh\necho 0123\n")
     assert said("down").endswith("down\n")

@@ -1,4 +1,4 @@
-"""The images hold what the lock says, run without any right, and end when they are told to."""
+"""The images match the lock, run without privileges, and stop on SIGTERM."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.servers import free_port
 from tests.checkout import PROJECT
-from tests.containers.engine import ENGINE, HARDENED, end_of, engine, inspected, logs, says
+from tests.containers.engine import ENGINE, HARDENED, engine, inspect, logs, output_of, stop
 from tests.digits import make_digits
 from tests.servers import wait_until
 
@@ -36,7 +36,7 @@ def python(target: str, code: str, *options: str) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module", params=TARGETS)
 def environment(request: pytest.FixtureRequest) -> tuple[str, dict[str, str]]:
-    """A target, and the packages in its image with their versions."""
+    """A target, and the packages in its image with versions."""
     return request.param, json.loads(python(request.param, ENVIRONMENT).stdout)
 
 
@@ -51,7 +51,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_versions_are_those_of_the_lock(environment: tuple[str, dict[str, str]]) -> None:
+def test_versions_match_the_lock(environment: tuple[str, dict[str, str]]) -> None:
     target, installed = environment
     lock = "requirements.txt" if target == "train" else "requirements-serve.txt"
     pins = re.findall(r"^(\S+)==(\S+)", (PROJECT / lock).read_text(), re.M)
@@ -62,7 +62,7 @@ def test_versions_are_those_of_the_lock(environment: tuple[str, dict[str, str]])
     assert large & installed.keys() == (large if target == "train" else set())
 
 
-def test_the_sbom_lists_what_is_there(environment: tuple[str, dict[str, str]]) -> None:
+def test_the_sbom_lists_the_installed_packages(environment: tuple[str, dict[str, str]]) -> None:
     target, installed = environment
     bill = json.loads((PROJECT / f"sbom/{target}.cdx.json").read_text())
     assert bill["bomFormat"] == "CycloneDX"
@@ -70,17 +70,17 @@ def test_the_sbom_lists_what_is_there(environment: tuple[str, dict[str, str]]) -
         re.sub("[-_.]+", "-", part["name"]).lower(): part["version"] for part in bill["components"]
     }
     assert listed == installed
-    assert bill["serialNumber"]  # without which no attestation takes it
+    assert bill["serialNumber"]  # attestations require one
     assert all(part["purl"].startswith("pkg:pypi/") for part in bill["components"])
 
 
 def test_serve_is_small() -> None:
-    assert inspected("image", "gated-mnist:serve")["Size"] < 900e6  # with its base
+    assert inspect("image", "gated-mnist:serve")["Size"] < 900e6  # including its base image
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_says_what_it_is(target: str) -> None:
-    config = inspected("image", f"gated-mnist:{target}")["Config"]
+def test_an_image_has_its_labels_and_user(target: str) -> None:
+    config = inspect("image", f"gated-mnist:{target}")["Config"]
     assert config["User"] == "1000:1000"
     assert config["StopSignal"] in ("SIGTERM", "15")
     labels = config["Labels"]
@@ -90,23 +90,23 @@ def test_an_image_says_what_it_is(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_keeps_nothing_of_its_build(target: str) -> None:
+def test_an_image_contains_no_leftovers_of_its_build(target: str) -> None:
     image = f"gated-mnist:{target}"
     find = "find /tmp /root /run/secrets /var/lib/apt/lists -type f 2>/dev/null || true"
-    left = says("run", "--rm", "--user=0", "--entrypoint", "sh", image, "-c", find)
+    left = output_of("run", "--rm", "--user=0", "--entrypoint", "sh", image, "-c", find)
     of_the_base = {".bashrc", ".profile", ".wget-hsts"}
     assert {Path(name).name for name in left.split()} <= of_the_base
-    assert "BEGIN CERTIFICATE" not in says("history", "--no-trunc", image)
-    found = says("run", "--rm", "--entrypoint", "find", image, "/pipeline", "-name", "*.pyc")
+    assert "BEGIN CERTIFICATE" not in output_of("history", "--no-trunc", image)
+    found = output_of("run", "--rm", "--entrypoint", "find", image, "/pipeline", "-name", "*.pyc")
     assert found == ""
 
 
 @pytest.mark.parametrize("user", ["1000:1000", "12345:54321"])
-def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None:
+def test_serve_reads_digits_without_privileges(pictures: Path, user: str) -> None:
     names = [str(path) for path in sorted(pictures.iterdir())]
     command = ["predict", "--format=jsonl", *names]
     mount = ["--volume", f"{pictures}:{pictures}:ro", "--memory=256m", "--user", user]
-    answer = says("run", "--rm", *HARDENED, *mount, "gated-mnist:serve", *command)
+    answer = output_of("run", "--rm", *HARDENED, *mount, "gated-mnist:serve", *command)
     here = [sys.executable, "-m", "pipeline", *command]
     expected = subprocess.run(here, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     for line, wanted in zip(answer.splitlines(), expected.splitlines(), strict=True):
@@ -118,26 +118,26 @@ def test_serve_reads_digits_without_any_right(pictures: Path, user: str) -> None
 def test_serve_reads_a_picture_from_standard_input(pictures: Path) -> None:
     command = ["run", "--rm", "--interactive", *HARDENED, "gated-mnist:serve", "predict", "-"]
     with (pictures / "7.png").open("rb") as picture:
-        assert "confidence" in says(*command, stdin=picture)
+        assert "confidence" in output_of(*command, stdin=picture)
     result = engine(*command, input="no picture")
     assert result.returncode == 2
     assert "error: - cannot be read as images" in result.stderr
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_can_be_written_where_nothing_may(target: str) -> None:
+def test_a_read_only_container_cannot_be_written_to(target: str) -> None:
     result = python(target, "open('/pipeline/models/new', 'w')", "--read-only")
     assert "Read-only file system" in result.stderr
 
 
 def health_check(target: str) -> list[str]:
     """The words of an image's health check."""
-    image = inspected("image", f"gated-mnist:{target}")
+    image = inspect("image", f"gated-mnist:{target}")
     check = image.get("Healthcheck") or image["Config"]["Healthcheck"]
     return list(check["Test"][1:])
 
 
-def test_the_health_check_of_train_tells(tmp_path: Path) -> None:
+def test_the_health_check_of_train_detects_a_broken_container(tmp_path: Path) -> None:
     words = health_check("train")
     command = ["--entrypoint", words[0], "gated-mnist:train", *words[1:]]
     assert engine("run", "--rm", *HARDENED, *command).returncode == 0
@@ -149,20 +149,20 @@ def test_the_health_check_of_train_tells(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[str, str]]:
-    """A container that serves, as it does by itself; its name and its address here."""
+    """A container with the default command, the service; its name and URL."""
     name, port = "gated-mnist-test-served", free_port()
     limits = [option for option in HARDENED if "network" not in option]
     engine("rm", "--force", name)
     publish = ["--publish", f"127.0.0.1:{port}:8000"]
-    proxy = "--env=http_proxy=http://127.0.0.1:9"  # which its health check must not ask
-    says("run", "--detach", "--name", name, *limits, *publish, proxy, "gated-mnist:serve")
+    proxy = "--env=http_proxy=http://127.0.0.1:9"  # the health check must bypass it
+    output_of("run", "--detach", "--name", name, *limits, *publish, proxy, "gated-mnist:serve")
     try:
         yield name, f"http://127.0.0.1:{port}"
     finally:
         engine("rm", "--force", name)
 
 
-def test_serve_answers_by_http_and_ends_when_it_is_told_to(
+def test_serve_answers_by_http_and_stops_on_sigterm(
     served: tuple[str, str], pictures: Path
 ) -> None:
     name, address = served
@@ -172,12 +172,12 @@ def test_serve_answers_by_http_and_ends_when_it_is_told_to(
     assert answer.json()["digit"] == 7
     for path in ("", "docs", "figures/metrics.json", "figures/curves.png", "figures/loss.svg"):
         assert requests.get(f"{address}/{path}", timeout=60).ok
-    assert end_of(name) == 143  # SIGTERM, and not killed
+    assert stop(name) == 143  # SIGTERM, not SIGKILL
     assert "stopped by SIGTERM" in logs(name)
 
 
-def test_a_memory_limit_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # Podman notes there that memory was out
+def test_a_memory_limit_is_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # Podman writes a file there when memory runs out
     code = "print(len(bytearray(600_000_000)))"
     limits = ["--memory=200m", "--memory-swap=200m"]
     assert python("serve", code).stdout == "600000000\n"
@@ -202,21 +202,21 @@ def waiting() -> Iterator[str]:
 
 
 def test_sigterm_ends_it(waiting: str) -> None:
-    assert end_of(waiting) == 143
+    assert stop(waiting) == 143
 
 
-def test_train_stands_alone() -> None:
-    """Without a checkout it has its own copy of the project, in which DVC finds its way."""
+def test_train_runs_without_a_checkout() -> None:
+    """The image has its own copy of the project, in which DVC works."""
     command = ["run", "--rm", "--network=none", "gated-mnist:train", "dvc"]
-    assert "train" in says(*command, "stage", "list", "--name-only").split()
-    assert "flowchart" in says(*command, "dag", "--mermaid")
-    planned = says(*command, "repro", "--dry", "backprop")
+    assert "train" in output_of(*command, "stage", "list", "--name-only").split()
+    assert "flowchart" in output_of(*command, "dag", "--mermaid")
+    planned = output_of(*command, "repro", "--dry", "backprop")
     assert "Stage 'backprop' didn't change" in planned
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what goes into the images."""
+    """A copy of the build context of the images."""
     folder = tmp_path_factory.mktemp("context")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -228,7 +228,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(context: Path, target: str, tag: str) -> subprocess.CompletedProcess[str]:
-    """Build a target there, with the settings that the environment has, under another name."""
+    """Build a target in a build context, under another tag, with the environment's settings."""
     script = context / "docker/build"
     script.write_text(script.read_text().replace("gated-mnist:$target", f"{tag}:$target"))
     environment = os.environ | {"CONTAINER_ENGINE": ENGINE}
@@ -238,13 +238,13 @@ def build(context: Path, target: str, tag: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_change_of_code_installs_nothing_again(context: Path, target: str) -> None:
+def test_a_code_change_reinstalls_nothing(context: Path, target: str) -> None:
     with (context / "pipeline/core/errors.py").open("a") as file:
         file.write("\n# a change\n")
     built = build(context, target, "gated-mnist-test")
     assert built.returncode == 0, built.stderr
     old, new = (
-        inspected("image", f"{name}:{target}")["RootFS"]["Layers"]
+        inspect("image", f"{name}:{target}")["RootFS"]["Layers"]
         for name in ("gated-mnist", "gated-mnist-test")
     )
     engine("rmi", "--force", f"gated-mnist-test:{target}")
@@ -254,13 +254,16 @@ def test_a_change_of_code_installs_nothing_again(context: Path, target: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("requirements.txt", "uv"), ("requirements-serve.txt", "tabulate")],  # by pip, and by uv
+    [
+        ("requirements.txt", "uv"),
+        ("requirements-serve.txt", "tabulate"),
+    ],  # installed by pip and by uv
 )
-def test_a_package_with_another_hash_is_refused(context: Path, name: str, package: str) -> None:
+def test_a_package_with_a_wrong_hash_is_refused(context: Path, name: str, package: str) -> None:
     lock = context / name
     text = lock.read_text()
     entry = rf"(?m)^{package}==.*\n(?:.*sha256:.*\n)*"
-    lock.write_text(re.sub(entry, _spoilt, text, count=1))
+    lock.write_text(re.sub(entry, _corrupt_hashes, text, count=1))
     try:
         built = build(context, "serve", "gated-mnist-test")
     finally:
@@ -270,5 +273,5 @@ def test_a_package_with_another_hash_is_refused(context: Path, name: str, packag
     assert "DO NOT MATCH THE HASHES" in said or "Hash mismatch" in said
 
 
-def _spoilt(lines: re.Match[str]) -> str:
+def _corrupt_hashes(lines: re.Match[str]) -> str:
     return re.sub("sha256:....", "sha256:0000", lines[0])

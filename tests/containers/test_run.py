@@ -1,4 +1,4 @@
-"""docker/run: the pipeline in a container over a checkout, as its owner and without any right."""
+"""docker/run: the pipeline in a container on a checkout, as its owner and without privileges."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import Checkout
-from tests.containers.engine import end_of, engine, logs, owners, with_docker
+from tests.containers.engine import engine, logs, owners, stop, with_docker
 from tests.servers import wait_until
 
 NAME = "gated-mnist-test-run"
-SOMEBODY = 4711  # the number of a user who owns a checkout
+SOMEBODY = 4711  # the user ID of a checkout's owner
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A small checkout; if we may, it belongs to somebody else."""
+    """A small checkout, owned by another user if permitted."""
     workspace = with_docker(Checkout(tmp_path_factory.mktemp("run") / "checkout"))
     give(workspace.path, SOMEBODY)
     yield workspace
@@ -26,7 +26,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 
 def give(folder: Path, user: int) -> None:
-    """Let the folder belong to a user, if we may decide that."""
+    """Change the owner of a folder, if permitted."""
     if os.getuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, user, user, follow_symlinks=False)
@@ -42,7 +42,7 @@ def test_the_whole_dag_runs_for_the_owner_of_the_checkout(workspace: Checkout) -
     assert "unknown" not in json.dumps(provenance)  # git trusts the checkout
 
 
-def test_outside_dvc_then_finds_nothing_to_do(workspace: Checkout) -> None:
+def test_dvc_outside_the_container_then_finds_nothing_to_do(workspace: Checkout) -> None:
     give(workspace.path, os.getuid())
     result = workspace.run("dvc", "repro")
     assert result.returncode == 0, result.stderr
@@ -50,7 +50,7 @@ def test_outside_dvc_then_finds_nothing_to_do(workspace: Checkout) -> None:
     assert "up to date" in result.stdout
 
 
-def test_outside_mlflow_has_its_run_and_its_model(workspace: Checkout) -> None:
+def test_mlflow_outside_the_container_has_the_run_and_the_model(workspace: Checkout) -> None:
     code = """if True:
     import mlflow, numpy
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
@@ -63,8 +63,8 @@ def test_outside_mlflow_has_its_run_and_its_model(workspace: Checkout) -> None:
     assert result.stdout.split("\n")[1] == "(1, 10)"
 
 
-def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Checkout) -> None:
-    workspace.set_params({"train": {"epochs": 10_000}})  # no test waits for them
+def test_a_killed_container_leaves_its_epochs_and_no_lock(workspace: Checkout) -> None:
+    workspace.set_params({"train": {"epochs": 10_000}})  # more than any test waits for
     workspace.environment["CONTAINER_OPTIONS"] = f"--name {NAME} --rm=false"
 
     def train() -> "subprocess.Popen[bytes]":
@@ -85,17 +85,17 @@ def test_a_container_that_is_killed_leaves_no_lock_and_its_epochs(workspace: Che
     with train():
         wait_until(lambda: "resuming after epoch" in logs(NAME))
         wait_until(lambda: "epoch 5/" in logs(NAME))
-        assert end_of(NAME) == 143
+        assert stop(NAME) == 143
 
 
-def test_secrets_of_the_environment_reach_it(workspace: Checkout) -> None:
+def test_secrets_in_the_environment_reach_the_container(workspace: Checkout) -> None:
     code = "import os; print(os.environ['MLFLOW_TRACKING_PASSWORD'])"
     variables = {"MLFLOW_TRACKING_PASSWORD": "hidden", "CONTAINER_OPTIONS": ""}
     environment = workspace.environment | variables
     assert workspace.run("docker/run", "python", "-c", code, env=environment).stdout == "hidden\n"
 
 
-def test_without_the_image_it_says_what_to_do(workspace: Checkout) -> None:
+def test_a_missing_image_is_an_error_that_names_the_fix(workspace: Checkout) -> None:
     environment = workspace.environment | {"CONTAINER_IMAGE": "localhost/nothing:here"}
     result = workspace.run("docker/run", "true", env=environment)
     assert result.returncode == 2

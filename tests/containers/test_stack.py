@@ -1,4 +1,4 @@
-"""docker/stack: a run through MLflow, Prefect and a worker, any of which may be killed."""
+"""docker/stack: a run with MLflow, Prefect, and a worker, each of which may be killed."""
 
 import json
 import os
@@ -12,18 +12,18 @@ from mlflow import MlflowClient
 
 from benchmarks.servers import free_port
 from tests.checkout import Checkout
-from tests.containers.engine import ENGINE, engine, inspected, logs, says, with_docker
+from tests.containers.engine import ENGINE, engine, inspect, logs, output_of, with_docker
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 PROJECT_NAME = "gated-mnist-test"
 SERVICES = ["mlflow", "prefect", "worker"]
 POSTGRES = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17-bookworm")
-LONG = 10_000  # epochs: no test waits for them
+LONG = 10_000  # epochs: more than any test waits for
 
 
 class Stack:
-    """The stack over a small checkout, on free ports, and what people see of it."""
+    """The stack on a small checkout and free ports, with access to its services."""
 
     def __init__(self, workspace: Checkout) -> None:
         self.workspace = workspace
@@ -37,23 +37,23 @@ class Stack:
         }
 
     def make(self, target: str) -> str:
-        """What a make target says; it must end well."""
+        """Run a make target, which must succeed; return its output."""
         result = self.workspace.run("make", target)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
     def containers(self) -> dict[str, str]:
-        """The names of those that are there, running or not, by service."""
-        names = says("ps", "--all", "--format", "{{.Names}}").split()
+        """The names of the stack's containers, running or not, by service."""
+        names = output_of("ps", "--all", "--format", "{{.Names}}").split()
         ours = re.compile(f"{PROJECT_NAME}[-_](.+)[-_]1")
         return {found[1]: name for name in names if (found := ours.fullmatch(name))}
 
     def kill(self, service: str) -> None:
-        """SIGKILL, and start it again, as its restart policy does when it dies by itself."""
+        """Kill a service and restart it, as its restart policy does after a crash."""
         name = self.containers()[service]
-        says("kill", name)
-        wait_until(lambda: inspected("container", name)["State"]["Status"] == "exited")
-        says("start", name)
+        output_of("kill", name)
+        wait_until(lambda: inspect("container", name)["State"]["Status"] == "exited")
+        output_of("start", name)
 
     def healthy(self) -> bool:
         """Whether both servers answer."""
@@ -66,7 +66,7 @@ class Stack:
             return False
 
     def submit(self, targets: list[str] | None = None, **params: Any) -> str:
-        """Have the deployment `local` run with these parameters of training; its id."""
+        """Run the deployment `local` with these training params; return the run's ID."""
         given = {
             "targets": targets,
             "set_params": [f"train.{name}={value}" for name, value in params.items()],
@@ -79,11 +79,11 @@ class Stack:
         return found[1]
 
     def get(self, path: str) -> Any:
-        """What Prefect answers."""
+        """Prefect's JSON response to a GET request."""
         return self.ask("GET", path).json()
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Prefect's answer to somebody with the password, whom it has given a token."""
+        """Prefect's response to a request with the password and a CSRF token."""
         profile = self.workspace.path / "docker/secrets/prefect.toml"
         found = re.search('PREFECT_API_AUTH_STRING = "(.+):(.+)"', profile.read_text())
         assert found
@@ -102,7 +102,7 @@ class Stack:
         return str(self.get(f"flow_runs/{run}")["state"]["name"])
 
     def finish(self, run: str) -> str:
-        """The name of the state in which a run ends."""
+        """Wait for a run to end; return the name of its state."""
 
         def ended() -> bool:
             try:
@@ -114,7 +114,7 @@ class Stack:
         return self.state(run)
 
     def trainings(self) -> list[Any]:
-        """The training runs in MLflow, the newest first."""
+        """The training runs in MLflow, newest first."""
         client = MlflowClient(self.mlflow)
         experiment = client.get_experiment_by_name("mnist-cnn")
         return list(client.search_runs([experiment.experiment_id])) if experiment else []
@@ -122,7 +122,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Started by `make stack`, ended with all that it keeps."""
+    """A stack started by `make stack`, removed afterwards with its volumes."""
     stack = Stack(with_docker(Checkout(tmp_path_factory.mktemp("stack") / "checkout")))
     try:
         said = stack.make("stack")
@@ -135,46 +135,46 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def lost() -> list[str]:
-    """The runs whose worker is killed."""
+    """The IDs of the runs whose worker was killed, filled by a test."""
     return []
 
 
-def test_make_stack_returns_when_all_is_healthy(stack: Stack) -> None:
+def test_make_stack_returns_once_all_services_are_healthy(stack: Stack) -> None:
     assert stack.containers().keys() == set(SERVICES)
     assert stack.healthy()
     for page, title in ((stack.prefect, "Prefect Server"), (stack.mlflow, "MLflow")):
         assert f"<title>{title}</title>" in requests.get(page, timeout=10).text
     settings = requests.get(f"{stack.prefect}/ui-settings", timeout=10).json()
-    assert settings["api_url"] == f"{stack.prefect}/api"  # where the pages find it
+    assert settings["api_url"] == f"{stack.prefect}/api"  # used by the pages
     if "podman" in ENGINE:
         for name in stack.containers().values():
             assert engine("healthcheck", "run", name).returncode == 0
 
 
-def test_no_port_is_open_to_others_and_no_container_has_a_right(stack: Stack) -> None:
+def test_ports_are_local_and_containers_unprivileged(stack: Stack) -> None:
     for service, name in stack.containers().items():
-        container = inspected("container", name)
+        container = inspect("container", name)
         ports = container["NetworkSettings"]["Ports"] or {}
         hosts = {binding["HostIp"] for bindings in ports.values() for binding in bindings or []}
         assert hosts == (set() if service == "worker" else {"127.0.0.1"})
         assert container["HostConfig"]["ReadonlyRootfs"]
         assert container["HostConfig"]["Memory"] > 0
-        status = says("exec", name, "cat", "/proc/1/status")
+        status = output_of("exec", name, "cat", "/proc/1/status")
         assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
         assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
 
 
-def test_no_password_is_in_a_container_that_can_be_inspected(stack: Stack) -> None:
+def test_inspecting_a_container_reveals_no_password(stack: Stack) -> None:
     secrets = stack.workspace.path / "docker/secrets"
     drawn = [(secrets / name).read_text() for name in ("postgres_password", "prefect.toml")]
     passwords = re.findall("[0-9a-f]{48}", " ".join(drawn))
     assert len(passwords) == 3
     for name in stack.containers().values():
-        content = json.dumps(inspected("container", name))
+        content = json.dumps(inspect("container", name))
         assert not [password for password in passwords if password in content]
 
 
-def test_prefect_answers_to_who_has_its_password(stack: Stack) -> None:
+def test_prefect_requires_its_password(stack: Stack) -> None:
     count = f"{stack.prefect}/api/flow_runs/count"
     assert requests.post(count, json={}, timeout=10).status_code in (401, 403)
     asked = {"Origin": "http://pages.example", "Access-Control-Request-Method": "POST"}
@@ -182,7 +182,7 @@ def test_prefect_answers_to_who_has_its_password(stack: Stack) -> None:
     assert stack.ask("POST", "flow_runs/count", json={}).json() >= 0
 
 
-def test_a_deployment_run_goes_from_data_to_release(stack: Stack) -> None:
+def test_a_deployment_runs_from_data_to_release(stack: Stack) -> None:
     run = stack.submit()
     assert stack.finish(run) == "Released"
     training = stack.trainings()[0]
@@ -194,12 +194,12 @@ def test_a_deployment_run_goes_from_data_to_release(stack: Stack) -> None:
     assert model.run_id == training.info.run_id
 
 
-def test_what_is_written_belongs_to_the_owner(stack: Stack) -> None:
+def test_written_files_belong_to_the_owner(stack: Stack) -> None:
     paths = [stack.workspace.path / name for name in ("models/mnist-cnn.onnx", "data/raw", ".dvc")]
     assert {path.stat().st_uid for path in paths} == {os.getuid()}
 
 
-def test_a_worker_killed_in_a_run_goes_on_with_the_next(stack: Stack, lost: list[str]) -> None:
+def test_a_worker_killed_during_a_run_starts_the_next_one(stack: Stack, lost: list[str]) -> None:
     def log() -> str:
         return logs(stack.containers()["worker"])
 
@@ -211,7 +211,7 @@ def test_a_worker_killed_in_a_run_goes_on_with_the_next(stack: Stack, lost: list
     stack.kill("worker")
 
 
-def test_servers_killed_in_a_run_lose_nothing_of_it(stack: Stack) -> None:
+def test_servers_killed_during_a_run_lose_no_data(stack: Stack) -> None:
     before = len(stack.trainings())
     run = stack.submit(epochs=20)
     wait_until(lambda: "epoch 3/20" in logs(stack.containers()["worker"]))
@@ -225,20 +225,18 @@ def test_servers_killed_in_a_run_lose_nothing_of_it(stack: Stack) -> None:
     assert [point.step for point in history] == list(range(1, 21))
 
 
-def test_stopped_and_started_it_knows_all_that_was(stack: Stack) -> None:
+def test_a_restarted_stack_keeps_its_data(stack: Stack) -> None:
     trainings = {run.info.run_id for run in stack.trainings()}
     stack.make("stack-down")
     assert stack.containers() == {}
-    volumes = says("volume", "ls", "--format", "{{.Name}}").split()
+    volumes = output_of("volume", "ls", "--format", "{{.Name}}").split()
     assert {f"{PROJECT_NAME}_mlflow", f"{PROJECT_NAME}_prefect"} <= set(volumes)
     stack.make("stack")
     assert {run.info.run_id for run in stack.trainings()} == trainings
     assert stack.ask("POST", "flow_runs/count", json={}).json() >= 4
 
 
-def test_a_run_that_was_lost_with_its_worker_is_shown_as_crashed(
-    stack: Stack, lost: list[str]
-) -> None:
+def test_a_run_whose_worker_was_killed_is_shown_as_crashed(stack: Stack, lost: list[str]) -> None:
     wait_until(lambda: {stack.state(run) for run in lost} == {"Crashed"})
 
 
@@ -246,7 +244,7 @@ def test_a_run_that_was_lost_with_its_worker_is_shown_as_crashed(
 def on_postgres(stack: Stack) -> Stack:
     """The stack with PostgreSQL."""
     if engine("image", "inspect", POSTGRES).returncode and engine("pull", POSTGRES).returncode:
-        pytest.skip(f"no image {POSTGRES} here")
+        pytest.skip(f"the image {POSTGRES} is not available")
     stack.make("stack-down")
     stack.workspace.environment["COMPOSE_PROFILES"] = "postgres"
     stack.make("stack")
@@ -257,10 +255,10 @@ def on_postgres(stack: Stack) -> Stack:
 def test_with_postgres_both_servers_keep_their_data_there(on_postgres: Stack) -> None:
     containers = on_postgres.containers()
     assert containers.keys() == {*SERVICES, "postgres"}
-    assert not inspected("container", containers["postgres"])["NetworkSettings"]["Ports"].get(
+    assert not inspect("container", containers["postgres"])["NetworkSettings"]["Ports"].get(
         "5432/tcp"
     )
-    assert on_postgres.trainings() == []  # it is another store
+    assert on_postgres.trainings() == []  # a new store
     on_postgres.workspace.run("rm", "-r", "reports/backprop")
     run = on_postgres.submit(targets=["backprop"])
     assert on_postgres.finish(run) == "Completed"
@@ -268,7 +266,7 @@ def test_with_postgres_both_servers_keep_their_data_there(on_postgres: Stack) ->
     def rows(database: str, table: str) -> int:
         query = f"SELECT count(*) FROM {table}"
         psql = ["psql", "--username=pipeline", f"--dbname={database}", "--tuples-only"]
-        return int(says("exec", containers["postgres"], *psql, f"--command={query}"))
+        return int(output_of("exec", containers["postgres"], *psql, f"--command={query}"))
 
     assert rows("prefect", "flow_run") == 1
     assert rows("mlflow", "metrics") > 0

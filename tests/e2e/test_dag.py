@@ -16,16 +16,16 @@ STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate",
 
 
 def stages_run(output: str) -> list[str]:
-    """The stages that DVC says it runs."""
+    """The stages that DVC reports as run."""
     return re.findall("^Running stage '(.+)':$", output, re.MULTILINE)
 
 
 def changed_stages(workspace: Checkout) -> set[str]:
-    """The stages that the next `dvc repro` runs, or those before them that it begins with."""
+    """The stages that DVC reports as changed, not those that depend on them."""
     return set(re.findall(r"(?m)^(\w+):$", workspace.run("dvc", "status").stdout))
 
 
-def test_repro_runs_each_stage_once_and_a_second_one_none(workspace: Checkout) -> None:
+def test_repro_runs_each_stage_once_and_then_none(workspace: Checkout) -> None:
     assert sorted(stages_run((workspace.path / ".dvc/tmp/repro.log").read_text())) == sorted(STAGES)
     result = workspace.run("dvc", "repro")
     assert result.returncode == 0
@@ -33,7 +33,7 @@ def test_repro_runs_each_stage_once_and_a_second_one_none(workspace: Checkout) -
     assert "up to date" in result.stdout
 
 
-def test_the_released_model_is_the_measured_one(finished: Checkout) -> None:
+def test_the_released_model_is_the_evaluated_one(finished: Checkout) -> None:
     finished.run("sh", "-c", "cd models && sha256sum --check SHA256SUMS").check_returncode()
     subject = Subject.read(finished.files.subject)
     assert subject.model_sha256 == finished.sha256("models/mnist-cnn.onnx")
@@ -55,17 +55,17 @@ def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Checkou
     assert models() == before
 
 
-def test_another_version_of_a_package_reruns_what_depends_on_it(workspace: Checkout) -> None:
-    """In a pull request of Dependabot, whose accuracy gate would else measure the old model."""
+def test_a_changed_package_version_reruns_the_dependent_stages(workspace: Checkout) -> None:
+    """Otherwise the accuracy gate of a Dependabot pull request would measure the old model."""
     lock = workspace.files.requirements
     lock.write_text(re.sub(r"(?m)^torch==\S+", "torch==99.0", lock.read_text()))
     workspace.run(sys.executable, "-m", "pipeline.orchestration.lock").check_returncode()
     assert changed_stages(workspace) == {"train", "export", "evaluate"}
 
 
-def test_a_train_parameter_reruns_what_depends_on_it(workspace: Checkout) -> None:
+def test_a_changed_train_parameter_reruns_the_dependent_stages(workspace: Checkout) -> None:
     workspace.set_params({"train": {"epochs": 1}})
-    assert changed_stages(workspace) == {"train", "release"}  # which tells what it was made with
+    assert changed_stages(workspace) == {"train", "release"}  # release records the params
     assert "train.epochs" in workspace.run("dvc", "params", "diff").stdout
 
 
@@ -76,14 +76,16 @@ def test_a_train_parameter_reruns_what_depends_on_it(workspace: Checkout) -> Non
         (["plots", "show"], ["index.html"]),
     ],
 )
-def test_dvc_shows_it(workspace: Checkout, command: list[str], expected: list[str]) -> None:
+def test_dvc_shows_metrics_and_plots(
+    workspace: Checkout, command: list[str], expected: list[str]
+) -> None:
     result = workspace.run("dvc", *command)
     assert result.returncode == 0, result.stderr
     for text in expected:
         assert text in result.stdout
 
 
-def test_missing_data_and_weights_come_back_from_the_cache(workspace: Checkout) -> None:
+def test_missing_data_and_weights_are_restored_from_the_cache(workspace: Checkout) -> None:
     for folder in ("data", "artifacts"):
         shutil.rmtree(workspace.path / folder)
     result = workspace.run("dvc", "repro", "--pull")
@@ -92,15 +94,15 @@ def test_missing_data_and_weights_come_back_from_the_cache(workspace: Checkout) 
     assert workspace.files.weights.exists()
 
 
-def test_the_notebook_runs_on_it_from_top_to_bottom(workspace: Checkout) -> None:
+def test_the_notebook_runs_from_top_to_bottom(workspace: Checkout) -> None:
     execute = ["jupyter", "nbconvert", "--execute", "--to", "notebook", "--output", "executed"]
     result = workspace.run(*execute, "notebooks/walkthrough.ipynb")
     assert result.returncode == 0, result.stderr
     text = (workspace.path / "notebooks/executed.ipynb").read_text()
     cells = json.loads(text)["cells"]
     figures = [out for cell in cells for out in cell.get("outputs", []) if "image/png" in str(out)]
-    assert len(figures) >= 4  # the fifth shows errors, if there are any
-    assert "of 500 wrong" in text  # not the outputs that came with it
+    assert len(figures) >= 4  # the fifth shows misclassified images, if any
+    assert "of 500 wrong" in text  # the notebook's own outputs are of 10,000 images
 
 
 def test_a_bad_parameter_is_named_and_nothing_runs(workspace: Checkout) -> None:
@@ -112,7 +114,7 @@ def test_a_bad_parameter_is_named_and_nothing_runs(workspace: Checkout) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 @pytest.mark.parametrize("targets", [[], ["gate", "backprop"]])
-def test_a_flow_plans_what_dvc_repro_goes_through(targets: list[str], workspace: Checkout) -> None:
+def test_a_flow_plans_the_stages_of_dvc_repro(targets: list[str], workspace: Checkout) -> None:
     shown = workspace.run("dvc", "repro", "--dry", "--force", *targets)
     assert shown.returncode == 0, shown.stderr
     plan = dag.plan(dag.read_dag(workspace.path), targets)
@@ -123,7 +125,7 @@ def test_a_flow_plans_what_dvc_repro_goes_through(targets: list[str], workspace:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_flow_shows_the_reports_that_are_for_people(workspace: Checkout) -> None:
+def test_a_flow_shows_the_human_readable_reports(workspace: Checkout) -> None:
     plan = {stage.name: stage for stage in dag.plan(dag.read_dag(workspace.path))}
     assert plan["gate"].texts == (Path("reports/gate.md"),)
     assert plan["evaluate"].metrics == (

@@ -1,4 +1,4 @@
-"""Another task than digits goes through the whole DAG by another name in params.yaml."""
+"""The whole DAG runs a task other than digits, selected in params.yaml alone."""
 
 import csv
 import json
@@ -11,11 +11,11 @@ from tests.checkout import PROJECT, Checkout
 from tests.letters import TASK, drawing
 
 
-def test_letters_are_learned_and_released_by_params_alone(letters: Checkout) -> None:
+def test_a_change_of_params_alone_trains_and_releases_letters(letters: Checkout) -> None:
     for file in [PROJECT / "dvc.yaml", *(PROJECT / "pipeline").rglob("*.py")]:
         assert (letters.path / file.relative_to(PROJECT)).read_bytes() == file.read_bytes()
     model = OnnxModel(letters.path / "models/letters-cnn.onnx")
-    images, labels = drawing.draw(520, seed=3)  # neither trained nor tested on
+    images, labels = drawing.draw(520, seed=3)  # used for neither training nor testing
     assert (model.run(images)[0].argmax(1) == labels).mean() > 0.95
     metrics = json.loads((letters.path / "reports/evaluation/metrics.json").read_text())
     assert (metrics["images"], metrics["accuracy"] > 0.95) == (520, True)
@@ -57,14 +57,14 @@ def test_every_table_and_the_card_name_the_letters(letters: Checkout) -> None:
 def test_dvc_depends_on_the_files_of_the_task(
     letters: Checkout, stage: str, modules: list[str]
 ) -> None:
-    """Another network of the task is trained, and an edit of the digits' one changes nothing."""
+    """Editing the task's network retrains it; editing the digits network changes nothing."""
     lock = (letters.path / "dvc.lock").read_text()
     section = lock.partition(f"  {stage}:\n")[2].partition("    outs:")[0]
     assert [f"letters/{name}.py" in section for name in modules] == [True] * len(modules)
     assert "pipeline/mnist" not in section
 
 
-def test_the_training_names_the_code_of_the_task(letters: Checkout) -> None:
+def test_the_training_report_names_the_code_of_the_task(letters: Checkout) -> None:
     report = json.loads((letters.path / "reports/train/summary.json").read_text())
     assert report["task"] == "letters"
     code = report["code_sha256"]

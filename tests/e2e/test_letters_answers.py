@@ -1,4 +1,4 @@
-"""The released model of another task is used as that of digits is, by every command."""
+"""Every command uses the released model of another task just as it uses the digits model."""
 
 import csv
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
 
 def share(found: Sequence[str], expected: Sequence[str]) -> float:
-    """How many answers are right: the network has learned for a few epochs only."""
+    """The share of correct predictions, below 1 since the network trains for only a few epochs."""
     return float(np.mean([a == b for a, b in zip(found, expected, strict=True)]))
 
 
@@ -31,7 +31,7 @@ def model(letters: Checkout) -> str:
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """A letter in each, of any size, dark on light or light on dark."""
+    """A folder of pictures of letters in various sizes, dark on light or light on dark."""
     folder = tmp_path / "photographs"
     folder.mkdir()
     for n, letter in enumerate(TASK.labels):
@@ -41,7 +41,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def test_predict_answers_with_letters(letters: Checkout, photographs: Path) -> None:
-    """The released model is that of the workspace around the current folder."""
+    """By default, the model is that of the workspace that contains the current folder."""
     result = letters.pipeline("predict", "--normalise", "--format=csv", str(photographs))
     assert (result.returncode, result.stderr) == (0, "")
     rows = list(csv.DictReader(result.stdout.splitlines()))
@@ -49,7 +49,7 @@ def test_predict_answers_with_letters(letters: Checkout, photographs: Path) -> N
     assert list(rows[0]) == ["image", "label", "confidence", *TASK.labels]
 
 
-def test_a_workspace_may_be_named(letters: Checkout, photographs: Path) -> None:
+def test_predict_accepts_a_workspace(letters: Checkout, photographs: Path) -> None:
     words = ["--workspace", str(letters.path), "predict", "--normalise", "--format=csv", "."]
     result = python(photographs, "-m", "pipeline", *words)
     rows = csv.DictReader(result.stdout.splitlines())
@@ -77,7 +77,7 @@ def test_score_answers_with_letters(model: str, photographs: Path, tmp_path: Pat
     assert {len(row) for row in found["probabilities"].to_pylist()} == {26}
 
 
-def test_the_library_has_their_names(model: str, photographs: Path) -> None:
+def test_the_library_returns_letter_labels(model: str, photographs: Path) -> None:
     classifier = Classifier(model)
     images = [classifier.from_image(path) for path in sorted(photographs.iterdir())]
     assert share(classifier.predict(np.concatenate(images)).labels, TASK.labels) >= 0.9

@@ -1,4 +1,4 @@
-"""Another task than digits is served by the same code: its labels, its form, its words."""
+"""The same code serves a task other than digits, with its labels, image form, and wording."""
 
 import shutil
 
@@ -39,14 +39,14 @@ def test_letters_are_read_by_http(classifier: Classifier) -> None:
         assert client.get("/v2/models/mnist-cnn").status_code == 404
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
-def test_the_page_is_one_of_letters(letters: Checkout, classifier: Classifier) -> None:
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+def test_the_page_shows_the_letters_task(letters: Checkout, classifier: Classifier) -> None:
     app = make_app(classifier=classifier, workspace=Workspace(letters.path))
     with listening(app) as port, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
-        expect(page).to_have_title("Letters letters")
+        expect(page).to_have_title("Letters")
         expect(page.locator("#verdict")).to_have_text("Draw a letter.")
         expect(page.locator("#bars li")).to_have_count(26)
         for key in ["ArrowDown"] * 12 + ["ArrowRight"] * 8:

@@ -1,4 +1,4 @@
-"""The page as people use it: in a real browser, by mouse, finger, keys and dropped files."""
+"""The page in a real browser, used by mouse, touch, keyboard, and dropped files."""
 
 import io
 import math
@@ -28,21 +28,21 @@ from tests.services import listening, make_app, metric
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     needs_model,
-    pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`"),
+    pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed"),
 ]
 QUIET = ["--no-sandbox", "--disable-quic", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
-REFUSED = re.compile(r"40[01] \(|413 \(|ERR_")  # which the browser says by itself
+REFUSED = re.compile(r"40[01] \(|413 \(|ERR_")  # logged by the browser itself
 Stroke = list[tuple[float, float]]
 
 
 def arc(x: float, y: float, wide: float, high: float, start: int, end: int) -> Stroke:
-    """Part of an ellipse around (x, y), from and to an angle, in degrees."""
+    """An arc of an ellipse around (x, y) between two angles, in degrees."""
     angles = np.radians(np.linspace(start, end, 13))
     return [(x + wide * math.cos(angle), y + high * math.sin(angle)) for angle in angles]
 
 
-STROKES: dict[int, list[Stroke]] = {  # by hand, in a square of side 1
+STROKES: dict[int, list[Stroke]] = {  # hand-drawn, in a square of side 1
     0: [arc(0.5, 0.5, 0.2, 0.32, -90, 270)],
     1: [[(0.52, 0.15), (0.48, 0.85)]],
     2: [[*arc(0.5, 0.33, 0.2, 0.18, -160, 40), (0.3, 0.82), (0.72, 0.82)]],
@@ -58,7 +58,7 @@ STROKES: dict[int, list[Stroke]] = {  # by hand, in a square of side 1
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace whose reports are about the model that is served."""
+    """A workspace with reports about the served model."""
     workspace = Workspace(tmp_path_factory.mktemp("page"))
     figures = shutil.ignore_patterns("*.json", "*.csv")
     for name in ("evaluation", "backprop"):
@@ -74,7 +74,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def address(reports: Workspace) -> Iterator[str]:
-    """Where the page is."""
+    """The URL of the page."""
     with listening(make_app(workspace=reports)) as port:
         yield f"http://127.0.0.1:{port}/"
 
@@ -89,7 +89,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The page, which must ask nobody else and find no fault with itself."""
+    """The page. It must contact no other host and log no errors."""
     context = browser.new_context(viewport={"width": 1000, "height": 800}, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(60_000)
@@ -114,7 +114,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 def draw(page: Page, strokes: list[Stroke]) -> None:
-    """Move the mouse along strokes on the paper; wait for the answer to the last of them."""
+    """Draw strokes with the mouse; wait for the prediction after the last one."""
     box = page.locator("#canvas").bounding_box()
     assert box is not None
     for stroke in strokes:
@@ -143,7 +143,7 @@ def test_digits_drawn_by_mouse_are_read(page: Page) -> None:
         )
         pixels = np.reshape(seen, (28, 28, 4))
         assert pixels[..., 0].max() == 255
-        assert not pixels[:3, :, :3].any()  # the rim that MNIST has
+        assert not pixels[:3, :, :3].any()  # MNIST's margin
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#verdict")).to_have_text("Draw a digit.")
 
@@ -162,7 +162,7 @@ def test_a_finger_draws_and_does_not_scroll(page: Page) -> None:
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_palm_beside_the_finger_draws_nothing(page: Page) -> None:
+def test_a_palm_next_to_the_finger_draws_nothing(page: Page) -> None:
     session = page.context.new_cdp_session(page)
     box = page.locator("#canvas").bounding_box()
     assert box is not None
@@ -178,7 +178,7 @@ def test_a_palm_beside_the_finger_draws_nothing(page: Page) -> None:
     touch("touchStart", (0, 0.5, 0.3), palm)
     for y in (0.4, 0.5, 0.6):
         touch("touchMove", (0, 0.5, y), (1, 0.9, y + 0.3))
-    touch("touchMove", (0, 0.5, 0.6))  # the palm is lifted, and the finger goes on
+    touch("touchMove", (0, 0.5, 0.6))  # the palm is lifted, the finger continues
     touch("touchMove", (0, 0.5, 0.85))
     touch("touchEnd")
     expect(page.locator("#verdict strong")).to_have_text("1")
@@ -196,7 +196,7 @@ def test_a_palm_beside_the_finger_draws_nothing(page: Page) -> None:
     assert rows[1] > 0.8 * 560
 
 
-def test_undo_takes_one_stroke_back(page: Page) -> None:
+def test_undo_removes_one_stroke(page: Page) -> None:
     draw(page, [*STROKES[1], [(0.2, 0.5), (0.8, 0.5)]])
     page.keyboard.press("Control+z")
     expect(page.locator("#verdict strong")).to_have_text("1")
@@ -205,7 +205,7 @@ def test_undo_takes_one_stroke_back(page: Page) -> None:
 
 
 @pytest.mark.parametrize("key", ["Escape", "Control+z"])
-def test_what_is_wiped_while_the_pen_moves_is_gone(page: Page, key: str) -> None:
+def test_a_stroke_cleared_while_it_is_drawn_is_gone(page: Page, key: str) -> None:
     box = page.locator("#canvas").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 100, box["y"] + 50)
@@ -221,7 +221,7 @@ def test_what_is_wiped_while_the_pen_moves_is_gone(page: Page, key: str) -> None
     expect(page.locator("#verdict")).to_have_text("Draw a digit.")  # it was the only stroke
 
 
-def test_a_key_that_is_down_while_the_paper_is_wiped_reads_nothing(page: Page) -> None:
+def test_clearing_while_a_key_is_down_leaves_nothing_to_read(page: Page) -> None:
     page.locator("#canvas").focus()
     page.keyboard.down("ArrowDown")
     expect(page.locator("#verdict strong")).to_be_visible()
@@ -231,7 +231,7 @@ def test_a_key_that_is_down_while_the_paper_is_wiped_reads_nothing(page: Page) -
     expect(page.locator("#verdict")).to_have_text("Draw a digit.")
 
 
-UNREADABLE = {  # what browsers or their extensions do to a page that reads its canvas
+UNREADABLE = {  # how browsers or extensions interfere with reading a canvas
     "never": "() => {}",
     "null": "(take) => take(null)",
     "an exception": "() => { throw new DOMException('no', 'SecurityError'); }",
@@ -252,14 +252,14 @@ UNREADABLE = {  # what browsers or their extensions do to a page that reads its 
 
 
 @pytest.mark.parametrize("way", UNREADABLE)
-def test_a_canvas_that_cannot_be_read_is_named(
+def test_an_unreadable_canvas_is_an_error_and_files_still_work(
     page: Page, tmp_path: Path, ten: Images, way: str
 ) -> None:
     page.evaluate(
         "() => { const real = HTMLCanvasElement.prototype.toBlob;"
         f"HTMLCanvasElement.prototype.toBlob = {UNREADABLE[way]}; }}"
     )
-    if way == "never":  # which the page believes sooner here
+    if way == "never":  # shortens the page's timeout
         page.evaluate(
             "() => { const wait = setTimeout;"
             "window.setTimeout = (call, _, value) => wait(call, 100, value); }"
@@ -268,10 +268,10 @@ def test_a_canvas_that_cannot_be_read_is_named(
     expect(page.locator("#verdict")).to_contain_text("does not let the page read its canvas")
     Image.fromarray(ten[4]).save(tmp_path / "four.png")
     page.locator("#file").set_input_files(tmp_path / "four.png")
-    expect(page.locator("#verdict strong")).to_have_text("4")  # which still works
+    expect(page.locator("#verdict strong")).to_have_text("4")  # files still work
 
 
-def test_what_is_drawn_is_counted_once_for_each_stroke(page: Page, address: str) -> None:
+def test_each_stroke_sends_at_most_one_image(page: Page, address: str) -> None:
     def counted() -> float:
         return metric(httpx.get(f"{address}metrics").text, "request_images_count")
 
@@ -282,12 +282,12 @@ def test_what_is_drawn_is_counted_once_for_each_stroke(page: Page, address: str)
     assert before < counted() <= before + len(STROKES[4])
 
 
-def test_keys_alone_draw_clear_and_change_the_view(page: Page) -> None:
+def test_the_keyboard_can_draw_clear_and_switch_views(page: Page) -> None:
     page.locator("#canvas").focus()
     for _ in range(11):
         page.keyboard.press("ArrowDown")
     expect(page.locator("#verdict strong")).to_have_text("1")
-    expect(page.locator("#spot")).to_be_visible()  # where the pen is
+    expect(page.locator("#spot")).to_be_visible()  # marks the pen
     page.keyboard.press("Escape")
     expect(page.locator("#verdict")).to_have_text("Draw a digit.")
     page.keyboard.press("ArrowLeft")
@@ -317,7 +317,7 @@ def test_a_file_is_read(page: Page, tmp_path: Path, ten: Images, way: str, kind:
     expect(page.locator("#verdict strong")).to_have_text("4")
 
 
-def test_of_a_file_that_is_no_picture_the_error_is_shown(page: Page, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture_shows_the_error(page: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     with page.expect_response("**/predict") as response:
         page.locator("#file").set_input_files(tmp_path / "notes.png")
@@ -334,15 +334,13 @@ def drop(page: Page, *paths: Path) -> None:
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
-def test_a_dropped_folder_is_not_the_services_fault(page: Page, tmp_path: Path) -> None:
+def test_a_dropped_folder_is_not_blamed_on_the_service(page: Page, tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     drop(page, tmp_path / "scans")
     expect(page.locator("#verdict")).to_contain_text("scans: ")
 
 
-def test_several_dropped_files_are_not_taken_for_one(
-    page: Page, tmp_path: Path, ten: Images
-) -> None:
+def test_dropping_several_files_asks_for_one(page: Page, tmp_path: Path, ten: Images) -> None:
     paths = [tmp_path / f"{digit}.png" for digit in (3, 4)]
     for path in paths:
         Image.fromarray(ten[int(path.stem)]).save(path)
@@ -352,14 +350,14 @@ def test_several_dropped_files_are_not_taken_for_one(
     page.get_by_role("tab", name="Model").click()
     drop(page, paths[0])
     expect(page.locator("#verdict strong")).to_have_text("3")
-    expect(page.locator("#verdict")).to_be_visible()  # in the other view
+    expect(page.locator("#verdict")).to_be_visible()  # switches views
 
 
 @pytest.mark.parametrize(
     ("status", "said"),
     [(413, re.compile("service .*413")), (None, re.compile("service"))],
 )
-def test_a_proxy_that_answers_for_the_service_is_shown(
+def test_an_error_from_a_proxy_is_shown(
     page: Page, status: int | None, said: re.Pattern[str]
 ) -> None:
     answer = "<html>Request Entity Too Large</html>"
@@ -370,11 +368,11 @@ def test_a_proxy_that_answers_for_the_service_is_shown(
     draw(page, STROKES[1])
     expect(page.locator("#verdict")).to_have_text(said)
     page.unroute("**/predict*")
-    draw(page, STROKES[1])  # on it, once more
+    draw(page, STROKES[1])  # adds to the first drawing
     expect(page.locator("#verdict strong")).to_have_text("1")
 
 
-def test_an_empty_file_is_shown(page: Page, tmp_path: Path) -> None:
+def test_an_empty_file_shows_an_error(page: Page, tmp_path: Path) -> None:
     (tmp_path / "four.png").touch()
     page.locator("#file").set_input_files(tmp_path / "four.png")
     expect(page.locator("#verdict")).to_have_text(re.compile(r"^four\.png: .*empty\.$"))
@@ -386,7 +384,7 @@ def test_a_picture_without_ink_has_no_digit(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#verdict")).to_have_text("blank.png: No ink found.")
 
 
-def test_a_picture_may_be_pasted(page: Page, ten: Images) -> None:
+def test_a_picture_can_be_pasted(page: Page, ten: Images) -> None:
     picture = io.BytesIO()
     Image.fromarray(ten[6]).save(picture, "PNG")
     page.evaluate(
@@ -400,7 +398,7 @@ def test_a_picture_may_be_pasted(page: Page, ten: Images) -> None:
 
 def test_the_second_view_shows_the_reports_of_the_model(page: Page) -> None:
     page.get_by_role("tab", name="Model").click()
-    page.reload()  # the view has an address
+    page.reload()  # the view has its own URL
     expect(page.get_by_role("tabpanel", name="Model")).to_be_visible()
     expect(page.locator("#metrics")).to_contain_text("99.62 %")
     expect(page.locator("#metrics")).to_contain_text("38 of 10,000")
@@ -409,13 +407,13 @@ def test_the_second_view_shows_the_reports_of_the_model(page: Page) -> None:
         expect(image).to_be_visible()
         page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
     misclassified = page.get_by_role("link", name="Every misclassified test image")
-    assert misclassified.get_attribute("href") == "figures/misclassified.png"  # by itself, larger
+    assert misclassified.get_attribute("href") == "figures/misclassified.png"  # opens full size
 
 
 def test_figures_of_another_model_are_not_shown(
     browser: Browser, reports: Workspace, tmp_path: Path
 ) -> None:
-    """As after a refused candidate: its reports lie beside the released model."""
+    """After a refusal, the reports next to the released model are about the refused one."""
     others = Workspace(shutil.copytree(reports.root, tmp_path / "others"))
     Subject(model_sha256="0" * 64, test_sha256="", providers=[]).write(others.subject)
     with listening(make_app(workspace=others)) as port:
@@ -429,7 +427,9 @@ def test_figures_of_another_model_are_not_shown(
         context.close()
 
 
-def test_on_a_phone_the_answer_is_seen_without_scrolling(browser: Browser, address: str) -> None:
+def test_on_a_phone_the_prediction_is_visible_without_scrolling(
+    browser: Browser, address: str
+) -> None:
     context = browser.new_context(viewport={"width": 375, "height": 553})
     page = context.new_page()
     page.goto(address)
@@ -445,10 +445,10 @@ def test_on_a_phone_the_answer_is_seen_without_scrolling(browser: Browser, addre
 
 @pytest.mark.parametrize("width", [1000, 375])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_anyone_can_use_it(
+def test_the_page_is_accessible(
     browser: Browser, address: str, tmp_path: Path, scheme: Literal["light", "dark"], width: int
 ) -> None:
-    """axe-core finds nothing serious, nothing is wider than the screen; a picture for our eyes."""
+    """axe-core finds nothing serious and nothing overflows. Takes screenshots for manual review."""
     context = browser.new_context(viewport={"width": width, "height": 812}, color_scheme=scheme)
     page = context.new_page()
     page.goto(address)
@@ -465,7 +465,7 @@ def test_anyone_can_use_it(
 
 
 @pytest.mark.parametrize("storage", ["allowed", "blocked with all cookies"])
-def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
+def test_the_page_asks_for_a_token(browser: Browser, storage: str) -> None:
     with listening(make_app(token="open sesame")) as port:
         context = browser.new_context()
         if storage != "allowed":
@@ -477,7 +477,10 @@ def test_a_token_is_asked_for(browser: Browser, storage: str) -> None:
         page.goto(f"http://127.0.0.1:{port}/")
         draw(page, STROKES[1])
         field = page.get_by_label("This service requires a token")
-        for wrong in ("close sesame", "Sésame, ouvre-toi \u20ac"):  # which no header can hold
+        for wrong in (
+            "close sesame",
+            "Sésame, ouvre-toi \u20ac",
+        ):  # the second cannot be sent in a header
             field.fill(wrong)
             page.get_by_role("button", name="Use token").click()
             expect(page.locator("#verdict")).to_have_text("The token is missing or wrong.")
@@ -509,7 +512,7 @@ def test_the_documentation_works_behind_a_proxy_that_adds_a_prefix(browser: Brow
                      " .opblock-summary").click()  # fmt: skip
         with page.expect_response("**/infer") as answer:
             page.get_by_role("button", name="Execute").click()
-        assert answer.value.status == 200  # to the example
+        assert answer.value.status == 200  # the response to the example request
         ours = f"http://127.0.0.1:{port}/digits/"
         assert [url for url in asked if not url.startswith((ours, "data:", "blob:"))] == []
         context.close()

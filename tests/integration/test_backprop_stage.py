@@ -1,4 +1,4 @@
-"""The stage backprop on the command line: same params, same bytes, and no file by halves."""
+"""The backprop stage on the command line: same params, same bytes, and no partial files."""
 
 import csv
 import hashlib
@@ -26,7 +26,7 @@ from tests.checkout import PROJECT, UNTRACKED, kept, python, with_params
 BACKPROP = Path("reports/backprop")
 LOCK = Path("artifacts/workspace.lock")  # locked while the stage runs
 HISTORY = BACKPROP / "history.csv"
-SECTION: dict[str, Any] = {  # whose results the original states
+SECTION: dict[str, Any] = {  # the original states the results for these values
     "inputs": [0.05, 0.1],
     "targets": [0.5, 0.5],
     "weights": [0.15, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55],
@@ -41,7 +41,7 @@ COLUMNS = (
     "iteration,t1,t2,i1,i2,w1,w2,w3,w4,h1,a_h1,h2,a_h2,w5,w6,w7,w8,o1,a_o1,o2,a_o2,E1,E2,E_total,"
     "∂E/∂w1,∂E/∂w2,∂E/∂w3,∂E/∂w4,∂E/∂w5,∂E/∂w6,∂E/∂w7,∂E/∂w8"
 )
-# no other part of the project may be needed to learn from this one
+# hides the dependencies of the rest of the project, which this stage must not require
 WITHOUT_THE_REST = """
 import runpy, sys
 for name in ("torch", "torchvision", "sympy", "mlflow", "onnx", "onnxruntime", "onnxscript",
@@ -52,13 +52,13 @@ runpy.run_module("pipeline", run_name="__main__")
 """
 
 
-def workplace(folder: Path, **changes: Any) -> Path:
-    """A folder that holds nothing but params.yaml, with the original's values but for changes."""
+def folder_with_params(folder: Path, **changes: Any) -> Path:
+    """Write params.yaml into the folder: the original's values, with changes."""
     return with_params(folder, **SECTION | changes)
 
 
 def run(folder: Path) -> None:
-    """Run the stage there, without MLflow."""
+    """Run the stage in a folder, without MLflow."""
     workspace = Workspace(folder)
     backprop.explain(workspace, load_params(workspace.params).backprop)
 
@@ -68,7 +68,7 @@ def report(folder: Path) -> BackpropReport:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file below a folder but params.yaml and the lock; hidden ones too."""
+    """The SHA-256 of each file, hidden or not, in a folder, except params.yaml and the lock."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -78,14 +78,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only tables and the workbook: figures take most of the stage's time."""
+    """Skip the figures, which take most of the stage's time."""
     monkeypatch.setattr(backprop, "save_figure", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the stage has run."""
-    folder = workplace(tmp_path_factory.mktemp("finished"))
+    folder = folder_with_params(tmp_path_factory.mktemp("finished"))
     variables = {"PYTHONHASHSEED": "1", "TZ": "UTC"}
     result = python(folder, "-m", "pipeline", "backprop", **variables)
     assert result.returncode == 0, result.stderr
@@ -95,16 +95,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_writes_what_dvc_expects_and_nothing_else(finished: Path) -> None:
+def test_it_writes_exactly_the_outputs_in_dvc_yaml(finished: Path) -> None:
     outs = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["backprop"]["outs"]
     assert set(digests(finished)) == {name for out in outs for name in out}
 
 
-def test_another_run_without_the_other_libraries_gives_the_same_bytes(
+def test_a_rerun_without_the_other_libraries_gives_the_same_bytes(
     finished: Path, tmp_path: Path
 ) -> None:
-    """Later, in another time zone and a flow run, with other hashes; else dvc.lock never rests."""
-    folder = workplace(tmp_path)
+    """Another time zone, hash seed, or flow run must not change dvc.lock."""
+    folder = folder_with_params(tmp_path)
     variables = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"}
     variables |= {"PIPELINE_FLOW_RUN_ID": "0199-4a", "PIPELINE_FLOW_RUN_URL": "http://prefect/4a"}
     result = python(folder, "-c", WITHOUT_THE_REST, "backprop", **variables)
@@ -112,7 +112,7 @@ def test_another_run_without_the_other_libraries_gives_the_same_bytes(
     assert digests(folder) == digests(finished)
 
 
-def test_the_history_is_the_original_spreadsheet(finished: Path) -> None:
+def test_the_history_matches_the_original_spreadsheet(finished: Path) -> None:
     with (finished / HISTORY).open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == COLUMNS.split(",")
@@ -137,7 +137,7 @@ def test_the_summary_and_the_tables_agree_with_the_history(finished: Path) -> No
     assert min(row["learning_rate"] for row in scanned if row["rises"]) > highest
 
 
-def test_the_figures_open_and_hold_no_date(finished: Path) -> None:
+def test_the_figures_open_and_contain_no_date(finished: Path) -> None:
     pictures = sorted((finished / BACKPROP).glob("*.png"))
     drawings = sorted((finished / BACKPROP).glob("*.svg"))
     assert [path.stem for path in pictures] == ["learning_rates", "loss", "network", "steps"]
@@ -155,20 +155,20 @@ def test_the_figures_open_and_hold_no_date(finished: Path) -> None:
 
 
 def test_random_weights_follow_the_seed(no_figures: None, tmp_path: Path) -> None:
-    run(workplace(tmp_path, **SHORT, weights="random", seed=7))
+    run(folder_with_params(tmp_path, **SHORT, weights="random", seed=7))
     weights = [read_csv(tmp_path / HISTORY)[0][f"w{n}"] for n in range(1, 9)]
     assert weights == list(random_weights(7))
     params = report(tmp_path).params
     assert (params["seed"], params["weights"]) == (7, weights)
 
 
-def test_a_stop_leaves_whole_files_alone(finished: Path, tmp_path: Path) -> None:
-    folder = workplace(tmp_path)
+def test_an_interrupted_run_leaves_only_complete_files(finished: Path, tmp_path: Path) -> None:
+    folder = folder_with_params(tmp_path)
     command = [sys.executable, "-m", "pipeline", "backprop"]
     with subprocess.Popen(
         command, cwd=folder, env=UNTRACKED, stderr=subprocess.PIPE, text=True
     ) as process:
-        while not list(folder.glob(f"{BACKPROP}/.steps.png*")):  # half of it is there
+        while not list(folder.glob(f"{BACKPROP}/.steps.png*")):  # it is being written
             assert process.poll() is None
             time.sleep(0.01)
         process.terminate()
@@ -183,15 +183,15 @@ def test_a_stop_leaves_whole_files_alone(finished: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("size", "name"), [(30_000, HISTORY), (100_000, BACKPROP / "learning_rates.png")]
 )
-def test_a_full_disk_is_named_and_leaves_whole_files_alone(
+def test_a_full_disk_is_reported_and_leaves_only_complete_files(
     size: int, name: Path, finished: Path, tmp_path: Path
 ) -> None:
-    """As on a full disk, a file cannot grow any more: here beyond so many bytes."""
+    """A limit on the file size stands in for a full disk."""
     result = subprocess.run(
         [sys.executable, "-m", "pipeline", "backprop"],
         capture_output=True,
         text=True,
-        cwd=workplace(tmp_path),
+        cwd=folder_with_params(tmp_path),
         env=UNTRACKED,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )
@@ -201,17 +201,17 @@ def test_a_full_disk_is_named_and_leaves_whole_files_alone(
 
 @pytest.mark.parametrize("obstacle", ["a file", "a link to nowhere"])
 @pytest.mark.parametrize("name", ["artifacts", "reports"])
-def test_where_no_folder_can_be_made_one_line_says_so(
+def test_an_output_folder_that_cannot_be_created_is_a_one_line_error(
     name: str, obstacle: str, tmp_path: Path
 ) -> None:
-    place = workplace(tmp_path) / name
+    place = folder_with_params(tmp_path) / name
     if obstacle == "a file":
         place.write_text("mine")
     else:
         place.symlink_to("nowhere")
     result = python(tmp_path, "-m", "pipeline", "backprop")
     assert result.returncode == 2
-    assert re.fullmatch(rf"error: [^\n]+: {name}[^\n]*\n", result.stderr)
+    assert re.fullmatch(rf"error: [^\n]*{name}[^\n]*\n", result.stderr)
     assert digests(tmp_path).keys() == ({name} if obstacle == "a file" else set())
 
 
@@ -221,29 +221,27 @@ def test_where_no_folder_can_be_made_one_line_says_so(
         {"learning_rate": 100.0, "learning_rates": [100.0], "long_run": 67},
         {"inputs": [0, 0], "targets": [0, 1], "learning_rate": 1e-6, "long_run": 67},
         {"inputs": [10, -10], "weights": [10] * 4 + [-10] * 4, "updates": 2, "long_run": 2},
-        {"weights": [0] * 8, "updates": 2, "long_run": 2},  # nothing left to learn: the loss is 0
+        {"weights": [0] * 8, "updates": 2, "long_run": 2},  # the loss is already 0
     ],
     ids=["fast", "slow without input", "saturated", "solved"],
 )
 @pytest.mark.filterwarnings("error")
-def test_what_params_may_be_the_stage_can_do(changes: dict[str, Any], tmp_path: Path) -> None:
-    run(workplace(tmp_path, **changes))
+def test_the_stage_handles_extreme_but_valid_params(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    run(folder_with_params(tmp_path, **changes))
     rows = read_csv(tmp_path / HISTORY)
     assert len(rows) == changes.get("updates", SECTION["updates"]) + 1
     assert all(0 <= row["E_total"] <= 1 for row in rows)
     assert len(digests(tmp_path)) == 12
 
 
-def test_learning_rates_that_hardly_differ_have_a_column_each(
-    no_figures: None, tmp_path: Path
-) -> None:
-    run(workplace(tmp_path, **SHORT | {"learning_rates": [1.0, 1.0000001]}))
+def test_nearly_equal_learning_rates_get_separate_columns(no_figures: None, tmp_path: Path) -> None:
+    run(folder_with_params(tmp_path, **SHORT | {"learning_rates": [1.0, 1.0000001]}))
     assert len(read_csv(tmp_path / BACKPROP / "learning_rates.csv")[0]) == 3
 
 
-def test_the_reports_in_git_are_those_of_the_params_in_git(
-    no_figures: None, tmp_path: Path
-) -> None:
+def test_the_reports_in_git_match_the_params_in_git(no_figures: None, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(kept("params.yaml"))
     run(tmp_path)
     for name in ("history.csv", "learning_rates.csv", "learning_rate_scan.csv"):

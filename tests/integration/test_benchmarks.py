@@ -1,4 +1,4 @@
-"""The benchmarks run, and their reports say what was measured; how fast it was is not tested."""
+"""The benchmarks run and report what they measured. The speed itself is not tested."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def project(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A finished project, whose DAG has but one stage from now on."""
+    """A finished project, its DAG reduced to one stage."""
     project = finished.copy(tmp_path_factory.mktemp("benchmarks") / "project")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PROJECT / "benchmarks", project.path / "benchmarks", ignore=ignored)
@@ -36,7 +36,7 @@ def project(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 
 def benchmark(project: Checkout, name: str, *arguments: str) -> tuple[dict[str, Any], str]:
-    """Run it with these arguments: its report for programs, and the one for people."""
+    """Run a benchmark; return its JSON report and its Markdown report."""
     run = project.run(sys.executable, "-m", "benchmarks", name, *arguments)
     assert run.returncode == 0, run.stderr
     reports = project.path / REPORTS
@@ -47,7 +47,7 @@ def test_the_overhead_of_each_tool_is_measured_by_stage_and_package(project: Che
     report, text = benchmark(project, "overhead", "--rounds", "1", "--flow-rounds", "0")
     runs = {way: those[0] for way, those in report["runs"].items()}
     assert set(runs) == {"stages", "imports", "processes", "DVC", "MLflow", "again", "track"}
-    for way in runs.keys() - {"imports", "track"}:  # they have no seconds by stage
+    for way in runs.keys() - {"imports", "track"}:  # not timed by stage
         assert list(runs[way]["stages"]) == ["fetch"], way
         assert 0 < runs[way]["stages"]["fetch"] <= runs[way]["total"]
     packages = runs["processes"]["imports"]["fetch"]
@@ -60,7 +60,9 @@ def test_the_overhead_of_each_tool_is_measured_by_stage_and_package(project: Che
 
 
 @pytest.mark.parametrize("kind", ["prepare", "train", "infer"])
-def test_memory_is_that_of_the_work(project: Checkout, tmp_path: Path, kind: str) -> None:
+def test_time_and_memory_of_a_command_are_measured(
+    project: Checkout, tmp_path: Path, kind: str
+) -> None:
     for name in ("data", "models", "params.yaml"):
         copy = shutil.copytree if (project.path / name).is_dir() else shutil.copy
         copy(project.path / name, tmp_path / name)
@@ -70,12 +72,12 @@ def test_memory_is_that_of_the_work(project: Checkout, tmp_path: Path, kind: str
     assert cost.peak_bytes > (200 * MIB if kind == "train" else 30 * MIB)
 
 
-def test_a_command_that_fails_is_named_with_its_error() -> None:
+def test_a_failed_command_is_reported_with_its_error() -> None:
     with pytest.raises(UserError, match=r"import none.*failed:\n(.*\n)*ModuleNotFoundError"):
         measure([sys.executable, "-c", "import none"])
 
 
-def test_scoring_is_compared_with_a_plain_loop(project: Checkout) -> None:
+def test_scoring_is_compared_to_a_plain_loop(project: Checkout) -> None:
     arguments = ["--images", "3000", "--files", "50", "--rounds", "1"]
     report, text = benchmark(project, "scoring", *arguments)
     assert report["images"] == {
@@ -91,11 +93,11 @@ def test_scoring_is_compared_with_a_plain_loop(project: Checkout) -> None:
     assert re.search(r"\| score, array +\| +3,000 ", text)
 
 
-needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="`make debian` installs it")
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
 @needs_wrk
-def test_the_service_is_measured_beside_mlflows(project: Checkout) -> None:
+def test_the_service_is_compared_to_mlflow_serving(project: Checkout) -> None:
     arguments = ["--connections", "1", "64", "--seconds", "1", "--rounds", "1", "--soak", "2"]
     report, text = benchmark(project, "serving", *arguments)
     assert list(report["loads"]) == ["ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"]
@@ -117,7 +119,7 @@ def test_the_service_is_measured_beside_mlflows(project: Checkout) -> None:
 def test_refused_requests_are_counted() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as files:
         threading.Thread(target=files.serve_forever).start()
-        url = f"http://127.0.0.1:{files.server_port}/"  # where nothing can be posted
+        url = f"http://127.0.0.1:{files.server_port}/"  # it refuses POST
         found = load.load(load.Request(url, {}, b"no request"), connections=2, seconds=1)
         files.shutdown()
     assert found["failed"] >= found["requests"] > 0

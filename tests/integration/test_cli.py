@@ -1,4 +1,4 @@
-"""The program itself: what it loads, what it says without prefect, and its exit status."""
+"""The program itself: what it imports, how it fails without Prefect, and its exit status."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ try:
 except SystemExit:
     print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
 """
-# Prefect, which takes seconds to start, may not be imported
+# fails on import of Prefect, which takes seconds
 WITHOUT_PREFECT = """
 import sys
 sys.modules["prefect"] = None
@@ -29,7 +29,7 @@ main()
 """
 
 
-def test_the_help_waits_for_nothing_that_is_slow_to_import(tmp_path: Path) -> None:
+def test_help_imports_nothing_slow(tmp_path: Path) -> None:
     loaded = python(tmp_path, "-c", LOADED).stderr.split()
     assert "typer" in loaded
     assert SLOW & {*loaded} == set()
@@ -47,10 +47,10 @@ def test_the_help_waits_for_nothing_that_is_slow_to_import(tmp_path: Path) -> No
         (["flow"], "the package prefect is not installed: install the extra flow "),
     ],
 )
-def test_what_is_wrong_with_a_flow_is_one_line_before_prefect_starts(
+def test_flow_reports_bad_arguments_in_one_line_before_prefect_starts(
     arguments: list[str], said: str, tmp_path: Path
 ) -> None:
-    """From another folder, too."""
+    """The command runs from another folder."""
     options = ["--workspace", str(PROJECT)]
     result = python(tmp_path, "-c", WITHOUT_PREFECT, "pipeline", *options, *arguments)
     assert result.returncode == 2

@@ -1,4 +1,4 @@
-"""score --ray: the machines of a Ray cluster share the shards, and some may be lost."""
+"""score --ray: the machines of a Ray cluster share the shards, and losing one loses no work."""
 
 import os
 import re
@@ -31,21 +31,21 @@ from tests.servers import wait_until
 
 pytestmark = needs_model
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-# a lost node is missed after 3 s; by default, after 15
+# detect a lost node after 3 s instead of 15
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head with one core."""
+    """A cluster whose only node is a head with one core."""
     made = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": HEALTH})
     yield made
     made.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
-def second(cluster: Any) -> Iterator[Any]:
-    """Another node of the cluster."""
+def second_node(cluster: Any) -> Iterator[Any]:
+    """A second node in the cluster."""
     node = cluster.add_node(**NODE)
     yield node
     if node in cluster.list_all_nodes():
@@ -56,7 +56,7 @@ def start(address: str, source: Path, output: Path) -> "subprocess.Popen[str]":
     options = ["--output", str(output), "--model", str(MODEL), "--ray", address]
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", "score", str(source), *options],
-        cwd=output.parent,  # where the cluster does not find the code
+        cwd=output.parent,  # from where the cluster cannot import the code
         env=os.environ | {"PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -64,13 +64,13 @@ def start(address: str, source: Path, output: Path) -> "subprocess.Popen[str]":
     )
 
 
-def in_work(folder: Path) -> set[str]:
+def shards_in_progress(folder: Path) -> set[str]:
     """The shards that are being scored."""
     return {path.name.split(".")[1] for path in folder.glob("*.partial/*/.0*")}
 
 
 def check(output: Path, images: Images) -> None:
-    """Every image is there, once, in its order, with the digit that this process finds."""
+    """Check that every image appears once, in order, with the digit the model predicts here."""
     found = parquet.read_table(output)
     repeats = len(found) // len(images)
     assert found["id"].to_pylist() == [f"in.npy[{n}]" for n in range(len(images) * repeats)]
@@ -79,16 +79,16 @@ def check(output: Path, images: Images) -> None:
     assert sorted(path.name for path in output.parent.iterdir()) == ["in.npy", output.name]
 
 
-def test_two_nodes_share_the_work_and_one_may_be_killed_midway(
-    cluster: Any, second: Any, tmp_path: Path
+def test_two_nodes_share_the_work_and_scoring_survives_the_loss_of_one(
+    cluster: Any, second_node: Any, tmp_path: Path
 ) -> None:
     images = make_digits(128, seed=1)[0]
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
     np.save(source, np.tile(images, (12 * SHARD // 128, 1, 1)))
     with start(cluster.address, source, output) as scoring:
-        wait_until(lambda: len(in_work(tmp_path)) == 2 or scoring.poll() is not None)
-        assert scoring.poll() is None, "only one node was at work: it needs more shards"
-        cluster.remove_node(second, allow_graceful=False)
+        wait_until(lambda: len(shards_in_progress(tmp_path)) == 2 or scoring.poll() is not None)
+        assert scoring.poll() is None, "only one node was working: use more shards"
+        cluster.remove_node(second_node, allow_graceful=False)
         said = scoring.communicate()
     assert scoring.returncode == 0, said
     assert said[0].endswith(f"{output}: {12 * SHARD:,} images, all read\n")
@@ -96,7 +96,7 @@ def test_two_nodes_share_the_work_and_one_may_be_killed_midway(
     check(output, images)
 
 
-def test_what_this_machine_has_scored_is_not_scored_again_by_a_cluster(
+def test_a_cluster_skips_shards_that_this_machine_has_scored(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = make_digits(128, seed=1)[0]
@@ -118,16 +118,14 @@ def test_what_this_machine_has_scored_is_not_scored_again_by_a_cluster(
     (part,) = scored
     written = part.stat().st_mtime_ns
     with start(cluster.address, source, output) as scoring:
-        wait_until(lambda: len(in_work(tmp_path)) == 1, 120)
+        wait_until(lambda: len(shards_in_progress(tmp_path)) == 1, 120)
         assert part.stat().st_mtime_ns == written
         said = scoring.communicate()
     assert "16,384 images" in said[1]
     check(output, images)
 
 
-def test_an_input_that_cannot_be_used_is_named_as_without_a_cluster(
-    cluster: Any, tmp_path: Path
-) -> None:
+def test_invalid_input_is_reported_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
     source = tmp_path / "in.npy"
     np.save(source, np.full((5, 28, 28), 255.0))
     with start(cluster.address, source, tmp_path / "out.parquet") as scoring:
@@ -147,33 +145,33 @@ class Deadly:
         return 1
 
     def batches(self, shard: int) -> Iterator[Batch]:
-        """None, ever."""
+        """Kill the process instead of yielding a batch."""
         os._exit(1)
 
 
-def test_a_shard_that_kills_its_process_is_not_tried_for_ever(
+def test_a_shard_that_kills_its_process_is_not_retried_forever(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.batch import cluster as batch
 
-    monkeypatch.setattr(batch, "RETRIES", 1)  # each is a new process, which takes seconds
+    monkeypatch.setattr(batch, "RETRIES", 1)  # each retry starts a process, which takes seconds
     missing = {0: tmp_path / "000000.parquet"}
     with pytest.raises(UserError, match=f"Ray cluster at {cluster.address} failed"):
         list(batch.score_on_cluster(cluster.address, Deadly(), Classifier(MODEL), missing, []))
 
 
-def test_it_is_stopped_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+def test_sigterm_stops_it_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
     np.save(source, np.zeros((12 * SHARD, 28, 28), np.uint8))
     with start(cluster.address, source, output) as scoring:
-        wait_until(lambda: in_work(tmp_path) or scoring.poll() is not None)
+        wait_until(lambda: shards_in_progress(tmp_path) or scoring.poll() is not None)
         scoring.terminate()
         said = scoring.communicate()
     assert scoring.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM" in said[1]
 
 
-def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
+def test_a_write_error_on_a_machine_is_reported(tmp_path: Path) -> None:
     from pipeline.batch import cluster
 
     source = tmp_path / "in.npy"
@@ -184,7 +182,7 @@ def test_what_a_machine_cannot_write_is_told(tmp_path: Path) -> None:
     assert f" of the cluster failed: [Errno 20] Not a directory: '{source}/" in found["error"]
 
 
-def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> None:
+def test_a_machine_without_the_shared_folders_is_reported(tmp_path: Path) -> None:
     from pipeline.batch import cluster
 
     source = tmp_path / "in.npy"
@@ -198,7 +196,7 @@ def test_a_machine_that_does_not_share_the_folders_is_named(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def other_server() -> Iterator[int]:
-    """The port of a server of another kind, as Ray's dashboard is one."""
+    """The port of a server that is not a Ray head, such as Ray's dashboard."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -214,12 +212,12 @@ def other_server() -> Iterator[int]:
         ("[::1]:{port}", "refused|Cannot assign"),
         ("nonsense", "Invalid address"),
         ("", "empty"),
-        ("ray://head:10001", "head:6379, without ray://"),
-        ("http://head:8265/", "head:6379, without http://"),
+        ("ray://head:10001", "head:6379"),
+        ("http://head:8265/", "head:6379"),
         ("127.0.0.1:{other}", "not a Ray head"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_told_at_once(
+def test_an_unreachable_cluster_is_reported_at_once(
     tmp_path: Path, other_server: int, address: str, said: str
 ) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
@@ -233,7 +231,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
     assert [str(path) for path in tmp_path.rglob("*")] == [str(tmp_path / "in.npy")]
 
 
-def test_without_ray_the_option_names_what_to_install(tmp_path: Path) -> None:
+def test_without_ray_the_error_names_the_extra_to_install(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", np.zeros((5, 28, 28), np.uint8))
     program = (
         "import sys; sys.modules['ray'] = None; from pipeline.cli import main\n"

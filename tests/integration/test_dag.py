@@ -1,4 +1,4 @@
-"""The DAG as a flow run sees it: what DVC plans, what it says, and what is wrong with dvc.yaml."""
+"""The DAG as a flow run sees it: DVC's plan, DVC's output, and errors in dvc.yaml."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ DVC = [sys.executable, "-m", "dvc"]
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder under DVC, without a stage."""
+    """A DVC repository without stages."""
     folder = tmp_path_factory.mktemp("empty")
     subprocess.run([*DVC, "init", "--no-scm", "--quiet"], cwd=folder, check=True)
     config = (PROJECT / ".dvc/config").read_text()
@@ -28,12 +28,12 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(empty: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of the empty repository."""
     return Path(shutil.copytree(empty, tmp_path / "folder"))
 
 
 def lines_of(command: list[str], folder: Path) -> tuple[int, list[str]]:
-    """Exit status of a command and the lines that it writes, errors too, as a flow sees them."""
+    """The exit status and output lines of a command, stderr included, as a flow sees them."""
     result = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -49,7 +49,7 @@ def copying(source: str, target: str) -> dict[str, object]:
     return {"cmd": f"cp {source} {target}", "deps": [source], "outs": [target]}
 
 
-def test_a_frozen_stage_needs_nothing_as_in_dvc(folder: Path) -> None:
+def test_a_frozen_stage_has_no_dependencies_as_in_dvc(folder: Path) -> None:
     (folder / "given").touch()
     c, b, a = copying("given", "c"), copying("c", "b"), copying("b", "a")
     write_stages(folder, a=a, b=b, c=c)
@@ -63,7 +63,7 @@ def test_a_frozen_stage_needs_nothing_as_in_dvc(folder: Path) -> None:
     assert {stage.name for stage in dag.plan(dag.read_dag(folder))} == {"a", "b", "c"}
 
 
-def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -> None:
+def test_a_custom_stage_shows_its_reports_without_extra_code(folder: Path) -> None:
     write_stages(
         folder,
         summary={
@@ -82,8 +82,8 @@ def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -
 @pytest.mark.parametrize(
     ("text", "targets", "said"),
     [
-        (None, [], "does not exist"),
-        (None, ["a"], "does not exist"),
+        (None, [], "missing"),
+        (None, ["a"], "missing"),
         ("stages: {a: {cmd: echo}}", ["trian"], "'trian'"),
         ("stages: {a: {cmd: echo}}", ["a", "trian"], "'trian'"),
         ("stages: {a: {cmd: [", [], "corrupt"),
@@ -94,22 +94,22 @@ def test_a_stage_of_ones_own_shows_its_reports_without_more_code(folder: Path) -
         ("stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: x, deps: [q], outs: [p]}}", [], "b"),
     ],
 )
-def test_a_dag_that_is_missing_or_wrong_is_an_error_that_says_so(
+def test_a_missing_or_invalid_dag_is_a_clear_error(
     text: str | bytes | None, targets: list[str], said: str, folder: Path
 ) -> None:
     if text is not None:
         (folder / "dvc.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
-    with pytest.raises(UserError, match=rf"^dvc\.yaml: .*{said}.*$"):
+    with pytest.raises(UserError, match=rf"^dvc\.yaml\b.*{said}"):
         dag.plan(dag.read_dag(folder), targets)
 
 
-def test_outside_of_dvc_there_is_no_dag(tmp_path: Path) -> None:
+def test_a_folder_outside_a_dvc_repository_is_an_error(tmp_path: Path) -> None:
     write_stages(tmp_path, a={"cmd": "echo"})
     with pytest.raises(UserError, match="DVC repository"):
         dag.plan(dag.read_dag(tmp_path))
 
 
-def test_a_flow_tells_a_stage_that_ran_from_one_that_need_not(folder: Path) -> None:
+def test_a_flow_distinguishes_a_stage_that_ran_from_one_that_is_up_to_date(folder: Path) -> None:
     (folder / "a").write_text("first")
     write_stages(folder, ab=copying("a", "b"), b=copying("b", "c"))
 
@@ -123,7 +123,7 @@ def test_a_flow_tells_a_stage_that_ran_from_one_that_need_not(folder: Path) -> N
     assert not runs("ab")
     assert runs("ab", force=True)
     (folder / "a").write_text("second")
-    assert not runs("b")  # alone, without what it depends on
+    assert not runs("b")  # runs alone, without its dependencies
     assert runs("ab")
     assert runs("b")
     assert (folder / "c").read_text() == "second"
@@ -138,7 +138,9 @@ def test_a_flow_tells_a_stage_that_ran_from_one_that_need_not(folder: Path) -> N
         ("command-that-is-not-there", 127),
     ],
 )
-def test_a_flow_learns_how_a_stage_failed(command: str, status: int | None, folder: Path) -> None:
+def test_a_flow_gets_the_exit_status_of_a_failed_stage(
+    command: str, status: int | None, folder: Path
+) -> None:
     write_stages(folder, fails={"cmd": command})
     returncode, said = lines_of(dag.repro_command("fails", force=False), folder)
     assert returncode != 0
@@ -146,7 +148,7 @@ def test_a_flow_learns_how_a_stage_failed(command: str, status: int | None, fold
     assert dag.exit_status(said) == status
 
 
-def test_no_output_is_no_exit_status_and_an_unknown_stage_did_not_run(folder: Path) -> None:
+def test_empty_output_has_no_exit_status_and_an_unknown_stage_did_not_run(folder: Path) -> None:
     assert dag.exit_status([]) is None
     write_stages(folder, a={"cmd": "exit 3"})
     returncode, said = lines_of(dag.repro_command("trian", force=False), folder)

@@ -1,4 +1,4 @@
-"""The documentation site: a fault in a page fails its build; what is built needs no network."""
+"""The documentation site: an error in a page fails the build, and the pages require no network."""
 
 import os
 import re
@@ -26,7 +26,7 @@ PAGE = """# Page
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A site of three pages with the settings of this one."""
+    """A three-page site with the project's settings."""
     docs, reports = tmp_path / "docs", tmp_path / "reports"
     shutil.copytree(PROJECT / "docs/_static", docs / "_static")
     shutil.copy(PROJECT / "docs/conf.py", docs)
@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def build(docs: Path) -> subprocess.CompletedProcess[str]:
-    """The build by the options of `make docs`."""
+    """Build a site with the options of `make docs`."""
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"\tsphinx-build (.*?)docs docs/_build/html", makefile, re.DOTALL)
     assert recipe is not None
@@ -52,7 +52,7 @@ def build(docs: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, env=variables)
 
 
-def test_a_page_is_built_that_needs_no_network_and_leads_to_the_checkout(site: Path) -> None:
+def test_built_pages_require_no_network_and_link_into_the_checkout(site: Path) -> None:
     result = build(site)
     assert result.returncode == 0, result.stderr
     html = (site / "_build/html/page.html").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_a_page_is_built_that_needs_no_network_and_leads_to_the_checkout(site: P
     ],
     ids=["link", "anchor", "file", "figure", "formula", "orphan", "page"],
 )
-def test_a_fault_fails_the_build(site: Path, page: str, old: str, new: str) -> None:
+def test_an_error_in_a_page_fails_the_build(site: Path, page: str, old: str, new: str) -> None:
     text = (site / page).read_text()
     assert old in text
     (site / page).write_text(text.replace(old, new))

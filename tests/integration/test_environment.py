@@ -1,4 +1,4 @@
-"""The git revision that a result names is the one it was made by, or unknown with a warning."""
+"""The git revision recorded in a result is the one that made it, or unknown with a warning."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of no repository; each warning is new in it."""
+    """An empty folder outside any repository, with no warning issued yet."""
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     environment._warn_once.cache_clear()
@@ -32,7 +32,7 @@ def commit(folder: Path) -> str:
     return subprocess.run(head, cwd=folder, check=True, capture_output=True, text=True).stdout[:-1]
 
 
-def test_the_revision_is_the_commit_and_says_what_differs(
+def test_the_revision_is_the_commit_marked_dirty_if_code_differs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "params.yaml").write_text("train: 1\n")
@@ -49,14 +49,14 @@ def test_the_revision_is_the_commit_and_says_what_differs(
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_repository_the_revision_is_unknown_without_a_word(
+def test_without_a_repository_the_revision_is_unknown_without_a_warning(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert environment.git_revision(folder, "shapes") == "unknown"
     assert capsys.readouterr().err == ""
 
 
-def test_a_commit_of_the_repository_around_an_unpacked_archive_is_not_its_revision(
+def test_an_unpacked_archive_ignores_the_repository_around_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / ".gitignore").write_text("/archive/\n")
@@ -106,17 +106,17 @@ def has_no_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (has_no_git, "git is not installed"),
     ],
 )
-def test_a_revision_that_git_does_not_tell_is_warned_of_once(
+def test_an_unknown_revision_is_warned_of_once(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     fault: Callable[[Path, pytest.MonkeyPatch], None],
     words: str,
 ) -> None:
-    """It goes into the released file: nobody should find out there."""
+    """The released model records the revision, so the warning must come earlier."""
     fault(folder, monkeypatch)
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    for _epoch in range(3):
+    for _ in range(3):  # each epoch requests it
         assert environment.git_revision(folder, "shapes") == "unknown"
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: the git revision is unknown: ")

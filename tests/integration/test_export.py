@@ -1,4 +1,4 @@
-"""The ONNX file that is made from the network, in ONNX Runtime, and the report on it."""
+"""The exported ONNX file, run by ONNX Runtime, and the export report."""
 
 import shutil
 import subprocess
@@ -26,12 +26,12 @@ from tests.digits import make_digits
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Sequential:
-    """A network with weights and statistics that are not those of a fresh one."""
+    """A network whose weights and BatchNorm statistics differ from the initial ones."""
     torch.manual_seed(0)
     network = build_network().train()
     images = torch.from_numpy(make_digits(200, seed=1)[0])
     with torch.no_grad():
-        Classifier(network, TASK)(images)  # moves the statistics of BatchNorm
+        Classifier(network, TASK)(images)  # updates the statistics of BatchNorm
     return network.eval()
 
 
@@ -56,7 +56,7 @@ def test_it_takes_raw_images_in_batches_of_any_size(
     images = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
     logits, probabilities = session.run(None, {"images": images})
     with torch.inference_mode():
-        # by hand: scale to 0..1, standardise by MNIST's mean and deviation
+        # scale to 0..1, standardise by MNIST's mean and standard deviation
         inputs = (torch.from_numpy(images)[:, None] / 255.0 - 0.1307) / 0.3081
         expected = network(inputs).flatten(1)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
@@ -64,7 +64,7 @@ def test_it_takes_raw_images_in_batches_of_any_size(
     assert logits.dtype == probabilities.dtype == np.float32
 
 
-def test_wrong_input_is_refused_by_the_model_itself(workspace: Workspace) -> None:
+def test_the_model_itself_rejects_invalid_input(workspace: Workspace) -> None:
     session = onnxruntime.InferenceSession(workspace.model, providers=["CPUExecutionProvider"])
     for images in (np.zeros((1, 28, 28), np.float32), np.zeros((1, 27, 28), np.uint8)):
         with pytest.raises(Exception, match=r"tensor\(float\)|invalid dimensions"):
@@ -83,15 +83,15 @@ def test_the_interface_is_named_and_typed(workspace: Workspace) -> None:
     assert all(output.shape[1] == 10 for output in session.get_outputs())
 
 
-def test_the_file_holds_the_fused_network(workspace: Workspace) -> None:
-    """Else everyone who runs it pays for steps that change nothing."""
+def test_the_file_contains_the_fused_network(workspace: Workspace) -> None:
+    """Otherwise every inference pays for operations that change nothing."""
     kinds = [node.op_type for node in onnx.load(workspace.model).graph.node]
     assert [kinds.count(kind) for kind in ("Conv", "BatchNormalization", "Gemm")] == [7, 2, 1]
     assert not {"Div", "AveragePool", "Dropout"} & {*kinds}
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
-def test_many_images_are_answered_in_their_order_however_they_are_shared_out(
+def test_results_keep_the_order_of_images_for_any_batch_size_and_threads(
     workspace: Workspace, threads: int
 ) -> None:
     images = make_digits(101, seed=3)[0]
@@ -103,7 +103,7 @@ def test_many_images_are_answered_in_their_order_however_they_are_shared_out(
     assert [values.shape for values in model.run(images[:0])] == [(0, 10), (0, 10)]
 
 
-def test_a_model_that_is_replaced_while_it_is_used_stays_the_same(
+def test_a_loaded_model_is_unaffected_when_its_file_is_replaced(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.onnx"
@@ -115,7 +115,7 @@ def test_a_model_that_is_replaced_while_it_is_used_stays_the_same(
     np.testing.assert_allclose(shared, at_once, atol=1e-4)
 
 
-def test_metadata_says_what_it_was_made_from(workspace: Workspace) -> None:
+def test_metadata_records_what_the_model_was_made_from(workspace: Workspace) -> None:
     signature = OnnxModel(workspace.model).signature
     assert signature.labels == tuple("0123456789")
     assert signature.form == TASK.form
@@ -127,7 +127,7 @@ def test_metadata_says_what_it_was_made_from(workspace: Workspace) -> None:
     np.testing.assert_allclose(shares, 0.1, atol=0.01)
 
 
-def test_no_trace_of_the_machine_is_in_the_file(workspace: Workspace) -> None:
+def test_the_file_contains_no_trace_of_the_machine(workspace: Workspace) -> None:
     content = (workspace.model).read_bytes()
     for trace in (str(Path.cwd()), ".py", "site-packages", "stack_trace"):
         assert trace.encode() not in content
@@ -146,7 +146,7 @@ def test_the_report_states_the_parity(workspace: Workspace) -> None:
 def test_the_same_weights_give_the_same_bytes_at_any_commit(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Else each commit makes another file of one model, and another version in the registry."""
+    """Otherwise each commit makes a new file and a new registry version of the same model."""
     twin = Workspace(shutil.copytree(workspace.root, tmp_path / "twin"))
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run(["git", "init", "--quiet"], check=True, cwd=twin.root)
@@ -157,7 +157,7 @@ def test_the_same_weights_give_the_same_bytes_at_any_commit(
 
 
 @pytest.mark.parametrize("weights", ["missing", "noise", "of another network"])
-def test_weights_that_do_not_fit_are_one_line(tmp_path: Path, weights: str) -> None:
+def test_unusable_weights_are_a_one_line_error(tmp_path: Path, weights: str) -> None:
     workspace = Workspace(tmp_path)
     workspace.weights.parent.mkdir(parents=True)
     if weights == "noise":

@@ -1,4 +1,4 @@
-"""fetch against a real HTTP server on 127.0.0.1 that answers well, wrongly or not at all."""
+"""fetch against a real HTTP server on 127.0.0.1 that answers correctly, wrongly, or not at all."""
 
 import contextlib
 import os
@@ -26,13 +26,13 @@ from tests.mirrors import CONTENT, FIRST, NAMES, SHA256, fetched, fill, run
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT at /BEHAVIOUR/NAME and remembers what was asked for."""
+    """Serves CONTENT at /BEHAVIOUR/NAME and records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[str] = []
-        self.encodings: set[str | None] = set()  # that clients accept
-        self.waiting = threading.Event()  # a client waits for an answer that does not come
+        self.encodings: set[str | None] = set()  # the clients' Accept-Encoding headers
+        self.waiting = threading.Event()  # set while a client waits for a response
         self.closing = threading.Event()
 
     def url(self, behaviour: str) -> str:
@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the method called BEHAVIOUR does."""
+    """Dispatches each request to the method named BEHAVIOUR."""
 
     server: Server
 
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
 
     def first(self, status: int, content: bytes, retry_after: str) -> None:
-        """At first another status, with what it says of the time to wait, then the file."""
+        """Respond with this status and Retry-After header first, and with the file after that."""
         if self.server.requests.count(self.path) == 1:
             self.answer(status, b"later", Retry_After=retry_after)
         else:
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(429, b"later", Retry_After="3600")
 
     def dribbling(self, content: bytes) -> None:
-        """Bytes of the file, never long apart."""
+        """Send the file byte by byte, with short pauses."""
         self.answer(200, b"", len(content))
         self.drop_by_drop(content)
 
@@ -163,7 +163,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def refused() -> Iterator[str]:
-    """The address of a port that is taken and does not listen."""
+    """The URL of a port that is bound but refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -171,7 +171,7 @@ def refused() -> Iterator[str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """One with the files in mirror/."""
+    """A workspace with the files in mirror/."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     fill(tmp_path / "mirror")
     return Workspace(tmp_path)
@@ -192,24 +192,24 @@ def test_all_files_come_from_an_http_mirror(
 
 
 @pytest.mark.parametrize("behaviour", ["declared_gzip", "declared_x_gzip", "chunked"])
-def test_a_file_is_taken_as_it_is_sent(
+def test_a_file_is_stored_without_decoding(
     workspace: Workspace, server: Server, behaviour: str
 ) -> None:
-    """Also where a server says of a .gz file that it is a packed something else."""
+    """Even if the server declares the .gz file to be gzip-encoded content."""
     run(workspace, server.url(behaviour))
     assert fetched(workspace) == CONTENT
     assert server.encodings == {"identity"}
 
 
 @pytest.mark.parametrize("behaviour", ["busy", "slow_client", "unclear"])
-def test_a_mirror_that_asks_for_a_moment_is_asked_again(
+def test_a_mirror_that_asks_to_wait_is_retried(
     workspace: Workspace, server: Server, behaviour: str
 ) -> None:
     run(workspace, server.url(behaviour), files={FIRST: SHA256[FIRST]})
     assert fetched(workspace) == {FIRST: CONTENT[FIRST]}
 
 
-def test_a_mirror_is_given_the_time_that_it_asks_for_within_reason(
+def test_retry_after_is_honoured_within_the_time_limit(
     workspace: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
@@ -230,12 +230,12 @@ def test_a_mirror_is_given_the_time_that_it_asks_for_within_reason(
     assert waited == [7]
 
 
-@pytest.mark.timeout(30)  # all of it, at this pace, takes longer
+@pytest.mark.timeout(30)  # the whole file takes longer at this pace
 @pytest.mark.parametrize("behaviour", ["dribbling", "dribbling_headers"])
-def test_a_mirror_that_takes_for_ever_is_passed_over(
+def test_a_mirror_that_is_too_slow_is_skipped(
     workspace: Workspace, server: Server, behaviour: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Byte by byte, so that no single read is late."""
+    """The bytes arrive one by one, so no single read times out."""
     run(workspace, server.url(behaviour), "mirror", time_limit=0.5, files={FIRST: SHA256[FIRST]})
     assert fetched(workspace) == {FIRST: CONTENT[FIRST]}
     assert re.search(rf"{behaviour}: .*\b0\.5 s", capfd.readouterr().err)
@@ -256,8 +256,8 @@ def test_a_mirror_that_takes_for_ever_is_passed_over(
         ("stalling", "2 attempts"),
     ],
 )
-@pytest.mark.timeout(20)  # the default of 30 s is for other networks than this one
-def test_a_bad_mirror_is_named_and_the_next_one_serves(
+@pytest.mark.timeout(20)  # shorter than the default timeout of 30 s
+def test_a_bad_mirror_is_reported_and_the_next_one_is_used(
     workspace: Workspace,
     behaviour: str,
     reason: str,
@@ -267,7 +267,7 @@ def test_a_bad_mirror_is_named_and_the_next_one_serves(
 ) -> None:
     bad = refused if behaviour == "refused" else server.url(behaviour)
     waits = behaviour in ("silent", "stalling")
-    good = "mirror" if waits else server.url("good")  # a folder answers in time on any machine
+    good = "mirror" if waits else server.url("good")  # a folder never times out
     run(workspace, bad, good, timeout=0.2 if waits else 10.0, files={FIRST: SHA256[FIRST]})
     assert fetched(workspace) == {FIRST: CONTENT[FIRST]}
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith(FIRST)]
@@ -276,7 +276,7 @@ def test_a_bad_mirror_is_named_and_the_next_one_serves(
     assert reason in said[0]
 
 
-def test_a_mirror_that_recovers_is_asked_again_ever_more_patiently(
+def test_a_failing_mirror_is_retried_with_exponential_backoff(
     workspace: Workspace, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(workspace, server.url("recovering"), retries=2, backoff=0.01, files={FIRST: SHA256[FIRST]})
@@ -287,7 +287,7 @@ def test_a_mirror_that_recovers_is_asked_again_ever_more_patiently(
 
 
 @pytest.mark.parametrize("behaviour", ["absent", "flipped", "page"])
-def test_what_a_second_attempt_cannot_heal_is_not_asked_for_twice(
+def test_permanent_failures_are_not_retried(
     workspace: Workspace, behaviour: str, server: Server
 ) -> None:
     with pytest.raises(UserError):
@@ -295,7 +295,7 @@ def test_what_a_second_attempt_cannot_heal_is_not_asked_for_twice(
     assert len(server.requests) == 1
 
 
-def test_when_all_mirrors_fail_one_error_lists_each_with_its_reason_and_nothing_is_kept(
+def test_if_all_mirrors_fail_one_error_lists_the_reasons_and_no_file_is_kept(
     workspace: Workspace, server: Server, refused: str
 ) -> None:
     (workspace.root / "empty").mkdir()
@@ -324,7 +324,7 @@ def test_when_all_mirrors_fail_one_error_lists_each_with_its_reason_and_nothing_
 
 
 @pytest.mark.parametrize("source", ["mirror", "good"])
-def test_a_wrong_file_of_an_earlier_run_is_replaced(
+def test_a_wrong_file_from_an_earlier_run_is_replaced(
     workspace: Workspace, source: str, server: Server
 ) -> None:
     workspace.raw.mkdir(parents=True)
@@ -334,7 +334,7 @@ def test_a_wrong_file_of_an_earlier_run_is_replaced(
 
 
 @pytest.mark.parametrize("source", ["mirror", "good"])
-def test_other_users_may_read_the_files_as_far_as_the_umask_lets_them(
+def test_file_permissions_follow_the_umask(
     workspace: Workspace, source: str, server: Server
 ) -> None:
     umask = os.umask(0o027)
@@ -358,7 +358,7 @@ def test_a_terminal_shows_a_progress_bar(
         assert "100%|█████" in b"".join(iter(lambda: shown.read(4096), None)).decode()
 
 
-def test_a_download_that_is_stopped_leaves_nothing(workspace: Workspace, server: Server) -> None:
+def test_an_interrupted_download_leaves_no_file(workspace: Workspace, server: Server) -> None:
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
     params["fetch"] |= {"mirrors": [server.url("stalling")], "timeout": 60.0, "files": SHA256}
     workspace.params.write_text(yaml.safe_dump(params))
@@ -380,7 +380,7 @@ def test_a_download_that_is_stopped_leaves_nothing(workspace: Workspace, server:
     assert fetched(workspace) == {}
 
 
-def test_the_files_are_those_that_torchvision_knows() -> None:
+def test_the_files_and_the_mirror_match_torchvision() -> None:
     from torchvision.datasets import MNIST
 
     params = load_params(PROJECT / "params.yaml").fetch

@@ -1,4 +1,4 @@
-"""Files on disks that are full, read-only or mounted, and in another locale."""
+"""Files on full, read-only, or mounted disks, and in other locales."""
 
 import errno
 import subprocess
@@ -30,14 +30,14 @@ def release(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mounted() -> Iterator[Callable[..., None]]:
-    """Mounts as `mount` would, until the test ends; where that may not be, skips the test."""
+    """Call `mount` and unmount when the test ends; skip the test if mounting is not permitted."""
     folders: list[str] = []
 
     def mount(*arguments: str | Path) -> None:
         command = ["mount", *map(str, arguments)]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
-            pytest.skip(f"nothing can be mounted here: {result.stderr.strip()}")
+            pytest.skip(f"mounting is not permitted: {result.stderr.strip()}")
         folders.append(str(arguments[-1]))
 
     yield mount
@@ -46,10 +46,10 @@ def mounted() -> Iterator[Callable[..., None]]:
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "bind", "in a read-only folder"])
-def test_a_folder_that_is_a_mount_point_gets_the_new_files(
+def test_a_release_replaces_the_files_in_a_mount_point(
     kind: str, release: Path, tmp_path: Path, mounted: Callable[..., None]
 ) -> None:
-    """As containers have it: after hours of training a release must not fail for it."""
+    """Containers mount models/, and a release must not fail there after hours of training."""
     place = release.parent
     if kind == "in a read-only folder":
         mounted("--bind", place, place)
@@ -69,8 +69,8 @@ def test_a_folder_that_is_a_mount_point_gets_the_new_files(
     }
 
 
-def test_reports_are_read_alike_in_every_locale(tmp_path: Path) -> None:
-    """In cron, and in containers that set none, Python's own choice would be ASCII."""
+def test_reports_are_read_as_utf_8_in_every_locale(tmp_path: Path) -> None:
+    """Python falls back to ASCII under cron and in containers that set no locale."""
     (tmp_path / "report.json").write_text('"28 × 28"', encoding="utf-8")
     (tmp_path / "table.csv").write_text("η\n1\n", encoding="utf-8")
     program = """
@@ -85,7 +85,7 @@ print(ascii([files.read_json(Path("report.json")), files.read_csv(Path("table.cs
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with the files of a small data set in its mirror/, and an empty data/."""
+    """A workspace with an empty data/."""
     (tmp_path / "project/data").mkdir(parents=True)
     return Workspace(tmp_path / "project")
 
@@ -103,7 +103,7 @@ def run_prepare(workspace: Workspace) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """The address of an HTTP server for `folder`."""
+    """The URL of an HTTP server for a folder."""
     handler = partial(SimpleHTTPRequestHandler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -114,7 +114,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("source", ["folder", "web"])
-def test_fetch_on_a_full_disk_says_so_and_leaves_no_half_file(
+def test_fetch_on_a_full_disk_is_an_error_and_leaves_no_partial_file(
     source: str, workspace: Workspace, mounted: Callable[..., None]
 ) -> None:
     data = workspace.raw.parent
@@ -129,12 +129,14 @@ def test_fetch_on_a_full_disk_says_so_and_leaves_no_half_file(
     assert content(data) == {}
 
 
-def test_prepare_on_a_full_disk_says_so_and_leaves_no_half_file(
+def test_prepare_on_a_full_disk_is_an_error_and_leaves_no_partial_file(
     workspace: Workspace, mounted: Callable[..., None]
 ) -> None:
     data = workspace.raw.parent
-    mounted("-t", "tmpfs", "-o", "size=1m", "none", data)  # enough for the files as they come,
-    run_fetch(workspace, "mirror")  # not for the images in them
+    mounted(
+        "-t", "tmpfs", "-o", "size=1m", "none", data
+    )  # fits the compressed files, not the images
+    run_fetch(workspace, "mirror")
     before = content(data)
     with pytest.raises(OSError, match="No space left") as full:
         run_prepare(workspace)
@@ -142,7 +144,7 @@ def test_prepare_on_a_full_disk_says_so_and_leaves_no_half_file(
     assert content(data) == before
 
 
-def test_a_read_only_output_folder_is_named(
+def test_an_error_names_the_read_only_output_folder(
     workspace: Workspace, mounted: Callable[..., None]
 ) -> None:
     data = workspace.raw.parent

@@ -34,14 +34,14 @@ from tests.servers import wait_until
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
 STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-LONG = 10_000  # epochs, the most that there may be: no test waits for them
-NAP = {"cmd": "echo napping $$; sleep 600"}  # a stage that lasts, and says when it has begun
+LONG = 10_000  # epochs, the maximum: more than any test waits for
+NAP = {"cmd": "echo napping $$; sleep 600"}  # a long stage that announces its start
 NAPPING = r"napping \d"
 Json = dict[str, Any]
 
 
 class Prefect:
-    """A real server with a store of its own, a worker, and what people see of their runs."""
+    """A real server with its own store, a worker, and access to the runs through the API."""
 
     def __init__(self, workspace: Checkout, home: Path) -> None:
         self.workspace = workspace
@@ -54,7 +54,7 @@ class Prefect:
         self.password = profile["profiles"]["checkout"]["PREFECT_API_AUTH_STRING"]
         self.session = requests.Session()
         patient = Retry(5, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None)
-        self.session.mount(self.url, HTTPAdapter(max_retries=patient))  # as Prefect's client is
+        self.session.mount(self.url, HTTPAdapter(max_retries=patient))  # like Prefect's client
         self.session.auth = tuple(self.password.split(":"))
         workspace.environment |= {
             "PREFECT_HOME": str(home),
@@ -79,17 +79,17 @@ class Prefect:
         return process
 
     def command(self, *arguments: str) -> str:
-        """What `prefect` with these arguments says."""
+        """Run `prefect` with these arguments and return its output."""
         result = self.workspace.run(sys.executable, "-m", "prefect", *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
     def start_worker(self) -> None:
-        """Start a worker as the documentation does."""
+        """Start a worker with the documented command."""
         self.worker = self.start("worker", "start", "--pool", "local")
 
     def answers(self) -> bool:
-        """Whether the server does."""
+        """Whether the server answers."""
         assert self.server.poll() is None, Path(self.log.name).read_text()
         try:
             return requests.get(f"{self.url}/api/health", timeout=5).ok
@@ -97,13 +97,13 @@ class Prefect:
             return False
 
     def get(self, path: str) -> Any:
-        """What the server answers."""
+        """The server's response to a GET request."""
         answer = self.session.get(f"{self.url}/api/{path}", timeout=10)
         assert answer.ok, answer.text
         return answer.json()
 
     def post(self, path: str, **query: Any) -> Any:
-        """What the server answers to a query."""
+        """The server's response to a query."""
         if "Prefect-Csrf-Token" not in self.session.headers:
             token = self.get("csrf-token?client=tests")["token"]
             self.session.headers["Prefect-Csrf-Client"] = "tests"
@@ -113,7 +113,7 @@ class Prefect:
         return answer.json()
 
     def submit(self, **parameters: Any) -> str:
-        """Have the deployment `local` run, as the page of the server does; the id of the run."""
+        """Run the deployment `local` as the Prefect UI does; return the run's ID."""
         deployment = self.get("deployments/name/mnist-release/local")["id"]
         untracked = {"env": {"MLFLOW_TRACKING_URI": "none"}}
         run = self.post(
@@ -124,12 +124,12 @@ class Prefect:
         return str(run["id"])
 
     def state(self, run: str) -> tuple[str, str]:
-        """Name and message of a run's state."""
+        """The name and message of a run's state."""
         state = self.get(f"flow_runs/{run}")["state"]
         return state["name"], state["message"] or ""
 
     def finish(self, run: str) -> tuple[str, str]:
-        """The same, when it has ended."""
+        """Wait for a run to end; return the name and message of its state."""
         wait_until(lambda: self.get(f"flow_runs/{run}")["end_time"])
         return self.state(run)
 
@@ -139,11 +139,11 @@ class Prefect:
         return {task["name"]: task for task in found}
 
     def task_states(self, run: str) -> dict[str, str]:
-        """The names of their states."""
+        """The name of each task run's state, by task name."""
         return {name: task["state"]["name"] for name, task in self.tasks(run).items()}
 
     def logs(self, run: str, task: str | None = None) -> list[str]:
-        """The log of a flow run, or of one of its tasks."""
+        """The log messages of a flow run or of one of its tasks."""
         query: Json = {"flow_run_id": {"any_": [run]}}
         if task:
             query["task_run_id"] = {"any_": [self.tasks(run)[task]["id"]]}
@@ -155,7 +155,7 @@ class Prefect:
         return {artifact["key"]: artifact for artifact in found}
 
     def running(self, run: str, pattern: str) -> list[psutil.Process]:
-        """The processes of a run, engine, DVC and stage, when its log has a line like this."""
+        """Wait for a log line; return the run's processes: engine, DVC, and stage."""
 
         def said() -> bool:
             assert not self.get(f"flow_runs/{run}")["end_time"], self.state(run)
@@ -167,7 +167,7 @@ class Prefect:
         return [process for process in processes if "track" not in process.cmdline()]
 
     def stop(self) -> None:
-        """End worker and server, and what they have started."""
+        """Kill the worker, the server, and their child processes."""
         for process in filter(lambda process: process.poll() is None, reversed(self.processes)):
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
@@ -178,7 +178,7 @@ class Prefect:
 
 
 class Webhook(ThreadingHTTPServer):
-    """What is posted to it, in the order of arrival."""
+    """A server that records the events posted to it, in order."""
 
     def __init__(self) -> None:
         self.events: list[Json] = []
@@ -187,7 +187,7 @@ class Webhook(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/secret"
 
     def event(self, run: str) -> Json:
-        """The only one about this flow run, which may still be under way."""
+        """Wait for the only event about a flow run."""
 
         def found() -> list[Json]:
             return [event for event in self.events if event["flow_run"]["id"] == run]
@@ -197,7 +197,7 @@ class Webhook(ThreadingHTTPServer):
         return event
 
     class Handler(BaseHTTPRequestHandler):
-        """Takes it."""
+        """Records an event."""
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -207,7 +207,7 @@ class Webhook(ThreadingHTTPServer):
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
 
 def ended(process: psutil.Process) -> bool:
@@ -226,7 +226,7 @@ def webhook() -> Iterator[Webhook]:
 def prefect(
     fresh: Checkout, tmp_path_factory: pytest.TempPathFactory, webhook: Webhook
 ) -> Iterator[Prefect]:
-    """Server, work pools, deployments and worker, by the documented commands."""
+    """The server, work pools, deployments, and worker, set up with the documented commands."""
     folder = tmp_path_factory.mktemp("flow")
     workspace = fresh.copy(folder / "project")
     workspace.set_params({"flow": {"retry_delay": 0.1}})
@@ -241,7 +241,7 @@ def prefect(
         prefect.start_worker()
         terminal = "import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({})))"
         deploy = [sys.executable, "-c", terminal.format(["prefect", "deploy", "--all"])]
-        asked = workspace.run(*deploy, stdin=subprocess.DEVNULL)  # a question would end it
+        asked = workspace.run(*deploy, stdin=subprocess.DEVNULL)  # a prompt would fail
         assert asked.returncode == 0, asked.stdout
         yield prefect
     finally:
@@ -250,7 +250,7 @@ def prefect(
 
 @pytest.fixture(scope="module")
 def released(prefect: Prefect) -> str:
-    """The id of a run from data to release, started as the documentation does."""
+    """The ID of a run from data to release, started with the documented command."""
     said = prefect.command("deployment", "run", "mnist-release/local", "--watch")
     found = re.search(r"UUID: (\S+)", said)
     assert found, said
@@ -259,7 +259,7 @@ def released(prefect: Prefect) -> str:
 
 @pytest.fixture
 def workspace(prefect: Prefect, released: str) -> Iterator[Checkout]:
-    """The workspace of the release, with its params brought back afterwards."""
+    """The workspace of the release; restores params.yaml afterwards."""
     params = (prefect.workspace.path / "params.yaml").read_text()
     yield prefect.workspace
     (prefect.workspace.path / "params.yaml").write_text(params)
@@ -267,7 +267,7 @@ def workspace(prefect: Prefect, released: str) -> Iterator[Checkout]:
 
 @contextmanager
 def stages(workspace: Checkout, **changed: Json) -> Iterator[None]:
-    """In the block, dvc.yaml has these stages, too, or as they are given here."""
+    """Add or replace stages in dvc.yaml within the block."""
     kept = {path: path.read_bytes() for path in workspace.path.glob("dvc.*")}
     path = workspace.path / "dvc.yaml"
     dag = yaml.safe_load(path.read_text())
@@ -279,7 +279,7 @@ def stages(workspace: Checkout, **changed: Json) -> Iterator[None]:
             path.write_bytes(content)
 
 
-def test_a_deployment_goes_from_data_to_release(prefect: Prefect, released: str) -> None:
+def test_a_deployment_runs_from_data_to_release(prefect: Prefect, released: str) -> None:
     assert prefect.state(released)[0] == "Released"
     assert re.fullmatch(r"a model with test accuracy \d+\.\d\d%", prefect.state(released)[1])
     assert prefect.task_states(released) == dict.fromkeys(STAGES, "Completed") | {
@@ -291,7 +291,7 @@ def test_a_deployment_goes_from_data_to_release(prefect: Prefect, released: str)
     assert prefect.workspace.run("dvc", "status", "--quiet").returncode == 0
 
 
-def test_the_graph_is_that_of_dvc(prefect: Prefect, released: str) -> None:
+def test_the_task_graph_matches_the_dvc_dag(prefect: Prefect, released: str) -> None:
     tasks = prefect.tasks(released)
     names = {task["id"]: name for name, task in tasks.items()}
     shown = {
@@ -304,7 +304,7 @@ def test_the_graph_is_that_of_dvc(prefect: Prefect, released: str) -> None:
     assert tasks.keys() == set(re.findall(r'"(\w+)"', drawn))
 
 
-def test_the_log_of_a_task_is_what_its_stage_says(prefect: Prefect, released: str) -> None:
+def test_a_task_logs_the_output_of_its_stage(prefect: Prefect, released: str) -> None:
     said = prefect.logs(released, "train")
     for epoch in (1, 2, 3):
         assert [line for line in said if line.startswith(f"epoch {epoch}/3  training loss")]
@@ -312,17 +312,17 @@ def test_the_log_of_a_task_is_what_its_stage_says(prefect: Prefect, released: st
     assert not [line for line in whole if not line.strip() or "git add" in line or "push" in line]
 
 
-def test_a_stage_that_says_nothing_for_long_is_said_to_run(
+def test_a_silent_stage_is_reported_as_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(flow, "SILENCE", 0.05)
-    said, told = ["epoch 1/30"], list[str]()
-    with flow.signs_of_life("train", said, told.append):
-        wait_until(lambda: len(told) >= 2)
-    assert re.fullmatch(r"train has been running for \d+ s", told[0])
+    output, logged = ["epoch 1/30"], list[str]()
+    with flow.signs_of_life("train", output, logged.append):
+        wait_until(lambda: len(logged) >= 2)
+    assert re.fullmatch(r"train has been running for \d+ s", logged[0])
 
 
-def test_results_are_artifacts(prefect: Prefect, released: str) -> None:
+def test_reports_become_prefect_artifacts(prefect: Prefect, released: str) -> None:
     artifacts = prefect.artifacts(released)
     reports = prefect.workspace.path / "reports"
     assert artifacts["gate"]["type"] == "markdown"
@@ -335,7 +335,7 @@ def test_results_are_artifacts(prefect: Prefect, released: str) -> None:
     assert artifacts["evaluation-curves"]["data"].startswith("data:image/png;base64,iVBOR")
 
 
-def test_prefect_and_mlflow_point_to_each_other(prefect: Prefect, released: str) -> None:
+def test_prefect_and_mlflow_link_to_each_other(prefect: Prefect, released: str) -> None:
     from mlflow import MlflowClient
 
     store = MlflowClient(f"sqlite:///{prefect.workspace.path}/mlflow.db")
@@ -349,23 +349,25 @@ def test_prefect_and_mlflow_point_to_each_other(prefect: Prefect, released: str)
     assert "/#/models/mnist-cnn/versions/1" in artifacts["mlflow-release"]["data"]
 
 
-def test_a_webhook_hears_of_the_release(prefect: Prefect, released: str, webhook: Webhook) -> None:
+def test_the_webhook_is_notified_of_a_release(
+    prefect: Prefect, released: str, webhook: Webhook
+) -> None:
     event = webhook.event(released)
     assert event["event"] == "released"
     assert event["text"].startswith("mnist-release released: a model with test accuracy ")
     assert event["flow_run"]["url"] == f"{prefect.url}/runs/flow-run/{released}"
 
 
-def test_what_dvc_skips_is_shown_as_cached(prefect: Prefect, workspace: Checkout) -> None:
+def test_stages_that_dvc_skips_are_shown_as_cached(prefect: Prefect, workspace: Checkout) -> None:
     run = prefect.submit(targets=["prepare", "backprop"])
     assert prefect.finish(run) == ("Completed", "run: none; the others are up to date")
     assert prefect.task_states(run) == dict.fromkeys(STAGES[:3], "Cached")
 
 
-def test_a_refusal_says_what_failed_by_how_much(
+def test_a_refusal_names_the_failed_criterion_and_its_margin(
     prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:
-    webhook.answer = 500  # which changes nothing, and the address, a secret, is not told
+    webhook.answer = 500  # must neither fail the run nor leak the secret URL
     model = workspace.sha256("models/mnist-cnn.onnx")
     run = prefect.submit(targets=["release"], set_params=["gate.max_model_bytes=1000"])
     name, message = prefect.finish(run)
@@ -385,11 +387,11 @@ def test_a_refusal_says_what_failed_by_how_much(
     assert "secret" not in " ".join(prefect.logs(run))
 
 
-def test_a_release_is_told_though_another_stage_fails(
+def test_a_release_is_reported_even_if_another_stage_fails(
     prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:
     dag = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]
-    gate = dag["gate"] | {"deps": []}  # for each stage that one depends on, DVC takes its time
+    gate = dag["gate"] | {"deps": []}  # DVC is slow with every dependency
     release = dag["release"] | {"deps": ["reports/gate.json"]}
     with stages(workspace, broken={"cmd": "echo no luck; exit 3"}, gate=gate, release=release):
         run = prefect.submit(
@@ -403,9 +405,7 @@ def test_a_release_is_told_though_another_stage_fails(
     assert webhook.event(run)["event"] == "released"
 
 
-def test_a_page_of_another_site_cannot_give_the_server_orders(
-    prefect: Prefect, released: str
-) -> None:
+def test_another_website_cannot_control_the_server(prefect: Prefect, released: str) -> None:
     deployment = prefect.get("deployments/name/mnist-release/local")
     order = {"name": "theirs", "flow_id": deployment["flow_id"], "entrypoint": "theirs.py:flow"}
     address = f"{prefect.url}/api/deployments/"
@@ -414,8 +414,9 @@ def test_a_page_of_another_site_cannot_give_the_server_orders(
     assert asked.status_code == 400
     assert "Access-Control-Allow-Origin" not in asked.headers
     refused = (401, 403)
-    for who in (None, prefect.session.auth):  # a browser may know the password, but has no token
-        form = requests.post(address, json.dumps(order), timeout=10, auth=who)  # as a form is sent
+
+    for who in (None, prefect.session.auth):  # a browser may send the password, but not the token
+        form = requests.post(address, json.dumps(order), timeout=10, auth=who)  # as a form
         assert form.status_code in refused, form.text
     stranger = {"Prefect-Csrf-Client": "x", "Prefect-Csrf-Token": "x"}
     guessed = requests.post(address, json=order, headers=stranger, timeout=10)
@@ -425,7 +426,7 @@ def test_a_page_of_another_site_cannot_give_the_server_orders(
     assert "theirs" not in names
 
 
-def test_its_password_is_for_the_owner_of_the_checkout_and_not_for_git(prefect: Prefect) -> None:
+def test_only_the_owner_can_read_the_password_and_git_ignores_it(prefect: Prefect) -> None:
     path = prefect.workspace.path / "docker/secrets"
     assert path.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o600}
@@ -436,7 +437,7 @@ def test_its_password_is_for_the_owner_of_the_checkout_and_not_for_git(prefect: 
     assert len(prefect.password) > 32
 
 
-def test_without_the_password_of_the_server_a_run_says_so(
+def test_a_run_without_the_server_password_is_a_one_line_error(
     prefect: Prefect, workspace: Checkout
 ) -> None:
     environment = workspace.environment | {"PREFECT_PROFILES_PATH": os.devnull}
@@ -446,8 +447,8 @@ def test_without_the_password_of_the_server_a_run_says_so(
     assert line.startswith(f"error: the Prefect server at {prefect.url}/api answers 401: ")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium: `make debian`")
-def test_the_browser_shows_the_runs_to_who_has_the_password_and_asks_no_other_host(
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+def test_the_ui_shows_runs_after_login_and_contacts_no_other_host(
     prefect: Prefect, released: str
 ) -> None:
     from playwright.sync_api import sync_playwright
@@ -469,7 +470,9 @@ def test_the_browser_shows_the_runs_to_who_has_the_password_and_asks_no_other_ho
     assert hosts <= {prefect.url, f"blob:{prefect.url}"}
 
 
-def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: Checkout) -> None:
+def test_an_unreachable_mirror_does_not_stop_independent_stages(
+    prefect: Prefect, workspace: Checkout
+) -> None:
     unreachable = f"http://127.0.0.1:{free_port()}/"
     run = prefect.submit(
         targets=["prepare", "backprop"],
@@ -490,7 +493,7 @@ def test_without_a_mirror_the_other_branch_goes_on(prefect: Prefect, workspace: 
     assert tasks["fetch"]["run_count"] == 1 + retries["fetch"]
 
 
-def test_a_wrong_parameter_of_a_deployment_is_told_before_anything_runs(
+def test_an_invalid_deployment_parameter_is_reported_before_anything_runs(
     prefect: Prefect, workspace: Checkout
 ) -> None:
     before = workspace.run("git", "status", "--porcelain").stdout
@@ -510,21 +513,21 @@ def test_a_wrong_parameter_of_a_deployment_is_told_before_anything_runs(
         ([], ["flow.retries={data/raw: 5}"], "params.yaml: flow: dvc.yaml has no stage data/raw"),
     ],
 )
-def test_a_stage_that_is_not_there_is_named(
+def test_an_unknown_stage_is_named(
     targets: list[str], set_params: list[str], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(complaint)):
         dag.read_plan(Workspace(PROJECT), targets, set_params)
 
 
-def test_a_proxy_of_another_kind_is_told_in_one_line(workspace: Checkout) -> None:
+def test_an_unsupported_proxy_is_a_one_line_error(workspace: Checkout) -> None:
     variables = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "ALL_PROXY": "socks5://127.0.0.1:9"}
     result = workspace.pipeline("flow", env=workspace.environment | variables)
     assert result.returncode == 2
     assert re.fullmatch("error: .*SOCKS proxy.*ALL_PROXY\n", result.stderr)
 
 
-def test_without_the_server_that_is_named_nothing_runs(workspace: Checkout) -> None:
+def test_nothing_runs_if_the_configured_server_is_unreachable(workspace: Checkout) -> None:
     nobody = f"http://me:secret@127.0.0.1:{free_port()}/api"
     environment = workspace.environment | {"PREFECT_API_URL": nobody}
     result = workspace.pipeline("flow", env=environment)
@@ -533,10 +536,10 @@ def test_without_the_server_that_is_named_nothing_runs(workspace: Checkout) -> N
     assert "secret" not in result.stderr
 
 
-def test_a_new_stage_needs_dvc_yaml_alone_and_is_stopped_in_time(
+def test_a_new_stage_requires_only_dvc_yaml_and_respects_its_timeout(
     prefect: Prefect, workspace: Checkout, tmp_path: Path
 ) -> None:
-    """From another folder, with the password of the workspace."""
+    """The command runs from another folder and finds the password of the workspace."""
     nap = {"cmd": "echo $$ > nap.pid; sleep 600", "deps": ["data/raw"]}
     with stages(workspace, nap=nap):
         flow = ["pipeline", "--workspace", str(workspace.path), "flow", "nap"]
@@ -597,15 +600,15 @@ def test_a_killed_worker_leaves_nothing_running_and_the_next_run_resumes(
     assert prefect.finish(second)[0] == "Crashed"
 
 
-def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Checkout) -> None:
+def test_ctrl_c_ends_a_run_and_its_temporary_server(workspace: Checkout) -> None:
     environment = {
         name: value
         for name, value in workspace.environment.items()
         if not name.startswith("PREFECT_")
     }
-    nowhere = f"http://127.0.0.1:{free_port()}"  # a proxy that would be asked for the server, too
+    nowhere = f"http://127.0.0.1:{free_port()}"  # a proxy that must be bypassed
     environment |= {"http_proxy": nowhere, "HTTP_PROXY": nowhere, "no_proxy": "", "NO_PROXY": ""}
-    environment["PREFECT_PROFILES_PATH"] = os.devnull  # as where no password has been drawn
+    environment["PREFECT_PROFILES_PATH"] = os.devnull  # no password has been generated
     with stages(workspace, nap=NAP):
         process = subprocess.Popen(
             [sys.executable, "-m", "pipeline", "flow", "nap"],
@@ -623,9 +626,9 @@ def test_ctrl_c_ends_a_run_with_a_server_of_its_own(workspace: Checkout) -> None
             if re.search(NAPPING, line):
                 break
     asked = requests.get(f"{server}/api/admin/version", timeout=10)
-    assert asked.status_code == 401  # nobody else gives it orders
+    assert asked.status_code == 401  # it requires a password
     processes = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everything that it has started
+    os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole process group
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said

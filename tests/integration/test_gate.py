@@ -1,4 +1,4 @@
-"""What `python -m pipeline gate` ends with."""
+"""The exit status and output of `python -m pipeline gate`."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ STRICT = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One with params.yaml and reports that pass."""
+    """A workspace with params.yaml and reports that pass the gate."""
     workspace = Workspace(tmp_path)
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
     params["gate"] |= PASSED
@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def test_a_refusal_is_exit_status_1_and_names_what_fails(workspace: Workspace) -> None:
+def test_a_refusal_exits_with_1_and_names_the_failed_criteria(workspace: Workspace) -> None:
     METRICS.model_copy(update={"accuracy": 0.9839}).write(workspace.metrics)
     result = python(workspace.root, "-m", "pipeline", "gate")
     assert result.returncode == 1
@@ -41,8 +41,8 @@ def test_a_refusal_is_exit_status_1_and_names_what_fails(workspace: Workspace) -
     assert "model bytes" not in line
 
 
-def test_a_passed_gate_is_exit_status_0_in_any_locale_without_torch(workspace: Workspace) -> None:
-    """An exit status of 1 would be a refusal."""
+def test_a_passed_gate_exits_with_0_in_any_locale_without_torch(workspace: Workspace) -> None:
+    """A crash would also exit with 1, the status of a refusal."""
     program = (
         "import sys; sys.argv = ['pipeline', 'gate']\n"
         "from pipeline.cli import main\n"

@@ -1,4 +1,4 @@
-"""The check of GPUs runs where there is little but torch."""
+"""The GPU check runs in an environment with little more than torch."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ from pipeline.core.workspace import Workspace
 from tests.checkout import PROJECT
 from tests.digits import write_mirror
 
-# imported by every Python process with this folder on its path: only torch and what it needs is
-# there, NumPy and safetensors
+# Python imports this file at start-up; it hides every package except torch, its requirements,
+# NumPy and safetensors
 BARE = """
 import importlib.metadata, re, sys
 from importlib.machinery import PathFinder
@@ -34,7 +34,7 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFind
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace of 200 digits, packed in the environment of the project."""
+    """A workspace of 200 digits, packed in the project's environment."""
     workspace = Workspace(tmp_path_factory.mktemp("gpu"))
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
     params["fetch"]["files"] = write_mirror(workspace.raw, 150, 50)
@@ -45,7 +45,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def test_it_trains_and_reports_where_there_is_little_but_torch(
+def test_it_trains_and_reports_with_little_more_than_torch(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(BARE)
@@ -59,7 +59,7 @@ def test_it_trains_and_reports_where_there_is_little_but_torch(
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    with pytest.raises(subprocess.CalledProcessError):  # as bare as it is meant to be
+    with pytest.raises(subprocess.CalledProcessError):  # tqdm is indeed hidden
         subprocess.run(
             [sys.executable, "-c", "import tqdm"],
             env=variables,
@@ -88,7 +88,7 @@ def test_it_trains_and_reports_where_there_is_little_but_torch(
     assert text.strip() in run.stdout
 
 
-def test_a_failure_is_reported_and_the_others_go_on(
+def test_a_failed_training_is_reported_and_the_others_continue(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = workspace.root / check.PACKED

@@ -1,4 +1,4 @@
-"""docs/how-to: the Python snippets of its pages run as they stand, and so does its own example."""
+"""docs/how-to: the Python snippets run unchanged, and so does the example task."""
 
 import re
 import shutil
@@ -15,25 +15,25 @@ from tests.services import listening, make_app
 PAGES = PROJECT / "docs/how-to"
 EXAMPLE = PAGES / "start-your-own.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w/]+\.py)\n")  # the first line of a snippet that is a file
-ADDRESS = "127.0.0.1:8000"  # of the HTTP service, which here has another port
-STORE = "mlflow.db"  # test_tracking.py loads the model from one
+FILE = re.compile(r"# ([\w/]+\.py)\n")  # a snippet that starts with this line is a file
+ADDRESS = "127.0.0.1:8000"  # the HTTP service on the pages; the tests use another port
+STORE = "mlflow.db"  # test_tracking.py covers snippets that use it
 COMMANDS = """
 from runpy import run_path
 from pipeline.cli import app
 run_path("draw.py")
 for command in ["use", "shapes.yaml"], ["fetch"], ["prepare"], ["train"], ["summary"]:
     app(command, standalone_mode=False)
-"""  # of the page, in one process
+"""  # the commands on the page, run in one process
 
 
 def snippets(page: Path) -> list[str]:
-    """The Python code that a page shows."""
+    """The Python snippets on a page."""
     return [str(code) for code in SNIPPET.findall(page.read_text(encoding="utf-8"))]
 
 
 def run(folder: Path, *words: str) -> str:
-    """Run Python in a folder; its output."""
+    """Run Python in a folder and return its output."""
     result = subprocess.run(
         [sys.executable, *words], cwd=folder, env=UNTRACKED, capture_output=True, text=True
     )
@@ -42,7 +42,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 @needs_model
-def test_snippets_run_as_they_stand() -> None:
+def test_snippets_run_unchanged() -> None:
     pages = [page for page in sorted(PAGES.glob("*.md")) if page != EXAMPLE]
     codes = [code for page in pages for code in snippets(page) if STORE not in code]
     assert codes
@@ -51,8 +51,8 @@ def test_snippets_run_as_they_stand() -> None:
             run(PROJECT, "-c", code.replace(ADDRESS, f"127.0.0.1:{port}"))
 
 
-def test_a_task_of_the_readers_own_trains_as_written(tmp_path: Path) -> None:
-    """Data, network and augmentation of the example; from export on, letters show the way."""
+def test_the_example_task_trains_as_written(tmp_path: Path) -> None:
+    """Covers data, network, and augmentation; the letters tests cover the stages from export on."""
     shutil.copy(PROJECT / "params.yaml", tmp_path)
     for code in snippets(EXAMPLE):
         file = FILE.match(code)

@@ -1,4 +1,4 @@
-"""The benchmark of inference: every engine gives the network's own answers."""
+"""The inference benchmark: every engine agrees with the network."""
 
 import json
 import multiprocessing
@@ -29,22 +29,22 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def small_run(workspace: Workspace) -> None:
-    """The benchmark with few and short samples; it changes its modules."""
-    engines.compiled = engines.eager  # compiling takes long
+    """Run the benchmark with few short samples. This patches its modules."""
+    engines.compiled = engines.eager  # compiling is slow
     comparison.BATCHES = [1, 7]  # the last batch is not full
     comparison.THREADS = [1]
     sampling.SLICE, sampling.PAUSE, sampling.CALLS = 0.001, 0.0, 3
     comparison.main(workspace, rounds=2)
 
 
-def test_a_small_run_writes_a_report_in_which_all_agree(workspace: Workspace) -> None:
-    # where OpenVINO has run, a later training in the same process can end in a segmentation fault
+def test_a_small_run_reports_that_all_engines_agree(workspace: Workspace) -> None:
+    # training in a process where OpenVINO has run can end in a segmentation fault
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         process.submit(small_run, workspace).result()
     reports = workspace.root / "reports/benchmarks"
     result = json.loads((reports / "inference.json").read_text())
     for row in result["agreement"]:
-        rounding = row["engine"] in (INT8, OPENVINO)  # int8, perhaps bfloat16
+        rounding = row["engine"] in (INT8, OPENVINO)  # int8 or bfloat16
         assert row["max_logit_difference"] < (0.2 if rounding else 1e-4), row
         assert rounding or row["other_predictions"] == 0, row
     rates = {
@@ -60,7 +60,7 @@ def test_a_small_run_writes_a_report_in_which_all_agree(workspace: Workspace) ->
     assert (reports / "inference.png").exists()
 
 
-def test_without_weights_it_says_what_to_do(workspace: Workspace) -> None:
+def test_missing_weights_are_an_error(workspace: Workspace) -> None:
     workspace.weights.unlink()
     with pytest.raises(UserError, match=r"weights.safetensors is missing"):
         comparison.main(workspace, rounds=1)

@@ -1,4 +1,4 @@
-"""The locked environment is complete, and dvc.lock in git is of the files and params in git."""
+"""The locked environment is complete, and dvc.lock in git matches the files and params in git."""
 
 import functools
 import os
@@ -15,8 +15,8 @@ import pytest
 from pipeline.orchestration import lock
 from tests.checkout import PROJECT, kept, python
 
-DRIVER = {"libcuda.so.1"}  # comes with NVIDIA's driver, of no package
-TENSORRT = "libonnxruntime_providers_tensorrt.so"  # of a product that nothing here uses
+DRIVER = {"libcuda.so.1"}  # part of NVIDIA's driver, not of any package
+TENSORRT = "libonnxruntime_providers_tensorrt.so"  # the project does not use TensorRT
 RECORDED = {
     "dvc.yaml": """
 stages:
@@ -43,12 +43,12 @@ def libraries(package: str) -> list[Path]:
     return [path for path in found if re.search(r"\.so(\.|$)", path.name)]
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="CUDA is for Linux alone")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="requires CUDA on Linux")
 
 
 @linux
 @pytest.mark.parametrize("package", ["onnxruntime-gpu", "torch"])
-def test_a_machine_needs_nothing_but_nvidias_driver_to_compute_on_a_gpu(package: str) -> None:
+def test_a_gpu_requires_nothing_but_nvidias_driver(package: str) -> None:
     folders = Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib")
     environment = os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, folders))}
     needing = [path for path in libraries(package) if path.name != TENSORRT]
@@ -58,15 +58,15 @@ def test_a_machine_needs_nothing_but_nvidias_driver_to_compute_on_a_gpu(package:
 
 
 @linux
-def test_onnx_runtime_finds_all_that_it_loads_for_cuda() -> None:
+def test_onnx_runtime_finds_all_cuda_libraries() -> None:
     loaded = python(PROJECT, "-c", "import onnxruntime; onnxruntime.preload_dlls()")
     assert loaded.returncode == 0, loaded.stderr
-    assert loaded.stdout == ""  # where it tells what it could not load
+    assert loaded.stdout == ""  # ONNX Runtime prints what it fails to load
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two stages that have run: one has data in DVC's cache, one a report."""
+    """A folder with two stages that have run: one output is cached by DVC, the other a report."""
     folder = tmp_path_factory.mktemp("recorded") / "project"
     folder.mkdir()
     for name, text in RECORDED.items():
@@ -78,7 +78,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkout(recorded: Path, tmp_path: Path) -> Path:
-    """A copy of it as git has it: without DVC's cache and what is in it."""
+    """A copy as git would check it out: without DVC's cache and the cached output."""
     copy = Path(shutil.copytree(recorded, tmp_path / "checkout"))
     shutil.rmtree(copy / ".dvc/cache")
     (copy / "data").unlink()
@@ -86,7 +86,7 @@ def checkout(recorded: Path, tmp_path: Path) -> Path:
 
 
 def check(checkout: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the check says; nothing, and exit status 0, where all agrees."""
+    """The output of the check: empty, with exit status 0, if all files match dvc.lock."""
     status = lock.main(["--workspace", str(checkout), "--check"])
     said = capsys.readouterr().err
     assert status == (1 if said else 0)
@@ -111,10 +111,10 @@ def test_a_clone_agrees_with_its_locks_without_data(
         ("versions.json", "2.15.0", "2.15.1", "make (versions.json: torch)"),
     ],
 )
-def test_a_checkout_that_has_moved_on_is_told_to_run_the_stage(
+def test_a_changed_file_asks_to_rerun_the_stage(
     checkout: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, said: str
 ) -> None:
-    """Or the figures in git are those of other code, as a reader finds out by `dvc status`."""
+    """Otherwise the figures in git are not those of the code in git."""
     (checkout / file).write_text((checkout / file).read_text().replace(old, new))
     found = check(checkout, capsys).splitlines()[-1]
     assert found.startswith("error: dvc.lock ")
@@ -123,7 +123,7 @@ def test_a_checkout_that_has_moved_on_is_told_to_run_the_stage(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_the_same_is_said_in_every_folder_of_the_checkout(
+def test_the_check_is_the_same_in_every_folder_of_the_checkout(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (checkout / "code").write_text("two")
@@ -138,25 +138,25 @@ def test_the_same_is_said_in_every_folder_of_the_checkout(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_missing_report_is_told(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_report_is_reported(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (checkout / "report").unlink()
     assert check(checkout, capsys).endswith("stages: tell (report)\n")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_a_pin_that_moves_alone_is_told_and_then_runs_the_stage(
+def test_a_pin_changed_on_its_own_is_reported_and_then_reruns_the_stage(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As Dependabot moves it: `make repro`, here and in the accuracy gate, writes the rest."""
+    """Dependabot changes only the pin; `make repro`, also run by the gate, does the rest."""
     (checkout / "requirements.txt").write_text("torch==2.15.1 \\\n")
     assert "error: versions.json " in check(checkout, capsys)
     assert lock.main(["--workspace", str(checkout)]) == 0
     assert "stages: make (versions.json: torch)" in check(checkout, capsys)
 
 
-def test_a_clone_has_the_same_bytes_whatever_git_does_to_line_ends(tmp_path: Path) -> None:
-    """Else its scripts end in `bash\\r`, and dvc.lock and SHA256SUMS call its files changed."""
-    kept("Makefile")  # no git, no clone
+def test_a_clone_has_the_same_bytes_even_if_git_converts_line_endings(tmp_path: Path) -> None:
+    """Otherwise scripts fail with `bash\\r`, and dvc.lock and SHA256SUMS no longer match."""
+    kept("Makefile")  # skips without git
     clone = tmp_path / "clone"
     for command in (
         ["git", "clone", "--quiet", "--shared", "--no-checkout", str(PROJECT), str(clone)],

@@ -1,4 +1,4 @@
-"""What the Makefile says and does where something is in the way: with programs that only answer."""
+"""The Makefile's behaviour under obstacles, with stubs for the programs that it calls."""
 
 import fcntl
 import os
@@ -13,7 +13,10 @@ from tests.checkout import PROJECT
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 REMOVED = ["data", "artifacts", ".dvc/cache"]
-ENVIRONMENTS = {"test": ".venv", "serve": ".venv-serve"}  # and a target that requires each
+ENVIRONMENTS = {
+    "test": ".venv",
+    "serve": ".venv-serve",
+}  # a target, and the environment it requires
 environments = pytest.mark.parametrize(("target", "environment"), ENVIRONMENTS.items())
 PYTHON = """#!/bin/sh
 case "$*" in
@@ -50,12 +53,12 @@ def program(path: Path, text: str) -> Path:
 
 
 def python(path: Path, version: str) -> Path:
-    """A Python that knows its version, and notes what else it is asked for, which then fails."""
+    """A stub that reports its version; any other call is logged and fails."""
     return program(path, PYTHON.format(version=version, log=path.parents[1] / "log"))
 
 
 def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run make; programs in bin/ of the folder come first, and .venv of these tests is not seen."""
+    """Run make with the folder's bin/ first on the path and without the tests' own environment."""
     path = os.pathsep.join([str(folder / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "PORT", "MAKEFLAGS")}
     return subprocess.run(
@@ -67,16 +70,14 @@ def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedPro
     )
 
 
-def installed(folder: Path) -> None:
+def mark_installed(folder: Path) -> None:
     for name in ENVIRONMENTS.values():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "installed").touch()
 
 
 @pytest.mark.parametrize("version", ["3.10", "2.7", "4.11", ""])
-def test_a_python_that_is_too_old_is_told_before_anything_is_made(
-    folder: Path, version: str
-) -> None:
+def test_an_old_python_is_reported_before_anything_is_created(folder: Path, version: str) -> None:
     python(folder / "bin/python3", version)
     result = make(folder, "serve")
     assert result.returncode == 2
@@ -90,9 +91,7 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_made(
 
 
 @environments
-def test_the_oldest_python_is_that_of_the_project(
-    folder: Path, target: str, environment: str
-) -> None:
+def test_the_minimum_python_matches_pyproject(folder: Path, target: str, environment: str) -> None:
     (oldest,) = re.findall(
         r'requires-python = ">=([\d.]+)"', (PROJECT / "pyproject.toml").read_text()
     )
@@ -103,66 +102,68 @@ def test_the_oldest_python_is_that_of_the_project(
 
 @environments
 @pytest.mark.parametrize(
-    ("there", "given", "done"),
+    ("existing", "requested", "command"),
     [
-        ("3.10", "3.12", "-m venv --clear"),  # as an attempt with 3.10 left it
+        ("3.10", "3.12", "-m venv --clear"),  # left by an attempt with 3.10
         ("", "3.12", "-m venv --clear"),  # its interpreter is gone
-        ("3.12", "3.12", "-m venv"),  # nothing to download again
+        ("3.12", "3.12", "-m venv"),  # reuses what is installed
     ],
 )
-def test_an_environment_of_another_python_is_made_anew(
-    folder: Path, target: str, environment: str, there: str, given: str, done: str
+def test_an_environment_of_another_python_is_recreated(
+    folder: Path, target: str, environment: str, existing: str, requested: str, command: str
 ) -> None:
     for name in ("python", "python3"):
-        python(folder / environment / "bin" / name, there)
-    python(folder / "bin/python3.12", given)
+        python(folder / environment / "bin" / name, existing)
+    python(folder / "bin/python3.12", requested)
     assert make(folder, target, "PYTHON=python3.12").returncode == 2
-    assert (folder / "log").read_text() == f"{done} {environment}\n"
+    assert (folder / "log").read_text() == f"{command} {environment}\n"
 
 
 @environments
-def test_an_environment_that_is_whole_stays_unless_another_python_is_asked_for(
+def test_a_complete_environment_is_kept_unless_another_python_is_requested(
     folder: Path, target: str, environment: str
 ) -> None:
     python(folder / environment / "bin/python", "3.12")
     for version in ("3.11", "3.12", "3.13"):
         python(folder / f"bin/python{version}", version)
     python(folder / "bin/python3", "3.13")  # after an upgrade of the system
-    installed(folder)
+    mark_installed(folder)
 
-    def makes_it_anew(*words: str) -> bool:
+    def recreates(*words: str) -> bool:
         return "-m venv" in make(folder, "--dry-run", target, *words).stdout
 
-    assert not makes_it_anew()
-    assert not makes_it_anew("PYTHON=python3.12")
-    assert makes_it_anew("PYTHON=python3.11")
+    assert not recreates()
+    assert not recreates("PYTHON=python3.12")
+    assert recreates("PYTHON=python3.11")
 
 
 @pytest.mark.parametrize(
     ("changed", "made"),
     [
-        ("requirements.txt", [".venv", ".venv-serve"]),  # which has uv, that installs both
+        ("requirements.txt", [".venv", ".venv-serve"]),  # .venv has the uv that installs both
         ("requirements-serve.txt", [".venv-serve"]),
     ],
 )
-def test_an_environment_follows_its_lock(folder: Path, changed: str, made: list[str]) -> None:
-    installed(folder)
+def test_a_changed_lock_updates_its_environments(
+    folder: Path, changed: str, made: list[str]
+) -> None:
+    mark_installed(folder)
     later = (folder / ".venv/installed").stat().st_mtime + 1
     os.utime(folder / changed, (later, later))
     commands = make(folder, "--dry-run", *ENVIRONMENTS).stdout
     assert re.findall(r"touch (\S+)/installed", commands) == made
-    project = re.findall(r"(\S+) --editable \.", commands)  # the large one has it, in any folder
+    project = re.findall(r"(\S+) --editable \.", commands)  # only .venv has the project
     assert project == [name for name in made if name == ".venv"]
 
 
 @pytest.mark.parametrize("target", ["serve", "mlflow", "prefect"])
-def test_a_server_takes_the_port_that_it_is_given(folder: Path, target: str) -> None:
-    installed(folder)
+def test_a_server_uses_the_given_port(folder: Path, target: str) -> None:
+    mark_installed(folder)
     assert re.search("(--port |PORT=)9000", make(folder, "--dry-run", target, "PORT=9000").stdout)
     assert "9000" not in make(folder, "--dry-run", target).stdout
 
 
-def test_help_has_all_descriptions_in_one_column_in_groups(folder: Path) -> None:
+def test_help_lists_all_targets_in_groups_with_aligned_descriptions(folder: Path) -> None:
     lines = make(folder, "help").stdout.splitlines()
     described = [line for line in lines if line.startswith("  make ")]
     assert len(described) == len(re.findall(r"(?m)^[a-z-]+:.* ## ", MAKEFILE))
@@ -171,8 +172,8 @@ def test_help_has_all_descriptions_in_one_column_in_groups(folder: Path) -> None
     assert groups == re.findall(r"(?m)^##@ (.+)", MAKEFILE)
 
 
-def test_prefect_on_a_port_that_is_taken_is_one_line(folder: Path) -> None:
-    installed(folder)
+def test_prefect_on_a_port_in_use_is_a_one_line_error(folder: Path) -> None:
+    mark_installed(folder)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         result = make(folder, "prefect", f"PORT={port}")
@@ -184,14 +185,14 @@ def test_prefect_on_a_port_that_is_taken_is_one_line(folder: Path) -> None:
 
 @pytest.fixture
 def port() -> int:
-    """One that is free."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
-def test_prefect_says_where_it_is_and_not_to_start_a_worker(folder: Path, port: int) -> None:
+def test_prefect_prints_its_address_and_starts_its_worker(folder: Path, port: int) -> None:
     program(folder / ".venv/bin/prefect", PREFECT)
-    installed(folder)
+    mark_installed(folder)
     result = make(folder, "prefect", f"PORT={port}")
     assert result.returncode == 0
     assert "separate terminal" not in result.stdout
@@ -204,15 +205,15 @@ def test_prefect_ends_with_its_server_or_a_failed_deployment(
     folder: Path, port: int, fault: str
 ) -> None:
     program(folder / ".venv/bin/prefect", PREFECT)
-    installed(folder)
+    mark_installed(folder)
     result = make(folder, "prefect", f"PORT={port}", **{fault: "1"})
     assert result.returncode == 2
     assert "No such process" not in result.stderr
-    assert ("start a worker" in result.stderr) == (fault == "REFUSED")  # what Prefect said of it
+    assert ("start a worker" in result.stderr) == (fault == "REFUSED")  # Prefect's output
 
 
 def test_clean_refuses_while_a_stage_runs(folder: Path) -> None:
-    """Else its lock is gone with artifacts/, and a second stage starts beside it."""
+    """Removing artifacts/ would remove its lock, and a second stage could start."""
     for name in REMOVED:
         (folder / name).mkdir(parents=True)
     (folder / "models").mkdir()
@@ -224,7 +225,7 @@ def test_clean_refuses_while_a_stage_runs(folder: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: the workspace is busy with `python -m pipeline train`")
     assert all((folder / name).exists() for name in REMOVED)
-    for _ in range(2):  # also where nothing is left
+    for _ in range(2):  # the second has nothing to remove
         assert make(folder, "clean").returncode == 0
         assert not any((folder / name).exists() for name in REMOVED)
     assert (folder / "models").exists()

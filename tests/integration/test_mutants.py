@@ -1,4 +1,4 @@
-"""The sample of mutants: what a test notices is told from what none does."""
+"""Mutation testing: the mutants that tests detect and those that survive."""
 
 import subprocess
 from pathlib import Path
@@ -19,10 +19,10 @@ def test():
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of one module with a test, under git."""
+    """A git repository with one module and its test."""
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "tests/unit").mkdir(parents=True)
-    (tmp_path / "pipeline/__init__.py").touch()  # or else the installed package is imported
+    (tmp_path / "pipeline/__init__.py").touch()  # otherwise Python imports the installed package
     (tmp_path / "pipeline/price.py").write_text(MODULE)
     (tmp_path / "tests/unit/test_price.py").write_text(WEAK)
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def commit() -> None:
     run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "x")
 
 
-def test_of_a_change_only_the_lines_that_it_touched_are_mutated(folder: Path) -> None:
+def test_only_changed_lines_are_mutated(folder: Path) -> None:
     assert mutants.changed_lines("main") == {}
     (folder / "pipeline/price.py").write_text(MODULE.replace("count * each", "each * count"))
     (folder / "pipeline/new.py").write_text("A = 1\n")
@@ -54,25 +54,27 @@ def test_of_a_change_only_the_lines_that_it_touched_are_mutated(folder: Path) ->
         mutants.changed_lines("nowhere")
 
 
-def test_survivors_are_shown_and_fail(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_surviving_mutants_are_shown_and_fail_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "pipeline/price.py").write_text(MODULE.replace("LIMIT = 10", "LIMIT = 11"))
     assert not mutants.main([], "main", count=9, seed=1)
-    told = capsys.readouterr().out
-    assert "SURVIVED: pipeline/price.py:3" in told
-    assert "    -LIMIT = 11\n    +LIMIT = 23\n" in told
-    assert told.endswith("0% noticed\n")
+    output = capsys.readouterr().out
+    assert "SURVIVED: pipeline/price.py:3" in output
+    assert "    -LIMIT = 11\n    +LIMIT = 23\n" in output
+    assert output.endswith("0% noticed\n")
     assert (folder / "pipeline/price.py").read_text() == MODULE.replace("LIMIT = 10", "LIMIT = 11")
 
 
-def test_what_a_test_notices_passes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_detected_mutants_pass(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "tests/unit/test_price.py").write_text(STRONG)
     assert mutants.main([Path("pipeline/price.py")], "main", count=1, seed=2)
-    told = capsys.readouterr().out
-    assert "1 of 13 mutants in 1 modules" in told
-    assert told.endswith("100% noticed\n")
+    output = capsys.readouterr().out
+    assert "1 of 13 mutants in 1 modules" in output
+    assert output.endswith("100% noticed\n")
 
 
-def test_tests_that_fail_anyway_are_no_judge(folder: Path) -> None:
+def test_tests_that_fail_without_a_mutant_are_an_error(folder: Path) -> None:
     (folder / "tests/unit/test_price.py").write_text("def test(): assert False\n")
     with pytest.raises(SystemExit, match=r"tests/unit/test_price\.py fail without any mutant"):
         mutants.main([Path("pipeline/price.py")], "main", count=1, seed=1)

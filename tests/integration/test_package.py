@@ -1,4 +1,4 @@
-"""The wheel in an empty environment, outside any checkout: what it holds, answers and asks for."""
+"""The wheel in an empty environment, outside any checkout: contents, predictions, and errors."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ from pipeline import DISTRIBUTION, __version__
 from tests.checkout import PROJECT, needs_model
 
 MEBIBYTE = 2**20
-COMMANDS = {  # that need more than the extra cpu, and the extra that they lack
+COMMANDS = {  # commands that require more than the extra cpu, and the missing extra
     ("serve",): "serve",
     ("score", "digit.png", "--output", "scores.parquet"): "score",
-    ("flow",): "flow",
+    ("--workspace", "workspace", "flow"): "flow",
     ("predict", "digit.png", "--model", "models:/digits@champion"): "tracking",
     ("--workspace", "workspace", "prepare"): "train",
 }
@@ -44,7 +44,7 @@ def build(source: Path, folder: Path, *targets: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution and the wheel."""
+    """A folder that contains the source distribution and the wheel."""
     folder = tmp_path_factory.mktemp("dist")
     build(PROJECT, folder, "sdist", "wheel")
     return folder
@@ -56,13 +56,13 @@ def wheel(folder: Path) -> Path:
 
 
 def install(environment: Path, built: Path, extras: str) -> Path:
-    """Make an environment with the wheel and these extras, in the versions of the lock."""
+    """Create an environment with the wheel and these extras at the locked versions."""
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=built).check_returncode()
     uv = ["uv", "pip", "install", "--quiet", "--compile-bytecode", f"--python={environment}"]
     lock = f"--constraint={PROJECT}/requirements-serve.txt"
     installed = run(*uv, lock, f"{wheel(built)}[{extras}]", cwd=environment)
     if "dns error" in installed.stderr:
-        pytest.skip("no package index can be reached")
+        pytest.skip("no package index is reachable")
     assert installed.returncode == 0, installed.stderr
     return environment
 
@@ -81,7 +81,7 @@ def serving(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a picture of a 7 in MNIST's form, and a workspace."""
+    """A folder with a picture of a 7, in MNIST's format, and a workspace."""
     picture = Image.new("L", (28, 28))
     ImageDraw.Draw(picture).line([(7, 7), (20, 7), (12, 22)], fill=255, width=3)
     picture.save(tmp_path / "digit.png")
@@ -90,18 +90,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_wheel_holds_the_package_and_the_release_and_nothing_else(built: Path) -> None:
+def test_the_wheel_contains_only_the_package_and_the_release(built: Path) -> None:
     with zipfile.ZipFile(wheel(built)) as archive:
-        held = {name: archive.read(name) for name in archive.namelist()}
+        files = {name: archive.read(name) for name in archive.namelist()}
     code = (PROJECT / "pipeline").rglob("*.*")
     expected = {str(file.relative_to(PROJECT)): file for file in code if file.suffix != ".pyc"}
     expected |= {f"pipeline/released/{file.name}": file for file in PROJECT.glob("models/[!.]*")}
     metadata = f"{DISTRIBUTION.replace('-', '_')}-{__version__}.dist-info/"
-    assert {name for name in held if not name.startswith(metadata)} == expected.keys()
-    assert all(held[name] == file.read_bytes() for name, file in expected.items())
+    assert {name for name in files if not name.startswith(metadata)} == expected.keys()
+    assert all(files[name] == file.read_bytes() for name, file in expected.items())
 
 
-def test_the_source_distribution_makes_the_same_wheel(built: Path, tmp_path: Path) -> None:
+def test_the_source_distribution_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     (source,) = built.glob("*.tar.gz")
     with tarfile.open(source) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -139,30 +139,30 @@ def test_it_serves_from_any_folder(
 
 
 @pytest.mark.parametrize(("command", "extra"), COMMANDS.items())
-def test_a_command_names_the_extra_that_it_lacks(
+def test_a_command_names_the_missing_extra(
     small: Path, folder: Path, command: tuple[str, ...], extra: str
 ) -> None:
-    assert_asks_for(run(small / f"bin/{DISTRIBUTION}", *command, cwd=folder), extra)
+    assert_names_extra(run(small / f"bin/{DISTRIBUTION}", *command, cwd=folder), extra)
 
 
-def assert_asks_for(result: subprocess.CompletedProcess[str], extra: str) -> None:
+def assert_names_extra(result: subprocess.CompletedProcess[str], extra: str) -> None:
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert f'pip install ".[{extra}]"' in result.stderr
 
 
-def test_without_an_onnx_runtime_it_names_both_extras(small: Path, folder: Path) -> None:
+def test_without_onnx_runtime_the_error_names_both_extras(small: Path, folder: Path) -> None:
     (runtime,) = small.glob("lib/python*/site-packages/onnxruntime")
     runtime.rename(small / "onnxruntime")
     try:
         result = run(small / "bin/python", "-m", "pipeline", "predict", "digit.png", cwd=folder)
     finally:
         (small / "onnxruntime").rename(runtime)
-    assert_asks_for(result, "cpu")
+    assert_names_extra(result, "cpu")
     assert "or gpu for one with CUDA" in result.stderr
 
 
-def test_the_project_itself_is_installed_here(tmp_path: Path) -> None:
+def test_the_tests_run_against_the_installed_project(tmp_path: Path) -> None:
     shown = run(sys.executable, "-m", "pipeline", "--version", cwd=tmp_path)
     assert shown.stdout == f"{DISTRIBUTION} {__version__}\n", shown.stderr

@@ -1,4 +1,4 @@
-"""predict in a process of its own: streams, pipes, terminals, locales, what it loads and leaves."""
+"""predict in its own process: streams, pipes, terminals, locales, imports, and leftovers."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def predict(
 
 
 def bash(folder: Path, words: str, **streams: Any) -> subprocess.CompletedProcess[str]:
-    """Have bash run `predict` with these words, redirections among them."""
+    """Run `predict` in bash with these words, which may include redirections."""
     command = f"{sys.executable} -m pipeline predict --model {MODEL} {words}"
     return subprocess.run(
         ["bash", "-c", command],
@@ -47,7 +47,7 @@ def write_pictures(folder: Path, images: Images, kind: str) -> list[str]:
     return names
 
 
-def test_a_picture_comes_from_standard_input(tmp_path: Path) -> None:
+def test_a_picture_is_read_from_standard_input(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", "predict", "--format=jsonl", "-"]
     image = make_digits(1, seed=1)[0][0]
     Image.fromarray(image).save(tmp_path / "digit.png")
@@ -61,7 +61,9 @@ def test_a_picture_comes_from_standard_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
-def test_names_of_any_bytes_are_told_in_any_locale(tmp_path: Path, ten: Images, form: str) -> None:
+def test_file_names_of_any_bytes_are_printed_in_any_locale(
+    tmp_path: Path, ten: Images, form: str
+) -> None:
     for name in (b"\xff.png", "\xe9.png".encode()):
         Image.fromarray(ten[4]).save(io := tmp_path / "a.png")
         io.rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
@@ -75,7 +77,7 @@ def test_names_of_any_bytes_are_told_in_any_locale(tmp_path: Path, ten: Images, 
 
 
 @pytest.mark.timeout(60)
-def test_a_pipe_is_read_by_name_but_not_out_of_a_folder(tmp_path: Path, ten: Images) -> None:
+def test_a_pipe_is_read_if_named_but_not_as_part_of_a_folder(tmp_path: Path, ten: Images) -> None:
     write_pictures(tmp_path, ten[4:5], "png")
     os.mkfifo(tmp_path / "pipe.png")
     result = predict(tmp_path, "--format=csv", ".")
@@ -87,20 +89,20 @@ def test_a_pipe_is_read_by_name_but_not_out_of_a_folder(tmp_path: Path, ten: Ima
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
-def test_a_closed_stream_is_told(tmp_path: Path, closed: str) -> None:
+def test_a_closed_stream_is_an_error(tmp_path: Path, closed: str) -> None:
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "a.png")
     result = bash(tmp_path, f"- a.png {closed}", stdin=subprocess.DEVNULL)
     assert result.returncode == 2
     assert re.fullmatch(r"error: standard (in|out)put is closed.*\n", result.stderr)
 
 
-def test_without_standard_error_there_are_answers_still(tmp_path: Path) -> None:
+def test_predictions_are_printed_even_if_standard_error_is_closed(tmp_path: Path) -> None:
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "a.png")
     result = bash(tmp_path, "--format=csv missing.png a.png 2>&-")
     assert (result.returncode, result.stdout.splitlines()[1][:8]) == (2, "a.png,0,")
 
 
-def test_a_reader_that_stops_early_ends_it_quietly(tmp_path: Path, ten: Images) -> None:
+def test_predict_ends_quietly_when_its_reader_stops_early(tmp_path: Path, ten: Images) -> None:
     np.save(tmp_path / "many.npy", np.tile(ten, (500, 1, 1)))
     result = bash(tmp_path, "--format jsonl many.npy | head -n 1")
     assert json.loads(result.stdout)["image"] == "many.npy[0]"
@@ -119,7 +121,7 @@ def test_many_files_show_a_progress_bar_on_a_terminal(tmp_path: Path, ten: Image
 
 
 def test_onnx_runtime_keeps_no_identifier_of_the_machine(tmp_path: Path) -> None:
-    """It does so for its telemetry, if that is on (but not where CI is set)."""
+    """Its telemetry would store one if enabled, except where CI is set."""
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "digit.png")
     home = tmp_path / "home"
     home.mkdir()
@@ -128,7 +130,7 @@ def test_onnx_runtime_keeps_no_identifier_of_the_machine(tmp_path: Path) -> None
     assert list(home.rglob("*")) == []
 
 
-def test_serving_needs_no_torch(tmp_path: Path) -> None:
+def test_predict_imports_no_torch(tmp_path: Path) -> None:
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(tmp_path / "digit.png")
     program = (
         f"import sys; sys.argv = ['pipeline', 'predict', '--model', {str(MODEL)!r}, 'digit.png']\n"

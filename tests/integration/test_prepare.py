@@ -1,4 +1,4 @@
-"""Real MNIST is decoded to the same bytes as ever, and as others decode it."""
+"""Real MNIST is decoded to the expected bytes and to the same arrays as torchvision's."""
 
 import gzip
 from pathlib import Path
@@ -15,17 +15,16 @@ from pipeline.mnist import TASK
 from pipeline.stages import prepare
 from tests.checkout import PROJECT
 
-TRAINING_SHA256 = (
-    "70e548f0a6f87564bac5816c20f848bdb5d36ba95c64159e70bd8a7b75c7ecb6"  # of data/train.safetensors
-)
+# of data/train.safetensors
+TRAINING_SHA256 = "70e548f0a6f87564bac5816c20f848bdb5d36ba95c64159e70bd8a7b75c7ecb6"
 
 
-def test_real_mnist_is_the_set_of_the_gate_and_the_same_for_torchvision(tmp_path: Path) -> None:
+def test_real_mnist_has_the_digest_of_the_gate_and_matches_torchvision(tmp_path: Path) -> None:
     params = load_params(PROJECT / "params.yaml")
     mirrors = [PROJECT / mirror for mirror in params.fetch.mirrors]
     found = [m for m in mirrors if all((m / name).is_file() for name in params.fetch.files)]
     if not found:
-        pytest.skip("no folder in params.yaml, fetch.mirrors, has the MNIST files")
+        pytest.skip("no folder in fetch.mirrors of params.yaml has MNIST")
     workspace = Workspace(tmp_path)
     workspace.raw.parent.mkdir()
     workspace.raw.symlink_to(found[0].resolve())

@@ -1,9 +1,9 @@
-"""Commands and snippets of README.md and the tutorial run as they stand in a fresh clone of HEAD.
+"""The commands and snippets of README.md and the tutorial run unchanged in a fresh clone of HEAD.
 
-The environment borrows the packages of the one that runs the tests: neither the download of
-packages nor the making of .venv is tested here. CI begins with the latter, and
-tests/integration/test_package.py installs the wheel with what it requires. A command that takes
-minutes is not run here either, but must be a step of CI, letter by letter, or stand below.
+The environment shares the packages of the one that runs the tests, so neither downloading packages
+nor creating .venv is tested here. CI starts by creating .venv, and
+tests/integration/test_package.py installs the wheel with its requirements. Slow commands are not
+run here either: each must be a step of CI, verbatim, or appear in NOT_RUN.
 """
 
 import os
@@ -30,24 +30,24 @@ from tests.servers import wait_until
 README = PROJECT / "README.md"
 TUTORIAL = PROJECT / "docs/tutorial.md"
 SERVERS = ["make serve"]  # commands that run until they are stopped
-NOT_RUN = {  # of the tutorial: they train, or need what was trained
+NOT_RUN = {  # tutorial commands that train or require trained weights
     *("dvc repro prepare", "dvc exp run --temp --set-param train.epochs=1 gate", "make fast"),
     *("git add --all", 'git commit --message "Release a model that was trained for 9 epochs"'),
     *("make mlflow", "dvc repro", "dvc checkout"),
 }
-ADDRESS = "http://127.0.0.1:8000"  # of the HTTP service, which here has another port
+ADDRESS = "http://127.0.0.1:8000"  # the HTTP service on the pages; the tests use another port
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OFFLINE = {
     "PIP_NO_DEPS": "1",
     "PIP_NO_INDEX": "1",
-    "PIP_NO_BUILD_ISOLATION": "0",  # pip reads "no" from it: hatchling is that of the environment
+    "PIP_NO_BUILD_ISOLATION": "0",  # means no isolation: pip uses the installed hatchling
     "PIP_IGNORE_INSTALLED": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
 
 
 def scripts(page: Path) -> Iterator[tuple[str, str]]:
-    """Language and code of what a reader can run, in order: each command of a console by itself."""
+    """The language and code of each snippet, in order; console commands are separate snippets."""
     for language, code in FENCE.findall(page.read_text(encoding="utf-8")):
         if language == "console":
             code = code.replace("\\\n", "")
@@ -57,7 +57,7 @@ def scripts(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def steps_of_ci() -> set[str]:
-    """The lines that .ci/run and the workflows run."""
+    """The commands that .ci/run and the workflows run."""
     lines = (PROJECT / ".ci/run").read_text(encoding="utf-8").splitlines()
     for workflow in PROJECT.glob(".github/workflows/*.yml"):
         jobs = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]
@@ -69,8 +69,8 @@ def steps_of_ci() -> set[str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of HEAD, in which make takes both environments for made."""
-    kept("README.md")  # no git, no clone
+    """A clone of HEAD in which make considers both environments up to date."""
+    kept("README.md")  # skips without git
     folder = tmp_path_factory.mktemp("readme") / "clone"
     subprocess.run(["git", "clone", "--quiet", "--shared", PROJECT, folder], check=True)
     for name in (".venv", ".venv-serve"):
@@ -85,11 +85,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables that put an empty environment first, which borrows all packages but this one."""
+    """Variables that activate an empty environment, which shares all packages except this one."""
     folder = tmp_path_factory.mktemp("environments") / "reader"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "shared.pth").write_text(sysconfig.get_path("purelib"))
     path = [folder / "bin", Path(sys.executable).parent, os.environ["PATH"]]
     others = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return others | OFFLINE | {"PATH": os.pathsep.join(map(str, path)), "PORT": str(free_port())}
@@ -98,7 +98,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("page", "not_run"), [(README, set()), (TUTORIAL, NOT_RUN)], ids=["README", "tutorial"]
 )
-def test_its_commands_and_snippets_run_as_they_stand(
+def test_commands_and_snippets_run_unchanged(
     clone: Path, environment: dict[str, str], page: Path, not_run: set[str]
 ) -> None:
     elsewhere, address = steps_of_ci() | not_run, f"http://127.0.0.1:{environment['PORT']}"
@@ -117,14 +117,14 @@ def test_its_commands_and_snippets_run_as_they_stand(
                 )
                 assert result.returncode == 0, f"{code}\n{result.stdout}{result.stderr}"
             ran.append(command)
-    assert ran  # or the page is written in another way than is understood here
+    assert ran  # otherwise the page's format is not recognised
 
 
 @contextmanager
 def running(
     words: list[str], folder: Path, environment: dict[str, str], address: str
 ) -> Iterator[None]:
-    """A server, from when it answers at the address."""
+    """Run a server; the block starts once the address answers."""
     process = subprocess.Popen(words, cwd=folder, env=environment, start_new_session=True)
 
     def answers() -> bool:
@@ -144,13 +144,13 @@ def running(
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a page, as GitHub makes them."""
+    """The anchors that GitHub generates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):]+)\)", README.read_text()))))
-def test_what_it_links_to_is_there(link: str) -> None:
+def test_link_targets_exist(link: str) -> None:
     path, _, anchor = link.partition("#")
     page = PROJECT / path if path else README
     assert page.exists()
@@ -158,8 +158,8 @@ def test_what_it_links_to_is_there(link: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_the_picture_of_the_dag_is_that_of_dvc_yaml() -> None:
-    """Else run `python -m docs.pictures`."""
+def test_the_picture_of_the_dag_matches_dvc_yaml() -> None:
+    """If not, run `python -m docs.pictures`."""
     assert (PROJECT / "docs/images/dag.svg").read_text(encoding="utf-8") == draw_dag(PROJECT)
 
 

@@ -1,4 +1,4 @@
-"""Releases of whole pipelines and of commands: killed, on full disks, by links, in experiments."""
+"""Releases by the DAG and by the command: killed, on full disks, via links, in experiments."""
 
 import json
 import re
@@ -30,7 +30,7 @@ AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """One whose model has passed the gate; it is not tracked."""
+    """An untracked workspace whose model has passed the gate."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     return make_workspace(tmp_path / "project")
 
@@ -41,16 +41,16 @@ def sums_verify(folder: Path) -> bool:
 
 
 def set_params(workspace: Workspace, **settings: Any) -> None:
-    """Change values of the section release."""
+    """Change values in the release section of params.yaml."""
     params = yaml.safe_load(workspace.params.read_text())
     params["release"] |= settings
     workspace.params.write_text(yaml.safe_dump(params))
 
 
-# of the whole DAG
+# the whole DAG
 
 
-def test_a_release_verifies_and_its_card_has_the_true_accuracy(finished: Checkout) -> None:
+def test_a_release_verifies_and_its_card_states_the_measured_accuracy(finished: Checkout) -> None:
     folder = finished.path / "models"
     assert sums_verify(folder)
     test = load_file(finished.path / "expected.safetensors")
@@ -72,7 +72,7 @@ def test_the_code_on_the_card_runs(finished: Checkout) -> None:
     assert result.stdout.split() == ["(1,", "10)", "1.0"], result.stderr
 
 
-def test_provenance_says_from_what_the_model_was_made(finished: Checkout) -> None:
+def test_provenance_lists_what_the_model_was_made_from(finished: Checkout) -> None:
     statement = json.loads((finished.path / "models/provenance.json").read_text())
     predicate = statement["predicate"]
     definition = predicate["buildDefinition"]
@@ -86,13 +86,13 @@ def test_provenance_says_from_what_the_model_was_made(finished: Checkout) -> Non
     assert {"data/train.safetensors", "reports/gate.json"} <= set(found)
     assert found == {name: finished.sha256(name) for name in found}
     params = yaml.safe_load((finished.path / "params.yaml").read_text())
-    for section in ("task", "backprop", "flow"):  # which have no part in the model
+    for section in ("task", "backprop", "flow"):  # these do not affect the model
         del params[section]
     assert definition["externalParameters"]["params"] == params
 
 
 def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> None:
-    """Else hours of training in a folder of its own are thrown away with that."""
+    """Otherwise DVC discards the experiment's folder, and with it hours of training."""
     answer(workspace, 20, 0)
     dag = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["release"]
     dag |= {"deps": ["artifacts/model.onnx", "reports/gate.json"], "params": ["release"]}
@@ -118,11 +118,11 @@ def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> N
     assert everything(workspace.releases) == before
 
 
-# of the command
+# the command
 
 
-def test_the_command_refuses_with_one_line_and_the_status(workspace: Workspace) -> None:
-    """1 if the model may not be released, 2 if that cannot be said."""
+def test_the_command_fails_with_one_line_and_the_right_status(workspace: Workspace) -> None:
+    """1 if the model must not be released, 2 if that cannot be decided."""
     answer(workspace, 20, 0)
     before = everything(workspace.root)
     refused = python(workspace.root, "-m", "pipeline", "release")
@@ -167,10 +167,10 @@ def test_a_release_from_another_folder_is_champion_of_the_workspaces_store(
 
 
 @pytest.mark.parametrize("place", ["link", "mount", "artifacts mounted"])
-def test_models_and_artifacts_may_lie_elsewhere(
+def test_models_and_artifacts_may_be_on_another_disk(
     workspace: Workspace, tmp_path: Path, place: str
 ) -> None:
-    """On another disk, by a link, or in a container: the release is there, as always."""
+    """Via a symbolic link or, as in a container, a mount."""
     folder = workspace.root / ("artifacts" if place == "artifacts mounted" else "models")
     elsewhere = tmp_path / "elsewhere"
     workspace.model_card.write_text("the old card")
@@ -181,7 +181,7 @@ def test_models_and_artifacts_may_lie_elsewhere(
     else:
         command = ["mount", "-t", "tmpfs", "none", str(folder)]
         if subprocess.run(command, capture_output=True).returncode != 0:
-            pytest.skip("nothing can be mounted here")
+            pytest.skip("mounting is not permitted")
         shutil.copytree(elsewhere, folder, dirs_exist_ok=True)
     try:
         release.run(workspace, load_params(workspace.params), TASK)
@@ -208,7 +208,7 @@ def killed_at(step):
     started = []
 
     def watch(event, arguments):
-        if event == "subprocess.Popen" and "track" in arguments[1]:  # all is in place
+        if event == "subprocess.Popen" and "track" in arguments[1]:  # the release is complete
             os.kill(os.getpid(), signal.SIGTERM)
         started.extend([event] if event == "tempfile.mkdtemp" else [])
         writes = event in WRITES and not (event == "open" and arguments[1] in ("r", "rb"))
@@ -238,10 +238,10 @@ for step in itertools.count(1):
 """
 
 
-def test_sigkill_before_any_write_of_a_release_leaves_the_old_or_the_new(
+def test_sigkill_before_any_write_leaves_the_old_release_or_the_new_one(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Each process is killed by SIGKILL just before its n-th write, for all n."""
+    """SIGKILL hits one process just before its n-th write, for each n."""
     release.run(workspace, load_params(workspace.params), TASK)
     answer(workspace, 5, 0)
     edit(workspace.training_report, git_revision="another")
@@ -257,7 +257,7 @@ def test_sigkill_before_any_write_of_a_release_leaves_the_old_or_the_new(
     kinds = ["old" if files == old else "new" if files == new else "neither" for files in found]
     assert set(kinds) == {"old", "new"}
     assert kinds == sorted(kinds, reverse=True)  # once new, it stays
-    assert kinds.count("old") >= 15  # writes of the new files, beside the old ones
+    assert kinds.count("old") >= 15  # the new files are written next to the old ones
     assert all(sums_verify(folder) for folder in left)
 
 
@@ -278,7 +278,7 @@ exit $status
 def test_a_full_disk_leaves_the_old_release(
     workspace: Workspace, tmp_path: Path, free: int
 ) -> None:
-    """With room for nothing, for the model, for the model and the card but not for all the rest."""
+    """With room for no file, for the model, and for the model and its card only."""
     workspace.lock_file.write_text("of an earlier run")
     before = everything(workspace.root)
     (tmp_path / "disk").mkdir()
@@ -313,7 +313,7 @@ def test_a_full_disk_leaves_the_old_release(
         (None, None),
     ],
 )
-def test_provenance_names_the_repository_but_no_password_and_no_folder(
+def test_provenance_names_the_repository_without_passwords_or_local_paths(
     tmp_path: Path, remote: str | None, uri: str | None
 ) -> None:
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)

@@ -1,4 +1,4 @@
-"""score in a process of its own: it is stopped, it resumes, and its memory stays small."""
+"""score in its own process: it can be stopped, resumes, and uses little memory."""
 
 import os
 import signal
@@ -30,10 +30,10 @@ def start(source: Path, output: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_stopped_at_any_time_it_goes_on_without_loss_or_doubles(
+def test_interrupted_scoring_resumes_without_lost_or_duplicate_rows(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    images = np.tile(make_digits(100, seed=1)[0], (500, 1, 1))  # some seconds of work, four shards
+    images = np.tile(make_digits(100, seed=1)[0], (500, 1, 1))  # four shards, a few seconds of work
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
     np.save(source, images)
     with start(source, output) as first:
@@ -76,8 +76,8 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_it_can_be_stopped_while_a_file_does_not_answer(tmp_path: Path) -> None:
-    """As on a file system whose server is gone: here a pipe that nobody writes to."""
+def test_it_can_be_stopped_while_a_read_blocks(tmp_path: Path) -> None:
+    """A pipe without a writer stands in for a network file system whose server is gone."""
     program = (
         "import os, sys; from pipeline.__main__ import main\n"
         "from pipeline.batch.readers import files\n"

@@ -1,4 +1,4 @@
-"""The HTTP service as a real server: real clients, slow ones, signals, and the log."""
+"""The HTTP service as a real server: real clients, slow clients, signals, and logs."""
 
 import json
 import os
@@ -34,7 +34,7 @@ TEN = list(range(10))
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """The port of a service that all tests share."""
+    """The port of a service shared by all tests."""
     with listening(make_app()) as port:
         yield port
 
@@ -56,7 +56,7 @@ def tensor_of(images: Images, *, binary: bool = True) -> triton.InferInput:
 
 @pytest.mark.parametrize("binary_input", [True, False])
 @pytest.mark.parametrize("binary_output", [True, False])
-def test_tritons_client_gets_what_the_library_gives(
+def test_tritons_client_gets_the_results_of_the_library(
     client: triton.InferenceServerClient, ten: Images, binary_input: bool, binary_output: bool
 ) -> None:
     outputs = [
@@ -71,7 +71,9 @@ def test_tritons_client_gets_what_the_library_gives(
     np.testing.assert_allclose(result.as_numpy("logits"), expected.logits, atol=1e-4)
 
 
-def test_tritons_client_finds_server_and_model(client: triton.InferenceServerClient) -> None:
+def test_tritons_client_finds_the_server_and_the_model(
+    client: triton.InferenceServerClient,
+) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
@@ -85,10 +87,10 @@ def test_tritons_client_finds_server_and_model(client: triton.InferenceServerCli
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
-def test_tritons_client_with_its_defaults(
+def test_tritons_client_works_with_its_default_options(
     client: triton.InferenceServerClient, ten: Images, compression: str | None
 ) -> None:
-    """All outputs are asked for as bytes, in the request's parameters; it may compress."""
+    """By default, the request asks for all outputs as bytes and may be compressed."""
     (version,) = client.get_model_metadata("mnist-cnn")["versions"]
     result = client.infer(
         "mnist-cnn", [tensor_of(ten)], version, request_compression_algorithm=compression
@@ -97,11 +99,13 @@ def test_tritons_client_with_its_defaults(
     assert result.get_response()["model_version"] == version
 
 
-def test_no_request_that_its_own_description_allows_ends_in_a_defect(
+def test_no_request_generated_from_the_openapi_document_reveals_a_defect(
     port: int, tmp_path: Path
 ) -> None:
-    """Schemathesis makes them up, and such as are not allowed. (What size the data have depends on
-    the shape, which a schema cannot say: a valid request may be refused.)"""
+    """Schemathesis generates valid and invalid requests.
+
+    A schema cannot tie the size of the data to the shape, so valid requests may be refused.
+    """
     command = ["run", f"http://127.0.0.1:{port}/openapi.json", "--max-examples=10", "--seed=1"]
     options = ["--exclude-checks=positive_data_acceptance", "--no-color"]
     tried = subprocess.run(
@@ -117,7 +121,7 @@ def test_no_request_that_its_own_description_allows_ends_in_a_defect(
 # slow clients
 
 
-def test_a_client_that_does_not_read_occupies_its_place_only_for_a_time(ten: Images) -> None:
+def test_a_client_that_does_not_read_is_disconnected(ten: Images) -> None:
     body, headers = binary_request(np.zeros((8192, 28, 28), np.uint8))
     lines = [f"{name}: {value}" for name, value in headers.items()]
     lines = [f"POST {INFER} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines]
@@ -143,7 +147,7 @@ def test_a_client_that_does_not_read_occupies_its_place_only_for_a_time(ten: Ima
         assert rest < int(whole[1]) - 1000  # it was cut off
 
 
-def test_connections_that_ask_nothing_make_room_for_others() -> None:
+def test_idle_connections_make_room_for_others() -> None:
     limits = Limits(connections=10)
     with listening(make_app(limits), limits) as port, ExitStack() as stack:
         idle = [
@@ -154,14 +158,14 @@ def test_connections_that_ask_nothing_make_room_for_others() -> None:
         for _ in range(3):
             assert httpx.get(f"http://127.0.0.1:{port}/v2/health/live").json() == {"live": True}
         with suppress(ConnectionError):
-            assert idle[0].recv(1) == b""  # the one that was idle longest
+            assert idle[0].recv(1) == b""  # idle the longest
         idle[-1].sendall(b"\r\n")
         assert idle[-1].recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[int]:
-    """The port of a service that waits for half a second."""
+    """The port of a service that waits half a second for a request."""
     limits = Limits(head_seconds=0.5)
     with listening(make_app(limits), limits) as port:
         yield port
@@ -175,9 +179,9 @@ def impatient() -> Iterator[int]:
         b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET / HT",
         b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
     ],
-    ids=["nothing", "half a head", "half a second one", "the body of a refused request"],
+    ids=["nothing", "half a head", "half a second head", "the body of a refused request"],
 )
-def test_a_client_that_sends_byte_by_byte_is_not_waited_for(impatient: int, begun: bytes) -> None:
+def test_a_client_that_sends_byte_by_byte_is_disconnected(impatient: int, begun: bytes) -> None:
     with socket.create_connection(("127.0.0.1", impatient), 0.05) as client:
         client.sendall(begun)
 
@@ -194,7 +198,7 @@ def test_a_client_that_sends_byte_by_byte_is_not_waited_for(impatient: int, begu
         wait_until(closed, 60)
 
 
-def test_a_head_that_does_not_end_is_cut_off(port: int) -> None:
+def test_an_endless_request_head_is_cut_off(port: int) -> None:
     with (
         socket.create_connection(("127.0.0.1", port), 60) as connection,
         suppress(ConnectionError),
@@ -202,13 +206,15 @@ def test_a_head_that_does_not_end_is_cut_off(port: int) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nX-Large: ")
         for _ in range(1000):
             connection.sendall(b"A" * 10_000)
-        pytest.fail("ten million bytes were taken")
+        pytest.fail("the server accepted ten million bytes")
     answer = httpx.get(f"http://127.0.0.1:{port}/v2/health/live")
     assert answer.json() == {"live": True}
     assert "server" not in answer.headers
 
 
-def test_a_client_that_goes_away_is_no_defect(port: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_causes_no_traceback(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     def refused() -> float:
         text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         return metric(text, "http_requests_total", route="/predict", status="400")
@@ -223,7 +229,7 @@ def test_a_client_that_goes_away_is_no_defect(port: int, caplog: pytest.LogCaptu
 # the process
 
 
-def test_the_process_logs_json_without_the_token_and_ends_when_it_has_answered(
+def test_the_service_logs_json_without_the_token_and_finishes_requests_before_it_ends(
     tmp_path: Path, ten: Images
 ) -> None:
     (tmp_path / "token").write_text("s3cret-e\n")
@@ -253,7 +259,7 @@ def test_the_process_logs_json_without_the_token_and_ends_when_it_has_answered(
     assert "s3cret" not in log.read_text()
 
 
-def test_on_a_terminal_one_line_says_where_it_is_and_how_it_ends() -> None:
+def test_on_a_terminal_one_line_says_where_it_listens_and_how_to_stop_it() -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([*SERVE, "--port", "0"], cwd=PROJECT, stderr=theirs)
     os.close(theirs)
@@ -266,7 +272,7 @@ def test_on_a_terminal_one_line_says_where_it_is_and_how_it_ends() -> None:
         assert requests.get(f"{line[1]}/v2/health/ready", timeout=60).ok
         process.send_signal(signal.SIGINT)
         process.wait(60)
-        with suppress(OSError):  # of Linux, for a terminal that nobody has open
+        with suppress(OSError):  # Linux raises this once the other end is closed
             while more := os.read(ours, 1000).decode():
                 said += more
     finally:
@@ -276,7 +282,7 @@ def test_on_a_terminal_one_line_says_where_it_is_and_how_it_ends() -> None:
     assert said.splitlines()[1:] == ["stopped by SIGINT"]
 
 
-def test_an_address_that_cannot_be_listened_on_is_named() -> None:
+def test_an_unusable_address_is_named() -> None:
     (taken,) = listen("127.0.0.1", 0)
     port = taken.getsockname()[1]
     with taken, pytest.raises(UserError) as error:

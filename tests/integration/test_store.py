@@ -1,4 +1,4 @@
-"""A store of MLflow in SQLite, on disk: it follows its folder, and what was deleted comes back."""
+"""An MLflow store in SQLite, on disk: it moves with its folder and restores what was deleted."""
 
 import errno
 import json
@@ -31,14 +31,14 @@ ALL = tuple(Component)
 
 
 def publish(workspace: Workspace, *components: Component) -> list[Component]:
-    """Publish these components, or all, in this process; MLflow is slow to import."""
+    """Publish some or all components in this process, since MLflow is slow to import."""
     from pipeline.cli import tracking
 
     return [done.component for done in tracking.publish(workspace, components or ALL)]
 
 
 def client_of(workspace: Workspace) -> Any:
-    """MLflow's client of its store."""
+    """MLflow's client for the workspace's store."""
     from mlflow import MlflowClient
 
     return MlflowClient(store.address(workspace.root))
@@ -46,7 +46,7 @@ def client_of(workspace: Workspace) -> Any:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one training in its store; making a store takes MLflow seconds."""
+    """A workspace with one training in its store, which takes MLflow seconds to create."""
     folder = tmp_path_factory.mktemp("template") / "project"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +59,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The same in a folder of its own, as if it had been made there."""
+    """A copy of the template, with addresses as if created in its folder."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "project"
     shutil.copytree(template, folder)
@@ -68,14 +68,14 @@ def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def rewrite(folder: Path, old: str, new: str) -> None:
-    """Change all addresses in the store by hand."""
+    """Replace a prefix in all addresses of the store."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
 
 
 def artifacts(folder: Path) -> set[str]:
-    """The files under its mlartifacts/, without the folder of their run."""
+    """The files under mlartifacts/, relative to their run's folder."""
     root = folder / "mlartifacts"
     return {
         str(Path(*path.relative_to(root).parts[2:])) for path in root.rglob("*") if path.is_file()
@@ -83,21 +83,21 @@ def artifacts(folder: Path) -> set[str]:
 
 
 def uploads(folder: Path) -> int:
-    """How many runs have their files there."""
+    """The number of runs with files in a folder."""
     return len(list(folder.glob("*/artifacts/params.yaml")))
 
 
 def runs(folder: Path) -> list[tuple[str, str]]:
-    """Name and artifacts' address of each run."""
+    """The name and artifact URI of each run."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         return database.execute("SELECT name, artifact_uri FROM runs ORDER BY name").fetchall()
 
 
-# where it lies
+# where the store is
 
 
 @pytest.mark.parametrize("place", ["other place", "50%25 of it"])
-def test_a_moved_project_has_its_artifacts_where_it_is(
+def test_the_artifacts_of_a_moved_project_are_in_its_new_folder(
     project: Workspace, tmp_path: Path, capsys: Any, place: str
 ) -> None:
     moved = Workspace(project.root.rename(tmp_path / place))
@@ -117,10 +117,10 @@ def test_a_moved_project_has_its_artifacts_where_it_is(
 
 
 @pytest.mark.parametrize("uri", [True, False])
-def test_a_store_in_its_place_has_not_moved(
+def test_a_store_that_has_not_moved_is_not_corrected(
     project: Workspace, tmp_path: Path, capsys: Any, uri: bool
 ) -> None:
-    """Its address is as MLflow made it: a URI, or from `make mlflow` a path, as it is."""
+    """MLflow records a URI or, when started by `make mlflow`, a plain path."""
     place = tmp_path / "50%25 of it"
     project.root.rename(place)
     rewrite(place, project.root.as_uri(), place.as_uri() if uri else str(place))
@@ -128,10 +128,10 @@ def test_a_store_in_its_place_has_not_moved(
     assert capsys.readouterr().err == ""
 
 
-def test_a_moved_store_that_cannot_be_corrected_is_told(
+def test_a_moved_store_that_cannot_be_corrected_is_an_error(
     project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow would say nothing but that a database is read-only."""
+    """MLflow itself would report only that a database is read-only."""
     moved = tmp_path / "moved"
     project.root.rename(moved)
     execute = store._replace
@@ -155,7 +155,7 @@ def test_a_copy_writes_nothing_into_its_original(project: Workspace, tmp_path: P
 
 
 def test_a_copy_of_the_database_alone_is_refused(project: Workspace, tmp_path: Path) -> None:
-    """Its artifacts are the original's, and what it adds would be among them."""
+    """It would add its artifacts to the original's."""
     ignored, original = shutil.ignore_patterns("mlartifacts"), project.root
     twin = Workspace(shutil.copytree(original, tmp_path / "copy", ignore=ignored))
     before = content(original)
@@ -166,10 +166,10 @@ def test_a_copy_of_the_database_alone_is_refused(project: Workspace, tmp_path: P
     assert content(original) == before
 
 
-def test_a_store_that_is_elsewhere_on_purpose_stays(
+def test_a_store_configured_elsewhere_is_left_alone(
     project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """A database that several checkouts share, and artifacts on a disk of their own."""
+    """A database shared by several checkouts, with artifacts on a separate disk."""
     shared = tmp_path / "shared.db"
     (project.root / "mlflow.db").rename(shared)
     disk = tmp_path / "disk"
@@ -184,7 +184,7 @@ def test_a_store_that_is_elsewhere_on_purpose_stays(
     assert capsys.readouterr().err == ""
 
 
-def test_a_new_store_has_its_artifacts_beside_it(
+def test_a_new_store_has_its_artifacts_next_to_it(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = tmp_path / "shared"
@@ -201,7 +201,7 @@ def test_a_new_store_has_its_artifacts_beside_it(
     assert artifacts(shared) >= {"params.yaml", "reports/train/history.csv"}
 
 
-def test_two_checkouts_may_make_an_experiment_at_once(
+def test_two_checkouts_may_create_an_experiment_at_once(
     project: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, looks = client_of(project), iter([True])
@@ -209,7 +209,7 @@ def test_two_checkouts_may_make_an_experiment_at_once(
     monkeypatch.setattr(
         client, "get_experiment_by_name", lambda name: None if next(looks, False) else look(name)
     )
-    assert store.experiment_id(client, "mnist-cnn") == "1"  # that of the other
+    assert store.experiment_id(client, "mnist-cnn") == "1"  # created by the other checkout
 
 
 def test_a_deleted_experiment_is_restored(project: Workspace, capsys: Any) -> None:
@@ -227,7 +227,7 @@ def test_a_deleted_experiment_is_restored(project: Workspace, capsys: Any) -> No
 
 
 def test_a_run_keeps_the_params_it_was_made_with(project: Workspace) -> None:
-    """params.yaml is for the next training."""
+    """params.yaml may have changed for the next training."""
     write_training(project, run_id="second", params={"epochs": 2, "batch_size": 50})
     project.params.write_text("train: {epochs: 5}\n")
     publish(project, Component.TRAINING)
@@ -236,7 +236,7 @@ def test_a_run_keeps_the_params_it_was_made_with(project: Workspace) -> None:
     assert uploaded.read_text() == "train:\n  batch_size: 50\n  epochs: 2\n"
 
 
-def test_each_number_of_a_run_has_its_epoch_and_its_time(project: Workspace) -> None:
+def test_each_metric_of_a_run_has_its_epoch_and_time(project: Workspace) -> None:
     write_training(project, run_id="second")
     write_csv(project.system_metrics, [{"system/load": 1.0}, {"system/load": 2.0}])
     write_evaluation(project)
@@ -322,10 +322,10 @@ def test_publishing_again_adds_only_what_is_new(
     assert read_json(report)["git_revision"] == "abc"
 
 
-def test_what_is_published_was_read_before_the_server_was_asked(
+def test_reports_are_read_before_the_server_is_contacted(
     project: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes seconds, in which the next training may begin."""
+    """Publishing takes seconds, during which the next training may begin."""
     from pipeline.tracking import publisher
     from pipeline.tracking.training import publish_training
 
@@ -345,17 +345,17 @@ def test_what_is_published_was_read_before_the_server_was_asked(
     assert json.loads(Path(local).read_text())["run_id"] == "second"
 
 
-def test_a_report_that_other_code_wrote_is_no_fault_of_the_server(project: Workspace) -> None:
+def test_a_report_of_another_schema_is_not_blamed_on_the_server(project: Workspace) -> None:
     edit(project.training_report, schema_version=None)
     with pytest.raises(UserError, match=r"summary\.json has no schema version"):
         publish(project, Component.TRAINING)
 
 
-def test_an_upload_that_broke_off_is_made_again(project: Workspace) -> None:
+def test_an_interrupted_upload_is_repeated(project: Workspace) -> None:
     write_training(project, run_id="second")
     artifacts = project.root / "mlartifacts"
     aside = artifacts.rename(project.root / "aside")
-    artifacts.touch()  # in the way
+    artifacts.touch()  # blocks the folder
     with pytest.raises(OSError, match="mlartifacts"):
         publish(project, Component.TRAINING)
     artifacts.unlink()
@@ -365,8 +365,10 @@ def test_an_upload_that_broke_off_is_made_again(project: Workspace) -> None:
 
 
 @pytest.mark.parametrize("full", [0, 1])
-def test_of_two_runs_of_one_training_the_fuller_stays(project: Workspace, full: int) -> None:
-    """A registered model names it."""
+def test_of_two_runs_of_one_training_the_complete_one_is_kept(
+    project: Workspace, full: int
+) -> None:
+    """A registered model refers to it."""
     from pipeline.tracking.runs import RUN_TAG, find_run
 
     client = client_of(project)
@@ -381,7 +383,7 @@ def test_of_two_runs_of_one_training_the_fuller_stays(project: Workspace, full: 
 
 
 def write_release(workspace: Workspace) -> str:
-    """Put a release of the training `new` into models/; returns the model's digest."""
+    """Write a release of the training `new` into models/; return the model's digest."""
     made = make_workspace(workspace.root.parent / "made")
     made.releases.rename(workspace.releases)
     digest = sha256(workspace.released_model)
@@ -395,7 +397,7 @@ def write_release(workspace: Workspace) -> str:
     return digest
 
 
-def test_a_registered_model_says_what_it_is_and_what_it_takes(
+def test_a_registered_model_has_its_description_and_signature(
     project: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.models import Model
@@ -426,7 +428,7 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(
     assert (takes.type, takes.shape) == (np.uint8, (-1, 28, 28))
     assert [(tensor.type, tensor.shape) for tensor in gives] == [(np.float32, (-1, 10))] * 2
     with store.connect(project) as within:
-        for _ in range(2):  # as if the answers of the first requests had been lost
+        for _ in range(2):  # as if the first responses were lost
             within.create_model_version(
                 "mnist-cnn", str(version.source), tags=version.tags, model_id=output.model_id
             )
@@ -435,21 +437,21 @@ def test_a_registered_model_says_what_it_is_and_what_it_takes(
     assert left.version == version.version
     (again,) = client.get_run(version.run_id).outputs.model_outputs
     assert again.model_id == output.model_id
-    # and the library opens it from below the workspace, whose store is the default
+    # the library opens it from a subfolder, with the workspace's store as the default
     below = project.root / "notebooks"
     below.mkdir()
     monkeypatch.chdir(below)
     assert open_classifier("models:/mnist-cnn@champion").sha256 == digest
-    # also when it has moved
+    # even after the workspace has moved
     moved = project.root.rename(tmp_path / "other place")
     monkeypatch.chdir(moved)
     assert open_classifier("models:/mnist-cnn/1").sha256 == digest
 
 
-def test_a_report_that_cannot_be_read_keeps_no_release_from_being_registered(
+def test_an_unreadable_report_does_not_block_registration_of_a_release(
     project: Workspace,
 ) -> None:
-    """Such as one of an older version: the release has nothing to do with it."""
+    """For example, a report of an older version, which the release does not use."""
     digest = write_release(project)
     edit(project.training_report, schema_version=None)
     write_json(project.backprop_summary, {})
@@ -460,7 +462,7 @@ def test_a_report_that_cannot_be_read_keeps_no_release_from_being_registered(
     assert version.tags == {"sha256": digest}
 
 
-def test_a_file_that_may_not_be_read_is_no_failure_of_the_server(project: Workspace) -> None:
+def test_a_file_without_read_permission_is_not_blamed_on_the_server(project: Workspace) -> None:
     from pipeline.tracking.publisher import describe
 
     path = str(project.gate_report)
@@ -469,7 +471,7 @@ def test_a_file_that_may_not_be_read_is_no_failure_of_the_server(project: Worksp
     assert describe(ValueError("why"), project).endswith("mlflow.db: why")
 
 
-def test_a_release_whose_files_do_not_belong_together_is_not_registered(
+def test_a_release_with_mismatched_files_is_not_registered(
     project: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.registry import registration
@@ -493,7 +495,7 @@ def test_a_release_whose_files_do_not_belong_together_is_not_registered(
 
 
 @pytest.mark.parametrize("provenance", [None, [], {}, {"subject": []}])
-def test_a_provenance_that_other_code_wrote_is_no_fault_of_the_server(
+def test_a_provenance_of_another_format_is_not_blamed_on_the_server(
     project: Workspace, provenance: Any
 ) -> None:
     write_release(project)
@@ -503,7 +505,7 @@ def test_a_provenance_that_other_code_wrote_is_no_fault_of_the_server(
 
 
 def test_a_release_without_a_signature_is_not_registered(project: Workspace) -> None:
-    """Such as one of before models said what they are."""
+    """For example, a release older than signatures."""
     digest = write_release(project)
     model = onnx.load(project.released_model)
     del model.metadata_props[:]
@@ -515,22 +517,22 @@ def test_a_release_without_a_signature_is_not_registered(project: Workspace) -> 
 
 
 class Registry:
-    """A registry with so many versions, the last of them new; digests are d1, d2, ..."""
+    """A registry with `count` versions, the last of them new; digests are d1, d2, ..."""
 
     def __init__(self, count: int, champion: int | None) -> None:
         self.count = count
         self.aliases = {} if champion is None else {"champion": champion}
 
     def get_registered_model(self, name: str) -> Any:
-        """The aliases are all that is of interest."""
+        """A model with only its aliases."""
         return self
 
     def search_model_versions(self, query: str) -> Sequence[int]:
-        """All versions."""
+        """The numbers of all versions."""
         return range(self.count)
 
     def get_model_version(self, name: str, version: str) -> Any:
-        """The digest."""
+        """A version with only its digest."""
         return SimpleNamespace(tags={"sha256": f"d{version}"})
 
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
@@ -541,18 +543,18 @@ class Registry:
 @pytest.mark.parametrize(
     ("count", "champion", "replaced", "promoted", "warned"),
     [
-        (1, None, None, True, False),  # the first of all
-        (2, None, None, False, False),  # somebody removed the alias
+        (1, None, None, True, False),  # the first version
+        (2, None, None, False, False),  # the alias was removed
         (2, None, [], True, False),
-        (2, 2, ["d1"], False, False),  # it is there already
+        (2, 2, ["d1"], False, False),  # already there
         (2, 1, ["d1"], True, False),
         (3, 1, ["d2", "d1"], True, False),
-        (3, 2, ["d1"], False, True),  # another release was faster
+        (3, 2, ["d1"], False, True),  # another release came first
         (2, 1, [], False, True),
-        (2, 1, None, False, False),  # published again, by whoever has the files
+        (2, 1, None, False, False),  # published again from a copy of the files
     ],
 )
-def test_the_alias_moves_only_from_what_the_release_replaced(
+def test_the_alias_moves_only_from_a_version_that_the_release_replaced(
     tmp_path: Path,
     capsys: Any,
     count: int,
@@ -594,7 +596,7 @@ def test_an_experiment_is_tracked_by_name_and_registers_nothing(
     assert client.search_registered_models() == []
 
 
-def test_what_is_published_does_not_depend_on_the_locale(project: Workspace) -> None:
+def test_published_text_does_not_depend_on_the_locale(project: Workspace) -> None:
     write_evaluation(project)
     project.gate_table.write_text("accuracy ≥ 99 %\n", encoding="utf-8")
     variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -606,7 +608,7 @@ def test_what_is_published_does_not_depend_on_the_locale(project: Workspace) -> 
         assert database.execute(query).fetchall() == [("accuracy ≥ 99 %\n",)]
 
 
-def test_track_says_what_it_did_also_from_another_folder(
+def test_track_reports_what_it_did_even_from_another_folder(
     project: Workspace, tmp_path: Path
 ) -> None:
     write_training(project, run_id="second")
@@ -625,7 +627,7 @@ def test_track_says_what_it_did_also_from_another_folder(
     assert list(folder.iterdir()) == []
 
 
-def test_make_mlflow_serves_the_local_store_from_below_the_workspace(
+def test_make_mlflow_serves_the_local_store_from_a_subfolder(
     project: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline.tracking import show
@@ -647,7 +649,7 @@ def test_make_mlflow_serves_the_local_store_from_below_the_workspace(
     assert options["--default-artifact-root"] == (project.root / "mlartifacts").as_uri()
 
 
-def test_outside_the_project_nothing_is_made(
+def test_outside_a_project_nothing_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.registry import open_classifier

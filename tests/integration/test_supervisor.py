@@ -1,4 +1,4 @@
-"""A stage that a flow runs ends when the flow does, however that ends, and nothing outlives it."""
+"""A stage ends when its flow run ends, for whatever reason, and leaves no process behind."""
 
 import fcntl
 import os
@@ -19,14 +19,14 @@ from tests.servers import wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
-# a command with a process that has something to save, and one that has a child of its own
+# two background processes: one saves its work on SIGTERM, the other has a child
 FAMILY = """
 sh -c 'trap "echo saved > $0; exit" TERM; echo ready; while :; do sleep 0.1; done' "$1" &
 sh -c 'echo ready; sleep 200; true' &
 """
 STUBBORN = "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.1; done' &"
 
-# a process whose parent has left the group and never asks how it ended
+# a process that ends and is never reaped, since its parent has left the group
 UNREAPED = """
 import os, time
 if os.fork() == 0:
@@ -40,7 +40,7 @@ if os.fork() == 0:
 time.sleep(0.5)
 """
 
-# as a flow run does it: hold a lock, run a command; SIGTERM raises, SIGKILL leaves no time to
+# acts like a flow run: takes a lock and runs a command; SIGTERM raises, SIGKILL cannot
 STARTER = """
 import fcntl, os, signal, sys
 from pathlib import Path
@@ -55,7 +55,7 @@ with open(sys.argv[1], "a") as lock:
 """
 
 
-# a supervisor to whose SIGKILL a process does not yield: one of another user, or one in the kernel
+# a supervisor that fails to kill a process: it belongs to another user or is stuck in the kernel
 HELPLESS = """
 import sys
 import psutil
@@ -69,7 +69,7 @@ supervisor.GRACE = 0.5
 supervisor.main()
 """
 
-# counts the SIGTERMs that it gets until its parent, which ends at the first, has been gone for long
+# counts the SIGTERMs that it receives until long after its parent, which ends at the first
 COUNTER = """
 sh -c 'n=0; trap "n=\\$((n + 1))" TERM; echo ready
   for i in $(seq 200); do [ $n -gt 0 ] && break; sleep 0.1; done
@@ -86,20 +86,20 @@ def shell(
     folder: Path = Path(),
     **variables: str,
 ) -> int:
-    """Have the supervisor run a shell script with these arguments."""
+    """Run a shell script with these arguments under the supervisor."""
     command = ["sh", "-c", script, "sh", *map(str, arguments)]
     with Path(os.devnull).open() as lock:
         return supervisor.run(command, folder, UNTRACKED | variables, lock.fileno(), on_line)
 
 
 def members(group: int) -> list[int]:
-    """The living processes of a group, but for the supervisor, its leader."""
+    """The live processes of a group, except the supervisor, its leader."""
     found = []
     for process in psutil.process_iter():
         try:
             if (
                 os.getpgid(process.pid) == group != process.pid
-                and process.status() != psutil.STATUS_ZOMBIE  # whoever should reap it may not
+                and process.status() != psutil.STATUS_ZOMBIE  # it may never be reaped
             ):
                 found.append(process.pid)
         except (ProcessLookupError, psutil.NoSuchProcess):
@@ -111,11 +111,11 @@ def members(group: int) -> list[int]:
     ("script", "status"),
     [("true", 0), ("exit 3", 3), ("kill -KILL $$", 128 + 9), ("kill -TERM $$", 128 + 15)],
 )
-def test_the_exit_status_is_the_commands(script: str, status: int) -> None:
+def test_the_exit_status_is_that_of_the_command(script: str, status: int) -> None:
     assert shell(script) == status
 
 
-def test_lines_and_errors_arrive_in_their_order_while_the_command_runs(tmp_path: Path) -> None:
+def test_output_and_errors_arrive_in_order_while_the_command_runs(tmp_path: Path) -> None:
     script = """
     echo one; echo two >&2; echo three
     for i in $(seq 100); do [ -e "$1" ] && exit; sleep 0.1; done
@@ -132,14 +132,14 @@ def test_lines_and_errors_arrive_in_their_order_while_the_command_runs(tmp_path:
     assert said == ["one", "two", "three"]
 
 
-def test_whatever_it_writes_comes_as_lines_of_text() -> None:
+def test_any_output_is_split_into_lines_of_text() -> None:
     said: list[str] = []
     script = r"printf 'na\303\257ve caf\351  \n\n 1 %%\r100 %%\nno line end'"
     assert shell(script, on_line=said.append) == 0
     assert said == ["naïve caf\ufffd", "", " 1 %", "100 %", "no line end"]
 
 
-def test_it_has_the_folder_and_the_environment_it_is_given_and_no_one_to_ask(
+def test_the_command_gets_its_folder_and_environment_and_no_standard_input(
     tmp_path: Path,
 ) -> None:
     said: list[str] = []
@@ -149,7 +149,7 @@ def test_it_has_the_folder_and_the_environment_it_is_given_and_no_one_to_ask(
 
 
 @pytest.mark.parametrize("output", ["", ">/dev/null 2>&1"], ids=["shared", "own"])
-def test_what_the_command_leaves_behind_is_ended(output: str) -> None:
+def test_processes_left_by_the_command_are_killed(output: str) -> None:
     group = 0
 
     def on_line(line: str) -> None:
@@ -162,7 +162,7 @@ def test_what_the_command_leaves_behind_is_ended(output: str) -> None:
     assert members(group) == []
 
 
-def test_what_has_ended_is_not_waited_for_though_no_one_reaps_it() -> None:
+def test_unreaped_processes_are_not_waited_for() -> None:
     parent: list[str] = []
     start = time.monotonic()
     status = shell('exec "$1" -c "$2"', sys.executable, UNREAPED, on_line=parent.append)
@@ -174,7 +174,7 @@ def test_what_has_ended_is_not_waited_for_though_no_one_reaps_it() -> None:
 @pytest.mark.parametrize(
     ("script", "exception"), [(FAMILY, KeyboardInterrupt), (FAMILY + STUBBORN, RuntimeError)]
 )
-def test_if_a_line_cannot_be_taken_all_of_the_group_is_gone(
+def test_an_exception_in_the_line_callback_ends_the_whole_group(
     script: str, exception: type[BaseException], tmp_path: Path
 ) -> None:
     group, ready = 0, 0
@@ -186,7 +186,7 @@ def test_if_a_line_cannot_be_taken_all_of_the_group_is_gone(
         else:
             group = os.getpgid(int(line))
         if ready == script.count("ready") and group:
-            assert len(members(group)) > ready  # those who said it, and their parent
+            assert len(members(group)) > ready  # the processes that are ready, and their parent
             raise exception
 
     start = time.monotonic()
@@ -198,7 +198,7 @@ def test_if_a_line_cannot_be_taken_all_of_the_group_is_gone(
     assert (time.monotonic() - start < supervisor.GRACE) == polite
 
 
-def test_who_cleans_up_is_told_once(tmp_path: Path) -> None:
+def test_a_process_receives_sigterm_only_once(tmp_path: Path) -> None:
     def on_line(line: str) -> None:
         raise KeyboardInterrupt
 
@@ -207,13 +207,13 @@ def test_who_cleans_up_is_told_once(tmp_path: Path) -> None:
     assert (tmp_path / "count").read_text() == "1\n"
 
 
-def test_if_the_supervisor_is_killed_so_is_its_group() -> None:
+def test_killing_the_supervisor_kills_its_group() -> None:
     group = 0
 
     def on_line(line: str) -> None:
         nonlocal group
         group = os.getpgid(int(line))
-        os.kill(group, signal.SIGKILL)  # the leader, as the system does where memory is out
+        os.kill(group, signal.SIGKILL)  # the leader, as when the system runs out of memory
 
     assert shell("echo $$; sleep 200; true", on_line=on_line) == -signal.SIGKILL
     assert group
@@ -221,7 +221,7 @@ def test_if_the_supervisor_is_killed_so_is_its_group() -> None:
 
 
 @pytest.mark.parametrize("kill", ["pass", "raise psutil.AccessDenied(process.pid)"])
-def test_what_cannot_be_ended_is_named_and_not_waited_for(kill: str) -> None:
+def test_a_process_that_cannot_be_killed_is_named_and_not_waited_for(kill: str) -> None:
     stubborn = "sh -c 'trap \"\" TERM; echo $$; exec sleep 200' & sleep 0.5"
     with subprocess.Popen(
         [sys.executable, "-c", HELPLESS.format(kill), "sh", "-c", stubborn],
@@ -241,7 +241,7 @@ def test_what_cannot_be_ended_is_named_and_not_waited_for(kill: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_starter_takes_all_along_and_its_lock_is_held_until_then(
+def test_killing_the_flow_run_ends_the_group_before_the_lock_is_released(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     slow = """

@@ -1,4 +1,4 @@
-"""MLflow as a projection of files: with a server that answers, hangs, dies, forgets or is wrong."""
+"""MLflow as a projection of files, with servers that work, hang, die, lose responses, or fail."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ from tests.releases import make_workspace, pass_gate
 from tests.reports import edit, write_training
 from tests.servers import wait_until
 
-if TYPE_CHECKING:  # slow to import, so only the tests themselves do
+if TYPE_CHECKING:  # slow to import, so only tests import it
     from mlflow.entities import Run
 
 pytestmark = [
@@ -59,7 +59,7 @@ Champion = Callable[[str], str]
 
 
 class Server:
-    """A real `mlflow server` with a store of its own, and what its clients see there."""
+    """A real `mlflow server` with its own store, and a client to inspect it."""
 
     def __init__(self, folder: Path) -> None:
         from mlflow import MlflowClient
@@ -71,7 +71,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start the process, on the same port and store each time; `wait` for it."""
+        """Start the process, each time on the same port and store. Call `wait` afterwards."""
         options = {
             "--workers": "1",
             "--port": str(self.port),
@@ -90,14 +90,14 @@ class Server:
                 [*supervisor, sys.executable, "-m", "mlflow", "server", *words],
                 cwd=self.folder,
                 env=os.environ | lean,
-                stdin=subprocess.PIPE,  # however this process ends, the other side sees it
+                stdin=subprocess.PIPE,  # closes when this process ends, for whatever reason
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
     def wait(self) -> None:
-        """Return when it answers."""
+        """Wait until the server answers."""
 
         def answers() -> bool:
             assert self.process.poll() is None, (self.folder / "log").read_text()
@@ -113,27 +113,27 @@ class Server:
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, as in a crash."""
         self.signal(signal.SIGKILL)
         self.process.wait()
 
     def runs(self, experiment: str) -> "list[Run]":
-        """The runs that an experiment shows."""
+        """The runs of an experiment."""
         found = self.client.get_experiment_by_name(experiment)
         return list(self.client.search_runs([found.experiment_id])) if found else []
 
     def run(self, experiment: str = "mnist-cnn") -> "Run":
-        """The only run that an experiment shows."""
+        """The only run of an experiment."""
         (run,) = self.runs(experiment)
         return run
 
     def points(self, run: "Run", metric: str) -> list[tuple[float, float]]:
-        """Step and value of each point of a metric."""
+        """The step and value of each point of a metric."""
         history = self.client.get_metric_history(run.info.run_id, metric)
         return sorted((point.step, point.value) for point in history)
 
     def page(self, run: "Run") -> str:
-        """The address at which MLflow shows a run to people."""
+        """The URL of a run in the MLflow UI."""
         return f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
     def artifacts(self, run: "Run", folder: str | None = None) -> set[str]:
@@ -143,7 +143,7 @@ class Server:
         return {entry.path for entry in entries if not entry.is_dir}.union(*inner)
 
     def content(self) -> list[str]:
-        """Every row of its store, and every artifact with the time at which it was written."""
+        """Every row of the store and every artifact with its modification time."""
         files = [path for path in sorted(self.folder.glob("artifacts/**/*")) if path.is_file()]
         with closing(sqlite3.connect(self.folder / "store.db")) as store:
             rows = list(store.iterdump())
@@ -167,7 +167,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Workspace:
-    """Ready for a training of a few seconds."""
+    """A workspace ready for a training run of a few seconds."""
     workspace = Workspace(tmp_path_factory.mktemp("prepared") / "project")
     files = write_mirror(workspace.root / "mirror", TRAINING, TEST)
     images, labels = make_digits(TEST, seed=2)
@@ -192,7 +192,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Worksp
 
 @pytest.fixture(scope="module")
 def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Workspace], Workspace]:
-    """Copies a workspace as it is now to a folder of its own."""
+    """A function that copies a workspace to a new folder."""
 
     def copy_of(workspace: Workspace) -> Workspace:
         folder = tmp_path_factory.mktemp("copy") / "project"
@@ -206,7 +206,7 @@ Copy = Callable[[Workspace], Workspace]
 
 @pytest.fixture(scope="module")
 def untracked_weights(prepared: Workspace, copy_of: Copy) -> str:
-    """The digest of the weights that training ends in when nothing is tracked."""
+    """The digest of the weights after training without tracking."""
     workspace = copy_of(prepared)
     run(workspace, "train", MLFLOW_TRACKING_URI="none")
     return sha256(workspace.weights)
@@ -214,7 +214,7 @@ def untracked_weights(prepared: Workspace, copy_of: Copy) -> str:
 
 @pytest.fixture(scope="module")
 def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
-    """The server died in mid-training; the release was made without it; now it is back."""
+    """A release made after the server died mid-training. The server is running again."""
     workspace = copy_of(prepared)
     with paused_training(workspace, MLFLOW_TRACKING_URI=server.url) as training:
         wait_until(lambda: server.runs("mnist-cnn"))
@@ -232,7 +232,7 @@ def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
     return workspace
 
 
-def test_a_run_is_complete_though_the_server_died_in_its_middle(
+def test_a_run_is_complete_even_if_the_server_died_during_it(
     released: Workspace, server: Server, untracked_weights: str
 ) -> None:
     run = server.run()
@@ -258,7 +258,7 @@ def test_a_run_has_the_figures_and_reports(
     assert copied.read_bytes() == (released.root / name).read_bytes()
 
 
-def test_a_release_made_while_the_server_was_away_is_its_champion(
+def test_a_release_made_while_the_server_was_down_becomes_champion(
     released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
@@ -289,7 +289,7 @@ def test_the_classifier_reads_digits_with_the_registered_model(
     assert accuracy_of(released, classifier.predict(images_of(released)).probabilities.argmax(1))
 
 
-def test_the_classifier_refuses_another_file_than_was_registered(
+def test_the_classifier_refuses_a_file_that_differs_from_the_registered_one(
     released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
@@ -303,7 +303,7 @@ def test_the_classifier_refuses_another_file_than_was_registered(
 
 
 @pytest.mark.parametrize("which", ["mnist-cnn@nobody", "mnist-cnn/99", "another@champion"])
-def test_a_model_that_is_not_registered_is_named(
+def test_an_unregistered_model_is_named(
     released: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
@@ -318,7 +318,7 @@ def test_tracking_again_changes_nothing(released: Workspace, server: Server) -> 
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_links_lead_to_what_the_server_shows(
+def test_links_match_the_pages_of_the_server(
     released: Workspace, server: Server, copy_of: Copy, ending: str
 ) -> None:
     workspace = copy_of(released)
@@ -332,10 +332,10 @@ def test_links_lead_to_what_the_server_shows(
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
-def test_a_browser_opens_what_the_links_lead_to(
+def test_a_browser_opens_the_linked_pages(
     released: Workspace, server: Server, tmp_path: Path
 ) -> None:
-    name = server.run().info.run_name  # on its own page, and on that of the model as its source
+    name = server.run().info.run_name  # on its own page and, as the source, on the model's page
 
     def shown(address: str) -> str:
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
@@ -347,10 +347,10 @@ def test_a_browser_opens_what_the_links_lead_to(
     assert name not in shown(server.page(server.run()) + "0")
 
 
-def test_a_training_leads_to_its_flow_run_also_when_it_is_published_after_it(
+def test_a_training_links_to_its_flow_run_even_if_published_later(
     tmp_path: Path, server: Server
 ) -> None:
-    """A gate, in another flow run, publishes it too."""
+    """The gate of another flow run publishes it as well."""
     server.wait()
     workspace = Workspace(tmp_path)
     write_training(workspace, run_id="flow", flow_run=FLOW_RUN)
@@ -365,7 +365,7 @@ def test_a_training_leads_to_its_flow_run_also_when_it_is_published_after_it(
 def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
     prepared: Workspace, server: Server, copy_of: Copy
 ) -> None:
-    """One run for all with the same outcome; it leads to the flow run that published it last."""
+    """Equal outcomes share one run, which links to the flow run that published it last."""
     workspace = copy_of(prepared)
     assert MISSED not in run(workspace, "backprop", MLFLOW_TRACKING_URI=server.url)
     found = server.run("back-propagation")
@@ -386,7 +386,7 @@ def test_the_backprop_stage_has_one_run_with_every_iteration_and_its_files(
         assert flow_run(server.run("back-propagation")) == made_by.model_dump()
 
 
-def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
+def test_a_hanging_server_neither_stops_nor_changes_a_training(
     prepared: Workspace, server: Server, untracked_weights: str, copy_of: Copy
 ) -> None:
     workspace = copy_of(prepared)
@@ -405,7 +405,7 @@ def test_a_server_that_hangs_neither_stops_nor_changes_a_training(
     shows_every_epoch_once(server, found, workspace.history)
 
 
-def test_a_killed_training_is_shown_as_it_is_and_resumes_as_the_same_run(
+def test_a_killed_training_is_shown_as_killed_and_resumes_as_the_same_run(
     released: Workspace, server: Server, copy_of: Copy
 ) -> None:
     workspace = copy_of(released)
@@ -422,7 +422,7 @@ def test_a_killed_training_is_shown_as_it_is_and_resumes_as_the_same_run(
         assert server.run("killed").info.status == "RUNNING"
         assert links.addresses(workspace)["training"] == server.page(server.run("killed"))
         training.kill()
-        training.communicate(timeout=120)  # waits for the follower, too, which has the same pipe
+        training.communicate(timeout=120)  # also waits for the follower, which shares the pipe
     assert server.run("killed").info.status == "KILLED"
     resumed = TrainingReport.read(workspace.training_report).run_id
     run(workspace, "train", MLFLOW_TRACKING_URI="none")
@@ -431,13 +431,13 @@ def test_a_killed_training_is_shown_as_it_is_and_resumes_as_the_same_run(
     found = server.run("killed")
     assert found.info.status == "FINISHED"
     shows_every_epoch_once(server, found, workspace.history)
-    # and nothing of the model before it, though its reports are still there
+    # the previous model's reports are still on disk, but belong to another run
     assert not [name for name in found.data.metrics if name.startswith(("evaluation", "test"))]
     assert "gate" not in found.data.tags
     assert not [path for path in server.artifacts(found) if "evaluation" in path or "gate" in path]
 
 
-def test_nothing_is_there_twice_when_answers_get_lost(
+def test_lost_responses_cause_no_duplicates(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.wait()
@@ -448,11 +448,11 @@ def test_nothing_is_there_twice_when_answers_get_lost(
     def published(url: str) -> bool:
         try:
             publish(workspace, url, **jitter)
-        except Exception:  # an answer was lost, or what it was about is there already
+        except Exception:  # a response was lost, or the item already exists
             return False
         return True
 
-    with forgetful(server) as url:
+    with lossy_proxy(server) as url:
         wait_until(lambda: published(url))
     found = server.run(name)
     assert found.info.status == "FINISHED"
@@ -465,25 +465,25 @@ def test_nothing_is_there_twice_when_answers_get_lost(
     assert champion.version == version.version
 
 
-def test_a_wrong_server_stops_neither_training_nor_release(
+def test_a_broken_server_stops_neither_training_nor_release(
     prepared: Workspace, copy_of: Copy, tmp_path: Path
 ) -> None:
     trained, released = copy_of(prepared), make_workspace(tmp_path / "released")
     set_params(trained, {"train": {"epochs": 1}})
     write_json(released.tracked, {"release": {"of": "the model before it", "address": "x"}})
-    with wrong_server(200) as page, wrong_server(500) as broken:
+    with broken_server(200) as page, broken_server(500) as broken:
         training = start(trained, "train", MLFLOW_TRACKING_URI=page)
         ends_well_but_untracked(start(released, "release", MLFLOW_TRACKING_URI=broken))
         ends_well_but_untracked(training)
     assert links.addresses(trained) == links.addresses(released) == {}
 
 
-@pytest.mark.parametrize("status", [200, 500, None], ids=["a web page", "errors", "nobody"])
-def test_track_says_in_one_line_that_a_server_cannot_be_used(
+@pytest.mark.parametrize("status", [200, 500, None], ids=["web page", "errors", "no server"])
+def test_track_reports_an_unusable_server_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
     workspace = make_workspace(tmp_path)
-    with wrong_server(status) as url:
+    with broken_server(status) as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         result = CliRunner().invoke(app, ["--workspace", str(workspace.root), "track"])
     assert isinstance(result.exception, UserError)
@@ -494,11 +494,11 @@ def test_track_says_in_one_line_that_a_server_cannot_be_used(
         assert said == f"MLflow at {url}: no answer (Connection refused)"
 
 
-def test_a_registry_that_refuses_is_told(
+def test_a_refusal_by_the_registry_is_reported(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
-        status, content = passed_on(request, server)
+        status, content = forward(request, server)
         if request.path.endswith("/registered-models/create"):
             status, content = 403, b'{"error_code": "PERMISSION_DENIED", "message": "not you"}'
         request.send_response(status)
@@ -513,9 +513,9 @@ def test_a_registry_that_refuses_is_told(
 
 @pytest.fixture
 def champion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Champion:
-    """Tells which file is the champion of a model.
+    """A function that returns the SHA-256 of a model's champion.
 
-    Stages publish in this process, to the shared server.
+    Stages publish to the shared server from this process.
     """
     from pipeline.cli import tracking
 
@@ -531,7 +531,7 @@ def champion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Champion:
 
 
 def release_of(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace that has released a model of this name, untracked."""
+    """A workspace with an untracked release of a model of this name."""
     workspace = make_workspace(folder / "project", replace(TASK, model=name))
     shutil.rmtree(workspace.releases)
     edit(workspace.training_report, run_id=name)  # MLflow caches addresses by run
@@ -543,7 +543,7 @@ def release_of(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Work
 
 
 def release_another(workspace: Workspace, name: str, description: str) -> str:
-    """Let the stage release the model under another digest, which it returns."""
+    """Release the model with another description, hence another digest; return the digest."""
     model = onnx.load(workspace.model)
     model.doc_string = description
     onnx.save(model, workspace.model)
@@ -559,7 +559,7 @@ def test_only_a_release_moves_the_champion(
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two clones with one server: the one with the older model does not bring it back."""
+    """Of two clones with one server, the older must not restore its model as champion."""
     name = "moved-cnn"
     first = release_of(tmp_path, name, monkeypatch)
     publish(first, server.url)
@@ -576,7 +576,7 @@ def test_only_a_release_moves_the_champion(
         assert champion(name) == newest != sha256(clone.released_model)
 
 
-def test_of_two_releases_that_replace_the_same_model_the_first_stays(
+def test_of_two_releases_that_replace_the_same_model_the_first_remains_champion(
     tmp_path: Path,
     copy_of: Copy,
     champion: Champion,
@@ -597,12 +597,12 @@ def test_of_two_releases_that_replace_the_same_model_the_first_stays(
     newest, stays, *_ = server.client.search_model_versions(f"name = '{name}'")
     assert line.startswith(f"warning: {name}@champion stays at version {stays.version}, ")
     assert f"set_registered_model_alias('{name}', 'champion', '{newest.version}')" in line
-    publish(two, server.url)  # nor later, and nothing is said again
+    publish(two, server.url)  # publishing again neither moves the alias nor warns
     assert champion(name) == first
     assert capsys.readouterr().err == ""
 
 
-def test_releases_that_no_server_saw_become_champion_later(
+def test_unpublished_releases_become_champion_later(
     tmp_path: Path, champion: Champion, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "unseen-cnn"
@@ -614,7 +614,7 @@ def test_releases_that_no_server_saw_become_champion_later(
         last = release_another(workspace, name, "two")
     publish(workspace, server.url)
     assert champion(name) == last
-    server.client.set_registered_model_alias(name, "champion", "1")  # rolled back by hand
+    server.client.set_registered_model_alias(name, "champion", "1")  # rolled back manually
     publish(workspace, server.url)
     assert champion(name) == first
 
@@ -640,13 +640,13 @@ def images_of(workspace: Workspace) -> Any:
 
 
 def accuracy_of(workspace: Workspace, predicted: Any) -> bool:
-    """Whether these predictions are as accurate as the evaluation says."""
+    """Whether these predictions have the accuracy of the evaluation report."""
     labels = load_file(workspace.test_set)["labels"]
     return bool((predicted == labels).mean() == Metrics.read(workspace.metrics).accuracy)
 
 
 def set_params(workspace: Workspace, sections: dict[str, dict[str, Any]]) -> None:
-    """Change values of params.yaml, which is the project's if there is none yet."""
+    """Change values in params.yaml; start from the project's if the workspace has none."""
     path = workspace.params if workspace.params.exists() else PROJECT / "params.yaml"
     params = yaml.safe_load(path.read_text())
     for section, values in sections.items():
@@ -655,12 +655,12 @@ def set_params(workspace: Workspace, sections: dict[str, dict[str, Any]]) -> Non
 
 
 def in_flow_run(flow_run: FlowRun) -> dict[str, str]:
-    """The variables with which this flow run runs its stages."""
+    """The environment variables of the stages of a flow run."""
     return {f"PIPELINE_FLOW_RUN_{name.upper()}": value for name, value in flow_run}
 
 
 def flow_run(run: "Run") -> dict[str, str]:
-    """The flow run to which a run's tags lead."""
+    """The tags of a run that identify its flow run."""
     prefix = "prefect.flow_run."
     tags = run.data.tags.items()
     return {name.removeprefix(prefix): value for name, value in tags if name.startswith(prefix)}
@@ -668,7 +668,7 @@ def flow_run(run: "Run") -> dict[str, str]:
 
 @contextmanager
 def variables(**values: str) -> Iterator[None]:
-    """Set environment variables in the block."""
+    """Set environment variables within the block."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setenv(name, value)
@@ -676,7 +676,7 @@ def variables(**values: str) -> Iterator[None]:
 
 
 def publish(workspace: Workspace, url: str, **values: str) -> None:
-    """What `track` does, in this process: MLflow is slow to import."""
+    """Publish in this process, like `track`, since MLflow is slow to import."""
     from pipeline.cli import tracking
 
     with variables(MLFLOW_TRACKING_URI=url, **values):
@@ -697,7 +697,7 @@ def start(
 
 
 def run(workspace: Workspace, command: str, **variables: str) -> str:
-    """Run a stage; what it says on standard error."""
+    """Run a stage and return its standard error."""
     process = start(workspace, command, **variables)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -708,9 +708,9 @@ def run(workspace: Workspace, command: str, **variables: str) -> str:
 def paused_training(
     workspace: Workspace, *program: str, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """A training that is stopped (SIGSTOP) in its middle, while what feeds MLflow goes on."""
+    """A training paused halfway (SIGSTOP), while its MLflow follower continues."""
 
-    def in_its_middle() -> bool:
+    def halfway() -> bool:
         if not workspace.training_report.exists():
             return False
         report = TrainingReport.read(workspace.training_report)
@@ -718,7 +718,7 @@ def paused_training(
 
     process = start(workspace, "train", *program, **variables)
     try:
-        wait_until(in_its_middle)
+        wait_until(halfway)
         process.send_signal(signal.SIGSTOP)
         yield process
     finally:
@@ -728,7 +728,7 @@ def paused_training(
 
 @contextmanager
 def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """The address of a web server that answers every request so."""
+    """The URL of a web server that handles every request with `answer`."""
 
     class Handler(BaseHTTPRequestHandler):
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
@@ -745,8 +745,8 @@ def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str
 
 
 @contextmanager
-def wrong_server(status: int | None) -> Iterator[str]:
-    """The address of a server that answers a web page to everything, or of none at all."""
+def broken_server(status: int | None) -> Iterator[str]:
+    """The URL of a server that answers with this status and a web page, or of no server if None."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status or 0)
@@ -761,12 +761,12 @@ def wrong_server(status: int | None) -> Iterator[str]:
 
 
 @contextmanager
-def forgetful(server: Server) -> Iterator[str]:
-    """Where the server does all that it is asked to, but each first answer gets lost."""
+def lossy_proxy(server: Server) -> Iterator[str]:
+    """The URL of a proxy that forwards every request but loses the first response to each."""
     asked = set()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        status, content = passed_on(request, server)
+        status, content = forward(request, server)
         path = request.path.partition("?")[0]
         if (request.command, path) in asked:
             request.send_response(status)
@@ -778,8 +778,8 @@ def forgetful(server: Server) -> Iterator[str]:
         yield url
 
 
-def passed_on(request: BaseHTTPRequestHandler, server: Server) -> tuple[int, bytes]:
-    """What the server answers to a request: the status and the content."""
+def forward(request: BaseHTTPRequestHandler, server: Server) -> tuple[int, bytes]:
+    """Forward a request to the server; return the status and content of its response."""
     body = request.rfile.read(int(request.headers["Content-Length"] or 0))
     kind = {"Content-Type": request.headers["Content-Type"] or ""}
     real = requests.request(

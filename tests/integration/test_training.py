@@ -1,4 +1,4 @@
-"""A training that is killed resumes in the same bits; while one runs, no other starts there."""
+"""A killed training resumes to the same bits, and blocks other stages while it runs."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ LONG = replace(RECIPE, epochs=5, batch_size=50, dropout=(0.0, 0.0, 0.0, 0.01))
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace with params.yaml and a training set; there is no test set to look at."""
+    """A workspace with params.yaml and a training set, but no test set."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     workspace = Workspace(tmp_path)
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
@@ -52,13 +52,13 @@ def start(workspace: Workspace) -> subprocess.Popen[str]:
 
 
 def end_after_epoch(process: subprocess.Popen[str], epoch: int, number: signal.Signals) -> str:
-    """Send a training a signal in the epoch after this one; returns what it printed."""
+    """Send a signal during the epoch after this one; return the output of the training."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.startswith(f"epoch {epoch}/"):
-            time.sleep(0.05)  # into the next epoch, at no special place
+            time.sleep(0.05)  # somewhere in the next epoch
             process.send_signal(number)
             break
     lines.append(process.stdout.read())
@@ -66,7 +66,7 @@ def end_after_epoch(process: subprocess.Popen[str], epoch: int, number: signal.S
     return "".join(lines)
 
 
-def test_killed_and_stopped_three_times_it_ends_in_the_same_weights(
+def test_a_training_interrupted_three_times_ends_with_the_same_weights(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.run(workspace, LONG, TASK)
@@ -96,10 +96,10 @@ def test_killed_and_stopped_three_times_it_ends_in_the_same_weights(
     assert not workspace.checkpoint.exists()
 
 
-def test_while_a_training_runs_no_other_stage_starts_in_the_folder(workspace: Workspace) -> None:
-    """A flow run's stages do not lock the workspace, which it has locked, but a training does."""
+def test_no_other_stage_starts_while_a_training_runs(workspace: Workspace) -> None:
+    """Stages of a flow run skip the workspace lock, but a training has its own."""
     flow_run = {"PIPELINE_FLOW_RUN_ID": "0199-4a", "PIPELINE_FLOW_RUN_URL": "http://prefect/4a"}
-    with stopped_training(workspace) as first:
+    with paused_training(workspace) as first:
         stage = python(workspace.root, "-m", "pipeline", "prepare")
         training = python(workspace.root, "-m", "pipeline", "train", **flow_run)
     assert (stage.returncode, training.returncode) == (2, 2)
@@ -111,8 +111,8 @@ def test_while_a_training_runs_no_other_stage_starts_in_the_folder(workspace: Wo
 
 
 @contextmanager
-def stopped_training(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
-    """A training that is stopped (SIGSTOP) after its first epoch."""
+def paused_training(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
+    """A training that is paused (SIGSTOP) after its first epoch."""
     process = start(workspace)
     try:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The benchmarks of training, with real trainings and exports."""
+"""The training benchmarks, with real trainings and exports."""
 
 import csv
 import re
@@ -21,7 +21,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, speed.Results]:
-    """A workspace after `python -m benchmarks training` of one epoch, and what that measured."""
+    """A workspace after a one-epoch `python -m benchmarks training`, and its results."""
     workspace = small_workspace(tmp_path_factory.mktemp("trained"))
     results = {}
     for method in speed.methods(workspace):
@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, speed.
     return workspace, results
 
 
-def test_every_method_trains_and_leaves_a_model_that_is_measured(
+def test_every_method_trains_and_exports_a_model_that_is_evaluated(
     trained: tuple[Workspace, speed.Results],
 ) -> None:
     workspace, results = trained
@@ -42,7 +42,7 @@ def test_every_method_trains_and_leaves_a_model_that_is_measured(
     speed.draw(results, gate=0.994)
 
 
-def test_a_quick_look_at_accuracy_trains_what_is_missing(
+def test_a_quick_accuracy_benchmark_trains_only_missing_models(
     trained: tuple[Workspace, speed.Results], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, _ = trained
@@ -73,10 +73,10 @@ def test_a_failed_training_cancels_the_others(workspace: Workspace) -> None:
 def test_a_step_is_profiled_and_counted(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "reuse_memory", lambda: None)  # it would change this process
+    monkeypatch.setattr(step, "reuse_memory", lambda: None)  # it would affect this process
     step.Runner.start(step.UNCHANGED, workspace)
     operators = [name for name, _ in step.Runner.operators()]
     assert "aten::convolution_backward" in operators[:3]
-    # 4.6 million multiplications an image forward, near three times that with backward
+    # 4.6 million multiplications per image forward, almost three times that with backward
     an_image = step.Runner.arithmetic() / TRAINING / 2
     assert 2.8 < an_image / 4.6e6 < 3.0

@@ -1,4 +1,4 @@
-"""The workbook computes what the network computes, in whatever program a reader opens it."""
+"""The workbook computes the same numbers as the network in every spreadsheet program."""
 
 import os
 import re
@@ -30,32 +30,32 @@ Table = list[dict[str, Any]]
 BACKPROP, HISTORY = Path("reports/backprop"), Path("reports/backprop/history.csv")
 NAME = "BackPropagation.xlsx"
 FIRST = 3  # row of iteration 0 in the sheets Training and Workings
-FIRST_LOSS = 6  # likewise in Learning rates
+FIRST_LOSS = 6  # row of iteration 0 in the sheet Learning rates
 GIVEN = ["t1", "t2", "i1", "i2", *(f"w{n}" for n in range(1, 9))]
-START = {"w1": -1.2, "t1": 0.9, "i2": 2.0}  # another start, for the yellow cells
-EXTREME = {"η": 100, "i1": -10, "i2": 10, "t1": 0.03, "t2": 0.04}  # h2 soon is -11,580 with:
+START = {"w1": -1.2, "t1": 0.9, "i2": 2.0}  # other initial values for the yellow cells
+EXTREME = {"η": 100, "i1": -10, "i2": 10, "t1": 0.03, "t2": 0.04}  # h2 soon reaches -11,580
 EXTREME |= zip(GIVEN[4:], (0.04, 0.39, -0.32, -0.35, -2.7, 8.4, -2.7, 9.6), strict=True)
 CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 
 
 def run_stage(folder: Path, **changes: Any) -> Path:
-    """Run the stage without figures, with the project's params or others; return the folder."""
+    """Run the stage without figures, with the project's params and changes; return the folder."""
     workspace = Workspace(with_params(folder, **changes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backprop, "save_figure", lambda *_: None)  # which takes seconds
+        patch.setattr(backprop, "save_figure", lambda *_: None)  # takes seconds
         backprop.explain(workspace, load_params(workspace.params).backprop)
     return folder
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the stage ran with the project's params."""
+    """A folder in which the stage ran with the project's params."""
     return run_stage(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a shorter table, one learning rate to compare and random weights."""
+    """A folder in which it ran with fewer updates, one learning rate, and random weights."""
     changes = {"weights": "random", "seed": 7, "learning_rate": 3.0, "learning_rates": [0.3]}
     return run_stage(tmp_path_factory.mktemp("other"), updates=5, long_run=5, **changes)
 
@@ -65,7 +65,7 @@ def report(folder: Path) -> BackpropReport:
 
 
 def trained(folder: Path, **yellow: float) -> Training:
-    """The network's training from the params of a folder, with other values in yellow cells."""
+    """Train the network with a folder's params, except for the given yellow cells."""
     params = report(folder).params
     start = dict(
         zip(GIVEN, [*params["targets"], *params["inputs"], *params["weights"]], strict=True)
@@ -77,7 +77,7 @@ def trained(folder: Path, **yellow: float) -> Training:
 
 
 def tables(sheet: Any) -> list[Table]:
-    """The tables that stand side by side in a sheet, each begun by a column "iteration"."""
+    """The side-by-side tables in a sheet, each of which starts with a column "iteration"."""
     lines = list(sheet.iter_rows(values_only=True))
     top = next(n for n, line in enumerate(lines) if "iteration" in line)
     found = []
@@ -88,7 +88,7 @@ def tables(sheet: Any) -> list[Table]:
 
 
 def differences(found: Table, expected: list[dict[str, float]]) -> list[tuple[int, str]]:
-    """Iteration and column of the numbers that are not the expected ones."""
+    """The iteration and column of each number that differs from the expected one."""
     assert [list(row) for row in found] == [list(row) for row in expected]
     return [
         (number, name)
@@ -99,7 +99,7 @@ def differences(found: Table, expected: list[dict[str, float]]) -> list[tuple[in
 
 
 def correction(book: Any) -> list[list[float]]:
-    """The two lines of numbers that the first sheet shows of the original's error."""
+    """The two rows on the first sheet that show the original's error."""
     lines = [list(line) for line in book["Network"].iter_rows(values_only=True)]
     top = next(n for n, line in enumerate(lines) if "∂E/∂w1" in line)
     left = lines[top].index("∂E/∂w1")
@@ -108,12 +108,12 @@ def correction(book: Any) -> list[list[float]]:
 
 
 def inputs(book: Any) -> dict[str, Any]:
-    """The yellow cells of the first sheet by their names."""
+    """The yellow cells of the first sheet, by name."""
     return {label.value.split(",")[0]: cell for label, cell in book["Network"]["A5:B17"]}
 
 
 def fill(values: Mapping[str, float]) -> Callable[[Any], None]:
-    """What writes these values into the yellow cells of a book."""
+    """A function that writes these values into the yellow cells of a book."""
 
     def write(book: Any) -> None:
         for name, value in values.items():
@@ -123,18 +123,18 @@ def fill(values: Mapping[str, float]) -> Callable[[Any], None]:
 
 
 def change_a_rate(book: Any) -> None:
-    book["Learning rates"]["B4"] = 20  # with which the loss soon is 0
+    book["Learning rates"]["B4"] = 20  # brings the loss to 0 early
 
 
 def save_variant(folder: Path, path: Path, change: Callable[[Any], None]) -> None:
-    """Save a folder's workbook with a change and, as openpyxl does, without computed values."""
+    """Save a folder's workbook with a change; openpyxl drops the computed values."""
     book = openpyxl.load_workbook(folder / BACKPROP / NAME)
     change(book)
     book.save(path)
 
 
 def libreoffice(folder: Path, kind: str) -> Path:
-    """Have LibreOffice open all workbooks of a folder; return where they are, as xlsx or pdf."""
+    """Convert all workbooks in a folder to xlsx or pdf with LibreOffice; return their folder."""
     if shutil.which("soffice") is None:
         pytest.skip("LibreOffice is not installed")
     profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
@@ -150,7 +150,7 @@ def libreoffice(folder: Path, kind: str) -> Path:
 
 @pytest.fixture(scope="module")
 def recomputed(made: Path, other: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Workbooks without values, some with changes, as LibreOffice computes them."""
+    """Workbooks saved without values, some with changes, recomputed by LibreOffice."""
     folder = tmp_path_factory.mktemp("recomputed")
     save_variant(other, folder / "other.xlsx", fill({}))
     for name, change in {
@@ -167,12 +167,12 @@ def recomputed(made: Path, other: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def opened(folder: Path, name: str = NAME) -> Any:
-    """A workbook with the values that were computed when it was saved."""
+    """A workbook with the values it was saved with."""
     return openpyxl.load_workbook(folder / name, data_only=True)
 
 
 def check_values(book: Any, folder: Path) -> None:
-    """Every number in a book is the one in the tables that the stage wrote beside it."""
+    """Check that every number in a book matches the tables that the stage wrote next to it."""
     (training,), (compared,) = tables(book["Training"]), tables(book["Learning rates"])
     assert differences(training, read_csv(folder / HISTORY)) == []
     expected = read_csv(folder / BACKPROP / "learning_rates.csv")
@@ -200,7 +200,7 @@ def test_another_program_computes_the_same_numbers(made: Path, recomputed: Path)
         ("start", START),
         ("extreme", EXTREME),
     ],
-    ids=["learning rate", "another start", "extreme"],
+    ids=["learning rate", "other start values", "extreme"],
 )
 def test_a_changed_yellow_cell_changes_the_training(
     made: Path, recomputed: Path, variant: str, yellow: dict[str, float]
@@ -214,7 +214,7 @@ def test_a_changed_yellow_cell_changes_the_training(
     assert wrong == pytest.approx(gradient_without_parentheses(start), rel=1e-12)
 
 
-def test_a_changed_rate_changes_its_column_alone(made: Path, recomputed: Path) -> None:
+def test_a_changed_rate_changes_only_its_column(made: Path, recomputed: Path) -> None:
     book = opened(recomputed, "rate.xlsx")
     (compared,), (training,) = tables(book["Learning rates"]), tables(book["Training"])
     before = read_csv(made / BACKPROP / "learning_rates.csv")
@@ -231,7 +231,9 @@ def test_a_changed_rate_changes_its_column_alone(made: Path, recomputed: Path) -
     assert differences(training, read_csv(made / HISTORY)) == []
 
 
-def test_a_workbook_of_other_params_computes_too(other: Path, recomputed: Path) -> None:
+def test_a_workbook_with_other_params_computes_the_same_numbers(
+    other: Path, recomputed: Path
+) -> None:
     for book in (opened(other / BACKPROP), opened(recomputed, "other.xlsx")):
         check_values(book, other)
         assert len(tables(book["Training"])[0]) == 6
@@ -240,7 +242,7 @@ def test_a_workbook_of_other_params_computes_too(other: Path, recomputed: Path) 
 
 
 def test_a_third_program_computes_the_same_training(made: Path, tmp_path: Path) -> None:
-    def cut(book: Any) -> None:  # for `formulas` takes half a minute for the whole
+    def cut(book: Any) -> None:  # `formulas` takes half a minute for the whole book
         del book["Learning rates"], book["Workings"]
 
     save_variant(made, tmp_path / NAME, cut)
@@ -258,7 +260,7 @@ def test_a_third_program_computes_the_same_training(made: Path, tmp_path: Path) 
         assert differences(found, expected) == []
 
 
-def test_every_number_but_the_yellow_cells_is_computed(made: Path) -> None:
+def test_every_number_outside_the_yellow_cells_is_a_formula(made: Path) -> None:
     book = openpyxl.load_workbook(made / BACKPROP / NAME)
     cells = {
         (sheet.title, cell.coordinate): cell for sheet in book for row in sheet for cell in row
@@ -274,7 +276,7 @@ def test_every_number_but_the_yellow_cells_is_computed(made: Path) -> None:
         assert not re.search(r"^=.*\d\.\d", str(cell.value)), "a pasted number in a formula"
 
 
-def test_each_iteration_is_computed_from_the_one_above(made: Path) -> None:
+def test_each_iteration_is_computed_from_the_row_above(made: Path) -> None:
     book = openpyxl.load_workbook(made / BACKPROP / NAME)
     (training,), workings = tables(book["Training"]), tables(book["Workings"])
     rates = [f"'Learning rates'!${get_column_letter(2 + n)}$4" for n in range(len(workings))]
@@ -294,7 +296,7 @@ def test_each_iteration_is_computed_from_the_one_above(made: Path) -> None:
         assert all(formula.startswith("=MAX(Workings!") for formula in cells)
 
 
-def test_tables_keep_their_headings_on_screen_and_paper(made: Path) -> None:
+def test_table_headings_stay_visible_on_screen_and_in_print(made: Path) -> None:
     book = openpyxl.load_workbook(made / BACKPROP / NAME)
     assert book.sheetnames == ["Network", "Training", "Learning rates", "Workings"]
     assert [sheet.freeze_panes for sheet in book] == [None, "B3", "B6", "A3"]
@@ -321,7 +323,7 @@ def test_no_number_is_wider_than_its_column(made: Path, tmp_path: Path) -> None:
 
 
 def check_charts(folder: Path) -> None:
-    """Three native line charts show every row, the last on a logarithmic axis."""
+    """Check that three native line charts show every row, the last on a logarithmic axis."""
     with zipfile.ZipFile(folder / BACKPROP / NAME) as archive:
         names = sorted(name for name in archive.namelist() if name.startswith("xl/charts/chart"))
         charts = [ElementTree.fromstring(archive.read(name)) for name in names]
@@ -358,7 +360,7 @@ def test_native_charts_show_every_row(made: Path) -> None:
 
 
 def test_the_first_sheet_shows_the_network_and_all_equations(made: Path) -> None:
-    """In cells: what is drawn, screen readers and most programs but Excel leave out."""
+    """In cells, since screen readers and most programs other than Excel ignore drawings."""
     with zipfile.ZipFile(made / BACKPROP / NAME) as archive:
         related = archive.read("xl/drawings/_rels/drawing1.xml.rels").decode()
         assert archive.read("xl/media/image1.png").startswith(b"\x89PNG")
@@ -374,7 +376,7 @@ def test_the_first_sheet_shows_the_network_and_all_equations(made: Path) -> None
     }
 
 
-def test_a_yellow_cell_has_the_limits_of_params(made: Path) -> None:
+def test_a_yellow_cell_has_the_limits_of_its_parameter(made: Path) -> None:
     book = openpyxl.load_workbook(made / BACKPROP / NAME)
     limits = {
         (sheet.title, str(rule.sqref)): (rule.type, float(rule.formula1), float(rule.formula2))
@@ -388,7 +390,7 @@ def test_a_yellow_cell_has_the_limits_of_params(made: Path) -> None:
     assert book.defined_names["eta"].attr_text == "Network!$B$5"
 
 
-def test_the_file_is_small_and_does_not_say_when_it_was_made(made: Path) -> None:
+def test_the_file_is_small_and_contains_no_time_stamp(made: Path) -> None:
     path = made / BACKPROP / NAME
     assert path.stat().st_size < 1_000_000
     with zipfile.ZipFile(path) as archive:

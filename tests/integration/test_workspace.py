@@ -1,4 +1,4 @@
-"""Processes that share a workspace, and commands that are given one from another folder."""
+"""Processes that share a workspace, and commands that run from outside it."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ PUBLISHED = b"a file of the data set"
 
 @contextmanager
 def owner(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the lock, until its standard input ends."""
+    """Another process that locks the workspace until its standard input ends."""
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, str(workspace.root), FIRST],
         env=UNTRACKED,
@@ -52,7 +52,7 @@ def owner(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One whose data set is a small file in its mirror/."""
+    """A workspace whose data set is a small file in mirror/."""
     workspace = Workspace(with_params(tmp_path / "project"))
     (workspace.root / "mirror").mkdir()
     (workspace.root / "mirror/file.gz").write_bytes(PUBLISHED)
@@ -62,13 +62,13 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def set_fetch(workspace: Workspace, **values: Any) -> None:
-    """Change values of params.yaml in the section fetch."""
+    """Change values in the fetch section of params.yaml."""
     params = yaml.safe_load(workspace.params.read_text())
     params["fetch"] |= values
     workspace.params.write_text(yaml.safe_dump(params))
 
 
-def test_a_killed_owner_leaves_the_workspace_free(workspace: Workspace) -> None:
+def test_a_killed_owner_releases_the_workspace(workspace: Workspace) -> None:
     with owner(workspace) as first:
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -76,7 +76,7 @@ def test_a_killed_owner_leaves_the_workspace_free(workspace: Workspace) -> None:
             pass
 
 
-def test_a_child_with_the_descriptor_has_the_lock_beyond_its_parent(workspace: Workspace) -> None:
+def test_a_child_that_inherits_the_descriptor_keeps_the_lock(workspace: Workspace) -> None:
     with workspace.lock(FIRST) as lock:
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[lock])
     with child:
@@ -88,9 +88,7 @@ def test_a_child_with_the_descriptor_has_the_lock_beyond_its_parent(workspace: W
 
 
 @pytest.mark.parametrize("stage", ["fetch", "backprop"])
-def test_a_stage_by_hand_is_refused_while_a_flow_run_goes_on(
-    stage: str, workspace: Workspace
-) -> None:
+def test_a_stage_is_refused_during_another_flow_run(stage: str, workspace: Workspace) -> None:
     before = content(workspace.root).keys()
     with owner(workspace) as first:
         result = python(workspace.root, "-m", "pipeline", stage)
@@ -101,7 +99,7 @@ def test_a_stage_by_hand_is_refused_while_a_flow_run_goes_on(
     assert content(workspace.root).keys() == before | {workspace.name(workspace.lock_file)}
 
 
-def test_a_stage_of_the_flow_run_that_has_the_lock_runs(workspace: Workspace) -> None:
+def test_a_stage_of_the_flow_run_that_owns_the_lock_runs(workspace: Workspace) -> None:
     of_the_flow = {"PIPELINE_FLOW_RUN_ID": "1234", "PIPELINE_FLOW_RUN_URL": "http://127.0.0.1/1234"}
     with owner(workspace):
         result = python(workspace.root, "-m", "pipeline", "fetch", **of_the_flow)
@@ -109,7 +107,7 @@ def test_a_stage_of_the_flow_run_that_has_the_lock_runs(workspace: Workspace) ->
     assert (workspace.raw / "file.gz").exists()
 
 
-def test_a_stage_by_hand_has_the_lock_while_it_runs(workspace: Workspace) -> None:
+def test_a_stage_locks_the_workspace_while_it_runs(workspace: Workspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(60)
         set_fetch(workspace, mirrors=[f"http://127.0.0.1:{silent.getsockname()[1]}/"])
@@ -130,9 +128,9 @@ def test_a_stage_by_hand_has_the_lock_while_it_runs(workspace: Workspace) -> Non
         ("elsewhere", ["--workspace", "../project"]),
         ("elsewhere", ["--workspace", "{}/project"]),
     ],
-    ids=["in it", "below it", "relative", "absolute"],
+    ids=["root", "subfolder", "relative", "absolute"],
 )
-def test_a_stage_runs_from_any_folder_and_writes_into_its_workspace_alone(
+def test_a_stage_runs_from_any_folder_and_writes_only_into_its_workspace(
     current: str, options: list[str], workspace: Workspace, tmp_path: Path
 ) -> None:
     before = content(tmp_path).keys()
@@ -144,7 +142,7 @@ def test_a_stage_runs_from_any_folder_and_writes_into_its_workspace_alone(
     assert content(tmp_path).keys() == before | written
 
 
-def test_use_takes_a_file_of_the_current_folder_for_the_workspace(
+def test_use_applies_a_file_from_the_current_folder_to_the_workspace(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\n")
@@ -154,7 +152,7 @@ def test_use_takes_a_file_of_the_current_folder_for_the_workspace(
 
 
 @pytest.mark.parametrize("folder", ["project/data", "elsewhere"])
-def test_the_lock_of_packages_is_that_of_the_workspace(
+def test_the_package_lock_is_that_of_the_workspace(
     folder: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     shutil.copy(PROJECT / "requirements.txt", workspace.root)
@@ -166,7 +164,7 @@ def test_the_lock_of_packages_is_that_of_the_workspace(
     assert list((tmp_path / folder).iterdir()) == []
 
 
-def test_a_store_of_mlflow_is_that_of_the_workspace(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_mlflow_store_is_that_of_the_workspace(workspace: Workspace, tmp_path: Path) -> None:
     track = ["-m", "pipeline", "--workspace", "project", "track"]
     shutil.copytree(PROJECT / "reports/backprop", workspace.backprop_reports)
     result = python(tmp_path, *track, "backprop", MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
@@ -178,7 +176,7 @@ def test_a_store_of_mlflow_is_that_of_the_workspace(workspace: Workspace, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "status"), [(["backprop"], 2), (["backprop", "--help"], 0), (["train", "-h"], 0)]
 )
-def test_where_no_stage_runs_there_is_no_lock(
+def test_a_command_that_runs_no_stage_creates_no_lock_file(
     arguments: list[str], status: int, tmp_path: Path
 ) -> None:
     assert python(tmp_path, "-m", "pipeline", *arguments).returncode == status
