@@ -335,7 +335,7 @@ def test_links_match_the_pages_of_the_server(
 def test_a_browser_opens_the_linked_pages(
     released: Workspace, server: Server, tmp_path: Path
 ) -> None:
-    name = server.run().info.run_name  # on its own page and, as the source, on the model's page
+    name = server.run().info.run_name  # on the run's page and, as the source, on the model's page
 
     def shown(address: str) -> str:
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]

@@ -44,7 +44,7 @@ def other_model(input_name: str, kind: int, shape: list[str | int]) -> bytes:
 
 
 MODELS: dict[str, Callable[[], bytes]] = {
-    "text.onnx": lambda: b"this is no model",
+    "text.onnx": lambda: b"not a model",
     "empty.onnx": lambda: b"",
     "cut.onnx": lambda: MODEL.read_bytes()[:50_000],
     "another-input.onnx": lambda: other_model("x", TensorProto.FLOAT, ["N", 3]),

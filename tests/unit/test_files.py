@@ -243,7 +243,7 @@ class OldKernel(NoLibrary):
 
 @pytest.fixture
 def directories(tmp_path: Path) -> tuple[Path, Path]:
-    """A new and a released directory, each with a common file and one of its own."""
+    """A new and a released directory, each with a common file and another one."""
     for name, only in (("new", "card"), ("released", "note")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model").write_text(name)

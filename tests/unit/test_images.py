@@ -41,7 +41,7 @@ def saved(array: NDArray[Any], shape: str = "", claimed: str = "") -> bytes:
 
 
 UNREADABLE: dict[str, Callable[[], bytes]] = {
-    "text.png": lambda: b"this is no picture",
+    "text.png": lambda: b"not a picture",
     "empty.png": lambda: b"",
     "truncated-header.png": lambda: damaged("png", 30),
     "truncated-data.png": lambda: damaged("png", 100),
@@ -51,7 +51,7 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
     "labels.idx": lambda: idx.encode(make_digits(3, seed=1)[1]),
     "cut.idx.gz": lambda: gzip.compress(idx.encode(make_digits(3, seed=1)[0]))[:-20],
     "text.idx.gz": lambda: b"this is no gzip file",
-    "text.gz": lambda: gzip.compress(b"this is no picture"),
+    "text.gz": lambda: gzip.compress(b"not a picture"),
     "cut.npy": lambda: saved(np.zeros((3, 28, 28), np.uint8))[:-1],
     "bigger-than-memory.npy": lambda: saved(np.zeros((1, 28, 28)), "1, 28, 28", "9" * 12),
     "pickle.npy": lambda: saved(np.array([{}])),

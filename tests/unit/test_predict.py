@@ -118,7 +118,7 @@ def test_unreadable_files_are_reported_and_the_rest_answered(
     predict: Predict, tmp_path: Path, ten: Images, output: str
 ) -> None:
     write_pictures(tmp_path, ten, "png")
-    (tmp_path / "3.png").write_text("this is no picture")
+    (tmp_path / "3.png").write_text("not a picture")
     result = predict("--format", output, ".", "missing.png")
     assert result.returncode == 2
     first, second = result.stderr.splitlines()
@@ -238,7 +238,7 @@ def test_a_user_error_is_one_line_and_exit_status_2(
     Path("digits.parquet").write_bytes(b"PAR1")
     np.save("rows.npy", np.zeros((9, 784), np.uint8))
     np.save("wide.npy", np.zeros((9, 30, 40), np.uint8))
-    Path("text.onnx").write_text("this is no model")
+    Path("text.onnx").write_text("not a model")
     Path("SHA256SUMS").write_text(f"{sha256(Path('text.onnx'))}  text.onnx\n")
     Path("models").mkdir()
     shutil.copy(MODEL, "models/other.onnx")
