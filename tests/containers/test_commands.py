@@ -157,7 +157,9 @@ def test_a_missing_engine_is_a_one_line_error_with_exit_status_2(
 ) -> None:
     result = run(checkout, *command.split(), CONTAINER_ENGINE="no-such-engine")
     assert result.returncode == 2
-    assert result.stderr == "error: no no-such-engine here: install Docker or Podman\n"
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "no-such-engine" in line
 
 
 def test_passwords_are_generated_once_and_are_private(checkout: Path, tmp_path: Path) -> None:

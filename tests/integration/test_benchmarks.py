@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def test_the_service_is_compared_to_mlflow_serving(project: Checkout) -> None:
 
 @needs_wrk
 def test_refused_requests_are_counted() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as files:
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as files:
         threading.Thread(target=files.serve_forever).start()
         url = f"http://127.0.0.1:{files.server_port}/"  # it refuses POST
         found = load.load(load.Request(url, {}, b"no request"), connections=2, seconds=1)

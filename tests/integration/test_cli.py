@@ -64,4 +64,4 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = python(tmp_path, "-m", "pipeline", "--debug", "gate")
     assert result.returncode != 0
     assert "Traceback" in result.stderr
-    assert "there is no params.yaml" in result.stderr.splitlines()[-1]
+    assert "params.yaml" in result.stderr.splitlines()[-1]

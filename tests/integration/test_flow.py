@@ -481,7 +481,7 @@ def test_an_unreachable_mirror_does_not_stop_independent_stages(
     )
     name, message = prefect.finish(run)
     assert name == "Failed"
-    assert f"{unreachable}: ConnectionError in 1 attempts" in "\n".join(prefect.logs(run, "fetch"))
+    assert f"{unreachable}: ConnectionError" in "\n".join(prefect.logs(run, "fetch"))
     assert message.startswith("fetch: no mirror has train-images-idx3-ubyte.gz")
     assert prefect.task_states(run) == {
         "backprop": "Completed",

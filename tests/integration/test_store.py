@@ -657,7 +657,7 @@ def test_outside_a_project_nothing_is_created(
     result = python(tmp_path, "-m", "pipeline", "track", MLFLOW_TRACKING_URI="")
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "run in a checkout" in line
+    assert "params.yaml" in line
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     said = f"^models:/mnist-cnn/1 cannot be loaded: {tmp_path}/mlflow.db is missing; "
