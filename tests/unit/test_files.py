@@ -43,6 +43,20 @@ def test_writing_creates_the_file_and_nothing_else(
     assert content(tmp_path) == {"new/folder/file": written}
 
 
+def test_a_signal_just_after_the_temporary_file_exists_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(descriptor: int) -> None:
+        monkeypatch.undo()
+        os.close(descriptor)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "close", stopped)
+    with pytest.raises(SystemExit):
+        files.write_bytes(tmp_path / "file", b"new")
+    assert content(tmp_path) == {}
+
+
 @pytest.mark.parametrize("old", [{}, {"file": b"old"}])
 @pytest.mark.parametrize("interruption", [OSError, KeyboardInterrupt, SystemExit])
 def test_an_exception_leaves_the_old_file_unchanged(
