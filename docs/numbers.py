@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs.inserts import value_of
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, exit_on_failure
 from pipeline.core.reports import Subject
 from pipeline.core.workspace import Workspace
 
@@ -32,16 +32,12 @@ class Insert:
     block: bool  # whether the value is on separate lines
 
 
+@exit_on_failure()
 def main(arguments: list[str]) -> int:
     """Write or check the numbers; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m docs.numbers", description=__doc__)
     parser.add_argument("--check", action="store_true", help="list differences, write nothing")
-    check = parser.parse_args(arguments).check
-    try:
-        return update(ROOT, check=check)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UserError.status
+    return update(ROOT, check=parser.parse_args(arguments).check)
 
 
 def update(root: Path, *, check: bool) -> int:
