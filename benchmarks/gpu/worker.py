@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ from pipeline.core.files import sha256
 from pipeline.core.task import Task, load_task
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import describe_gpu, reuse_memory
+from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 from pipeline.training.recipe import Recipe
-from pipeline.training.trainer import Trainer, measure
+from pipeline.training.trainer import Trainer
 
 
 def run(job: Job) -> None:
@@ -64,8 +66,9 @@ def run(job: Job) -> None:
         setup_seconds=time.perf_counter() - started,
     )
     for number in range(finished + 1, recipe.epochs + 1):
-        fuse = Fuse(job.kill_after, number)
-        epoch = trainer.epoch(number, fuse.on_batch)
+        if job.kill_after and job.kill_after[0] == number:
+            trainer.take_step = Fuse(trainer.take_step, job.kill_after[1])
+        epoch = trainer.epoch(number)
         if path:
             checkpoint.add(epoch, {})
             checkpoint.save(path)
@@ -87,13 +90,15 @@ def run(job: Job) -> None:
 
 
 class Fuse:
-    """Kills this process (SIGKILL) after a batch, if `kill_after` names this epoch."""
+    """A training step that kills this process (SIGKILL) after a number of steps."""
 
-    def __init__(self, kill_after: tuple[int, int] | None, epoch: int) -> None:
-        self.left = kill_after[1] if kill_after and kill_after[0] == epoch else -1
+    def __init__(self, step: Callable[[Tensor], None], steps: int) -> None:
+        self.step = step
+        self.left = steps
 
-    def on_batch(self, loss: float, accuracy: float, count: int) -> None:
-        """Count a batch."""
+    def __call__(self, batch: Tensor) -> None:
+        """Take a step."""
+        self.step(batch)
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -33,19 +33,17 @@ def train(
     params = load_params(workspace.params)
     recipe = replace(params.train, epochs=epochs, validation_size=0)
     task = load_task(params.task, workspace.root)
-    done = 0
 
-    def on_batch(loss: float, accuracy: float, count: int) -> None:
-        nonlocal done
-        done += 1
-        if done == batches:
+    def on_progress(done: int, loss: float, accuracy: float) -> None:
+        if batches and done >= batches * recipe.batch_size:
             raise EnoughError
 
     def work() -> None:
+        trainer.Trainer.progress_interval = 0  # after each batch
         data = read_tensors(workspace.training_set)
         pixels, labels = (torch.from_numpy(data[n][:images]) for n in ("images", "labels"))
         try:
-            for _ in trainer.train(task, pixels, labels, recipe, on_batch=on_batch):
+            for _ in trainer.train(task, pixels, labels, recipe, on_progress=on_progress):
                 pass
         except EnoughError:
             pass

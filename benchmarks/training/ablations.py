@@ -28,8 +28,8 @@ from benchmarks.training.runs import add_rows, digest, read_rows
 from pipeline.config import load_params
 from pipeline.core.files import write_text
 from pipeline.core.workspace import Workspace
+from pipeline.training.measuring import measure
 from pipeline.training.recipe import Recipe
-from pipeline.training.trainer import measure
 
 HELD_OUT = 10_000
 DISTORTED = 5_000  # of them, each distorted in six ways
@@ -92,13 +92,13 @@ def train_once(workspace: Workspace, name: str, seed: int, epochs: int) -> dict[
     task, recipe = task_of(workspace), recipe_of(chosen, ablation, seed, epochs, HELD_OUT)
     trainer = ablation.trainer(task, images, labels, recipe)
     for number in range(1, epochs + 1):
-        figures = trainer.epoch(number, lambda *batch: None).figures
+        figures = trainer.epoch(number).figures
+    network = trainer.averaged_network()
     distorted = {}  # errors among HELD_OUT images
     for distortion in DISTORTED_COLUMNS:
         changed = DISTORTIONS[distortion](images[-DISTORTED:].numpy(), np.random.default_rng(1))
-        _, accuracy = measure(
-            task, trainer.average.module, torch.from_numpy(changed), labels[-DISTORTED:].long()
-        )
+        held_out = torch.from_numpy(changed), labels[-DISTORTED:].long()
+        _, accuracy = measure(task, network, *held_out)
         distorted[distortion] = round((1 - accuracy) * HELD_OUT)
     return {
         "base": base(chosen),

@@ -40,10 +40,10 @@ class OneOptimizer(Optimizer):
         ]
         self.optimizer = kind(groups, **options)
 
-    def step(self, rate: float) -> None:
-        """Update the parameters with this learning rate."""
+    def step(self, rate: Tensor) -> None:
+        """Update the parameters with this learning rate, [1]."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate.item()
         self.optimizer.step()
 
     def state(self) -> dict[str, Tensor]:
@@ -93,31 +93,33 @@ class Elastic(Trainer):
     deviation = 0.02  # of the side, at the nodes of the field
     nodes = 5
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images: Tensor) -> Tensor:
         """Distort elastically, then as usual."""
         pixels = images.unsqueeze(1).float()
         size = (len(pixels), 2, self.nodes, self.nodes)
-        nodes = torch.randn(size, generator=generator, device=pixels.device) * self.deviation * 2
+        nodes = (
+            torch.randn(size, generator=self.generator, device=pixels.device) * self.deviation * 2
+        )
         displacement = F.interpolate(nodes, pixels.shape[-2:], mode="bicubic", align_corners=True)
         identity = torch.eye(2, 3, device=pixels.device).expand(len(pixels), 2, 3)
         grid = F.affine_grid(identity, list(pixels.shape), align_corners=False)
         grid = grid + displacement.permute(0, 2, 3, 1)
         moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-        return super().augment(moved.squeeze(1), generator)
+        return super().augment(moved.squeeze(1))
 
 
 class Shear(Trainer):
     """Each image sheared by up to a fifth of its height."""
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images: Tensor) -> Tensor:
         """Shear, then distort as usual."""
         pixels = images.unsqueeze(1).float()
-        shear = torch.rand(len(pixels), generator=generator, device=pixels.device) * 2 - 1
+        shear = torch.rand(len(pixels), generator=self.generator, device=pixels.device) * 2 - 1
         matrix = torch.eye(2, 3, device=pixels.device).repeat(len(pixels), 1, 1)
         matrix[:, 0, 1] = shear * 0.2
         grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
         moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-        return super().augment(moved.squeeze(1), generator)
+        return super().augment(moved.squeeze(1))
 
 
 class Ramped(Trainer):
@@ -125,12 +127,12 @@ class Ramped(Trainer):
 
     seen = 0
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images: Tensor) -> Tensor:
         """Distort a random part of the images as usual."""
         self.seen += 1
         strength = min(1.0, self.seen / (self.steps_per_epoch * self.recipe.epochs / 2))
-        distorted = super().augment(images, generator)
-        chosen = torch.rand(len(images), generator=generator, device=images.device) < strength
+        distorted = super().augment(images)
+        chosen = torch.rand(len(images), generator=self.generator, device=images.device) < strength
         return torch.where(chosen[:, None, None], distorted, images.float())
 
 

@@ -33,8 +33,9 @@ from pipeline.core.figures import Figure, save_figure
 from pipeline.core.files import read_tensors
 from pipeline.core.workspace import Workspace
 from pipeline.training.device import choose_precision
+from pipeline.training.measuring import measure
 from pipeline.training.network import build_network, count_parameters
-from pipeline.training.trainer import measure, train
+from pipeline.training.trainer import train
 
 Networks = Iterator[nn.Sequential]
 RELEASE, FAST, ORIGINAL, EXAMPLE = "ours, release", "ours, fast", "original", "PyTorch example"

@@ -53,7 +53,7 @@ def _compiled(trainer: Trainer) -> None:
 
 
 def _not_distorted(trainer: Trainer) -> None:
-    trainer.augment = lambda images, generator: images.float()  # type: ignore[method-assign]
+    trainer.augment = lambda images: images.float()  # type: ignore[method-assign]
 
 
 def _one_thread(trainer: Trainer) -> None:
@@ -84,7 +84,6 @@ class Runner:
     """Runs in the process of one variant."""
 
     trainer: Trainer
-    generator: torch.Generator
 
     @classmethod
     def start(cls, variant: str, workspace: Workspace) -> None:
@@ -94,7 +93,6 @@ class Runner:
             reuse_memory()
         recipe = load_recipe(workspace, "release", device="cpu", **changes)
         cls.trainer = Trainer(task_of(workspace), *read_set(workspace.training_set), recipe)
-        cls.generator = torch.Generator().manual_seed(1)
         if change:
             change(cls.trainer)
         cls.trainer.network.train()
@@ -106,11 +104,12 @@ class Runner:
         trainer = cls.trainer
         size = trainer.recipe.batch_size
         batches = [
-            torch.randint(trainer.size, (size,), generator=cls.generator) for _ in range(count)
+            torch.randint(trainer.size, (size,), generator=trainer.generator) for _ in range(count)
         ]
+        trainer.schedule.start_epoch(1)  # with small learning rates
         started = time.perf_counter()
         for batch in batches:
-            trainer.step(batch, cls.generator, trainer.recipe.peak_learning_rate / 100)
+            trainer.step(batch)
         return (time.perf_counter() - started) / (count * size) * trainer.size
 
     @classmethod

@@ -34,14 +34,15 @@ def random_affine(
     image repeat the border, which is background in MNIST.
     """
     count = inputs.shape[0]
-    draws = torch.rand(4, count, generator=generator, device=inputs.device) * 2 - 1
+    draws = torch.rand(4, count, 1, generator=generator, device=inputs.device) * 2 - 1
     angle = draws[0] * math.radians(rotation)
     size = 1 + draws[1] * scale
     cosine, sine = angle.cos() / size, angle.sin() / size
-    # affine_grid maps output positions to input positions in -1..1: the side has length 2
-    across, down = draws[2] * 2 * shift, draws[3] * 2 * shift
-    rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(inputs.shape), align_corners=False)
+    down, across = (_positions(side, inputs.device) for side in inputs.shape[-2:])
+    # F.affine_grid gives the same positions with a matrix product, in three times the time
+    x = (cosine * across + draws[2] * 2 * shift).unsqueeze(1) - (sine * down).unsqueeze(2)
+    y = (sine * across + draws[3] * 2 * shift).unsqueeze(1) + (cosine * down).unsqueeze(2)
+    grid = torch.stack([x, y], -1)
     return F.grid_sample(inputs, grid, padding_mode="border", align_corners=False)
 
 
@@ -83,3 +84,8 @@ def _pool_3x3(inputs: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> Tenso
 def _uniform(inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Draw one number in 0..1 per image, [N, 1, 1, 1]."""
     return torch.rand(len(inputs), 1, 1, 1, generator=generator, device=inputs.device)
+
+
+def _positions(side: int, device: torch.device) -> Tensor:
+    """Return the centres of the pixels of a side from -1 to 1, [side]."""
+    return (torch.arange(side, device=device) * 2 + 1) / side - 1

@@ -18,8 +18,8 @@ from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
 from pipeline.inference.session import OnnxModel
+from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
-from pipeline.training.trainer import measure
 
 
 def run(workspace: Workspace, params: Evaluate, task: Task) -> None:

@@ -35,7 +35,10 @@ from pipeline.training.trainer import NonFiniteLossError, Trainer
 
 # together with the task's package itself, the modules that determine the bits of the weights
 TASK_MODULES = ["augmentation", "network"]
-TRAINING_MODULES = ["device", "network", "optimizer", "recipe", "trainer"]
+TRAINING_MODULES = [
+    *("average", "device", "graph", "network", "optimizer", "recipe", "schedule", "totals"),
+    "trainer",
+]
 
 
 def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
@@ -56,7 +59,7 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
             write_reports(workspace, checkpoint, machine)
             progress = ProgressBar(recipe.epochs, trainer.size)
             with background.following(workspace):
-                for epoch in trainer.run(checkpoint.state, progress.on_batch):
+                for epoch in trainer.run(checkpoint.state, progress.on_progress):
                     checkpoint.add(epoch, system_load(trainer.device))
                     checkpoint.save(workspace.checkpoint)
                     write_reports(workspace, checkpoint, machine)
@@ -216,17 +219,12 @@ class ProgressBar:
 
     def start(self) -> None:
         """Start the bar of an epoch."""
-        self.images, self.loss_sum, self.accuracy_sum = 0, 0.0, 0.0
         self.bar = tqdm(total=self.size, unit=" images", leave=False, disable=None)
 
-    def on_batch(self, loss: float, accuracy: float, count: int) -> None:
-        """Advance by one batch."""
-        self.images += count
-        self.loss_sum += loss * count
-        self.accuracy_sum += accuracy * count
-        means = self.loss_sum / self.images, self.accuracy_sum / self.images
-        self.bar.set_postfix_str("loss {:.4f}, accuracy {:.2%}".format(*means), refresh=False)
-        self.bar.update(count)
+    def on_progress(self, images: int, loss: float, accuracy: float) -> None:
+        """Show the mean loss and accuracy of the epoch's images so far."""
+        self.bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.2%}", refresh=False)
+        self.bar.update(images - self.bar.n)
 
     def on_epoch(self, figures: Row) -> None:
         """Replace the bar of the finished epoch with a line and start the next bar."""

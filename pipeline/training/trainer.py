@@ -8,7 +8,7 @@ function of the step. Weights and momentum buffers are therefore the only state 
 run that resumes from `Epoch.state` ends with the same bits as an uninterrupted one.
 """
 
-import math
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,32 +16,34 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.core.errors import UserError
 from pipeline.core.task import Task
+from pipeline.training import graph
+from pipeline.training.average import WeightAverage
 from pipeline.training.device import (
     choose_device,
     choose_precision,
-    disable_tf32,
     make_deterministic,
     reuse_memory,
 )
-from pipeline.training.network import build_network, logits, normalise
+from pipeline.training.measuring import measure
+from pipeline.training.network import build_network, logits, normalise, pools_first
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
+from pipeline.training.schedule import Schedule
+from pipeline.training.totals import Totals
 
 Tensors = dict[str, Tensor]
-Weights = tuple[Tensor, ...] | list[Tensor]
-OnBatch = Callable[[float, float, int], None]
+OnProgress = Callable[[int, float, float], None]
 
 
 class NonFiniteLossError(ArithmeticError):
     """The loss became infinite or NaN: training diverged."""
 
 
-def _ignore(loss: float, accuracy: float, count: int) -> None:
-    """An `on_batch` that does nothing."""
+def _ignore(images: int, loss: float, accuracy: float) -> None:
+    """An `on_progress` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,40 +56,15 @@ class Epoch:
     state: Tensors  # pass this to `train` to resume with the next epoch
 
 
-def measure(task: Task, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy on uint8 images [N, H, W], computed in float32.
-
-    Leaves the network in evaluation mode.
-    """
-    disable_tf32()
-    network.eval()
-    with torch.inference_mode():
-        scores = torch.cat([logits(network, normalise(batch, task)) for batch in images.split(500)])
-        loss = F.cross_entropy(scores, labels)
-        return loss.item(), (scores.argmax(1) == labels).float().mean().item()
-
-
-def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
-    """Return the update of the averaged weights.
-
-    Over the first steps the decay is smaller than `decay`, so that the random initial weights
-    soon drop out of the average.
-    """
-
-    def update(averaged: Weights, current: Weights, steps: Tensor | int) -> None:
-        early = (1 + int(steps)) / (10 + int(steps))
-        get_ema_multi_avg_fn(min(decay, early))(averaged, current, steps)
-
-    return update
-
-
 class Trainer:
-    """The network, its averaged copy and the optimizer, with the data on the device.
+    """The network, its averaged weights and the optimizer, with the data on the device.
 
     images: uint8 [N, H, W]; labels: uint8 [N]. Makes torch deterministic in this process. Raises
     ValueError if the device is not available or if the validation set leaves less than one batch
     of training images, and UserError as `build_network` does.
     """
+
+    progress_interval = 0.5  # seconds; reading progress more often would slow down a GPU
 
     def __init__(self, task: Task, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
         self.task = task
@@ -103,25 +80,28 @@ class Trainer:
             )
         self.images = images.to(self.device)
         self.labels = labels.to(self.device).long()
-        self.steps_per_epoch = math.ceil(self.size / recipe.batch_size)
+        self.steps_per_epoch = self.size // recipe.batch_size
 
         torch.manual_seed(recipe.seed)
         network = build_network(task, recipe.dropout)
         self.memory_format = torch.channels_last  # channels first takes a third more time
         self.network = network.to(self.device).to(memory_format=self.memory_format)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=moving_average(recipe.weight_average), use_buffers=True
-        )
+        self.layers = pools_first(self.network)
         self.optimizer = self.build_optimizer()
+        self.average = WeightAverage(self.network)
+        self.schedule = Schedule(recipe, self.steps_per_epoch, self.device)
+        self.totals = Totals(self.device)
+        self.generator = torch.Generator(self.device)
+        self.take_step: Callable[[Tensor], None] = self.step
 
     def build_optimizer(self) -> Optimizer:
         """Build Muon and SGD for the network."""
         return Optimizer(self.network, self.recipe)
 
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images: Tensor) -> Tensor:
         """Distort each uint8 image [N, H, W] at random: pixels 0..255, float [N, H, W]."""
         augmented: Tensor = self.task.call(
-            "augmentation", "augment", images, generator, self.recipe
+            "augmentation", "augment", images, self.generator, self.recipe
         )
         if augmented.shape != images.shape:
             raise UserError(
@@ -130,80 +110,111 @@ class Trainer:
             )
         return augmented
 
-    def step(self, batch: Tensor, generator: torch.Generator, rate: float) -> tuple[float, float]:
-        """Take one step on the images with indices `batch`; return loss and accuracy before it."""
-        inputs = normalise(self.augment(self.images[batch], generator), self.task)
+    def step(self, batch: Tensor) -> None:
+        """Take one step on the images with indices `batch`, int64 [batch_size].
+
+        Reads nothing from the device, so that a GPU never waits for the host.
+        """
+        inputs = normalise(self.augment(self.images.index_select(0, batch)), self.task)
         inputs = inputs.to(memory_format=self.memory_format)
-        targets = self.labels[batch]
+        targets = self.labels.index_select(0, batch)
         mixed = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=mixed):
-            scores = logits(self.network, inputs).float()
+        with torch.autocast(self.device.type, self.precision, enabled=mixed, cache_enabled=False):
+            scores = logits(self.layers, inputs).float()
         loss = F.cross_entropy(scores, targets, label_smoothing=self.recipe.label_smoothing)
-        if not math.isfinite(loss.item()):
-            raise NonFiniteLossError(f"the loss is {loss.item()} at learning rate {rate:.3g}")
         self.network.zero_grad()
         loss.backward()
+        rate, decay = self.schedule.next()
         self.optimizer.step(rate)
-        self.average.update_parameters(self.network)
-        return loss.item(), (scores.argmax(1) == targets).float().mean().item()
+        self.average.update(decay)
+        self.totals.add(loss, scores, targets)
 
-    def epoch(self, number: int, on_batch: OnBatch) -> Epoch:
-        """Train on every training image once, in random order; `number` counts from 1."""
-        started = time.perf_counter()
+    def record(self) -> None:
+        """Replace the step by a recording of it, a CUDA graph, which gives the same bits."""
+        state = self.state(0)
+        self.network.train()
+        self.take_step = graph.record(self.step, self.recipe.batch_size, self.generator)
+        self.restore(state)
+
+    def epoch(self, number: int, on_progress: OnProgress = _ignore) -> Epoch:
+        """Train once on the training images in random order; `number` counts from 1.
+
+        All batches have the same size: images that do not fill a batch are left out, others in
+        each epoch. For `on_progress` and errors, see `run`.
+        """
+        started = shown = time.perf_counter()
         seed = self.recipe.seed * 10_007 + number
         torch.manual_seed(seed)  # dropout draws from the global generator
-        generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator.manual_seed(seed)
         self.network.train()
-        loss_sum = correct_sum = 0.0
-        order = torch.randperm(self.size, generator=generator, device=self.device)
-        for step, batch in enumerate(order.split(self.recipe.batch_size), start=1):
-            progress = (number - 1 + step / self.steps_per_epoch) / self.recipe.epochs
-            rate = self.recipe.learning_rate(progress)
-            try:
-                loss, accuracy = self.step(batch, generator, rate)
-            except NonFiniteLossError as error:
-                where = f"in epoch {number}, batch {step} of {self.steps_per_epoch}"
-                raise NonFiniteLossError(f"{error}, {where}") from None
-            loss_sum += loss * len(batch)
-            correct_sum += accuracy * len(batch)
-            on_batch(loss, accuracy, len(batch))
+        self.schedule.start_epoch(number)
+        self.totals.clear()
+        order = torch.randperm(self.size, generator=self.generator, device=self.device)
+        batches = order.split(self.recipe.batch_size)[: self.steps_per_epoch]
+        for step, batch in enumerate(batches, start=1):
+            self.take_step(batch)
+            if time.perf_counter() - shown >= self.progress_interval or step == len(batches):
+                loss, accuracy = self.read_totals(number)
+                on_progress(step * self.recipe.batch_size, loss, accuracy)
+                shown = time.perf_counter()
         figures: dict[str, float] = {
             "epoch": number,
-            "learning_rate": rate,
-            "training_loss": loss_sum / self.size,
-            "training_accuracy": correct_sum / self.size,
+            "learning_rate": self.recipe.learning_rate(number / self.recipe.epochs),
+            "training_loss": loss,
+            "training_accuracy": accuracy,
         }
         if self.recipe.validation_size:
             held_out = self.images[self.size :], self.labels[self.size :]
-            loss, accuracy = measure(self.task, self.average.module, *held_out)
+            loss, accuracy = measure(self.task, self.averaged_network(), *held_out)
             figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
         seconds = time.perf_counter() - started
-        figures |= {"seconds": seconds, "images_per_second": self.size / seconds}
-        return Epoch(number, figures, _copy(self.average.module.state_dict()), self.state(number))
+        images = len(batches) * self.recipe.batch_size
+        figures |= {"seconds": seconds, "images_per_second": images / seconds}
+        return Epoch(number, figures, _copy(self.average.state_dict()), self.state(number))
 
-    def run(self, state: Tensors | None = None, on_batch: OnBatch = _ignore) -> Iterator[Epoch]:
+    def read_totals(self, epoch: int) -> tuple[float, float]:
+        """Return mean loss and accuracy of this epoch so far. Raises NonFiniteLossError."""
+        if step := self.totals.first_not_finite():
+            progress = (epoch - 1 + step / self.steps_per_epoch) / self.recipe.epochs
+            raise NonFiniteLossError(
+                "the loss is not a finite number at learning rate "
+                f"{self.recipe.learning_rate(progress):.3g}, in epoch {epoch}, batch {step} of "
+                f"{self.steps_per_epoch}"
+            )
+        return self.totals.read()
+
+    def averaged_network(self) -> nn.Module:
+        """Return a copy of the network with the averaged weights."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.average.state_dict())
+        return network
+
+    def run(
+        self, state: Tensors | None = None, on_progress: OnProgress = _ignore
+    ) -> Iterator[Epoch]:
         """Train from the start or from an `Epoch.state`, yielding each finished epoch.
 
-        Calls `on_batch` with the loss, accuracy and number of images of each batch. Raises
-        NonFiniteLossError if training diverges.
+        Calls `on_progress` about twice a second and at the end of each epoch, with the number of
+        its images so far and their mean loss and accuracy. Raises NonFiniteLossError, then or at
+        the end, if training has diverged.
         """
         finished = self.restore(state) if state else 0
         for number in range(finished + 1, self.recipe.epochs + 1):
-            yield self.epoch(number, on_batch)
+            yield self.epoch(number, on_progress)
 
     def state(self, number: int) -> Tensors:
         """Return all state that carries over from epoch `number` to the next."""
         return {
             "epoch": torch.tensor(number),
+            "average": self.average.values.cpu().clone(),
             **_copy(self.network.state_dict(), "network."),
-            **_copy(self.average.state_dict(), "average."),
             **_copy(self.optimizer.state(), "momentum."),
         }
 
     def restore(self, state: Tensors) -> int:
         """Load what `state` returned, and return the number of its epoch."""
         self.network.load_state_dict(_with_prefix(state, "network."))
-        self.average.load_state_dict(_with_prefix(state, "average."))
+        self.average.values.copy_(state["average"])
         self.optimizer.restore(_with_prefix(state, "momentum."))
         return int(state["epoch"])
 
@@ -214,11 +225,11 @@ def train(
     labels: Tensor,
     recipe: Recipe,
     state: Tensors | None = None,
-    on_batch: OnBatch = _ignore,
+    on_progress: OnProgress = _ignore,
 ) -> Iterator[Epoch]:
     """Create a Trainer and run it; for arguments and errors, see `Trainer` and `Trainer.run`."""
     reuse_memory()
-    yield from Trainer(task, images, labels, recipe).run(state, on_batch)
+    yield from Trainer(task, images, labels, recipe).run(state, on_progress)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:

@@ -24,7 +24,8 @@ from pipeline.training.device import (
     make_deterministic,
     reuse_memory,
 )
-from pipeline.training.trainer import Trainer, measure
+from pipeline.training.measuring import measure
+from pipeline.training.trainer import Trainer
 from tests.digits import make_digits
 from tests.unit.test_recipe import RECIPE
 

@@ -41,7 +41,7 @@ def with_training_set(folder: Path) -> Workspace:
     workspace = Workspace(folder)
     workspace.requirements.write_text("torch==1\n")
     workspace.training_set.parent.mkdir()
-    images, labels = make_digits(24, seed=1)
+    images, labels = make_digits(32, seed=1)
     save_file({"images": images, "labels": labels}, workspace.training_set)
     return workspace
 
@@ -55,7 +55,7 @@ def train(workspace: Workspace, recipe: Recipe = RECIPE) -> str:
 @pytest.fixture(scope="module")
 def uninterrupted() -> str:
     """The digest of the weights of an uninterrupted training."""
-    images, labels = map(torch.from_numpy, make_digits(24, seed=1))
+    images, labels = map(torch.from_numpy, make_digits(32, seed=1))
     *_, last = trainer.train(TASK, images, labels, RECIPE)
     return hashlib.sha256(save(last.weights)).hexdigest()
 
@@ -157,7 +157,7 @@ def test_without_a_lock_the_report_records_none(workspace: Workspace) -> None:
     ("setting", "key"),
     [
         ({"dropout": (0.1,)}, r"train\.dropout: .*, not 1$"),
-        ({"validation_size": 20}, r"train: 24 training images .*validation_size 20\b"),
+        ({"validation_size": 20}, r"train: 32 training images .*validation_size 20\b"),
         ({"batch_size": 100_000}, r"train: .*batch_size 100000$"),
     ],
 )
