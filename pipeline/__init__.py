@@ -2,7 +2,9 @@
 
 from pipeline.core import variables
 
-variables.ORT_DISABLE_TELEMETRY.set_default()  # before ONNX Runtime is imported, which reads it
+# before the libraries that read them are loaded: ONNX Runtime and, with torch, OpenMP
+variables.ORT_DISABLE_TELEMETRY.set_default()
+variables.GOMP_SPINCOUNT.set_default()
 
 DISTRIBUTION = "gated-mnist"  # name on the Python package index
 __version__ = "0.1.0"

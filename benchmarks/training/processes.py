@@ -2,10 +2,14 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import torch
 from tqdm import tqdm
@@ -17,19 +21,38 @@ Result = TypeVar("Result")
 
 @contextmanager
 def process_for_each(
-    names: Iterable[str], start: Callable[..., None], *arguments: Any
+    names: Iterable[str],
+    start: Callable[..., None],
+    *arguments: Any,
+    environments: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> Iterator[dict[str, ProcessPoolExecutor]]:
-    """A process for each name, which calls `start(name, *arguments)` first."""
+    """A process for each name, which calls `start(name, *arguments)` first, one after the other.
+
+    `environments`: environment variables that the process of a name has in addition.
+    """
     context = multiprocessing.get_context("spawn")
-    pools = {
-        name: ProcessPoolExecutor(1, context, initializer=start, initargs=(name, *arguments))
-        for name in names
-    }
+    pools = {}
     try:
+        for name in names:
+            pool = ProcessPoolExecutor(1, context, initializer=start, initargs=(name, *arguments))
+            pools[name] = pool
+            with patch.dict(os.environ, environments.get(name, {})):
+                pool.submit(os.getpid).result()  # starts the process
         yield pools
     finally:
         for pool in pools.values():
             pool.shutdown()
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process, which keeps one core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def on_all_cores(

@@ -9,6 +9,7 @@ cores with bfloat16, three times that without. Uses no GPU.
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.models import read_set, task_of
 from benchmarks.report import write_report
 from benchmarks.tables import median_and_range, table
-from benchmarks.training.processes import process_for_each
+from benchmarks.training.processes import busy_process, process_for_each
 from benchmarks.training.recipes import load_recipe
 from pipeline.core.workspace import Workspace
 from pipeline.training.device import reuse_memory
@@ -49,7 +50,11 @@ def _channels_first(trainer: Trainer) -> None:
 
 
 def _compiled(trainer: Trainer) -> None:
-    trainer.network.compile()
+    trainer.layers.compile()
+
+
+def _relu_before_pooling(trainer: Trainer) -> None:
+    trainer.layers = trainer.network
 
 
 def _not_distorted(trainer: Trainer) -> None:
@@ -62,11 +67,15 @@ def _one_thread(trainer: Trainer) -> None:
 
 Change = Callable[[Trainer], None]
 UNCHANGED, WITHOUT_REUSE = "unchanged", "memory returned to the system"
+BUSY, BUSY_SPINNING = "beside a busy process", "beside a busy process, threads spin longer"
+# threads of OpenMP spin this often before they sleep, unless the pipeline sets it otherwise
+ENVIRONMENTS = {BUSY_SPINNING: {"GOMP_SPINCOUNT": "300000"}}
 VARIANTS: dict[str, tuple[dict[str, Any], Change | None]] = {
     UNCHANGED: ({}, None),
     WITHOUT_REUSE: ({}, None),
     "new tensors filled with NaN": ({}, _filled_memory),
     "ReLU not in place": ({}, _fresh_relu),
+    "ReLU before max-pooling": ({}, _relu_before_pooling),
     "channels first": ({}, _channels_first),
     "float32": ({"precision": "float32"}, None),
     "float32, channels first": ({"precision": "float32"}, _channels_first),
@@ -77,6 +86,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], Change | None]] = {
     "batches of 128": ({"batch_size": 128}, None),
     "batches of 256": ({"batch_size": 256}, None),
     "one thread": ({}, _one_thread),
+    BUSY: ({}, None),
+    BUSY_SPINNING: ({}, None),
 }
 
 
@@ -155,12 +166,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(workspace: Workspace, rounds: int) -> None:
     """Time the variants in turn and write the report."""
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    with process_for_each(VARIANTS, Runner.start, workspace) as processes:
-        for process in processes.values():  # one at a time, or they would slow each other down
-            process.submit(Runner.steps, 1).result()
+    start = Runner.start
+    with process_for_each(VARIANTS, start, workspace, environments=ENVIRONMENTS) as processes:
         for _ in tqdm(range(rounds), unit=" rounds"):
             for name, process in processes.items():
-                seconds[name].append(process.submit(Runner.steps).result())
+                with busy_process() if name in (BUSY, BUSY_SPINNING) else nullcontext():
+                    seconds[name].append(process.submit(Runner.steps).result())
         unchanged = processes[UNCHANGED]
         rate = unchanged.submit(Runner.matrix_rate).result()
         precision = unchanged.submit(Runner.precision).result()
