@@ -51,14 +51,14 @@ def test_it_trains_and_reports_with_little_more_than_torch(
     (tmp_path / "sitecustomize.py").write_text(BARE)
     command = ["-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--output", "out"]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
-    run = subprocess.run(
+    check_run = subprocess.run(
         [sys.executable, *command],
         cwd=workspace.root,
         env=variables,
         capture_output=True,
         text=True,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert check_run.returncode == 0, check_run.stdout + check_run.stderr
     with pytest.raises(subprocess.CalledProcessError):  # tqdm is indeed hidden
         subprocess.run(
             [sys.executable, "-c", "import tqdm"],
@@ -67,25 +67,37 @@ def test_it_trains_and_reports_with_little_more_than_torch(
             capture_output=True,
         )
     report = read_json(workspace.root / "out/gpu.json")
-    first, killed, resumed, release = report["trainings"]
-    assert [row["epoch"] for row in first["epochs"]] == [1, 2]
-    assert [row["epoch"] for row in killed["epochs"]] == [1]
-    assert "test_accuracy" not in killed
-    assert resumed["after_epoch"] == 1
-    assert resumed["epochs"][0]["weights_sha256"] == first["epochs"][1]["weights_sha256"]
-    assert report["same_bits"]["fast"]["resumed"]["same"] is True
-    assert report["same_bits"]["fast"]["again"]["same"] is None
+    eager, graph, killed, resumed, release, seeds = report["trainings"]
+    weights = [row["weights_sha256"] for row in eager["runs"][0]["epochs"]]
+    assert len(weights) == 2
+    assert graph["skipped"]
+    assert [row["epoch"] for row in killed["runs"][0]["epochs"]] == [1]
+    assert "test_accuracy" not in killed["runs"][0]
+    (run,) = resumed["runs"]
+    assert run["after_epoch"] == 1
+    assert [row["weights_sha256"] for row in run["epochs"]] == weights[1:]
+    assert [run["seed"] for run in seeds["runs"]] == [1, 2]
+    assert [row["weights_sha256"] for row in seeds["runs"][0]["epochs"]] == weights
+    assert [row["weights_sha256"] for row in seeds["runs"][1]["epochs"]] != weights
+    assert [(row["name"], row["same"]) for row in report["same_bits"]] == [
+        ("resumed", True),
+        ("seeds", True),
+    ]
     assert (release["recipe"], release["precision"]) == ("release", "float32")
-    assert 0 <= release["test_accuracy"] <= 1
+    assert 0 <= release["runs"][0]["test_accuracy"] <= 1
     assert release["test_images"] == 50
     assert 0 < release["float32_error"] < 1e-5
+    assert release["setup_seconds"] > 0
+    assert eager["inference"].keys() == {"float32", "bfloat16"}
     assert report["code_changed"] == []
     assert report["machine"]["gpu"] is None
     text = (workspace.root / "out/gpu.md").read_text()
+    assert "not on a CPU" in text
     assert "yes, in 1 epochs" in text
+    assert "2 of 2" in text
     assert "killed (SIGKILL) after batch 2 of epoch 2 and resumed after epoch 1." in text
-    assert f" {release['test_accuracy']:.2%} |" in text
-    assert text.strip() in run.stdout
+    assert f" {release['runs'][0]['test_accuracy']:.2%} |" in text
+    assert text.strip() in check_run.stdout
 
 
 def test_a_failed_training_is_reported_and_the_others_continue(
@@ -93,13 +105,13 @@ def test_a_failed_training_is_reported_and_the_others_continue(
 ) -> None:
     packed = workspace.root / check.PACKED
     assert changed_code(read_packed(packed)["code_sha256"]) == []
-    broken = check.Training("fast", "first", {"device": "cuda:77"})
-    whole = check.Training("fast", "again", {"epochs": 1})
+    broken = check.Training("fast", "eager", changes={"device": "cuda:77"})
+    whole = check.Training("fast", "again", changes={"epochs": 1})
     monkeypatch.setattr(check, "QUICK_PLAN", [broken, whole])
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     assert not check.check("cpu", packed, tmp_path, 200, quick=True)
     first, again = read_json(tmp_path / "gpu.json")["trainings"]
     assert "cuda:77" in first["error"]
     assert again["error"] is None
-    assert len(again["epochs"]) == 1
-    assert "fast, first: ValueError: device 'cuda:77'" in (tmp_path / "gpu.md").read_text()
+    assert len(again["runs"][0]["epochs"]) == 1
+    assert "fast, eager: ValueError: device 'cuda:77'" in (tmp_path / "gpu.md").read_text()
