@@ -166,6 +166,7 @@ def check(device: str, packed: Path, output: Path | None, seconds: float, *, qui
 def run(job: Job, deadline: float) -> Result:
     """Run a job until the deadline; one with a single seed gets ONE seconds at most."""
     if job.graph and job.changes["device"] == "cpu":
+        print("  not on a CPU", flush=True)
         return {**jobs.empty(), "skipped": "not on a CPU"}
     left = deadline - time.monotonic()
     return jobs.train(job, left if job.seeds else min(left, ONE))

@@ -106,7 +106,7 @@ def rates_table(trainings: Sequence[Result]) -> str:
                 if run["epochs"][1:]
             ]
     for each in trainings:
-        rates = each.get("inference") or {}
+        rates = each.get("inference_rates", {})
         rows += [["inference", precision, f"{rate:,.0f}"] for precision, rate in rates.items()]
     return table(["", "precision", "images/s"], rows)
 

@@ -68,7 +68,7 @@ def run(job: Job) -> None:
         "finish",
         float32_error=float32_error(device),
         peak_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
-        inference=inference_rates(task, weights, test_set[0]) if job.inference else None,
+        inference_rates=inference_rates(task, weights, test_set[0]) if job.inference else {},
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.gpu import check
+from benchmarks.gpu import check, jobs
 from benchmarks.gpu.pack import changed_code, pack, read_packed
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
@@ -88,7 +88,7 @@ def test_it_trains_and_reports_with_little_more_than_torch(
     assert release["test_images"] == 50
     assert 0 < release["float32_error"] < 1e-5
     assert release["setup_seconds"] > 0
-    assert eager["inference"].keys() == {"float32", "bfloat16"}
+    assert eager["inference_rates"].keys() == {"float32", "bfloat16"}
     assert report["code_changed"] == []
     assert report["machine"]["gpu"] is None
     text = (workspace.root / "out/gpu.md").read_text()
@@ -115,3 +115,27 @@ def test_a_failed_training_is_reported_and_the_others_continue(
     assert again["error"] is None
     assert len(again["runs"][0]["epochs"]) == 1
     assert "fast, eager: ValueError: device 'cuda:77'" in (tmp_path / "gpu.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "failed"), [((1, 2), False), ((), True)], ids=["several seeds", "one"]
+)
+def test_the_time_limit_keeps_the_seeds_that_have_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...], failed: bool
+) -> None:
+    """The stand-in for the worker finishes one of two seeds."""
+    events = [
+        '{"event": "start"}',
+        '{"event": "run", "seed": 1}',
+        '{"event": "end", "test_accuracy": 0.99}',
+        '{"event": "run", "seed": 2}',
+    ]
+    worker = tmp_path / "worker"
+    lines = [f"echo '{event}'" for event in events]
+    worker.write_text("\n".join(["#!/bin/sh", *lines, "exec sleep 60"]))
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    monkeypatch.setattr(jobs, "START", 0)
+    result = jobs.train(jobs.Job("packed", "fast", seeds=seeds), 1)
+    assert bool(result["error"]) is failed
+    assert ["test_accuracy" in run for run in result["runs"]] == [True, False]

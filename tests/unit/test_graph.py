@@ -39,7 +39,7 @@ def test_a_recorded_step_gives_the_same_bits(precision: str) -> None:
 def test_recording_leaves_the_state_of_training_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in for a recording takes steps, as recording does, but works on a CPU."""
 
-    def record(step: graph.Step, batch_size: int, _: torch.Generator) -> graph.Step:
+    def record(step: graph.Step, batch_size: int, generator: torch.Generator) -> graph.Step:
         for _ in range(3):
             step(torch.zeros(batch_size, dtype=torch.int64))
         return step
