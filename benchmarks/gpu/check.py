@@ -78,7 +78,7 @@ PLAN = [  # the most important first
 QUICK_PLAN = [
     Training("fast", "eager", graph=False, inference=True),
     Training("fast", "graph", graph=True),
-    Training("fast", "killed", kill_after=(2, 2)),
+    Training("fast", "killed", kill_after=(2, 1)),
     Training("fast", "resumed"),
     Training("release", "float32", changes=FLOAT32),
     Training("fast", "seeds", seeds=(1, 2)),

@@ -95,7 +95,7 @@ def test_it_trains_and_reports_with_little_more_than_torch(
     assert "not on a CPU" in text
     assert "yes, in 1 epochs" in text
     assert "2 of 2" in text
-    assert "killed (SIGKILL) after batch 2 of epoch 2 and resumed after epoch 1." in text
+    assert "killed (SIGKILL) after batch 1 of epoch 2 and resumed after epoch 1." in text
     assert f" {release['runs'][0]['test_accuracy']:.2%} |" in text
     assert text.strip() in check_run.stdout
 
