@@ -19,7 +19,7 @@ class Reads(TorchDispatchMode):
     """Collects the operators that hand values or sizes to the host, which a recording cannot."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def __torch_dispatch__(
