@@ -42,7 +42,7 @@ BENCHMARKS = {
         (
             "gpu",
             "gpu.check",
-            "reproducibility and speed on a GPU",
+            "reproducibility, speed and accuracy on a GPU",
             "torch, `make gpu-pack`",
             "5 min",
         ),

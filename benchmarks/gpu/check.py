@@ -1,10 +1,16 @@
 """python -m benchmarks.gpu: is training on a GPU reproducible, how fast is it, how accurate?
 
-Trains `fast` and `release` on the GPU once, a second time, and a third time with a SIGKILL in the
-middle of an epoch, after which training resumes; and `fast` in float32. Each training is a separate
-process. Reports seconds, images/s with and without the first epoch (in which libraries warm up),
-test accuracy after the last epoch, and whether the weights are bit-identical each time. Exits with
-status 1 if they differ or a training fails.
+Trains `fast` on the GPU with eager steps, with the recording of a step (a CUDA graph), a second
+time, and a third time with a SIGKILL in the middle of an epoch, after which training resumes;
+`release` with both kinds of steps; `fast` in float32; then each recipe with ten seeds. Where the
+recording gave the same bits, it also takes the steps of the trainings that come after it. Reports
+seconds of set-up, recording and epochs apart, images/s of training and inference, test accuracy
+after the last epoch, and whether the weights are bit-identical each time. Accuracy and inference
+are those of the torch network: nothing is exported. Exits with status 1 if weights differ or a
+training fails.
+
+Each training is a separate process, but the ten of a recipe share one. They come last and get the
+time that is left: the report says how many there are.
 
 The machine requires Python 3.11 or later, torch with CUDA, NumPy and safetensors, nothing else, and
 no network. First pack its input (12 MB) in the project's environment:
@@ -19,7 +25,7 @@ Copy the checkout, including artifacts/gpu, to the machine. Run there, in the ch
 
 Then copy reports/benchmarks/gpu.md and gpu.json back. They are rewritten after each training, so an
 interrupted run keeps the results of finished trainings. If a training fails, its error is reported
-and the others continue. `--device cpu --quick` tries everything without a GPU.
+and the others continue. `--device cpu --quick` tries everything but the recording without a GPU.
 """
 
 import argparse
@@ -39,35 +45,43 @@ from pipeline.core.workspace import Workspace
 
 PACKED, REPORTS = "artifacts/gpu", "reports/benchmarks"
 SECONDS = 270  # time limit of a run
+ONE = 90  # seconds; time limit of a training with one seed
 QUICK: dict[str, Any] = {"images": 2000, "changes": {"epochs": 2}}
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training of the plan; `name` is first, again, killed, resumed or float32."""
+    """A training of the plan; `name` is eager, graph, again, killed, resumed, float32 or seeds."""
 
     recipe: str
     name: str
+    graph: bool | None = None  # replay a recorded step; None: if that gave the bits of eager steps
     changes: dict[str, Any] = field(default_factory=dict)
     kill_after: tuple[int, int] | None = None
+    seeds: tuple[int, ...] = ()
+    inference: bool = False  # measured after the training
 
 
+FLOAT32 = {"precision": "float32"}
 PLAN = [  # the most important first
-    Training("fast", "first"),
-    Training("release", "first"),
-    Training("fast", "again"),
-    Training("fast", "killed", kill_after=(5, 60)),
+    Training("fast", "eager", graph=False, inference=True),
+    Training("fast", "graph", graph=True),
+    Training("fast", "again", graph=False),
+    Training("fast", "killed", kill_after=(3, 20)),
     Training("fast", "resumed"),
-    Training("release", "killed", kill_after=(3, 60)),
-    Training("release", "resumed"),
-    Training("fast", "float32", {"precision": "float32"}),
-    Training("release", "again"),
+    Training("release", "eager", graph=False),
+    Training("release", "graph", graph=True),
+    Training("fast", "float32", changes=FLOAT32),
+    Training("fast", "seeds", seeds=tuple(range(1, 11))),
+    Training("release", "seeds", seeds=tuple(range(1, 11))),
 ]
 QUICK_PLAN = [
-    Training("fast", "first"),
-    Training("fast", "killed", kill_after=(2, 2)),
+    Training("fast", "eager", graph=False, inference=True),
+    Training("fast", "graph", graph=True),
+    Training("fast", "killed", kill_after=(2, 1)),
     Training("fast", "resumed"),
-    Training("release", "float32", {"precision": "float32"}),
+    Training("release", "float32", changes=FLOAT32),
+    Training("fast", "seeds", seeds=(1, 2)),
 ]
 
 
@@ -122,18 +136,21 @@ def check(device: str, packed: Path, output: Path | None, seconds: float, *, qui
         "gate": content["gate"],
         "machine": None,
         "trainings": [],
+        "same_bits": [],
         "quick": quick,
     }
     only_warn = False  # set once an operator is not deterministic
     with tempfile.TemporaryDirectory() as scratch:
-        for training in QUICK_PLAN if quick else PLAN:
+        for planned in QUICK_PLAN if quick else PLAN:
+            graph = graph_works(found) if planned.graph is None else planned.graph
+            training = replace(planned, graph=graph)
             job = job_of(training, device, packed, Path(scratch), quick=quick)
-            print(f"{training.recipe}, {training.name}:", flush=True)
-            result = jobs.train(replace(job, only_warn=only_warn), deadline - time.monotonic())
+            print(f"{training.recipe}, {training.name} ({report.steps(graph)}):", flush=True)
+            result = run(replace(job, only_warn=only_warn), deadline)
             if not only_warn and "deterministic" in (result["error"] or ""):
                 only_warn, refused = True, result
                 print("  repeated with warnings only", flush=True)
-                result = jobs.train(replace(job, only_warn=True), deadline - time.monotonic())
+                result = run(replace(job, only_warn=True), deadline)
                 result["warnings"].insert(0, refused["error"])
             found["machine"] = result.pop("machine", None) or found["machine"]
             found["trainings"].append({**asdict(training), **result})
@@ -142,8 +159,17 @@ def check(device: str, packed: Path, output: Path | None, seconds: float, *, qui
                 write_json(output / "gpu.json", found)
                 write_text(output / "gpu.md", report.text(found))
     print(report.text(found))
-    verdicts = [each["same"] for of in found["same_bits"].values() for each in of.values()]
-    return False not in verdicts and not any(each["error"] for each in found["trainings"])
+    differ = any(row["same"] is False for row in found["same_bits"])
+    return not differ and not any(each["error"] for each in found["trainings"])
+
+
+def run(job: Job, deadline: float) -> Result:
+    """Run a job until the deadline; one with a single seed gets ONE seconds at most."""
+    if job.graph and job.changes["device"] == "cpu":
+        print("  not on a CPU", flush=True)
+        return {**jobs.empty(), "skipped": "not on a CPU"}
+    left = deadline - time.monotonic()
+    return jobs.train(job, left if job.seeds else min(left, ONE))
 
 
 def job_of(training: Training, device: str, packed: Path, scratch: Path, *, quick: bool) -> Job:
@@ -153,31 +179,50 @@ def job_of(training: Training, device: str, packed: Path, scratch: Path, *, quic
         folder=str(packed),
         recipe=training.recipe,
         changes={"device": device, **(QUICK["changes"] if quick else {}), **training.changes},
+        seeds=training.seeds,
+        graph=bool(training.graph),
+        inference=training.inference,
         images=QUICK["images"] if quick else None,
         checkpoint=str(scratch / f"{training.recipe}.safetensors") if shares else None,
         kill_after=training.kill_after,
     )
 
 
-def same_bits(trainings: list[Result]) -> dict[str, dict[str, Any]]:
-    """Whether the trainings `again` and `resumed` of each recipe end like `first`.
+def graph_works(found: Result) -> bool:
+    """Whether all trainings `graph` so far, at least one, ended with the bits of eager steps."""
+    compared = [row["same"] for row in found["same_bits"] if row["name"] == "graph"]
+    errors = [each["error"] for each in found["trainings"] if each["name"] == "graph"]
+    return bool(compared) and all(compared) and not any(errors)
+
+
+def same_bits(trainings: list[Result]) -> list[Result]:
+    """Compare trainings with the eager one of the same recipe, precision and seed.
 
     `same` is None if nothing can be compared; `differs_in` is the first epoch whose weights differ.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for recipe in dict.fromkeys(each["recipe"] for each in trainings):
-        digests = {
-            each["name"]: {row["epoch"]: row["weights_sha256"] for row in each["epochs"]}
-            for each in trainings
-            if each["recipe"] == recipe and each.get("epochs")
-        }
-        first = digests.get("first", {})
-        for name in ("again", "resumed"):
-            both = sorted(first.keys() & digests.get(name, {}).keys())
-            others = [epoch for epoch in both if first[epoch] != digests[name][epoch]]
-            found.setdefault(recipe, {})[name] = {
-                "same": not others if both else None,
-                "epochs_compared": len(both),
-                "differs_in": others[0] if others else None,
-            }
-    return found
+    eager = {each["recipe"]: each for each in trainings if each["name"] == "eager"}
+    rows = []
+    for each in trainings:
+        if each["name"] in ("graph", "again", "resumed", "seeds") and each["runs"]:
+            first = eager[each["recipe"]]["runs"] if each["recipe"] in eager else []
+            expected = digests(first[0]) if first else {}
+            runs = [run for run in each["runs"] if first and run["seed"] == first[0]["seed"]]
+            found = digests(runs[0]) if runs else {}
+            both = sorted(expected.keys() & found.keys())
+            others = [epoch for epoch in both if expected[epoch] != found[epoch]]
+            rows.append(
+                {
+                    "recipe": each["recipe"],
+                    "name": each["name"],
+                    "graph": each["graph"],
+                    "same": not others if both else None,
+                    "epochs_compared": len(both),
+                    "differs_in": others[0] if others else None,
+                }
+            )
+    return rows
+
+
+def digests(run: Result) -> dict[float, str]:
+    """The digest of the weights after each epoch."""
+    return {row["epoch"]: row["weights_sha256"] for row in run["epochs"]}

@@ -22,6 +22,9 @@ class Job:
     folder: str  # the packed one
     recipe: str
     changes: dict[str, Any] = field(default_factory=dict)  # to the recipe
+    seeds: tuple[int, ...] = ()  # one training for each; (): the recipe's seed
+    graph: bool = False  # replay a recording of the step
+    inference: bool = False  # measure inference as well
     images: int | None = None  # the first ones of each set; None: all
     checkpoint: str | None = None  # resume from this file if it exists; write it each epoch
     kill_after: tuple[int, int] | None = None  # SIGKILL in this epoch, after this many batches
@@ -29,8 +32,11 @@ class Job:
 
 
 def train(job: Job, seconds: float) -> Result:
-    """Run a training in a separate process, which is killed after `seconds`."""
-    result: Result = {"error": None, "epochs": [], "warnings": []}
+    """Run a job in a separate process, which is killed after `seconds`.
+
+    That is an error unless one of several seeds has finished: the result then has fewer.
+    """
+    result = empty()
     if seconds < START:
         return failed(result, "no time left")
     started = time.monotonic()
@@ -43,6 +49,8 @@ def train(job: Job, seconds: float) -> Result:
     timer.start()
     try:
         for event in events(process):
+            if event["event"] == "start":
+                result["setup_seconds"] = time.monotonic() - started
             add_event(result, event)
         status = process.wait()
     finally:
@@ -51,14 +59,20 @@ def train(job: Job, seconds: float) -> Result:
         process.kill()
     result["process_seconds"] = time.monotonic() - started
     if not in_time:
-        return failed(result, "no time left")
+        some = len(job.seeds) > 1 and any("test_accuracy" in run for run in result["runs"])
+        return result if some else failed(result, f"stopped after {seconds:.0f} s")
     if job.kill_after and status == -signal.SIGKILL:
         return result
     if job.kill_after or status != 0:
         return failed(result, result["error"] or f"the process ended with status {status}")
-    if job.checkpoint and result["after_epoch"] == 0:
+    if job.checkpoint and result["runs"][0]["after_epoch"] == 0:
         return failed(result, "it started over instead of resuming")
     return result
+
+
+def empty() -> Result:
+    """The result of a job that has not started."""
+    return {"error": None, "warnings": [], "runs": []}
 
 
 def failed(result: Result, error: str) -> Result:
@@ -83,21 +97,24 @@ def events(process: subprocess.Popen[str]) -> Iterator[Result]:
 
 
 def add_event(result: Result, event: Result) -> None:
-    """Add an event to the result; print progress."""
+    """Add an event to the result, or to the last of its runs; print progress."""
     kind = event.pop("event")
-    if kind == "epoch":
-        result["epochs"].append(event)
-        print(
-            f"  epoch {event['epoch']:.0f}: {event['seconds']:.2f} s, "
-            f"{event['images_per_second']:,.0f} images/s, loss {event['training_loss']:.4f}",
-            flush=True,
-        )
-    elif kind == "warning":
+    if kind == "warning":
         result["warnings"].append(event["message"])
     elif kind == "error":
         result["error"] = event["message"]
-    elif kind == "start":
+    elif kind == "run":
+        result["runs"].append({**event, "epochs": []})
+    elif kind == "epoch":
+        result["runs"][-1]["epochs"].append(event)
+    elif kind == "end":
+        run = result["runs"][-1]
+        run.update(event)
+        seconds = sum(row["seconds"] for row in run["epochs"])
+        print(
+            f"  seed {run['seed']}: {len(run['epochs'])} epochs in {seconds:.2f} s, "
+            f"test accuracy {run['test_accuracy']:.2%}",
+            flush=True,
+        )
+    else:  # start, finish
         result.update(event)
-    else:
-        result.update(event)
-        print(f"  test accuracy {event['test_accuracy']:.2%}", flush=True)

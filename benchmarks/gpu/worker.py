@@ -1,4 +1,4 @@
-"""One training of `python -m benchmarks.gpu` in a separate process, which reports lines of JSON.
+"""Trainings of `python -m benchmarks.gpu` in a separate process, which reports lines of JSON.
 
     python -m benchmarks.gpu.worker '{"folder": "artifacts/gpu", "recipe": "fast"}'
 
@@ -9,14 +9,13 @@ library.
 import hashlib
 import json
 import os
-import platform
 import signal
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,68 +24,95 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from benchmarks.gpu.device import describe_machine, finish_work, float32_error, inference_rates
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.pack import read_packed
 from pipeline.core.files import sha256
 from pipeline.core.task import Task, load_task
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.device import describe_gpu, reuse_memory
+from pipeline.training.device import choose_device, choose_precision, reuse_memory
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 from pipeline.training.recipe import Recipe
 from pipeline.training.trainer import Trainer
 
+LabelledTensors = tuple[Tensor, Tensor]  # images, uint8 [N, H, W], and labels, uint8 [N]
+
 
 def run(job: Job) -> None:
-    """Train, report each epoch, then measure on the test set."""
-    started = time.perf_counter()
+    """Train with each seed, report each epoch, and measure on the test set after the last one."""
     packed = read_packed(Path(job.folder))
     recipe = Recipe(**{**packed["recipes"][job.recipe], **job.changes})
     task = load_task(packed["task"], Path())
-    training_set, test_set = read_sets(job, packed["files"], task)
+    device = choose_device(recipe.device)
+    training_set, test_set = (
+        (images.to(device), labels.to(device))
+        for images, labels in read_sets(job, packed["files"], task)
+    )
     reuse_memory()
-    trainer = Trainer(task, *training_set, recipe)
-    if job.only_warn:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    machine = describe_machine(trainer.device)
-    checkpoint = Checkpoint({"params": asdict(recipe), **machine}, run_id="", started="")
-    path = Path(job.checkpoint) if job.checkpoint else None
-    if path and path.exists():
-        checkpoint = Checkpoint.load(path, checkpoint.identity)
-        assert checkpoint.state
-        trainer.restore(checkpoint.state)
-    finished = len(checkpoint.history)
+    machine = describe_machine(device)
     report(
         "start",
         machine=machine,
-        precision=str(trainer.precision).removeprefix("torch."),
+        precision=str(choose_precision(recipe.precision, device)).removeprefix("torch."),
         planned_epochs=recipe.epochs,
-        images=trainer.size,
+        test_images=len(test_set[0]),
+    )
+    for seed in job.seeds or (recipe.seed,):
+        weights = train(job, task, replace(recipe, seed=seed), training_set, machine)
+        network = build_network(task).to(device)
+        network.load_state_dict(weights)
+        loss, accuracy = measure(task, network, test_set[0], test_set[1].long())
+        report("end", test_loss=loss, test_accuracy=accuracy)
+    report(
+        "finish",
+        float32_error=float32_error(device),
+        peak_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        inference_rates=inference_rates(task, weights, test_set[0]) if job.inference else {},
+    )
+
+
+def train(
+    job: Job, task: Task, recipe: Recipe, training_set: LabelledTensors, machine: dict[str, Any]
+) -> dict[str, Tensor]:
+    """Train once and return the weights of the last epoch; reports the run and its epochs."""
+    started = time.perf_counter()
+    trainer = Trainer(task, *training_set, recipe)
+    if job.only_warn:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    identity = {"params": asdict(recipe), **machine}
+    checkpoint = Checkpoint(identity, run_id="", started="")
+    path = Path(job.checkpoint) if job.checkpoint else None
+    if path and path.exists():
+        checkpoint = Checkpoint.load(path, identity)
+        assert checkpoint.state
+        trainer.restore(checkpoint.state)
+    finished = len(checkpoint.history)
+    finish_work(trainer.device)
+    built = time.perf_counter()
+    if job.graph:
+        trainer.record()
+        finish_work(trainer.device)
+    report(
+        "run",
+        seed=recipe.seed,
         after_epoch=finished,
-        setup_seconds=time.perf_counter() - started,
+        images=trainer.steps_per_epoch * recipe.batch_size,
+        build_seconds=built - started,
+        record_seconds=time.perf_counter() - built if job.graph else None,
     )
     for number in range(finished + 1, recipe.epochs + 1):
         if job.kill_after and job.kill_after[0] == number:
             trainer.take_step = Fuse(trainer.take_step, job.kill_after[1])
+        started = time.perf_counter()
         epoch = trainer.epoch(number)
+        seconds = time.perf_counter() - started  # with the copies of the state to the host
         if path:
             checkpoint.add(epoch, {})
             checkpoint.save(path)
-        report("epoch", **epoch.figures, weights_sha256=digest_of(epoch.weights))
-    network = build_network(task).to(trainer.device)
-    network.load_state_dict(epoch.weights)
-    test_images, test_labels = (tensor.to(trainer.device) for tensor in test_set)
-    loss, accuracy = measure(task, network, test_images, test_labels.long())
-    on_gpu = trainer.device.type == "cuda"
-    report(
-        "end",
-        test_loss=loss,
-        test_accuracy=accuracy,
-        test_images=len(test_images),
-        float32_error=float32_error(trainer.device),
-        peak_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_gpu else None,
-        seconds=time.perf_counter() - started,
-    )
+        figures = {**epoch.figures, "seconds": seconds}
+        report("epoch", **figures, weights_sha256=digest_of(epoch.weights))
+    return epoch.weights
 
 
 class Fuse:
@@ -104,8 +130,8 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def read_sets(job: Job, digests: dict[str, str], task: Task) -> list[tuple[Tensor, Tensor]]:
-    """Images, uint8 [N, H, W], and labels, uint8 [N], of the training set and the test set.
+def read_sets(job: Job, digests: dict[str, str], task: Task) -> list[LabelledTensors]:
+    """The training set and the test set.
 
     ValueError if a file has changed since it was packed.
     """
@@ -120,40 +146,6 @@ def read_sets(job: Job, digests: dict[str, str], task: Task) -> list[tuple[Tenso
         )
         for data in task.read(folder)
     ]
-
-
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """The device and the versions that affect results and speed."""
-    return {
-        "device": device.type,
-        "gpu": describe_gpu(device) if device.type == "cuda" else None,
-        "gpu_bytes": (
-            torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
-        ),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def float32_error(device: torch.device) -> float:
-    """The largest error of float32 products and convolutions, relative to the largest value.
-
-    It is near 1e-6 in float32 and near 1e-3 in TF32.
-    """
-    draws = torch.Generator().manual_seed(1)
-    left, right = torch.randn(2, 256, 256, generator=draws)
-    images = torch.randn(32, 16, 28, 28, generator=draws)
-    kernels = torch.randn(16, 16, 3, 3, generator=draws)
-    conv2d = torch.nn.functional.conv2d
-    errors = []
-    for operator, first, second in ((torch.matmul, left, right), (conv2d, images, kernels)):
-        exact = operator(first.double(), second.double())
-        found = operator(first.to(device), second.to(device)).cpu().double()
-        errors.append(float((found - exact).abs().max() / exact.abs().max()))
-    return max(errors)
 
 
 def digest_of(weights: dict[str, Tensor]) -> str:

@@ -55,8 +55,8 @@ def random_strokes(
     or by up to `thin` towards the minimum.
     """
     amount = 2 * _uniform(inputs, generator) - 1
-    towards_maximum = _pool_3x3(inputs, torch.maximum) - inputs
-    towards_minimum = _pool_3x3(inputs, torch.minimum) - inputs
+    towards_maximum = _pool_3x3(inputs, torch.maximum, -math.inf) - inputs
+    towards_minimum = _pool_3x3(inputs, torch.minimum, math.inf) - inputs
     thicker, thinner = amount.clamp(min=0) * thicken, (-amount).clamp(min=0) * thin
     return inputs + thicker * towards_maximum + thinner * towards_minimum
 
@@ -71,12 +71,13 @@ def random_noise(inputs: Tensor, generator: torch.Generator, *, noise: float) ->
     return (inputs + gaussian * deviation).clamp(0, 255)
 
 
-def _pool_3x3(inputs: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _pool_3x3(inputs: Tensor, pick: Callable[[Tensor, Tensor], Tensor], border: float) -> Tensor:
     """Return the maximum or minimum of each 3 x 3 neighbourhood, by rows and then columns.
 
-    On a CPU, this takes a fifteenth of the time of `max_pool2d`.
+    `pick` never picks `border`. On a CPU, this takes a fifteenth of the time of `max_pool2d`.
     """
-    padded = F.pad(inputs, (1, 1, 1, 1), mode="replicate")
+    # F.pad has no fast deterministic "replicate" on a GPU
+    padded = F.pad(inputs, (1, 1, 1, 1), value=border)
     rows = pick(pick(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
     return pick(pick(rows[..., :-2, :], rows[..., 1:-1, :]), rows[..., 2:, :])
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor], None]
-WARM_UP = 3  # steps before recording, in which libraries choose and load their kernels
 
 
 def record(step: Step, batch_size: int, generator: torch.Generator) -> Step:
@@ -14,20 +13,19 @@ def record(step: Step, batch_size: int, generator: torch.Generator) -> Step:
 
     `step` takes the indices of a batch, int64 [batch_size]. It must not read from the device, must
     update tensors in place, and may draw random numbers from `generator` and from the default one.
-    Recording executes it WARM_UP times: the caller restores the state afterwards.
+    Recording executes it once: the caller restores the state afterwards.
     """
-    device = generator.device
-    batch = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
+    with torch.cuda.device(generator.device):
+        batch = torch.zeros(batch_size, dtype=torch.int64, device=generator.device)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step(batch)  # libraries choose and load their kernels, which a recording cannot do
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, stream=stream):
             step(batch)
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        step(batch)
 
     def replay(indices: Tensor) -> None:
         batch.copy_(indices)

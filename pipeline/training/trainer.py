@@ -133,6 +133,7 @@ class Trainer:
         """Replace the step by a recording of it, a CUDA graph, which gives the same bits."""
         state = self.state(0)
         self.network.train()
+        self.schedule.start_epoch(1)
         self.take_step = graph.record(self.step, self.recipe.batch_size, self.generator)
         self.restore(state)
 

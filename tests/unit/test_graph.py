@@ -1,0 +1,78 @@
+"""A recorded training step, a CUDA graph, trains with the same bits as the step itself."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipeline.mnist import TASK
+from pipeline.training import graph
+from pipeline.training.trainer import Tensors, Trainer
+from tests.unit.test_recipe import RECIPE
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+class Reads(TorchDispatchMode):
+    """Collects the operators that hand values or sizes to the host, which a recording cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = operator.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"):
+            self.names.append(name)
+        return operator(*args, **(kwargs or {}))
+
+
+def make_trainer(device: str = "cpu", precision: Any = "float32") -> Trainer:
+    """A training of two epochs, three steps each, on random images."""
+    draws = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (50, 28, 28), generator=draws, dtype=torch.uint8)
+    labels = torch.randint(10, (50,), generator=draws)
+    return Trainer(TASK, images, labels, replace(RECIPE, device=device, precision=precision))
+
+
+def states(trainer: Trainer, *, recorded: bool) -> list[Tensors]:
+    """Everything that a training carries over from each epoch."""
+    if recorded:
+        trainer.record()
+    return [epoch.state for epoch in trainer.run()]
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recorded_step_gives_the_same_bits(precision: str) -> None:
+    eager = states(make_trainer("cuda", precision), recorded=False)
+    recorded = states(make_trainer("cuda", precision), recorded=True)
+    for number, (one, other) in enumerate(zip(eager, recorded, strict=True), start=1):
+        changed = [name for name in one if not torch.equal(one[name], other[name])]
+        assert changed == [], f"epoch {number}"
+
+
+def test_a_step_reads_nothing_from_the_device() -> None:
+    trainer = make_trainer()
+    trainer.network.train()
+    with Reads() as reads:
+        trainer.step(torch.arange(16))
+    assert reads.names == []
+
+
+def test_recording_leaves_the_state_of_training_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in for a recording takes steps, as recording does, but works on a CPU."""
+
+    def record(step: graph.Step, batch_size: int, generator: torch.Generator) -> graph.Step:
+        for _ in range(3):
+            step(torch.zeros(batch_size, dtype=torch.int64))
+        return step
+
+    plain = states(make_trainer(), recorded=False)
+    monkeypatch.setattr(graph, "record", record)
+    recorded = states(make_trainer(), recorded=True)
+    assert all(torch.equal(plain[-1][name], recorded[-1][name]) for name in plain[-1])
