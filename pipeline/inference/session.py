@@ -1,18 +1,17 @@
 """Runs an exported model in ONNX Runtime.
 
-According to reports/benchmarks/inference.md, one image is fastest when all cores share its work.
-Many images are fastest in small batches with one core per batch: activations stay in the core's
-cache, and cores never wait for each other, which costs most when other programs run too.
+Each batch is computed by one core, and many images in small batches, one per core: activations stay
+in the core's cache, and cores never wait for each other, which costs most when other programs run
+too. If the cores shared a single image, it would take slightly less time on an idle machine, but
+threads that wait would keep the other cores busy.
 """
 
 import ctypes
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,9 @@ class OnnxModel:
     def __init__(
         self, path: Path, provider: str = CPU, threads: int = 0, sha256: str | None = None
     ) -> None:
-        """Load the file and check its SHA-256, if given. `threads`: 0 means one per core.
+        """Load the file and check its SHA-256, if given.
+
+        `threads`: how many batches `run` computes at a time; 0 means one per core.
 
         `provider` is an execution provider of ONNX Runtime, or `auto` for CUDA where it works and
         otherwise the CPU. UserError if the file or the provider cannot be used.
@@ -61,7 +62,7 @@ class OnnxModel:
                 f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is a different file"
             )
         try:
-            self.session = _load(self._file, provider, threads)
+            self.session = _load(self._file, provider)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base class
             raise UserError(
                 f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}"
@@ -98,13 +99,13 @@ class OnnxModel:
         return (self._threads or available_cores()) if self.providers[0] == CPU else 1
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything except ONNX Runtime's sessions: a copy in another process creates its own."""
-        return {k: v for k, v in vars(self).items() if k not in ("session", "_single_threaded")}
+        """Everything except ONNX Runtime's session: a copy in another process creates its own."""
+        return {name: value for name, value in vars(self).items() if name != "session"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state and create a session."""
         vars(self).update(state)
-        self.session = _load(self._file, self._provider, self._threads)
+        self.session = _load(self._file, self._provider)
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
         """Logits and probabilities, float32 [N, classes], in batches of `batch_size` or fewer."""
@@ -112,27 +113,15 @@ class OnnxModel:
             return _answer(self.session, images)
         size = min(batch_size, -(-len(images) // self._workers))
         batches = [images[start : start + size] for start in range(0, len(images), size)]
-        if self._workers == 1:
-            answers = [_answer(self.session, batch) for batch in batches]
-        else:
-            answers = self._share(batches)
+        with ThreadPoolExecutor(self._workers) as workers:
+            answers = list(workers.map(lambda batch: _answer(self.session, batch), batches))
         logits, probabilities = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         return logits, probabilities
 
-    def _share(self, batches: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """Run the batches in parallel, one per worker; answers are in batch order."""
-        session = self._single_threaded
-        with ThreadPoolExecutor(self._workers) as workers:
-            return list(workers.map(lambda batch: _answer(session, batch), batches))
 
-    @cached_property
-    def _single_threaded(self) -> onnxruntime.InferenceSession:
-        return _load(self._file, CPU, 1)
-
-
-def _load(file: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
+def _load(file: bytes, provider: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     if provider == "auto":
         provider = CUDA if _may_have_cuda() else CPU
     if provider == CUDA:
