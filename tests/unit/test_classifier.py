@@ -254,8 +254,14 @@ def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Mock()
     monkeypatch.setattr(onnxruntime, "InferenceSession", load)
     monkeypatch.setattr(onnxruntime, "preload_dlls", Mock(), raising=False)
-    session._load(b"", session.CUDA, 0)
+    session._load(b"", session.CUDA)
     assert load.call_args.args[2:] == ([session.CUDA], [{"use_tf32": "0"}])
+
+
+def test_a_session_uses_one_core() -> None:
+    """More threads would spin after each call and slow down the process."""
+    options = OnnxModel(MODEL).session.get_session_options()
+    assert options.intra_op_num_threads == 1
 
 
 @pytest.mark.parametrize("threads", [0, 1])
