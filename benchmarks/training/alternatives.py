@@ -136,6 +136,29 @@ class Ramped(Trainer):
         return torch.where(chosen[:, None, None], distorted, images.float())
 
 
+class Cropped(Trainer):
+    """The middle 24 x 24 pixels alone in the first 60 % of the steps, then all of them."""
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Distort as usual, then cut off a border; the last pooling covers what is left."""
+        early = self.schedule.position.item() < 0.6 * len(self.schedule.rates)
+        _pool_over(self.network, 2 if early else 4)
+        distorted = super().augment(images)
+        return distorted[:, 2:-2, 2:-2] if early else distorted
+
+    def averaged_network(self) -> nn.Sequential:
+        """The network for whole images."""
+        network = super().averaged_network()
+        _pool_over(network, 4)
+        return network
+
+
+def _pool_over(network: nn.Sequential, side: int) -> None:
+    pool = network[-1]
+    assert isinstance(pool, nn.AvgPool2d)
+    pool.kernel_size = side
+
+
 class Orthogonal(Trainer):
     """Orthogonal initialisation of kernels (Saxe and others, 2014)."""
 
@@ -182,6 +205,7 @@ ABLATIONS = {
     "with elastic distortion": Ablation({}, Elastic),
     "augmentation ramped up": Ablation({}, Ramped),
     "orthogonal initialisation": Ablation({}, Orthogonal),
+    "cropped in the first steps": Ablation({}, Cropped),
     "batches of 256, warm-up 0.1": Ablation({**OF_256, "warmup": 0.1}),
     "batches of 256, warm-up 0.1, label smoothing 0.05": Ablation(
         {**OF_256, "warmup": 0.1, "label_smoothing": 0.05}

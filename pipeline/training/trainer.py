@@ -184,7 +184,7 @@ class Trainer:
             )
         return self.totals.read()
 
-    def averaged_network(self) -> nn.Module:
+    def averaged_network(self) -> nn.Sequential:
         """Return a copy of the network with the averaged weights."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.average.state_dict())

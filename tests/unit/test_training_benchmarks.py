@@ -127,7 +127,7 @@ def test_no_two_ablations_are_the_same() -> None:
 def loss_after_an_epoch(trainer: type[Trainer]) -> float:
     images, labels = map(torch.from_numpy, make_digits(150, seed=1))
     chosen = ablations.recipe_of(recipe(batch_size=25), Ablation(), 1, 1, validation_size=50)
-    epoch = trainer(TASK, images, labels, chosen).epoch(1, lambda *batch: None)
+    epoch = trainer(TASK, images, labels, chosen).epoch(1)
     return epoch.figures["validation_loss"]
 
 
