@@ -25,6 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmarks.gpu.device import describe_machine, finish_work, float32_error, inference_rates
+from benchmarks.gpu.graph import record
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.pack import read_packed
 from pipeline.core.files import sha256
@@ -91,19 +92,19 @@ def train(
     finish_work(trainer.device)
     built = time.perf_counter()
     if job.graph:
-        trainer.record()
+        record(trainer)
         finish_work(trainer.device)
     report(
         "run",
         seed=recipe.seed,
         after_epoch=finished,
-        images=trainer.steps_per_epoch * recipe.batch_size,
+        images=trainer.images_per_epoch,
         build_seconds=built - started,
         record_seconds=time.perf_counter() - built if job.graph else None,
     )
     for number in range(finished + 1, recipe.epochs + 1):
         if job.kill_after and job.kill_after[0] == number:
-            trainer.take_step = Fuse(trainer.take_step, job.kill_after[1])
+            trainer.step = Fuse(trainer.step, job.kill_after[1])  # type: ignore[method-assign]
         started = time.perf_counter()
         epoch = trainer.epoch(number)
         seconds = time.perf_counter() - started  # with the copies of the state to the host

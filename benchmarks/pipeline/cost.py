@@ -34,8 +34,12 @@ def train(
     recipe = replace(params.train, epochs=epochs, validation_size=0)
     task = load_task(params.task, workspace.root)
 
-    def on_progress(done: int, loss: float, accuracy: float) -> None:
-        if batches and done >= batches * recipe.batch_size:
+    done = 0
+
+    def on_progress(images: int, loss: float, accuracy: float) -> None:
+        nonlocal done
+        done += 1
+        if done == batches:
             raise EnoughError
 
     def work() -> None:

@@ -114,6 +114,13 @@ GOMP_SPINCOUNT = Variable(
     "with OpenMP's own default, training beside a busy process takes twice as long.",
     "10000",
 )
+OMP_WAIT_POLICY = Variable(
+    "OMP_WAIT_POLICY",
+    LIBRARIES,
+    "How OpenMP's threads wait: `ACTIVE` or `PASSIVE`. With a value, the pipeline does not set "
+    "`GOMP_SPINCOUNT`.",
+    "the library's own",
+)
 CUBLAS_WORKSPACE_CONFIG = Variable(
     "CUBLAS_WORKSPACE_CONFIG",
     LIBRARIES,

@@ -39,7 +39,7 @@ def random_affine(
     size = 1 + draws[1] * scale
     cosine, sine = angle.cos() / size, angle.sin() / size
     down, across = (_positions(side, inputs.device) for side in inputs.shape[-2:])
-    # F.affine_grid gives the same positions with a matrix product, in three times the time
+    # F.affine_grid gives the same positions, with a matrix product that takes longer
     x = (cosine * across + draws[2] * 2 * shift).unsqueeze(1) - (sine * down).unsqueeze(2)
     y = (sine * across + draws[3] * 2 * shift).unsqueeze(1) + (cosine * down).unsqueeze(2)
     grid = torch.stack([x, y], -1)

@@ -36,7 +36,13 @@ from pipeline.training.trainer import NonFiniteLossError, Trainer
 # together with the task's package itself, the modules that determine the bits of the weights
 TASK_MODULES = ["augmentation", "network"]
 TRAINING_MODULES = [
-    *("average", "device", "graph", "network", "optimizer", "recipe", "schedule", "totals"),
+    "average",
+    "device",
+    "network",
+    "optimizer",
+    "recipe",
+    "schedule",
+    "totals",
     "trainer",
 ]
 
@@ -57,7 +63,7 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
             checkpoint = resume_or_start(workspace, identity)
             machine = describe_machine(workspace)
             write_reports(workspace, checkpoint, machine)
-            progress = ProgressBar(recipe.epochs, trainer.size)
+            progress = ProgressBar(recipe.epochs, trainer.images_per_epoch)
             with background.following(workspace):
                 for epoch in trainer.run(checkpoint.state, progress.on_progress):
                     checkpoint.add(epoch, system_load(trainer.device))

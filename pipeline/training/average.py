@@ -11,22 +11,22 @@ class WeightAverage:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network.state_dict()
-        self.names = [name for name, value in self.network.items() if value.is_floating_point()]
-        self.values = self._current()
+        self.current = network.state_dict()
+        self.names = [name for name, value in self.current.items() if value.is_floating_point()]
+        self.values = self._vector()
 
     @torch.no_grad()
-    def update(self, decay: Tensor) -> None:
-        """Move towards the current weights; `decay` [1]: how much of the average stays."""
-        self.values.lerp_(self._current(), 1 - decay)
+    def update(self, share: Tensor) -> None:
+        """Move towards the current weights; `share` [1]: how much of them the average takes."""
+        self.values.lerp_(self._vector(), share)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averaged weights as a state_dict of the network; counters are current."""
-        sizes = [self.network[name].numel() for name in self.names]
+        sizes = [self.current[name].numel() for name in self.names]
         parts = zip(self.names, self.values.split(sizes), strict=True)
-        averaged = {name: values.view(self.network[name].shape) for name, values in parts}
-        return {**self.network, **averaged}
+        averaged = {name: values.view(self.current[name].shape) for name, values in parts}
+        return {**self.current, **averaged}
 
-    def _current(self) -> Tensor:
-        """Return all values that are averaged as one vector."""
-        return torch.cat([self.network[name].flatten() for name in self.names])
+    def _vector(self) -> Tensor:
+        """Return the current values of all that is averaged."""
+        return torch.cat([self.current[name].flatten() for name in self.names])

@@ -5,8 +5,7 @@ directions (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural 
 treats a kernel [out, in, 3, 3] as a matrix [out, 3 x 3 x in].
 
 `torch.optim.Muon` updates one kernel at a time, with 30 operations for each. Here all kernels are
-updated at once, as a batch of matrices that zeros pad to the same size: the zeros stay zero. That
-takes a third of the time on a CPU, and on a GPU most of a step's launches are saved.
+updated at once, as a batch of matrices that zeros pad to the same size: the zeros stay zero.
 """
 
 import math
@@ -23,7 +22,9 @@ ITERATIONS = 5
 
 
 class Optimizer:
-    """Muon and SGD for one network. Raises ValueError unless its kernels are channels-last.
+    """Muon and SGD for the parameters of a network that are trained.
+
+    Raises ValueError unless there are kernels and all of them are channels-last.
 
     A step reads nothing from the device: the learning rate is a tensor, and no operation depends
     on a value.
@@ -33,8 +34,11 @@ class Optimizer:
         self.momentum = recipe.momentum
         self.weight_decay = recipe.weight_decay
         self.vector_rate = recipe.vector_rate
-        self.kernels = [p for p in network.parameters() if p.ndim > 1]
-        self.vectors: list[Tensor] = [p for p in network.parameters() if p.ndim == 1]
+        trained = [p for p in network.parameters() if p.requires_grad]
+        self.kernels = [p for p in trained if p.ndim > 1]
+        self.vectors: list[Tensor] = [p for p in trained if p.ndim == 1]
+        if not self.kernels:
+            raise ValueError("the network has no kernel to train")
         matrices = [_matrix(kernel) for kernel in self.kernels]
         for kernel, matrix in zip(self.kernels, matrices, strict=True):
             if matrix.data_ptr() != kernel.data_ptr():  # a copy: updates would not reach the kernel
@@ -59,6 +63,8 @@ class Optimizer:
         torch._foreach_mul_(self.matrices, (1 - rate * self.weight_decay).squeeze())
         torch._foreach_sub_(self.matrices, self.blocks(updates * (self.scales * rate)))
 
+        if not self.vectors:
+            return
         gradients = torch.cat([_grad(vector) for vector in self.vectors])
         self.velocities.mul_(self.momentum).add_(gradients)
         steps = (gradients + self.velocities * self.momentum) * (rate * self.vector_rate)

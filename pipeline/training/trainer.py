@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import UserError
 from pipeline.core.task import Task
-from pipeline.training import graph
 from pipeline.training.average import WeightAverage
 from pipeline.training.device import (
     choose_device,
@@ -81,18 +80,18 @@ class Trainer:
         self.images = images.to(self.device)
         self.labels = labels.to(self.device).long()
         self.steps_per_epoch = self.size // recipe.batch_size
+        self.images_per_epoch = self.steps_per_epoch * recipe.batch_size
 
         torch.manual_seed(recipe.seed)
         network = build_network(task, recipe.dropout)
         self.memory_format = torch.channels_last  # channels first takes a third more time
         self.network = network.to(self.device).to(memory_format=self.memory_format)
-        self.layers = pools_first(self.network)
+        self.layers = pools_first(self.network)  # the same, as a step computes it
         self.optimizer = self.build_optimizer()
         self.average = WeightAverage(self.network)
         self.schedule = Schedule(recipe, self.steps_per_epoch, self.device)
         self.totals = Totals(self.device)
         self.generator = torch.Generator(self.device)
-        self.take_step: Callable[[Tensor], None] = self.step
 
     def build_optimizer(self) -> Optimizer:
         """Build Muon and SGD for the network."""
@@ -124,18 +123,10 @@ class Trainer:
         loss = F.cross_entropy(scores, targets, label_smoothing=self.recipe.label_smoothing)
         self.network.zero_grad()
         loss.backward()
-        rate, decay = self.schedule.next()
+        rate, share = self.schedule.next()
         self.optimizer.step(rate)
-        self.average.update(decay)
+        self.average.update(share)
         self.totals.add(loss, scores, targets)
-
-    def record(self) -> None:
-        """Replace the step by a recording of it, a CUDA graph, which gives the same bits."""
-        state = self.state(0)
-        self.network.train()
-        self.schedule.start_epoch(1)
-        self.take_step = graph.record(self.step, self.recipe.batch_size, self.generator)
-        self.restore(state)
 
     def epoch(self, number: int, on_progress: OnProgress = _ignore) -> Epoch:
         """Train once on the training images in random order; `number` counts from 1.
@@ -153,7 +144,7 @@ class Trainer:
         order = torch.randperm(self.size, generator=self.generator, device=self.device)
         batches = order.split(self.recipe.batch_size)[: self.steps_per_epoch]
         for step, batch in enumerate(batches, start=1):
-            self.take_step(batch)
+            self.step(batch)
             if time.perf_counter() - shown >= self.progress_interval or step == len(batches):
                 loss, accuracy = self.read_totals(number)
                 on_progress(step * self.recipe.batch_size, loss, accuracy)
@@ -169,13 +160,12 @@ class Trainer:
             loss, accuracy = measure(self.task, self.averaged_network(), *held_out)
             figures |= {"validation_loss": loss, "validation_accuracy": accuracy}
         seconds = time.perf_counter() - started
-        images = len(batches) * self.recipe.batch_size
-        figures |= {"seconds": seconds, "images_per_second": images / seconds}
+        figures |= {"seconds": seconds, "images_per_second": self.images_per_epoch / seconds}
         return Epoch(number, figures, _copy(self.average.state_dict()), self.state(number))
 
     def read_totals(self, epoch: int) -> tuple[float, float]:
         """Return mean loss and accuracy of this epoch so far. Raises NonFiniteLossError."""
-        if step := self.totals.first_not_finite():
+        if step := self.totals.failed_step():
             progress = (epoch - 1 + step / self.steps_per_epoch) / self.recipe.epochs
             raise NonFiniteLossError(
                 "the loss is not a finite number at learning rate "

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
@@ -76,3 +77,18 @@ def test_singular_values_move_close_to_one() -> None:
     assert values.min() > 0.6
     assert values.max() < 1.3
     assert orthogonalise(torch.zeros(1, 4, 9)).count_nonzero() == 0
+
+
+def test_frozen_parameters_stay_and_vectors_are_optional() -> None:
+    trained = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, bias=False))
+    trained.to(memory_format=torch.channels_last)
+    frozen = trained[0].requires_grad_(False).state_dict()
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    optimizer = Optimizer(trained, RECIPE)
+    (kernel,) = trained[1].parameters()
+    kernel.grad = torch.randn_like(kernel)
+    optimizer.step(torch.tensor([0.1]))
+    assert all(torch.equal(value, before[f"0.{name}"]) for name, value in frozen.items())
+    assert not torch.equal(kernel, before["1.weight"])
+    with pytest.raises(ValueError, match="no kernel"):
+        Optimizer(trained.requires_grad_(False), RECIPE)

@@ -235,8 +235,11 @@ def test_progress_is_the_mean_of_the_images_so_far(
     )
 
 
-def test_progress_is_not_read_in_every_step(digits: Digits) -> None:
+def test_progress_is_not_read_in_every_step(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reading makes a GPU wait."""
+    monkeypatch.setattr(Trainer, "progress_interval", math.inf)
     heard: list[int] = []
     next(train(TASK, *digits, RECIPE, on_progress=lambda images, *_: heard.append(images)))
     assert heard == [32]  # the end of the epoch

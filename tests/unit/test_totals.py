@@ -26,9 +26,17 @@ def test_loss_and_accuracy_are_means_over_images() -> None:
 def test_the_first_step_without_a_finite_loss_is_remembered(value: float) -> None:
     totals = Totals(torch.device("cpu"))
     totals.add(tensor(1.0), SCORES, TARGETS)
-    assert totals.first_not_finite() is None
+    assert totals.failed_step() is None
     for loss in (1.0, value, 1.0, float("nan")):
         totals.add(tensor(loss), SCORES, TARGETS)
-    assert totals.first_not_finite() == 3
+    assert totals.failed_step() == 3
     totals.clear()
-    assert totals.first_not_finite() is None
+    assert totals.failed_step() is None
+    totals.add(tensor(value), SCORES, TARGETS)
+    assert totals.failed_step() == 1
+
+
+def test_a_large_loss_does_not_overflow() -> None:
+    totals = Totals(torch.device("cpu"))
+    totals.add(tensor(3e38), SCORES, TARGETS)
+    assert totals.read()[0] == pytest.approx(3e38)

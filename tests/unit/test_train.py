@@ -184,3 +184,26 @@ def test_missing_or_damaged_data_is_reported(workspace: Workspace, content: Any)
         workspace.training_set.write_bytes(content)
     with pytest.raises(UserError, match=r"data/train.safetensors is (missing|corrupt)"):
         train(workspace)
+
+
+class Bar:
+    """A stand-in for tqdm's bar."""
+
+    def __init__(self, total: int, **_: Any) -> None:
+        self.total = total
+        self.n = 0
+
+    def update(self, count: int) -> None:
+        self.n += count
+
+    def set_postfix_str(self, text: str, **_: Any) -> None:
+        self.text = text
+
+
+def test_the_progress_bar_fills_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "tqdm", Bar)
+    progress = stage.ProgressBar(epochs=1, size=320)
+    for images in (160, 320):
+        progress.on_progress(images, 0.25, 0.5)
+        assert progress.bar.n == images
+    assert vars(progress.bar) == {"total": 320, "n": 320, "text": "loss 0.2500, accuracy 50.00%"}

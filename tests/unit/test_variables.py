@@ -1,19 +1,22 @@
 """Every environment variable in code, scripts and messages is in the registry."""
 
 import ast
+import importlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import pipeline
 from pipeline.core.variables import all_variables
 
 ROOT = Path(__file__).parents[2]
 NAMES = {variable.name for variable in all_variables()}
 # in messages, docstrings and scripts: the prefixes of variables that people and programs set
 MENTION = re.compile(
-    r"(?<![\w{])((?:PIPELINE|MLFLOW|DVC|GITHUB|CONTAINER|COMPOSE|RAY|ORT|CUBLAS)_[A-Z_]*[A-Z])\b"
+    r"(?<![\w{])((?:PIPELINE|MLFLOW|DVC|GITHUB|CONTAINER|COMPOSE|RAY|ORT|CUBLAS|OMP|GOMP)_[A-Z_]*[A-Z])\b"
 )
 TO_CHILDREN = {  # set for MLflow's server, never read
     "MLFLOW_LOGGING_LEVEL",
@@ -99,3 +102,23 @@ def test_a_variable_has_its_default_unless_it_is_set(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(variable.name, "0")
     variable.set_default()
     assert variable.get() == "0"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, None),
+    ],
+)
+def test_openmp_spins_for_a_short_time_unless_the_user_decides(
+    environment: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is restored afterwards
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    importlib.reload(pipeline)
+    assert os.environ.get("GOMP_SPINCOUNT") == expected

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.gpu import graph
 from pipeline.mnist import TASK
-from pipeline.training import graph
 from pipeline.training.trainer import Tensors, Trainer
 from tests.unit.test_recipe import RECIPE
 
@@ -42,7 +42,7 @@ def make_trainer(device: str = "cpu", precision: Any = "float32") -> Trainer:
 def states(trainer: Trainer, *, recorded: bool) -> list[Tensors]:
     """Everything that a training carries over from each epoch."""
     if recorded:
-        trainer.record()
+        graph.record(trainer)
     return [epoch.state for epoch in trainer.run()]
 
 
@@ -67,12 +67,12 @@ def test_a_step_reads_nothing_from_the_device() -> None:
 def test_recording_leaves_the_state_of_training_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in for a recording takes steps, as recording does, but works on a CPU."""
 
-    def record(step: graph.Step, batch_size: int, generator: torch.Generator) -> graph.Step:
+    def recording(trainer: Trainer) -> Any:
         for _ in range(3):
-            step(torch.zeros(batch_size, dtype=torch.int64))
-        return step
+            trainer.step(torch.zeros(trainer.recipe.batch_size, dtype=torch.int64))
+        return trainer.step
 
     plain = states(make_trainer(), recorded=False)
-    monkeypatch.setattr(graph, "record", record)
+    monkeypatch.setattr(graph, "_recording", recording)
     recorded = states(make_trainer(), recorded=True)
     assert all(torch.equal(plain[-1][name], recorded[-1][name]) for name in plain[-1])
