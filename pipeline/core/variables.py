@@ -42,10 +42,7 @@ MLFLOW_TRACKING_URI = Variable(
     "sqlite:///mlflow.db",
 )
 MLFLOW_EXPERIMENT_NAME = Variable(
-    "MLFLOW_EXPERIMENT_NAME",
-    TRACKING,
-    "The MLflow experiment for trainings and releases.",
-    "the name of the model",
+    "MLFLOW_EXPERIMENT_NAME", TRACKING, "The experiment of all runs.", "the name of the model"
 )
 MLFLOW_URL = Variable(
     "PIPELINE_MLFLOW_URL",
@@ -94,11 +91,7 @@ SERVE_TOKEN = Variable(
     "The token that clients must send as `Authorization: Bearer TOKEN`.",
     "no token is required",
 )
-SERVE_TOKEN_FILE = Variable(
-    "PIPELINE_SERVE_TOKEN_FILE",
-    SERVICE,
-    "A file that contains the token, as an alternative to `PIPELINE_SERVE_TOKEN`.",
-)
+SERVE_TOKEN_FILE = Variable("PIPELINE_SERVE_TOKEN_FILE", SERVICE, "A file with that token instead.")
 
 RAY = "Ray cluster"
 RAY_USE_TLS = Variable("RAY_USE_TLS", RAY, "`1` encrypts the connections to a Ray cluster.")
@@ -110,16 +103,11 @@ ORT_DISABLE_TELEMETRY = Variable(
 GOMP_SPINCOUNT = Variable(
     "GOMP_SPINCOUNT",
     LIBRARIES,
-    "How long a thread of GNU OpenMP waits for the others before it lets another process run; "
-    "with OpenMP's own default, training beside a busy process takes twice as long.",
+    "How long OpenMP's threads spin: short, for busy machines.",
     "10000",
 )
 OMP_WAIT_POLICY = Variable(
-    "OMP_WAIT_POLICY",
-    LIBRARIES,
-    "How OpenMP's threads wait: `ACTIVE` or `PASSIVE`. With a value, the pipeline does not set "
-    "`GOMP_SPINCOUNT`.",
-    "the library's own",
+    "OMP_WAIT_POLICY", LIBRARIES, "How OpenMP's threads wait. If set, `GOMP_SPINCOUNT` is not."
 )
 CUBLAS_WORKSPACE_CONFIG = Variable(
     "CUBLAS_WORKSPACE_CONFIG",

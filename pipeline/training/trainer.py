@@ -12,6 +12,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ from pipeline.training.device import (
     reuse_memory,
 )
 from pipeline.training.measuring import measure
-from pipeline.training.network import build_network, logits, normalise, pools_first
+from pipeline.training.network import build_network, logits, normalise
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 from pipeline.training.schedule import Schedule
@@ -39,10 +40,6 @@ OnProgress = Callable[[int, float, float], None]
 
 class NonFiniteLossError(ArithmeticError):
     """The loss became infinite or NaN: training diverged."""
-
-
-def _ignore(images: int, loss: float, accuracy: float) -> None:
-    """An `on_progress` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ class Trainer:
         self.average.update(share)
         self.totals.add(loss, scores, targets)
 
-    def epoch(self, number: int, on_progress: OnProgress = _ignore) -> Epoch:
+    def epoch(self, number: int, on_progress: OnProgress = lambda *_: None) -> Epoch:
         """Train once on the training images in random order; `number` counts from 1.
 
         All batches have the same size: images that do not fill a batch are left out, others in
@@ -166,11 +163,10 @@ class Trainer:
     def read_totals(self, epoch: int) -> tuple[float, float]:
         """Return mean loss and accuracy of this epoch so far. Raises NonFiniteLossError."""
         if step := self.totals.failed_step():
-            progress = (epoch - 1 + step / self.steps_per_epoch) / self.recipe.epochs
+            rate = self.schedule.rates[(epoch - 1) * self.steps_per_epoch + step - 1].item()
             raise NonFiniteLossError(
-                "the loss is not a finite number at learning rate "
-                f"{self.recipe.learning_rate(progress):.3g}, in epoch {epoch}, batch {step} of "
-                f"{self.steps_per_epoch}"
+                f"the loss is not a finite number at learning rate {rate:.3g}, in epoch {epoch}, "
+                f"batch {step} of {self.steps_per_epoch}"
             )
         return self.totals.read()
 
@@ -181,7 +177,7 @@ class Trainer:
         return network
 
     def run(
-        self, state: Tensors | None = None, on_progress: OnProgress = _ignore
+        self, state: Tensors | None = None, on_progress: OnProgress = lambda *_: None
     ) -> Iterator[Epoch]:
         """Train from the start or from an `Epoch.state`, yielding each finished epoch.
 
@@ -216,11 +212,24 @@ def train(
     labels: Tensor,
     recipe: Recipe,
     state: Tensors | None = None,
-    on_progress: OnProgress = _ignore,
+    on_progress: OnProgress = lambda *_: None,
 ) -> Iterator[Epoch]:
     """Create a Trainer and run it; for arguments and errors, see `Trainer` and `Trainer.run`."""
     reuse_memory()
     yield from Trainer(task, images, labels, recipe).run(state, on_progress)
+
+
+def pools_first(network: nn.Sequential) -> nn.Sequential:
+    """Return the same layers with each max-pooling before the ReLU that it follows.
+
+    The function is the same, since ReLU never decreases, but ReLU then has fewer values to work
+    on, and backward to remember.
+    """
+    layers = list(network)
+    for index, (layer, following) in enumerate(pairwise(network)):
+        if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
+            layers[index : index + 2] = following, layer
+    return nn.Sequential(*layers)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:

@@ -6,7 +6,7 @@ from torch import nn
 
 from pipeline.core.errors import UserError
 from pipeline.mnist import TASK
-from pipeline.training.network import build_network, count_parameters, layer_table, pools_first
+from pipeline.training.network import build_network, count_parameters, layer_table
 from tests.letters import TASK as LETTERS
 
 # The specified layer table.
@@ -79,13 +79,3 @@ def test_checking_a_network_does_not_change_it(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-
-
-def test_pooling_before_relu_is_the_same_function() -> None:
-    network = build_network(TASK).eval()
-    layers = pools_first(network).eval()
-    kinds = [type(layer) for layer in layers]
-    assert kinds.index(nn.MaxPool2d) + 1 == kinds.index(nn.ReLU, kinds.index(nn.MaxPool2d))
-    assert sorted(map(id, layers)) == sorted(map(id, network))
-    inputs = torch.randn(8, 1, 28, 28)
-    assert torch.equal(layers(inputs), network(inputs))

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline.core.errors import UserError
 from pipeline.mnist import TASK
-from pipeline.training.trainer import NonFiniteLossError, train
+from pipeline.training.network import build_network
+from pipeline.training.trainer import NonFiniteLossError, pools_first, train
 from tests.digits import make_digits
 from tests.unit.test_recipe import RECIPE
 
@@ -68,3 +70,13 @@ def test_augmented_images_of_the_wrong_shape_are_reported(
     monkeypatch.setattr("pipeline.mnist.augmentation.augment", lambda x, *_: x.unsqueeze(1))
     with pytest.raises(UserError, match=r"augment .*\[16, 1, 28, 28\].*\[16, 28, 28\]$"):
         next(train(TASK, *digits, RECIPE))
+
+
+def test_pooling_before_relu_is_the_same_function() -> None:
+    network = build_network(TASK).eval()
+    layers = pools_first(network).eval()
+    kinds = [type(layer) for layer in layers]
+    assert kinds.index(nn.MaxPool2d) + 1 == kinds.index(nn.ReLU, kinds.index(nn.MaxPool2d))
+    assert sorted(map(id, layers)) == sorted(map(id, network))
+    inputs = torch.randn(8, 1, 28, 28)
+    assert torch.equal(layers(inputs), network(inputs))
