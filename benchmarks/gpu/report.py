@@ -179,7 +179,7 @@ def made_on(report: Result) -> str:
         "Set-up is the start of the process, its imports, and the data on the device; recording "
         "takes one step and captures another one; the seconds of an epoch include the copies of "
         "its weights and its state to the host. Test accuracy is measured once, on the torch "
-        "network in float32, after the last epoch. Where training stands beside inference, it is "
+        "network in float32, after the last epoch. Where training is compared to inference, it is "
         "`fast` after its first epoch; inference is from pixels on the device to "
         f"probabilities.{precision_and_memory(report['trainings'])}\n\n"
         f"Measured by `python -m benchmarks.gpu{' --quick' if report['quick'] else ''}` on "

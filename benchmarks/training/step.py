@@ -67,7 +67,7 @@ def _one_thread(trainer: Trainer) -> None:
 
 Change = Callable[[Trainer], None]
 UNCHANGED, WITHOUT_REUSE = "unchanged", "memory returned to the system"
-BUSY, BUSY_SPINNING = "beside a busy process", "beside a busy process, threads spin longer"
+BUSY, BUSY_SPINNING = "while another process is busy", "... and threads spin longer"
 # threads of OpenMP spin this often before they sleep, unless the pipeline sets it otherwise
 ENVIRONMENTS = {BUSY_SPINNING: {"GOMP_SPINCOUNT": "300000"}}
 VARIANTS: dict[str, tuple[dict[str, Any], Change | None]] = {
