@@ -138,8 +138,9 @@ class Runner:
         """Floating-point operations of an epoch's convolutions, forward and backward."""
         with FlopCounterMode(display=False) as counter:
             cls.steps(1)
-        trainer = cls.trainer
-        return float(counter.get_total_flops()) / trainer.recipe.batch_size * trainer.size
+        counts = counter.get_flop_counts()["Global"].items()
+        of_step = sum(count for operator, count in counts if "convolution" in str(operator))
+        return of_step / cls.trainer.recipe.batch_size * cls.trainer.size
 
     @classmethod
     def precision(cls) -> str:
