@@ -140,7 +140,7 @@ class Runner:
             cls.steps(1)
         counts = counter.get_flop_counts()["Global"].items()
         of_step = sum(count for operator, count in counts if "convolution" in str(operator))
-        return of_step / cls.trainer.recipe.batch_size * cls.trainer.size
+        return float(of_step) / cls.trainer.recipe.batch_size * cls.trainer.size
 
     @classmethod
     def precision(cls) -> str:
