@@ -72,6 +72,8 @@ def step(reports: Path) -> Values:
             "memory_returned": "memory returned to the system",
             "channels_first": "channels first",
             "dropout": "with the original's dropout",
+            "busy": "while another process is busy",
+            "busy_spinning": "... and threads spin longer",
         }.items()
     }
     return ratios | {
