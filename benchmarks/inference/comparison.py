@@ -29,6 +29,7 @@ import numpy as np
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from benchmarks.busy import busy_core
 from benchmarks.inference import engines
 from benchmarks.inference.engines import Engine, Images
 from benchmarks.inference.report import (
@@ -50,7 +51,6 @@ from benchmarks.inference.sampling import (
     Case,
     OtherPrograms,
     Sampler,
-    busy_core,
     collect,
     images_per_second,
     latency,

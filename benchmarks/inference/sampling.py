@@ -1,11 +1,8 @@
 """Samples of throughput and latency, and the CPU time that other programs use meanwhile."""
 
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -126,14 +123,3 @@ class OtherPrograms:
         """Seconds: wall-clock time, CPU time of all programs, CPU time of this process."""
         system, own = psutil.cpu_times(), psutil.Process().cpu_times()
         return time.monotonic(), system.user + system.nice + system.system, own.user + own.system
-
-
-@contextmanager
-def busy_core() -> Iterator[None]:
-    """A process that keeps one core busy."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -42,17 +40,6 @@ def process_for_each(
     finally:
         for pool in pools.values():
             pool.shutdown()
-
-
-@contextmanager
-def busy_process() -> Iterator[None]:
-    """Another process, which keeps one core busy."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def on_all_cores(

@@ -19,10 +19,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from benchmarks.busy import busy_core
 from benchmarks.models import read_set, task_of
 from benchmarks.report import write_report
 from benchmarks.tables import median_and_range, table
-from benchmarks.training.processes import busy_process, process_for_each
+from benchmarks.training.processes import process_for_each
 from benchmarks.training.recipes import load_recipe
 from pipeline.core.workspace import Workspace
 from pipeline.training.device import reuse_memory
@@ -171,7 +172,7 @@ def main(workspace: Workspace, rounds: int) -> None:
     with process_for_each(VARIANTS, start, workspace, environments=ENVIRONMENTS) as processes:
         for _ in tqdm(range(rounds), unit=" rounds"):
             for name, process in processes.items():
-                with busy_process() if name in (BUSY, BUSY_SPINNING) else nullcontext():
+                with busy_core() if name in (BUSY, BUSY_SPINNING) else nullcontext():
                     seconds[name].append(process.submit(Runner.steps).result())
         unchanged = processes[UNCHANGED]
         rate = unchanged.submit(Runner.matrix_rate).result()
