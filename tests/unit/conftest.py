@@ -12,6 +12,7 @@ INSPECTIONS = [  # that libraries and stages run to inspect the machine and the 
     ["fc-list"],
     ["/sbin/ldconfig"],
     ["nvidia-smi"],
+    ["uname"],
     *(["git", reads] for reads in ("rev-parse", "ls-files", "status")),
 ]
 
