@@ -32,6 +32,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 TimeOut = Annotated[float, Field(gt=0)]
+Provider = Literal["CPUExecutionProvider", "OpenVINOExecutionProvider", "CUDAExecutionProvider"]
 
 
 def _within(limits: tuple[float, float]) -> Any:
@@ -123,7 +124,7 @@ class Export(Section):
 
 
 class Evaluate(Section):
-    provider: Annotated[str, Field(pattern="^[A-Za-z]+ExecutionProvider$")]
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1)]
     batch_size: Annotated[int, Field(ge=1)]
     latency_calls: Annotated[int, Field(ge=10)]
 
@@ -134,6 +135,8 @@ class Gate(Section):
     test_sha256: Sha256
     max_logit_difference: Annotated[float, Field(ge=0)]
     max_prediction_differences: Count
+    max_provider_logit_difference: Annotated[float, Field(ge=0)]
+    max_provider_prediction_differences: Count
     parameters: Count
     max_model_bytes: Count
 

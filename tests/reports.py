@@ -11,6 +11,7 @@ from pipeline.core.reports import (
     ExportReport,
     Hardware,
     Metrics,
+    ProviderReport,
     Speed,
     Subject,
     TrainingReport,
@@ -59,7 +60,18 @@ EXPORT = ExportReport(
     max_logit_difference=0.001,
     prediction_differences=2,
 )
-SUBJECT = Subject(model_sha256="f" * 64, test_sha256="a" * 64, providers=["CPUExecutionProvider"])
+CPU_REPORT = ProviderReport(
+    name="CPUExecutionProvider", accuracy=0.994, prediction_differences=0, max_logit_difference=0.0
+)
+OPENVINO_REPORT = ProviderReport(
+    name="OpenVINOExecutionProvider",
+    accuracy=0.995,
+    prediction_differences=10,
+    max_logit_difference=0.5,
+)
+SUBJECT = Subject(
+    model_sha256="f" * 64, test_sha256="a" * 64, providers=[CPU_REPORT, OPENVINO_REPORT]
+)
 METRICS = Metrics(
     images=10_000,
     accuracy=0.994,
@@ -114,6 +126,8 @@ def gate_params(test_sha256: str) -> Gate:
         test_sha256=test_sha256,
         max_logit_difference=EXPORT.max_logit_difference,
         max_prediction_differences=EXPORT.prediction_differences,
+        max_provider_logit_difference=OPENVINO_REPORT.max_logit_difference,
+        max_provider_prediction_differences=OPENVINO_REPORT.prediction_differences,
         parameters=EXPORT.parameters,
         max_model_bytes=EXPORT.model_bytes,
     )

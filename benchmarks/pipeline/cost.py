@@ -72,7 +72,7 @@ def infer(workspace: Workspace, images: int) -> Callable[[], None]:
     params = load_params(workspace.params).evaluate
 
     def work() -> None:
-        model = OnnxModel(workspace.released_model, params.provider)
+        model = OnnxModel(workspace.released_model, params.providers[0])
         model.run(read_tensors(workspace.training_set)["images"][:images], params.batch_size)
 
     return work

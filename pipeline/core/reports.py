@@ -157,13 +157,24 @@ class Speed(Report):
     images_per_second: int  #: throughput in batches of `evaluate.batch_size`
 
 
+class ProviderReport(BaseModel):
+    """The answers of an execution provider of ONNX Runtime on the test set."""
+
+    model_config = Report.model_config
+    name: str  #: name of the provider
+    accuracy: float  #: fraction of the images that are classified correctly
+    prediction_differences: int  #: number of images whose class differs from the first provider's
+    max_logit_difference: float  #: largest absolute difference of logits from the first provider's
+
+
 class Subject(Report):
     """What `evaluate` measured. The schema version covers all files that `evaluate` writes."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model_sha256: Sha256  #: SHA-256 of the exported file
     test_sha256: Sha256  #: SHA-256 of the test set
-    providers: list[str]  #: execution providers that ONNX Runtime used
+    #: the providers that work on this machine; the first one computed the metrics
+    providers: Annotated[list[ProviderReport], Field(min_length=1)]
 
 
 class Criterion(BaseModel):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checksums
+from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
 from pipeline.pictures.grey import as_grey
@@ -54,9 +55,10 @@ class Classifier:
 
         The file must have the SHA-256 `sha256` or, by default, the one in SHA256SUMS next to it, if
         there is one. To load a model from MLflow, use `pipeline.registry.open_classifier`.
-        `provider` is an execution provider of ONNX Runtime, or `auto` for CUDA where it works and
-        otherwise the CPU. `threads`: 0 means one per core. UserError if the file is missing, broken
-        or not the expected one.
+        `provider` is an execution provider of ONNX Runtime. `auto` is the CPU provider and, for
+        many images, the fastest one that works here and is listed in providers.json next to the
+        file. `threads`: 0 means one per core. UserError if the file is missing, broken or not the
+        expected one.
         """
         model = released_model() if model is None else model
         if sha256 is None:
@@ -65,12 +67,17 @@ class Classifier:
             self._model = OnnxModel(Path(model), provider, threads, sha256)
         self.sha256 = self._model.sha256  #: SHA-256 of the file
         self.signature = self._model.signature  #: the model signature in the file
-        LOG.info("%s (SHA-256 %s) runs on %s", model, self.sha256, ", ".join(self.providers))
+        LOG.info("loaded %s, SHA-256 %s", model, self.sha256)
 
     @property
     def providers(self) -> list[str]:
-        """The execution providers that ONNX Runtime actually uses."""
+        """The execution providers that ONNX Runtime uses for many images on this machine."""
         return self._model.providers
+
+    @property
+    def judged(self) -> list[str]:
+        """The execution providers that `auto` may use."""
+        return self._model.judged.providers if self._model.judged else [CPU]
 
     def predict(self, images: ArrayLike) -> Predictions:
         """Classify images [N, H, W] with light ink on a dark background, in the model's form.

@@ -6,34 +6,22 @@ too. If the cores shared a single image, it would take slightly less time on an 
 threads that wait would keep the other cores busy.
 """
 
-import ctypes
 import hashlib
-import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import DISTRIBUTION
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import existing
+from pipeline.inference.choice import Judged, choose
+from pipeline.inference.providers import CPU, CUDA, Session, UnusableError, available_cores, load
 from pipeline.inference.signature import Signature
 
-try:
-    import onnxruntime
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"ONNX Runtime is missing: install {DISTRIBUTION}[cpu] or {DISTRIBUTION}[gpu]",
-        name=error.name,
-    ) from error
-
-onnxruntime.set_default_logger_severity(3)  # errors only
-
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+MANY = 8  # images; for fewer, no other provider is faster than the CPU provider
 INTERFACE = [
     ("images", "tensor(uint8)"),
     ("logits", "tensor(float)"),
@@ -52,17 +40,22 @@ class OnnxModel:
 
         `threads`: how many batches `run` computes at a time; 0 means one per core.
 
-        `provider` is an execution provider of ONNX Runtime, or `auto` for CUDA where it works and
-        otherwise the CPU. UserError if the file or the provider cannot be used.
+        `provider` is an execution provider of ONNX Runtime, or `auto` for the CPU provider and, for
+        many images, the fastest that the release allows (see `choice`). UserError if the file or
+        the provider cannot be used.
         """
-        self._file, self._provider, self._threads = existing(path).read_bytes(), provider, threads
+        self._file, self._threads = existing(path).read_bytes(), threads
+        self._provider = CPU if provider == "auto" else provider
         self.sha256 = hashlib.sha256(self._file).hexdigest()
         if sha256 not in (None, self.sha256):
             raise UserError(
                 f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is a different file"
             )
+        self.judged = Judged.find(path, self.sha256) if provider == "auto" else None
         try:
-            self.session = _load(self._file, provider)
+            self._start()
+        except UnusableError as error:
+            raise UserError(f"ONNX Runtime cannot use {provider} here: {error}") from error
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base class
             raise UserError(
                 f"{path} cannot be loaded by ONNX Runtime: {first_line(error)}"
@@ -83,68 +76,56 @@ class OnnxModel:
         classes = (len(self.signature.labels),)
         if shapes != [self.signature.form.shape, classes, classes]:
             raise UserError(f"{path}: its model signature does not match its inputs and outputs")
-        if provider not in (*self.providers, "auto"):
-            raise UserError(
-                f"ONNX Runtime cannot use {provider} here, only {', '.join(self.providers)}"
-            )
 
-    @property
-    def providers(self) -> list[str]:
-        """The execution providers that ONNX Runtime actually uses on this machine."""
-        providers: list[str] = self.session.get_providers()
-        return providers
+    def _start(self) -> None:
+        self._lock, self._for_many = Lock(), None
+        self.session = load(self._provider, self._file, self._workers)
 
     @property
     def _workers(self) -> int:
-        return (self._threads or available_cores()) if self.providers[0] == CPU else 1
+        return self._threads or available_cores()
+
+    @property
+    def session_for_many(self) -> Session:
+        """The session for `MANY` images or more, created when it is first used."""
+        if self.judged is None:
+            return self.session
+        with self._lock:
+            if self._for_many is None:
+                form = self.signature.form
+                self._for_many = choose(self._file, self.judged, form, self._workers, self.session)
+        return self._for_many
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers that ONNX Runtime uses for many images on this machine."""
+        providers: list[str] = self.session_for_many.get_providers()
+        return providers
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything except ONNX Runtime's session: a copy in another process creates its own."""
-        return {name: value for name, value in vars(self).items() if name != "session"}
+        """Everything except sessions: a copy in another process creates its own."""
+        created = ("session", "_for_many", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in created}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state and create a session."""
         vars(self).update(state)
-        self.session = _load(self._file, self._provider)
+        self._start()
 
     def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
         """Logits and probabilities, float32 [N, classes], in batches of `batch_size` or fewer."""
+        session = self.session if len(images) < MANY else self.session_for_many
         if len(images) <= batch_size:
-            return _answer(self.session, images)
-        size = min(batch_size, -(-len(images) // self._workers))
+            return _answer(session, images)
+        workers = 1 if CUDA in session.get_providers() else self._workers
+        size = min(batch_size, -(-len(images) // workers))
         batches = [images[start : start + size] for start in range(0, len(images), size)]
-        with ThreadPoolExecutor(self._workers) as workers:
-            answers = list(workers.map(lambda batch: _answer(self.session, batch), batches))
+        with ThreadPoolExecutor(workers) as threads:
+            answers = list(threads.map(lambda batch: _answer(session, batch), batches))
         logits, probabilities = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         return logits, probabilities
 
 
-def _load(file: bytes, provider: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if provider == "auto":
-        provider = CUDA if _may_have_cuda() else CPU
-    if provider == CUDA:
-        with redirect_stdout(sys.stderr):
-            onnxruntime.preload_dlls()  # from the nvidia-* packages, which torch has not loaded
-    settings = [{"use_tf32": "0"}] if provider == CUDA else None  # full float32, as on the CPU
-    return onnxruntime.InferenceSession(file, options, [provider], settings)
-
-
-def _may_have_cuda() -> bool:
-    """Whether ONNX Runtime has CUDA support and the machine has NVIDIA's driver."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return CUDA in onnxruntime.get_available_providers()
-
-
-def _answer(session: onnxruntime.InferenceSession, images: NDArray[np.uint8]) -> Answer:
+def _answer(session: Session, images: NDArray[np.uint8]) -> Answer:
     logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
     return logits, probabilities
-
-
-def available_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -3,11 +3,13 @@
 import logging
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.workspace import Workspace
+from pipeline.inference.choice import RECORD
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
 
@@ -75,6 +77,10 @@ def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tupl
         path = mlflow.artifacts.download_artifacts(
             f"{found}/{MODEL_FILE}", dst_path=str(folder), tracking_uri=address
         )
+        with suppress(Exception):  # a model without it is computed by the CPU provider
+            mlflow.artifacts.download_artifacts(
+                f"{found}/{RECORD}", dst_path=str(folder), tracking_uri=address
+            )
     except UserError:
         raise
     except Exception as error:  # from MLflow, its transport or its storage

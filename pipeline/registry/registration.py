@@ -16,6 +16,7 @@ from pipeline.core import environment
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing, read_text, sha256
 from pipeline.core.workspace import Workspace
+from pipeline.inference.choice import RECORD
 from pipeline.inference.signature import Signature
 from pipeline.registry.alias import promote, warn_of_unsigned_champion
 from pipeline.registry.lookup import MODEL_TAG, read_signature
@@ -37,6 +38,7 @@ class Release:
     signature: Signature
     description: str
     origin: Origin
+    providers: bytes | None  # the record of judged execution providers
 
 
 def read_release(workspace: Workspace) -> Release:
@@ -50,6 +52,8 @@ def read_release(workspace: Workspace) -> Release:
         digest = hashlib.sha256(model).hexdigest()
         card = read_text(workspace.model_card)
         origin = Origin.read(workspace.provenance)
+        record = path.with_name(RECORD)
+        providers = record.read_bytes() if record.exists() else None
         if path.exists() and origin.model_sha256 == digest == sha256(path):
             break
         time.sleep(PAUSE)
@@ -62,7 +66,7 @@ def read_release(workspace: Workspace) -> Release:
             f"{path} cannot be registered: {error}; to replace it, set release.allow_regression: "
             f"true in {workspace.params} and run `dvc repro`"
         ) from error
-    return Release(digest, model, signature, card.split("---\n", 2)[-1], origin)
+    return Release(digest, model, signature, card.split("---\n", 2)[-1], origin, providers)
 
 
 def publish_release(workspace: Workspace, client: MlflowClient) -> Published | None:
@@ -135,6 +139,8 @@ def _logged_model(client: MlflowClient, release: Release) -> LoggedModel:
             folder = Path(scratch) / "model"
             made = Model(run_id=run_id, model_id=model.model_id)
             save_model(release.model, release.signature, folder, made)
+            if release.providers is not None:
+                (folder / RECORD).write_bytes(release.providers)
             client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model

@@ -167,6 +167,7 @@ class ModelParameters(BaseModel):
     data_set: str
     noun: str = Field(description="What one image shows.")
     labels: list[str] = Field(description="The classes, in the order of the outputs.")
+    providers: list[str] = Field(description="The execution providers that the gate has judged.")
 
 
 class ModelMetadata(BaseModel):

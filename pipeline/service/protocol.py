@@ -101,6 +101,7 @@ def metadata(model: ServedModel) -> dict[str, Any]:
             "data_set": signature.data_set,
             "noun": signature.noun,
             "labels": signature.labels,
+            "providers": model.classifier.judged,
         },
     }
 

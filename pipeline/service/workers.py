@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pipeline.inference.session import available_cores
+from pipeline.inference.providers import available_cores
 from pipeline.service.errors import BUSY
 
 T = TypeVar("T")

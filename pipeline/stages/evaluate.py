@@ -4,6 +4,7 @@ The test curve over epochs is computed after training, so it cannot influence an
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.config import Evaluate
+from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
-from pipeline.core.reports import Speed, Subject
+from pipeline.core.reports import ProviderReport, Speed, Subject
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
@@ -26,8 +28,8 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     """Write metrics, speed, curves, tables and figures to reports/evaluation."""
     test = read_tensors(workspace.test_set)
     images, labels = test["images"], test["labels"]
-    model = OnnxModel(workspace.model, params.provider)
-    _, probabilities = model.run(images, params.batch_size)
+    model = OnnxModel(workspace.model, params.providers[0])
+    logits, probabilities = model.run(images, params.batch_size)
     predictions = probabilities.argmax(1)
 
     summary = metrics.summarise(probabilities, labels)
@@ -35,7 +37,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     Subject(
         model_sha256=model.sha256,
         test_sha256=sha256(workspace.test_set),
-        providers=model.providers,
+        providers=measure_providers(workspace.model, params, images, labels, logits),
     ).write(workspace.subject)
     measure_speed(model, images, params).write(workspace.speed)
     names = task.labels
@@ -65,6 +67,36 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
         f"{summary.accuracy:.2%} of {len(images):,} test images, 95 % interval "
         f"{summary.accuracy_low:.2%} to {summary.accuracy_high:.2%}"
     )
+
+
+def measure_providers(
+    model: Path,
+    params: Evaluate,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+) -> list[ProviderReport]:
+    """Measure each provider that works on this machine on the test set.
+
+    `expected`: the logits of the first one, float32 [N, classes], for comparison.
+    """
+    reports = []
+    for name in params.providers:
+        try:
+            logits, _ = OnnxModel(model, name).run(images, params.batch_size)
+        except UserError as error:
+            print(f"not measured: {error}")
+            continue
+        classes = logits.argmax(1)
+        reports.append(
+            ProviderReport(
+                name=name,
+                accuracy=float((classes == labels).mean()),
+                prediction_differences=int((classes != expected.argmax(1)).sum()),
+                max_logit_difference=float(np.abs(logits - expected).max()),
+            )
+        )
+    return reports
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:

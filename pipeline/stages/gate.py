@@ -5,7 +5,7 @@ from tabulate import tabulate
 from pipeline.config import Gate
 from pipeline.core.errors import RefusedError
 from pipeline.core.files import write_text
-from pipeline.core.reports import Criterion, GateReport, Number
+from pipeline.core.reports import Criterion, GateReport, Number, ProviderReport
 from pipeline.core.snapshot import GateInput, read_gate_input
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import Component, background
@@ -44,6 +44,7 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
     model, parameters = (export.model_sha256, export.parameters) if export else (None, None)
     difference = export.max_logit_difference if export else None
     changed, size = (export.prediction_differences, export.model_bytes) if export else (None, None)
+    others = subject.providers[1:] if subject else []
     criteria = [
         at_least("test accuracy", accuracy, params.min_accuracy),
         equal("test images", images, params.test_images),
@@ -53,6 +54,7 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         at_most("prediction differences from torch", changed, params.max_prediction_differences),
         equal("parameters", parameters, params.parameters),
         at_most("model bytes", size, params.max_model_bytes),
+        *(criterion for provider in others for criterion in of_provider(provider, params)),
     ]
     passed = all(criterion.passed for criterion in criteria)
     return GateReport(
@@ -61,6 +63,19 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         reports_sha256=dict(reports.sha256),
         criteria=criteria,
     )
+
+
+def of_provider(provider: ProviderReport, params: Gate) -> list[Criterion]:
+    """The criteria of an execution provider that did not compute the metrics."""
+    name = provider.name.removesuffix("ExecutionProvider")
+    changed, difference = provider.prediction_differences, provider.max_logit_difference
+    return [
+        at_least(f"{name}: test accuracy", provider.accuracy, params.min_accuracy),
+        at_most(
+            f"{name}: prediction differences", changed, params.max_provider_prediction_differences
+        ),
+        at_most(f"{name}: logit difference", difference, params.max_provider_logit_difference),
+    ]
 
 
 def at_least(name: str, measured: Number | None, threshold: Number) -> Criterion:

@@ -20,6 +20,7 @@ from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
+from pipeline.inference.choice import RECORD, Judged
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry import promotion
@@ -27,6 +28,7 @@ from pipeline.registry.provenance import provenance
 from pipeline.stages.gate import judge
 from pipeline.tracking import background
 
+SAMPLES = 32  # images on which an execution provider is checked when it starts
 # in order of preference: the card of the task, which extends that of the stage
 CARD_TEMPLATES = ["card.md.j2", "MODEL_CARD.md.j2"]
 NOT_RELEASED = (
@@ -45,7 +47,7 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
     """
     snapshot = read_snapshot(workspace)
     require_passed_gate(workspace, snapshot, params.gate)
-    model = OnnxModel(workspace.model, params.evaluate.provider)
+    model = OnnxModel(workspace.model, params.evaluate.providers[0])
     require_trained(workspace, model.signature, snapshot, task)
     baseline = baseline or workspace.released_model
     if environment.experiment():
@@ -64,8 +66,9 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
         write_text(new / workspace.model_card.name, card)
         statement = provenance(workspace, params, snapshot, name)
         write_json(new / workspace.provenance.name, statement)
+        judged_providers(workspace, snapshot, params.gate).write(new / RECORD)
         promotion.record(workspace, workspace.model)
-        names = [name, workspace.model_card.name, workspace.provenance.name]
+        names = [name, RECORD, workspace.model_card.name, workspace.provenance.name]
         checksums = "".join(f"{sha256(new / file)}  {file}\n" for file in names)
         write_text(new / workspace.checksums.name, checksums)
     print(f"released {workspace.released_model}, SHA-256 {sha256(workspace.released_model)}")
@@ -118,7 +121,7 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
     images, labels, batch_size = test["images"], test["labels"], params.evaluate.batch_size
     new, _ = model.run(images, batch_size)
     try:
-        released = OnnxModel(baseline, params.evaluate.provider)
+        released = OnnxModel(baseline, params.evaluate.providers[0])
         if difference := task_difference(released.signature, model.signature):
             raise ValueError(f"{baseline} {difference}")
         old, _ = released.run(images, batch_size)
@@ -145,6 +148,17 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
                 f"{workspace.params}{scope} and run `dvc repro`"
             )
         print("releasing it anyway, because release.allow_regression is true")
+
+
+def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> Judged:
+    """The execution providers that passed the gate, with training images to check them on."""
+    subject = snapshot.evaluation.subject
+    return Judged.of(
+        read_tensors(workspace.training_set)["images"][:SAMPLES],
+        model_sha256=subject.model_sha256,
+        providers=[provider.name for provider in subject.providers],
+        max_logit_difference=params.max_provider_logit_difference,
+    )
 
 
 def task_difference(released: Signature, new: Signature) -> str | None:

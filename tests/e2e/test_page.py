@@ -18,11 +18,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipeline.core.reports import Metrics, Subject
+from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
+from tests.reports import SUBJECT
 from tests.services import listening, make_app, metric
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -68,7 +69,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     counts = {"accuracy": 0.9962, "images": 10_000, "misclassified": 38}
     Metrics.model_validate(numbers | counts).write(workspace.metrics)
     digest = Classifier(MODEL, threads=1).sha256
-    Subject(model_sha256=digest, test_sha256="", providers=[]).write(workspace.subject)
+    SUBJECT.model_copy(update={"model_sha256": digest}).write(workspace.subject)
     return workspace
 
 
@@ -415,7 +416,7 @@ def test_figures_of_another_model_are_not_shown(
 ) -> None:
     """After a refusal, the reports next to the released model are about the refused one."""
     others = Workspace(shutil.copytree(reports.root, tmp_path / "others"))
-    Subject(model_sha256="0" * 64, test_sha256="", providers=[]).write(others.subject)
+    SUBJECT.model_copy(update={"model_sha256": "0" * 64}).write(others.subject)
     with listening(make_app(workspace=others)) as port:
         context = browser.new_context()
         page = context.new_page()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file as save_weights
 
 from pipeline.config import Evaluate
 from pipeline.core.files import read_csv, sha256, write_csv
-from pipeline.core.reports import Metrics, Speed, Subject
+from pipeline.core.reports import Metrics, ProviderReport, Speed, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 from pipeline.inference.session import OnnxModel
@@ -22,7 +22,7 @@ from pipeline.stages import evaluate
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 
-PARAMS = Evaluate(provider="CPUExecutionProvider", batch_size=7, latency_calls=10)
+PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10)
 COUNT = 60
 
 
@@ -75,7 +75,14 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
     assert Subject.read(workspace.subject) == Subject(
         model_sha256=sha256(MODEL),
         test_sha256=sha256(workspace.test_set),
-        providers=["CPUExecutionProvider"],
+        providers=[
+            ProviderReport(
+                name="CPUExecutionProvider",
+                accuracy=(COUNT - errors) / COUNT,
+                prediction_differences=0,
+                max_logit_difference=0.0,
+            )
+        ],
     )
     pairs = read_csv(workspace.evaluation_reports / "predictions.csv")
     assert [(row["truth"], row["prediction"]) for row in pairs] == [

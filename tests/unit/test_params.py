@@ -157,7 +157,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "train.precision": ["float16"],
     "export.opset": [17, 99],
     "export.parity_images": [0],
-    "evaluate.provider": ["cpu"],
+    "evaluate.providers": ["CPUExecutionProvider", [], ["cpu"]],
     "evaluate.batch_size": [0],
     "evaluate.latency_calls": [0],
     "gate.min_accuracy": [99.4],

@@ -196,7 +196,7 @@ def test_a_released_model_of_another_task_is_reported_with_the_difference(
 def test_both_models_run_on_the_provider_of_the_evaluation(workspace: Workspace) -> None:
     """The comparison uses the provider of the metrics, a GPU included."""
     settings = params(workspace)
-    evaluate = settings.evaluate.model_copy(update={"provider": "MissingExecutionProvider"})
+    evaluate = settings.evaluate.model_copy(update={"providers": ("MissingExecutionProvider",)})
     with pytest.raises(UserError, match="MissingExecutionProvider"):
         release.run(workspace, settings.model_copy(update={"evaluate": evaluate}), TASK)
 

@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route
 
 from pipeline import DISTRIBUTION
 from pipeline.core.errors import UserError
-from pipeline.core.reports import Metrics, Subject
+from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.service.bodies import Body
@@ -30,6 +30,7 @@ from pipeline.service.routes import docs, page
 from pipeline.service.server import read_token, run
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
+from tests.reports import SUBJECT
 from tests.services import INFER, Client, client_of, images_input, make_app, png
 from tests.templates import LETTERS, draw, write_model
 
@@ -443,7 +444,7 @@ def test_only_figures_of_the_served_model_are_shown(tmp_path: Path) -> None:
     Metrics.model_validate(numbers).write(workspace.metrics)
 
     def subject(sha256: str) -> None:
-        Subject(model_sha256=sha256, test_sha256="", providers=[]).write(workspace.subject)
+        SUBJECT.model_copy(update={"model_sha256": sha256}).write(workspace.subject)
 
     with client_of(make_app(workspace=workspace)) as client:
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
-from pipeline.inference.session import available_cores
+from pipeline.inference.providers import available_cores
 from pipeline.service.limits import Limits
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
