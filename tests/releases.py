@@ -32,6 +32,7 @@ def make_workspace(folder: Path, task: Task = TASK) -> Workspace:
     workspace.releases.mkdir(parents=True)
     shutil.copy(PROJECT / "params.yaml", workspace.params)
     write_training(workspace)
+    write_training_set(workspace, np.zeros((40, task.form.height, task.form.width), np.uint8))
     stub(workspace.releases / f"{task.model}.onnx", column=0, task=task)
     stub(workspace.model, column=1, task=task)
     answer(workspace, 0, 0, task)
@@ -53,6 +54,11 @@ def answer(workspace: Workspace, only_old: int, only_new: int, task: Task = TASK
 def write_test_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
     workspace.test_set.parent.mkdir(exist_ok=True)
     save_file({"images": images, "labels": np.zeros(len(images), np.uint8)}, workspace.test_set)
+
+
+def write_training_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
+    workspace.training_set.parent.mkdir(exist_ok=True)
+    save_file({"images": images, "labels": np.zeros(len(images), np.uint8)}, workspace.training_set)
 
 
 def pass_gate(workspace: Workspace, labels: Sequence[str] = TASK.labels) -> None:

@@ -19,8 +19,9 @@ FILES: dict[type[reports.Report], Path] = {
     reports.Subject: HERE.subject,
     reports.Speed: HERE.speed,
     reports.GateReport: HERE.gate_report,
+    reports.JudgedProviders: HERE.judged_providers,
 }
-PARTS = (reports.Hardware, reports.FlowRun, reports.Criterion)
+PARTS = (reports.Hardware, reports.FlowRun, reports.ProviderReport, reports.Criterion)
 
 
 def page() -> str:

@@ -96,6 +96,7 @@ def _shard_folder(
     """The folder for the files of these shards; removes those of another input, model or code."""
     schema = schema_of(classifier.signature)
     made_by = [shards.fingerprint, classifier.sha256, normalise, schema, SHARD, _code()]
+    made_by += classifier.providers
     folder = scratch / hashlib.sha256(repr(made_by).encode()).hexdigest()
     for other in scratch.iterdir():
         if other.is_dir() and other != folder:

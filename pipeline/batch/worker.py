@@ -81,15 +81,23 @@ def _table(batch: Batch, classifier: Classifier) -> pa.Table:
     )
     return pa.Table.from_arrays(
         [
-            pa.array(map(as_text, batch.ids), pa.string()),
+            _texts(batch.ids),
             *names,
             pa.array(found.confidences, mask=unread),
             probabilities,
             pa.array([error and as_text(error) for error in batch.errors], pa.string()),
-            pa.array([classifier.sha256] * len(batch.ids), pa.string()),
+            pa.repeat(classifier.sha256, len(batch.ids)),
         ],
         schema=schema_of(classifier.signature),
     )
+
+
+def _texts(names: list[str]) -> pa.Array:
+    """The names as text; characters that cannot be encoded are escaped."""
+    try:
+        return pa.array(names, pa.string())
+    except UnicodeEncodeError:
+        return pa.array(map(as_text, names), pa.string())
 
 
 def _prefetch(items: Iterator[T]) -> Iterator[T]:

@@ -19,7 +19,12 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "orchestration": "flow",
 }
 # for these packages, regardless of the folder
-OF_PACKAGES = {"onnxruntime": "cpu", "mlflow": "tracking", "ray": "ray"}
+OF_PACKAGES = {
+    "onnxruntime": "cpu",
+    "onnxruntime_ep_openvino": "openvino",
+    "mlflow": "tracking",
+    "ray": "ray",
+}
 
 
 def advice(error: ModuleNotFoundError) -> str | None:

@@ -177,6 +177,16 @@ class Subject(Report):
     providers: Annotated[list[ProviderReport], Field(min_length=1)]
 
 
+class JudgedProviders(Report):
+    """The execution providers that the gate judged for a released model, next to its ONNX file."""
+
+    schema_version: Literal[1] = 1
+    model_sha256: Sha256  #: SHA-256 of the ONNX file
+    providers: list[str]  #: names of the providers; the first one computed the metrics
+    max_logit_difference: float  #: largest tolerated difference of a logit from the first one's
+    images: str  #: images to compare answers on: uint8 [N, H, W], zlib, Base64
+
+
 class Criterion(BaseModel):
     """One criterion of the gate."""
 

@@ -90,6 +90,8 @@ class Workspace:
     #: intended use and limits of the released model
     model_card = WorkspacePath("models/MODEL_CARD.md")
     provenance = WorkspacePath("models/provenance.json")  #: inputs and build of the released model
+    #: execution providers that may compute the released model
+    judged_providers = WorkspacePath("models/providers.json")
     checksums = WorkspacePath("models/SHA256SUMS")  #: SHA-256 of each file of the release
 
     #: locked while results are published to MLflow

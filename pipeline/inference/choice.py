@@ -9,13 +9,12 @@ import base64
 import logging
 import zlib
 from pathlib import Path
-from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError, first_line
-from pipeline.core.reports import Report
+from pipeline.core.reports import JudgedProviders
 from pipeline.core.task import ImageForm
 from pipeline.inference.providers import CPU, CUDA, OPENVINO, Session, UnusableError, load
 
@@ -24,48 +23,40 @@ FASTEST_FIRST = (CUDA, OPENVINO)
 LOG = logging.getLogger(__name__)
 
 
-class Judged(Report):
-    """The providers that the gate judged for a released model."""
-
-    schema_version: Literal[1] = 1
-    model_sha256: str  #: SHA-256 of the ONNX file
-    providers: list[str]  #: names of the providers; the first one computed the metrics
-    max_logit_difference: float  #: largest tolerated difference of a logit from the first one's
-    images: str  #: images to compare answers on: uint8 [N, H, W], zlib, Base64
-
-    @classmethod
-    def of(cls, images: NDArray[np.uint8], **facts: object) -> Self:
-        """The record with these images, [N, H, W]."""
-        packed = base64.b64encode(zlib.compress(images.tobytes(), 9)).decode()
-        return cls.model_validate({**facts, "images": packed})
-
-    @classmethod
-    def find(cls, model: Path, sha256: str) -> Self | None:
-        """Read the record next to a model; None if there is none or it is of another model."""
-        path = model.with_name(RECORD)
-        if not path.exists():
-            return None
-        try:
-            found = cls.read(path)
-        except UserError as error:
-            LOG.warning("only %s is used: %s", CPU, error)
-            return None
-        return found if found.model_sha256 == sha256 else None
-
-    def samples(self, form: ImageForm) -> NDArray[np.uint8]:
-        """The images, uint8 [N, H, W]. ValueError or zlib.error if they are damaged."""
-        pixels = zlib.decompress(base64.b64decode(self.images))
-        return np.frombuffer(pixels, np.uint8).reshape(-1, *form.shape)
+def find_judged(model: Path, sha256: str) -> JudgedProviders | None:
+    """The record next to a model; None if there is none or it is about another model."""
+    path = model.with_name(RECORD)
+    if not path.exists():
+        return None
+    try:
+        found = JudgedProviders.read(path)
+    except UserError as error:
+        LOG.warning("only %s is used: %s", CPU, error)
+        return None
+    return found if found.model_sha256 == sha256 else None
 
 
-def choose(file: bytes, judged: Judged, form: ImageForm, workers: int, cpu: Session) -> Session:
+def pack(images: NDArray[np.uint8]) -> str:
+    """Images [N, H, W] as text for the record."""
+    return base64.b64encode(zlib.compress(images.tobytes(), 9)).decode()
+
+
+def unpack(text: str, form: ImageForm) -> NDArray[np.uint8]:
+    """The images [N, H, W] of such a text. ValueError or zlib.error if it is damaged."""
+    pixels = zlib.decompress(base64.b64decode(text))
+    return np.frombuffer(pixels, np.uint8).reshape(-1, *form.shape)
+
+
+def choose(
+    file: bytes, judged: JudgedProviders, form: ImageForm, workers: int, cpu: Session
+) -> Session:
     """The session of the fastest provider, which may be that of the CPU provider, `cpu`."""
     for name in FASTEST_FIRST:
         try:
             if name not in judged.providers:
                 raise UnusableError("no release has judged its answers")
             session = load(name, file, workers)
-            _compare(session, cpu, judged.samples(form), judged.max_logit_difference)
+            _compare(session, cpu, unpack(judged.images, form), judged.max_logit_difference)
         except Exception as error:  # whatever a driver or plugin does, the CPU provider works
             LOG.info("%s is not used: %s", name, first_line(error))
             continue

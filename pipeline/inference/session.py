@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import existing
-from pipeline.inference.choice import Judged, choose
+from pipeline.inference.choice import choose, find_judged
 from pipeline.inference.providers import CPU, CUDA, Session, UnusableError, available_cores, load
 from pipeline.inference.signature import Signature
 
@@ -51,7 +51,7 @@ class OnnxModel:
             raise UserError(
                 f"{path} has the SHA-256 {self.sha256}, not {sha256}: it is a different file"
             )
-        self.judged = Judged.find(path, self.sha256) if provider == "auto" else None
+        self.judged = find_judged(path, self.sha256) if provider == "auto" else None
         try:
             self._start()
         except UnusableError as error:

@@ -30,7 +30,10 @@ def batch_of(
 ) -> Batch:
     """Pictures in the model's form. An item may be an error instead of a picture."""
     try:
-        read = [picture for picture in pictures if not isinstance(picture, str)]
+        if isinstance(pictures, np.ndarray):
+            read: Pictures = pictures
+        else:
+            read = [picture for picture in pictures if not isinstance(picture, str)]
         if len(read) == len(ids):
             return Batch(ids, in_form(read, form, normalise=normalise), [None] * len(ids))
     except ValueError:

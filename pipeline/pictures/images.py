@@ -109,17 +109,18 @@ def in_form(
         raise ValueError("there is no image")
     if normalise:
         return np.stack([_normalised(pictures, n, form) for n in range(len(pictures))])
-    for picture in pictures:
+    for picture in pictures[:1] if isinstance(pictures, np.ndarray) else pictures:
         if picture.shape != form.shape:
             height, width = picture.shape
             raise ValueError(
                 f"{height} x {width} pixels (height x width), not {form.height} x {form.width}; "
                 f"{option} converts a picture to that form"
             )
-    images: Images = np.rint(np.asarray(pictures)).astype(np.uint8)
+    array: NDArray[Any] = np.asarray(pictures)
+    images: Images = array if array.dtype == np.uint8 else np.rint(array).astype(np.uint8)
     rows, columns = images[:, [0, -1]], images[:, :, [0, -1]]
     border = np.concatenate([side.reshape(len(images), -1) for side in (rows, columns)], 1)
-    if light := int((np.median(border, 1) > 127).sum()):
+    if light := int(((border > 127).mean(1) > 0.5).sum()):
         LOG.warning(
             "%s of %s images look dark on light; %s inverts them", light, len(images), option
         )

@@ -16,11 +16,12 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
+from pipeline.core.reports import JudgedProviders
 from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
-from pipeline.inference.choice import RECORD, Judged
+from pipeline.inference.choice import RECORD, pack
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry import promotion
@@ -150,14 +151,14 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
         print("releasing it anyway, because release.allow_regression is true")
 
 
-def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> Judged:
+def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> JudgedProviders:
     """The execution providers that passed the gate, with training images to check them on."""
     subject = snapshot.evaluation.subject
-    return Judged.of(
-        read_tensors(workspace.training_set)["images"][:SAMPLES],
+    return JudgedProviders(
         model_sha256=subject.model_sha256,
         providers=[provider.name for provider in subject.providers],
         max_logit_difference=params.max_provider_logit_difference,
+        images=pack(read_tensors(workspace.training_set)["images"][:SAMPLES]),
     )
 
 

@@ -252,7 +252,7 @@ def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Mock()
     load.return_value.get_providers.return_value = [CUDA]
     monkeypatch.setattr(providers, "Session", load)
-    monkeypatch.setattr(providers.ctypes, "CDLL", Mock())
+    monkeypatch.setattr("ctypes.CDLL", Mock())
     monkeypatch.setattr(onnxruntime, "preload_dlls", Mock(), raising=False)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA])
     assert providers.load(CUDA, b"", 1) is load.return_value

@@ -234,7 +234,7 @@ def test_a_defect_gives_a_traceback(
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
     [
-        ("pipeline.inference.session", "onnxruntime", "cpu"),
+        ("pipeline.inference.providers", "onnxruntime", "cpu"),
         ("pipeline.training.trainer", "torch", "train"),
         ("pipeline.core.figures", "matplotlib", "train"),
         ("pipeline.backprop.workbook", "xlsxwriter", "train"),

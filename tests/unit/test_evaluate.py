@@ -1,5 +1,6 @@
 """evaluate measures the exported file: metrics, curves, speed and tables."""
 
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -11,10 +12,12 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
 from pipeline.config import Evaluate
+from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_csv
 from pipeline.core.reports import Metrics, ProviderReport, Speed, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
+from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
@@ -97,6 +100,37 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
         "misclassified.png",
     }
     assert Speed.read(workspace.speed).images_per_second > 0
+
+
+@needs_model
+def test_each_provider_that_works_is_compared_with_the_first(
+    digits: tuple[Images, Images],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stand-in that reads 5 as 3 is as good as OpenVINO, but needs no bfloat16."""
+    images, labels = digits
+    expected, _ = OnnxModel(MODEL).run(images)
+    swapped = expected.copy()
+    swapped[:, [3, 5]] = swapped[:, [5, 3]]
+
+    def load(self: OnnxModel, model: Path, name: str) -> None:
+        if name == CUDA:
+            raise UserError("no GPU")
+        self.answer = expected if name == CPU else swapped
+
+    monkeypatch.setattr(OnnxModel, "__init__", load)
+    monkeypatch.setattr(OnnxModel, "run", lambda self, *_: (self.answer, self.answer))
+    params = PARAMS.model_copy(update={"providers": (CPU, OPENVINO, CUDA)})
+    cpu, openvino = evaluate.measure_providers(MODEL, params, images, labels, expected)
+    assert (cpu.name, cpu.prediction_differences, cpu.max_logit_difference) == (CPU, 0, 0)
+    classes = expected.argmax(1)
+    differing = int(np.isin(classes, [3, 5]).sum())
+    assert differing > 0
+    assert openvino.prediction_differences == differing
+    assert openvino.accuracy == (swapped.argmax(1) == labels).mean() != cpu.accuracy
+    assert openvino.max_logit_difference == np.abs(expected - swapped).max()
+    assert "no GPU" in capsys.readouterr().out
 
 
 @needs_model

@@ -19,11 +19,12 @@ import yaml
 
 from pipeline.config import Params, load_params
 from pipeline.core.errors import RefusedError, UserError
-from pipeline.core.files import sha256
-from pipeline.core.reports import Subject
+from pipeline.core.files import read_tensors, sha256
+from pipeline.core.reports import JudgedProviders, Subject
 from pipeline.core.snapshot import read_snapshot
 from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
+from pipeline.inference.choice import find_judged, unpack
 from pipeline.mnist import TASK
 from pipeline.registry import promotion, provenance
 from pipeline.stages import release
@@ -31,9 +32,17 @@ from tests import releases
 from tests.checkout import PROJECT
 from tests.folders import everything
 from tests.releases import answer, make_workspace, pass_gate, signature, stub
-from tests.reports import METRICS, TRAINING, edit, gate_params, write_verdict
+from tests.reports import (
+    CPU_REPORT,
+    METRICS,
+    OPENVINO_REPORT,
+    TRAINING,
+    edit,
+    gate_params,
+    write_verdict,
+)
 
-FILES = ["MODEL_CARD.md", "SHA256SUMS", "mnist-cnn.onnx", "provenance.json"]
+FILES = ["MODEL_CARD.md", "SHA256SUMS", "mnist-cnn.onnx", "provenance.json", "providers.json"]
 LETTERS = replace(
     TASK,
     package="tests.unit",
@@ -79,7 +88,7 @@ def nothing_changes(workspace: Workspace) -> Iterator[None]:
     assert everything(workspace.root) == before
 
 
-def test_a_release_consists_of_four_files_with_valid_checksums(workspace: Workspace) -> None:
+def test_a_release_consists_of_five_files_with_valid_checksums(workspace: Workspace) -> None:
     before = {path.name for path in workspace.root.iterdir()}
     run(workspace)
     folder = workspace.releases
@@ -92,6 +101,17 @@ def test_a_release_consists_of_four_files_with_valid_checksums(workspace: Worksp
     assert folder.stat().st_mode & 0o777 == 0o755
     assert {path.name for path in workspace.root.iterdir()} == before  # no temporary folder
     workspace.check_places()
+
+
+def test_a_release_names_the_providers_that_the_gate_judged(workspace: Workspace) -> None:
+    run(workspace)
+    record = JudgedProviders.read(workspace.judged_providers)
+    assert record.model_sha256 == sha256(workspace.released_model)
+    assert record.providers == [CPU_REPORT.name, OPENVINO_REPORT.name]
+    assert record.max_logit_difference == OPENVINO_REPORT.max_logit_difference
+    assert find_judged(workspace.released_model, record.model_sha256) == record
+    training = read_tensors(workspace.training_set)["images"]
+    np.testing.assert_array_equal(unpack(record.images, TASK.form), training[: release.SAMPLES])
 
 
 def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
