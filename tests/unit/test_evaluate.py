@@ -114,13 +114,13 @@ def test_each_provider_that_works_is_compared_with_the_first(
     swapped = expected.copy()
     swapped[:, [3, 5]] = swapped[:, [5, 3]]
 
-    def load(self: OnnxModel, model: Path, name: str) -> None:
+    def load(_: Path, name: str) -> Mock:
         if name == CUDA:
             raise UserError("no GPU")
-        self.answer = expected if name == CPU else swapped
+        answer = expected if name == CPU else swapped
+        return Mock(run=lambda *_: (answer, answer))
 
-    monkeypatch.setattr(OnnxModel, "__init__", load)
-    monkeypatch.setattr(OnnxModel, "run", lambda self, *_: (self.answer, self.answer))
+    monkeypatch.setattr(evaluate, "OnnxModel", load)
     params = PARAMS.model_copy(update={"providers": (CPU, OPENVINO, CUDA)})
     cpu, openvino = evaluate.measure_providers(MODEL, params, images, labels, expected)
     assert (cpu.name, cpu.prediction_differences, cpu.max_logit_difference) == (CPU, 0, 0)
