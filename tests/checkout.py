@@ -15,11 +15,24 @@ from filelock import FileLock
 from safetensors.numpy import save
 
 from pipeline.core import workspace
+from pipeline.inference.providers import OPENVINO, UnusableError, load
 from tests.digits import make_digits, write_mirror
 from tests.letters import drawing
 
 PROJECT = Path(__file__).parents[1]
 MODEL = PROJECT / "models/mnist-cnn.onnx"
+
+
+def openvino_works() -> bool:
+    """Whether this machine can use ONNX Runtime's OpenVINO provider."""
+    try:
+        load(OPENVINO, MODEL.read_bytes(), 1)
+    except (UnusableError, FileNotFoundError):
+        return False
+    return True
+
+
+needs_openvino = pytest.mark.skipif(not openvino_works(), reason="OpenVINO needs bfloat16")
 needs_model = pytest.mark.skipif(not MODEL.exists(), reason="models/ holds no released model")
 UNTRACKED = os.environ | {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": "none"}
 COPIED = [

@@ -2,11 +2,12 @@
 
 Compares these engines on the same weights and the test images:
 
-- ours: the fused export, as `python -m pipeline predict` and the stage `evaluate` run it
+- ours: the fused export, as the pipeline runs it, by ONNX Runtime's providers for CPU and OpenVINO
 - plain export: the unfused network, in successive calls of ONNX Runtime's `session.run`
 - PyTorch, eager and compiled
 - OpenVINO with our file: by default (bfloat16 where the processor supports it), and in float32
-- int8: our file with inner convolutions in 8-bit integers, calibrated on training images
+- int8: our file with inner convolutions in 8-bit integers, calibrated on training images, by the
+  same two providers
 
 Batches have 1, 8, 32 and 256 images, on 1 and 2 threads. The baseline is the plain export on all
 test images in one `session.run`. A round measures every engine once, in random order, so that a
@@ -14,8 +15,8 @@ slow moment of the machine affects all alike. Some engines are measured again wh
 keeps one core busy.
 
 Writes reports/benchmarks/inference.json, .md and .png. Requires `dvc repro` first, for weights and
-images, and an idle machine. Takes three minutes with 10 rounds, and longer the first time, when
-PyTorch compiles.
+images, and an idle machine whose processor has bfloat16. Takes four minutes with 10 rounds, and
+longer the first time, when PyTorch compiles.
 """
 
 import argparse
@@ -36,11 +37,11 @@ from benchmarks.inference.report import (
     COMPILED,
     EAGER,
     INT8,
-    INT8_ALL,
+    INT8_OPENVINO,
     OPENVINO,
     OPENVINO_FLOAT32,
     OURS,
-    OURS_ALL,
+    OURS_OPENVINO,
     PLAIN,
     WHOLE,
     draw,
@@ -63,13 +64,15 @@ from pipeline.config import load_params
 from pipeline.core.figures import save_figure
 from pipeline.core.files import existing, read_tensors
 from pipeline.core.workspace import Workspace
+from pipeline.inference import providers
 from pipeline.training.fusion import FusedClassifier
 from pipeline.training.network import Classifier, build_network
 
 BATCHES = [1, 8, 32, 256]  # images
 THREADS = [1, 2]
 CALIBRATION = 1000  # training images
-ON_BUSY_CORES = [OURS, PLAIN, OPENVINO]
+ON_BUSY_CORES = [OURS, OURS_OPENVINO, PLAIN, OPENVINO]
+ON_ALL_IMAGES = [OURS_OPENVINO, OURS, INT8_OPENVINO, INT8]
 
 
 class Builders(NamedTuple):
@@ -104,9 +107,9 @@ def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
     calibration = read_tensors(workspace.training_set)["images"][:CALIBRATION]
     engines.quantise(fused, int8, calibration)
 
-    def same(build: Callable[[Any, int], Engine], subject: Any) -> Builders:
+    def same(build: Callable[..., Engine], subject: Any, *options: str) -> Builders:
         def builder(threads: int) -> Engine:
-            return build(subject, threads)
+            return build(subject, threads, *options)
 
         return Builders(builder, builder)
 
@@ -117,13 +120,15 @@ def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
         )
 
     return {
-        OURS: same(engines.ours, fused),
+        OURS: same(engines.ours, fused, providers.CPU),
+        OURS_OPENVINO: same(engines.ours, fused, providers.OPENVINO),
         PLAIN: same(engines.onnx_runtime, plain),
         EAGER: same(engines.eager, classifier),
         COMPILED: same(engines.compiled, classifier),
         OPENVINO: openvino(None),
         OPENVINO_FLOAT32: openvino("f32"),
-        INT8: same(engines.ours, int8),
+        INT8: same(engines.ours, int8, providers.CPU),
+        INT8_OPENVINO: same(engines.ours, int8, providers.OPENVINO),
     }
 
 
@@ -179,10 +184,13 @@ def run(workspace: Workspace, rounds: int, folder: Path) -> dict[str, Any]:
 
 def whole_set(builders: dict[str, Builders], images: Images) -> dict[Case, Sampler]:
     """Samplers of images/s on all images at once, on all cores."""
-    ours, int8, plain = (builders[name].throughput(0) for name in (OURS, INT8, PLAIN))
+
+    def sampler(name: str, batch_size: int) -> Sampler:
+        engine = builders[name].throughput(0)
+        return lambda: [images_per_second(engine, images, batch_size)]
+
     count = len(images)
     return {
-        Case(OURS_ALL, 0, 32): lambda: [images_per_second(ours, images, 32)],
-        Case(INT8_ALL, 0, 32): lambda: [images_per_second(int8, images, 32)],
-        Case(WHOLE, 0, count): lambda: [images_per_second(plain, images, count)],
+        **{Case(f"{name}, all images", 0, 32): sampler(name, 32) for name in ON_ALL_IMAGES},
+        Case(WHOLE, 0, count): sampler(PLAIN, count),
     }

@@ -25,9 +25,9 @@ Engine = Callable[[Images, int], Logits]
 Classifier = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
-def ours(path: Path, threads: int) -> Engine:
-    """The exported file as the pipeline and `predict` run it."""
-    model = OnnxModel(path, threads=threads)
+def ours(path: Path, threads: int, provider: str) -> Engine:
+    """The exported file as the pipeline runs it, with an execution provider of ONNX Runtime."""
+    model = OnnxModel(path, provider, threads)
     return lambda images, batch_size: model.run(images, batch_size)[0]
 
 

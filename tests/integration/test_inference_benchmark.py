@@ -10,12 +10,15 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.inference import comparison, engines, sampling
-from benchmarks.inference.report import INT8, OPENVINO, WHOLE
+from benchmarks.inference.report import INT8, INT8_OPENVINO, OPENVINO, OURS_OPENVINO, WHOLE
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.training.network import build_network
+from tests.checkout import needs_openvino
 from tests.training_sets import TEST, small_workspace
+
+ROUNDING = (INT8, INT8_OPENVINO, OURS_OPENVINO, OPENVINO)  # in int8 or bfloat16
 
 
 @pytest.fixture
@@ -37,6 +40,7 @@ def small_run(workspace: Workspace) -> None:
     comparison.main(workspace, rounds=2)
 
 
+@needs_openvino
 def test_a_small_run_reports_that_all_engines_agree(workspace: Workspace) -> None:
     # training in a process where OpenVINO has run can end in a segmentation fault
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
@@ -44,16 +48,16 @@ def test_a_small_run_reports_that_all_engines_agree(workspace: Workspace) -> Non
     reports = workspace.root / "reports/benchmarks"
     result = json.loads((reports / "inference.json").read_text())
     for row in result["agreement"]:
-        rounding = row["engine"] in (INT8, OPENVINO)  # int8 or bfloat16
+        rounding = row["engine"] in ROUNDING
         assert row["max_logit_difference"] < (0.2 if rounding else 1e-4), row
         assert rounding or row["other_predictions"] == 0, row
     rates = {
         (r["engine"], r["threads"], r["batch_size"]): r for r in result["idle"]["images_per_second"]
     }
-    assert len(rates) == 7 * 2 + 3
+    assert len(rates) == 9 * 2 + 5
     assert rates[WHOLE, 0, TEST]["median"] > 0
     assert all(len(row["samples"]) == 2 for row in rates.values())
-    assert [row["calls"] for row in result["idle"]["latency_us"]] == [6] * 7
+    assert [row["calls"] for row in result["idle"]["latency_us"]] == [6] * 9
     assert 0 <= result["disturbed"] <= 1
     text = (reports / "inference.md").read_text()
     assert f"{result['headline']['images_per_second']:,} images/s" in text

@@ -17,21 +17,10 @@ from pipeline.inference import Classifier, choice, providers
 from pipeline.inference.choice import RECORD, pack, unpack
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import MANY, OnnxModel
-from tests.checkout import MODEL, needs_model
+from tests.checkout import MODEL, needs_model, needs_openvino
 from tests.digits import Images, make_digits
 
 pytestmark = needs_model
-
-
-def openvino_works() -> bool:
-    try:
-        OnnxModel(MODEL, OPENVINO)
-    except UserError:
-        return False
-    return True
-
-
-needs_openvino = pytest.mark.skipif(not openvino_works(), reason="OpenVINO needs bfloat16")
 
 
 @pytest.fixture
