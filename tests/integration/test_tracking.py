@@ -26,7 +26,7 @@ from pipeline.cli import app
 from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_json
-from pipeline.core.reports import FlowRun, Metrics, TrainingReport
+from pipeline.core.reports import FlowRun, JudgedProviders, Metrics, TrainingReport
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.registry import open_classifier
@@ -286,6 +286,7 @@ def test_the_classifier_reads_digits_with_the_registered_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     classifier = open_classifier(f"models:/mnist-cnn{which}")
     assert classifier.sha256 == sha256(released.released_model)
+    assert classifier.judged == JudgedProviders.read(released.judged_providers).providers
     assert accuracy_of(released, classifier.predict(images_of(released)).probabilities.argmax(1))
 
 
