@@ -187,7 +187,7 @@ def test_models_and_artifacts_may_be_on_another_disk(
         release.run(workspace, load_params(workspace.params), TASK)
         assert sums_verify(workspace.releases)
         assert sums_verify(elsewhere) == (place == "link")
-        assert len(list(workspace.releases.iterdir())) == 4
+        assert len(list(workspace.releases.iterdir())) == 5
     finally:
         if place != "link":
             subprocess.run(["umount", str(folder)], check=True)
