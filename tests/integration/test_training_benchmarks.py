@@ -51,12 +51,12 @@ def test_a_quick_accuracy_benchmark_trains_only_missing_models(
     rows = {row["method"]: row for row in csv.DictReader(kept.splitlines())}
     shown = capsys.readouterr().out
     assert list(rows)[:2] == accuracy.BASELINES
-    for name in (speed.FAST, speed.RELEASE):
+    for name in speed.RECIPES:
         plain, noisy = (rows[name][d] for d in ("undistorted", "Gaussian noise, σ = 0.2"))
         assert re.search(rf"{name} +\| +1 \| +{float(plain):.3%} ", shown)
         assert 0 <= float(noisy) <= 1
         assert rows[name]["precision"] == "float32"
-    assert re.search(r"\b2\b.* float32", shown)
+    assert re.search(r"\b3\b.* float32", shown)
     for exported in model_path(workspace, "any").parent.iterdir():
         exported.unlink()
     accuracy.main(workspace, seeds=1)
