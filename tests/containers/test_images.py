@@ -57,7 +57,10 @@ def test_versions_match_the_lock(environment: tuple[str, dict[str, str]]) -> Non
     pins = re.findall(r"^(\S+)==(\S+)", (PROJECT / lock).read_text(), re.M)
     assert installed.items() <= set(pins)
     runtime = {name for name in installed if name.startswith("onnxruntime")}
-    assert runtime == {"onnxruntime-gpu" if target == "train" else "onnxruntime"}
+    assert runtime == {
+        "onnxruntime-gpu" if target == "train" else "onnxruntime",
+        "onnxruntime-ep-openvino",
+    }
     large = {"torch", "mlflow", "dvc", "prefect", "onnx"}
     assert large & installed.keys() == (large if target == "train" else set())
 
