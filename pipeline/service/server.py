@@ -5,20 +5,20 @@ import logging
 import resource
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp
 
 from pipeline.core.errors import UserError
 from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
 from pipeline.core.workspace import Workspace
 from pipeline.registry import open_classifier
+from pipeline.service import log
 from pipeline.service.app import create_app
 from pipeline.service.connections import Connection
 from pipeline.service.limits import Limits
@@ -35,6 +35,17 @@ UNUSABLE = {
 }
 
 
+class Server(uvicorn.Server):
+    """A server that has written its log when it ends."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals during the block; afterwards, those received take effect."""
+        with super().capture_signals():
+            yield
+            log.flush()
+
+
 def run(
     model: str | None, host: str, port: int, *, json_log: bool, workspace: Workspace | None
 ) -> None:
@@ -43,7 +54,7 @@ def run(
     `model` is a file, models:/NAME@ALIAS, or None for the released model. `workspace` provides the
     reports that the page shows, and the MLflow store. UserError if the service cannot start.
     """
-    _log(json_log=json_log)
+    log.set_up(json_log=json_log)
     if not host.strip():
         raise UserError(
             "--host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 is all its addresses"
@@ -71,14 +82,14 @@ def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
     connection: Any = partial(Connection, limits=limits, waiting={})
     config = uvicorn.Config(
         app,
-        http=connection,  # of h11, which limits the head of a request; httptools does not
+        http=connection,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def read_token() -> str | None:
@@ -151,21 +162,3 @@ def _limits() -> Limits:
     if soft == resource.RLIM_INFINITY:
         return Limits()
     return Limits(connections=max(1, min(Limits.connections, soft - OTHER_FILES)))
-
-
-def _log(*, json_log: bool) -> None:
-    handler = logging.StreamHandler()
-    if json_log:
-        handler.setFormatter(
-            JsonFormatter(
-                "{asctime}{levelname}{name}{message}",
-                style="{",
-                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-                reserved_attrs=[*RESERVED_ATTRS, "color_message"],
-            )
-        )
-    else:
-        handler.setFormatter(logging.Formatter("{levelname}: {message}", style="{"))
-    level = logging.INFO if json_log else logging.WARNING
-    logging.basicConfig(level=level, handlers=[handler])
-    logging.captureWarnings(True)

@@ -1,4 +1,4 @@
-"""Threads for work that would block the event loop."""
+"""Runs the work of requests: small work at once, larger work in threads, within a memory budget."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,37 +9,57 @@ from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pipeline.inference.session import available_cores
 from pipeline.service.errors import BUSY
+from pipeline.service.limits import Limits
+from pipeline.service.shared import Tally
 
+SMALL = (
+    2**19
+)  # bytes: work that takes a millisecond or two, less than a thread would add under load
+POLL = 0.01  # seconds between attempts to reserve memory, which other processes release
 T = TypeVar("T")
 
 
 class Workers:
-    """One thread per core. Requests wait for a free thread in order of arrival."""
+    """Threads of this process. Requests wait for a free one in order of arrival."""
 
-    def __init__(self, seconds: float) -> None:
-        """`seconds`: how long a request may wait for a thread."""
-        self._seconds = seconds
-        self._free = asyncio.Semaphore(available_cores())
-        self._threads = anyio.CapacityLimiter(available_cores())
+    def __init__(self, limits: Limits, threads: int, working: Tally) -> None:
+        """`working`: the bytes that all work of the service may take at present."""
+        self._limits, self._working = limits, working
+        self._free = asyncio.Semaphore(threads)
+        self._threads = anyio.CapacityLimiter(threads)
 
-    async def run(self, request: Request, task: Callable[[], T]) -> T:
-        """Run a task for a request whose body has been read, unless the client has disconnected.
+    async def run(self, request: Request, task: Callable[[], T], size: int) -> T:
+        """Run a task that takes up to `size` bytes, unless the client has disconnected meanwhile.
 
-        HTTPException 503 if no thread becomes free in time, 400 if the task raises a ValueError.
+        HTTPException 503 if no thread or memory becomes free in time, 400 if the task raises a
+        ValueError.
         """
-        waited = self._free.locked()
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._free.acquire()
+            if size <= SMALL:
+                return task()
+            waited = self._free.locked()
+            async with asyncio.timeout(self._limits.queue_seconds) as wait, self._free:
+                waited |= await self._reserve(size)
+                try:
+                    wait.reschedule(None)
+                    if waited and await request.is_disconnected():
+                        raise HTTPException(499, "the client disconnected")
+                    return await run_sync(task, limiter=self._threads)
+                finally:
+                    self._working.add(-size)
         except TimeoutError as error:
             raise HTTPException(503, *BUSY) from error
-        try:
-            if waited and await request.is_disconnected():
-                raise HTTPException(499, "the client disconnected")
-            return await run_sync(task, limiter=self._threads)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
-        finally:
-            self._free.release()
+
+    async def _reserve(self, size: int) -> bool:
+        """Reserve memory as soon as it is free; whether that took a while."""
+        waited = False
+        self._working.add(size)
+        while self._working.total() > self._limits.working_bytes:
+            self._working.add(-size)
+            await asyncio.sleep(POLL)
+            self._working.add(size)
+            waited = True
+        return waited
