@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 from starlette.responses import Response
@@ -42,11 +41,6 @@ class Waiting(Classifier):
         self.calls += 1
         self.released.wait(20)  # so that a defect does not hang the test
         return super().predict(images)
-
-
-def large(image: Images) -> bytes:
-    """A picture that a thread decodes."""
-    return png(np.pad(image, 100))
 
 
 def scope(method: str, path: str) -> Scope:
@@ -120,7 +114,7 @@ def test_a_request_counts_until_its_response_is_sent(
     async def ask() -> None:
         await post(png(ten[3]), then=png(ten[3]))
         await post(b"no picture")
-        await asyncio.gather(post(large(ten[3])), post(large(ten[3])))
+        await asyncio.gather(post(png(ten[3])), post(png(ten[3])))
 
     asyncio.run(ask())
     assert statuses == [status, 503, 400, 503, status]
@@ -139,7 +133,7 @@ async def occupy_threads(
 
 def test_a_request_waits_for_a_thread_for_a_limited_time(ten: Images) -> None:
     async def ask() -> None:
-        model, body = Waiting(), large(ten[3])
+        model, body = Waiting(), png(ten[3])
         async with async_client(make_app(Limits(queue_seconds=0.1), model)) as client:
             running = await occupy_threads(client, model, body)
             refused = await client.post("/predict", content=body)
@@ -153,7 +147,7 @@ def test_a_request_waits_for_a_thread_for_a_limited_time(ten: Images) -> None:
 
 def test_requests_of_disconnected_clients_are_dropped(ten: Images) -> None:
     async def ask() -> None:
-        model, body = Waiting(), large(ten[3])
+        model, body = Waiting(), png(ten[3])
         app = make_app(classifier=model)
         async with async_client(app) as client:
             running = await occupy_threads(client, model, body)

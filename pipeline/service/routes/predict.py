@@ -16,7 +16,7 @@ from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, 
 from pipeline.service.state import Service, ServiceState
 from pipeline.service.uploads import read_picture
 
-STEPS = (2**14, 2**20)  # pixels: the bounds of small and medium pictures
+MEDIUM = 2**20  # pixels: few pictures have more
 PIXEL, BYTE = 32, 4  # bytes of memory for each pixel of a picture and for each byte of its file
 router = APIRouter(generate_unique_id_function=operation_id)
 
@@ -47,7 +47,7 @@ async def predict(
     sends it, and returns its class and the probability of each class."""
     kind = request.headers.get("content-type", "")
     async with service.bodies.read(request) as content:
-        for pixels in (*STEPS, service.limits.pixels):
+        for pixels in (MEDIUM, service.limits.pixels):
             task = partial(_classify, service, content, kind, options, pixels)
             size = PIXEL * pixels + BYTE * len(content)
             response = await service.workers.run(request, task, size)
