@@ -24,7 +24,8 @@ from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
-from pipeline.service.server import listen, make_server
+from pipeline.service.server import make_server
+from pipeline.service.sockets import listen
 from tests.checkout import MODEL, PROJECT
 from tests.digits import Images
 from tests.servers import wait_until

@@ -4,8 +4,8 @@
 - `pool` holds the models, `state` the state that all routes share, `limits` the limits on requests.
 - `routes/` holds a router for each concern, `middleware/` the layers around all routes: the access
   log, security headers, authentication and admission.
-- `bodies` reads the body of a request, `uploads` finds a picture in it, `workers` runs the model in
-  threads, `connections` disconnects slow clients.
+- `bodies` reads the body of a request, `uploads` finds a picture in it, `threads` runs the
+  model, `connections` disconnects slow clients.
 - `protocol` implements the Open Inference Protocol, `messages` its JSON, `documentation` describes
   the interface, `errors` builds error responses, `metrics` counts for Prometheus, `figures` finds
   the reports that the page shows.

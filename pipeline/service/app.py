@@ -21,7 +21,7 @@ from pipeline.service.pool import ModelPool
 from pipeline.service.routes import docs, operation, page, predict, protocol, slashes
 from pipeline.service.shared import Place, Tally, alone
 from pipeline.service.state import Service
-from pipeline.service.workers import Workers
+from pipeline.service.threads import Threads
 
 ROUTERS = [module.router for module in (slashes, predict, protocol, operation, page, docs)]
 
@@ -43,8 +43,8 @@ def create_app(
     routes = [route for router in ROUTERS for route in router.routes]
     paths = [route.path for route in routes if isinstance(route, Route | Mount)]
     metrics = Metrics(model.signature, paths, place.rows["metrics"], place.process)
-    threads = -(-available_cores() // len(place.rows))
-    workers = Workers(limits, threads, Tally(place, "working"))
+    cores = -(-available_cores() // len(place.rows))
+    threads = Threads(limits, cores, Tally(place, "working"))
     in_progress = Tally(place, "requests")
     middleware = [  # outermost first
         Middleware(AccessLog, metrics=metrics),
@@ -70,8 +70,8 @@ def create_app(
         pool=pool,
         limits=limits,
         metrics=metrics,
-        bodies=Bodies(limits, Tally(place, "buffered"), workers),
-        workers=workers,
+        bodies=Bodies(limits, Tally(place, "buffered"), threads),
+        threads=threads,
         workspace=workspace,
     )
     documentation.complete(app, model, token=token is not None)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from pipeline.service.errors import BUSY
 from pipeline.service.limits import Limits
 from pipeline.service.shared import Tally
-from pipeline.service.workers import Workers
+from pipeline.service.threads import Threads
 
 WINDOW = {  # the wbits argument of zlib
     "gzip": 16 + zlib.MAX_WBITS,
@@ -26,9 +26,9 @@ WINDOW = {  # the wbits argument of zlib
 class Bodies:
     """Reads request bodies, which share one budget of buffered bytes."""
 
-    def __init__(self, limits: Limits, buffered: Tally, workers: Workers) -> None:
-        """`buffered`: the bytes of all bodies in the service. `workers` decompress."""
-        self._limits, self._buffered, self._workers = limits, buffered, workers
+    def __init__(self, limits: Limits, buffered: Tally, threads: Threads) -> None:
+        """`buffered`: the bytes of all bodies in the service. `threads` decompress."""
+        self._limits, self._buffered, self._threads = limits, buffered, threads
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -52,7 +52,7 @@ class Bodies:
             await self._receive(request, body)
             if WINDOW[encoding]:
                 task = partial(decompress, bytes(body), encoding, limit)
-                unpacked = await self._workers.run(request, task, limit)
+                unpacked = await self._threads.run(request, task, limit)
                 self._buffer(len(unpacked))
             yield unpacked if WINDOW[encoding] else bytes(body)
         finally:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.service import metrics
 
 TALLIES = np.dtype([(name, np.int64) for name in ("requests", "buffered", "working")])
-ROW = np.dtype([("metrics", metrics.ROW), ("tallies", TALLIES)])
+ROW = np.dtype([("serving", np.int64), ("metrics", metrics.ROW), ("tallies", TALLIES)])
 
 
 class Place(NamedTuple):

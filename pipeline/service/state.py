@@ -13,7 +13,7 @@ from pipeline.service.bodies import Bodies
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
 from pipeline.service.pool import ModelPool, ServedModel
-from pipeline.service.workers import Workers
+from pipeline.service.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Service:
     limits: Limits
     metrics: Metrics
     bodies: Bodies
-    workers: Workers
+    threads: Threads
     workspace: Workspace | None  # has the reports
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:

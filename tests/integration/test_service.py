@@ -22,7 +22,7 @@ import tritonclient.http as triton
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.service.limits import Limits
-from pipeline.service.server import listen
+from pipeline.service.sockets import listen
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
 from tests.servers import wait_until

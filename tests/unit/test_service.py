@@ -27,7 +27,8 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.service.bodies import decompress
 from pipeline.service.routes import docs, page
-from pipeline.service.server import read_token, run
+from pipeline.service.server import run
+from pipeline.service.token import read_token
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.services import INFER, Client, client_of, images_input, make_app, png

@@ -50,7 +50,7 @@ async def predict(
         for pixels in (MEDIUM, service.limits.pixels):
             task = partial(_classify, service, content, kind, options, pixels)
             size = PIXEL * pixels + BYTE * len(content)
-            response = await service.workers.run(request, task, size)
+            response = await service.threads.run(request, task, size)
             if response is not None:
                 break
     return response

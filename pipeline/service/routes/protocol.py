@@ -59,7 +59,7 @@ async def infer(request: Request) -> Response:
         raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
     async with service.bodies.read(request) as body:
         task = partial(_infer, service, model, body, None if length is None else int(length))
-        return await service.workers.run(request, task, COST * len(body))
+        return await service.threads.run(request, task, COST * len(body))
 
 
 def _infer(

@@ -20,7 +20,7 @@ POLL = 0.01  # seconds between attempts to reserve memory, which other processes
 T = TypeVar("T")
 
 
-class Workers:
+class Threads:
     """Threads of this process. Requests wait for a free one in order of arrival."""
 
     def __init__(self, limits: Limits, threads: int, working: Tally) -> None:
