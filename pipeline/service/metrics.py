@@ -77,7 +77,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         PlatformCollector(registry=self.registry)
         for collector in (self._process, self):
-            self.registry.register(collector)  # type: ignore[arg-type]  # it only collects
+            self.registry.register(collector)
 
     def record_response(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that got a response. Call it from one thread only."""

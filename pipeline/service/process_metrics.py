@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class ProcessMetrics:
         values: dict[str, list[float]] = {}
         metrics: dict[str, Metric] = {}
         for process in self._rows["id"].tolist():
-            collector = ProcessCollector(pid=lambda process=process: process, registry=None)
+            collector = ProcessCollector(pid=partial(int, process), registry=None)
             for metric in collector.collect():
                 metrics[metric.name] = metric
                 values.setdefault(metric.name, []).append(metric.samples[0].value)

@@ -99,7 +99,7 @@ def run(
     classifier = open_classifier(model, workspace, threads=1)
     on_cpu = "CUDA" not in classifier.providers[0]  # a GPU's memory has room for few copies
     count = workers or (default_count(available_cores()) if on_cpu else 1)
-    settings = Settings(classifier, _limits(count), token, workspace, json_log)
+    settings = Settings(classifier, limits_of_process(count), token, workspace, json_log)
     listeners = listen(host, port)
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -162,7 +162,7 @@ def make_server(app: ASGIApp, limits: Limits, place: Place | None = None) -> uvi
     return Server(config, place or alone())
 
 
-def _limits(processes: int) -> Limits:
+def limits_of_process(processes: int) -> Limits:
     """The limits of each process, with no more connections than it may have open files.
 
     Connections are divided among the processes. In each, some remain for health checks even if all

@@ -53,6 +53,7 @@ async def predict(
             response = await service.threads.run(request, task, size)
             if response is not None:
                 break
+    assert response is not None
     return response
 
 
