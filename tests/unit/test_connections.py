@@ -119,7 +119,7 @@ def test_a_head_within_the_limits_is_accepted_in_any_pieces() -> None:
         assert found.received.endswith(b"300000")
 
 
-def test_what_is_no_http_is_refused_in_json() -> None:
+def test_anything_that_is_not_http_is_refused_in_json() -> None:
     for garbage in (b"\0\1\2\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nno header\r\n\r\n"):
         found = answer(garbage)
         assert (found.status, found.closed) == (400, True)
