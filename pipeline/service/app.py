@@ -23,6 +23,7 @@ from pipeline.service.shared import Place, Tally, alone
 from pipeline.service.state import Service
 from pipeline.service.threads import Threads
 
+OPENAPI = "/openapi.json"
 ROUTERS = [module.router for module in (slashes, predict, protocol, operation, page, docs)]
 
 
@@ -41,7 +42,7 @@ def create_app(
     limits, place, model = limits or Limits(), place or alone(), pool.default
     # not include_router, which hides the routes from Authentication and the tests
     routes = [route for router in ROUTERS for route in router.routes]
-    paths = [route.path for route in routes if isinstance(route, Route | Mount)]
+    paths = [OPENAPI, *(route.path for route in routes if isinstance(route, Route | Mount))]
     metrics = Metrics(model.signature, paths, place.rows["metrics"], place.process)
     cores = -(-available_cores() // len(place.rows))
     threads = Threads(limits, cores, Tally(place, "working"))
@@ -59,6 +60,7 @@ def create_app(
         description=documentation.description(model.signature),
         openapi_tags=documentation.TAGS,
         servers=[{"url": "./"}],
+        openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -29,7 +29,7 @@ from pipeline.service.process_metrics import PROCESS, ProcessMetrics
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 STATUSES = (200, 206, 304, 307, 400, 401, 404, 405, 408, 413, 415, 416, 499, 500, 503, "other")
-ROUTES = 32  # the highest number of routes
+ROUTES = 32  # the highest number of paths
 NO_ROUTE = "none"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -64,7 +64,9 @@ class Metrics:
         `rows`: a ROW for each process of the service; this process writes that at `process`.
         """
         self._labels = signature.labels
-        self._routes = {path: number for number, path in enumerate([*routes, NO_ROUTE])}
+        self._routes = {path: number for number, path in enumerate(sorted({*routes, NO_ROUTE}))}
+        if len(self._routes) > ROUTES:
+            raise ValueError(f"{len(self._routes)} paths, but ROUTES is {ROUTES}")
         self._rows = np.zeros(1, ROW) if rows is None else rows
         own = self._rows[process]
         self._requests, self._seconds = own["requests"], own["seconds"]

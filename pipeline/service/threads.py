@@ -13,9 +13,7 @@ from pipeline.service.errors import BUSY
 from pipeline.service.limits import Limits
 from pipeline.service.shared import Tally
 
-SMALL = (
-    2**19
-)  # bytes: work that takes a millisecond or two, less than a thread would add under load
+SMALL = 2**19  # bytes: work of about a millisecond, which a thread would make slower
 POLL = 0.01  # seconds between attempts to reserve memory, which other processes release
 T = TypeVar("T")
 

@@ -45,6 +45,15 @@ def test_unknown_paths_share_one_label(client: Client) -> None:
     assert client.metric("http_requests_total", route="/v2/models/{name}", status="404") == 1
 
 
+def test_each_route_is_counted_by_its_path(client: Client) -> None:
+    for path, route in (("/", "/"), ("/openapi.json", "/openapi.json"), ("/docs", "/docs"),
+                        ("/page/app.js", "/page"), ("/figures/x", "/figures/{name}"),
+                        ("/v2/models/mnist-cnn", "/v2/models/{name}")):  # fmt: skip
+        before = client.metric("http_requests_total", route=route)
+        client.get(path)
+        assert client.metric("http_requests_total", route=route) == before + 1
+
+
 def test_metrics_count_requests_and_predictions(client: Client, ten: Images) -> None:
     names = ("request_images_sum", "prediction_confidence_count")
     before = [client.metric(name) for name in names]
