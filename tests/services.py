@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
+from pipeline.core.variables import SERVE_TOKEN_FILE
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
-from pipeline.service.server import listen, make_server
+from pipeline.service.server import make_server
+from pipeline.service.sockets import listen
 from tests.checkout import MODEL, PROJECT
 from tests.digits import Images
 from tests.servers import wait_until
@@ -127,11 +129,20 @@ def listening(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def serving(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Serve the released model in a process; yields it and its URL. The log goes to a file."""
+def serving(
+    log: Path, *options: str, prefix: Sequence[str] = (), token_file: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Serve the released model; yields the process and its URL. The log goes to a file.
+
+    `prefix` is the start of a command that runs the service.
+    """
+    variables = {} if token_file is None else {SERVE_TOKEN_FILE.name: str(token_file)}
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*SERVE, "--port", "0"], cwd=PROJECT, env=os.environ | variables, stderr=file
+            [*prefix, *SERVE, "--port=0", *options],
+            cwd=PROJECT,
+            env=os.environ | variables,
+            stderr=file,
         )
 
     def address() -> re.Match[str] | None:

@@ -1,13 +1,14 @@
 """python -m benchmarks serving: the HTTP service and `mlflow models serve` under load.
 
 wrk posts one image repeatedly on 1, 16, 64 and 256 connections; each connection sends its next
-request when it has the answer. Our service receives bytes and JSON by the Open Inference Protocol
-and a PNG file; MLflow's server, with the same model, receives JSON. They take turns. Then 64
-connections post to our service for five minutes while its memory is watched. wrk shares the cores
-with the server.
+request when it has the answer. Our service, with a process per core, receives bytes and JSON by the
+Open Inference Protocol and a PNG file; MLflow's server, with the same model, receives JSON: as it
+starts by default, with one process, and with one per core. They take turns. Then 64 connections
+post to our service for five minutes while its memory is watched. wrk shares the cores with the
+server.
 
 Writes reports/benchmarks/serving.json, .md and .png. Requires wrk (`apt-get install wrk`) and an
-idle machine. Takes twelve minutes.
+idle machine. Takes fourteen minutes.
 """
 
 import argparse
@@ -24,42 +25,36 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from timeit import Timer
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import psutil
 import requests
 from matplotlib.ticker import FuncFormatter, NullLocator
 from mlflow.models import Model
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.report import reports, write_report
 from benchmarks.servers import free_port, server
+from benchmarks.service.baselines import JSON, Request, installed
 from benchmarks.service.rates import Load, memory_growth, rates_of
 from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
 from pipeline.core.figures import Figure, save_figure
+from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
-from pipeline.inference.signature import Signature
 from pipeline.registry.mlflow_model import save_model
 
 CONNECTIONS = (1, 16, 64, 256)
 SECONDS, ROUNDS = 5, 3
 SOAK_SECONDS, SOAK_CONNECTIONS = 300, 64
-OURS, JSON, PNG, MLFLOW = "ours, bytes", "ours, JSON", "ours, PNG", "MLflow, JSON"
+OURS, OURS_JSON, OURS_PNG = "ours, bytes", "ours, JSON", "ours, PNG"
 WRK = ["wrk", "--threads=1", "--timeout=30", "--script", str(Path(__file__).with_suffix(".lua"))]
 
 Loads = dict[str, dict[int, list[Load]]]  # by request and number of connections
-
-
-class Request(NamedTuple):
-    """An HTTP request with one image."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +73,7 @@ def main(
         raise UserError("wrk is missing: apt-get install wrk")
     classifier = Classifier(workspace.released_model, threads=1)
     with ExitStack() as stack:
-        service, addresses = start_servers(stack, workspace.released_model, classifier.signature)
-        compared = requests_of(*addresses, classifier)
+        service, compared = start_servers(stack, workspace.released_model, classifier)
         for request in compared.values():  # so that an error is reported, not counted
             answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
             answer.raise_for_status()
@@ -94,32 +88,40 @@ def main(
     model = model_seconds(classifier)
     save_figure(draw(loads, soaked), reports(workspace) / "serving.png")
     result = {"loads": loads, "soak": soaked, "model_seconds": model}
-    libraries = ["fastapi", "h11", "uvicorn", "uvloop"]
+    libraries = ["fastapi", "httptools", "mlflow", "uvicorn", "uvloop"]
     write_report(workspace, "serving", result, show(loads, soaked, model), libraries)
 
 
 def start_servers(
-    stack: ExitStack, model: Path, signature: Signature
-) -> tuple[psutil.Process, tuple[str, str]]:
-    """Our service and MLflow's server of the model; our process and the addresses of both."""
-    python = [sys.executable, "-m"]
+    stack: ExitStack, model: Path, classifier: Classifier
+) -> tuple[psutil.Process, dict[str, Request]]:
+    """Start our service and the baselines: our process, and the requests to send."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    serve = [sys.executable, "-m", "pipeline", "serve", "--model", str(model), "--port", str(port)]
+    service = stack.enter_context(server(serve, f"{address}/v2/health/live"))
+    image = stroke(classifier.signature.form)
+    compared = requests_of(address, image, classifier.signature.model)
     saved = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-    save_model(model.read_bytes(), signature, saved, Model())
-    ports = free_port(), free_port()
-    ours, theirs = (f"http://127.0.0.1:{port}" for port in ports)
-    serve = [*python, "pipeline", "serve", "--model", str(model), "--port", str(ports[0])]
-    service = stack.enter_context(server(serve, f"{ours}/v2/health/live"))
-    mlflow = [*python, "mlflow", "models", "serve", "--env-manager", "local"]
-    mlflow += ["--model-uri", str(saved), "--port", str(ports[1])]
-    stack.enter_context(server(mlflow, f"{theirs}/ping"))
-    return service, (ours, theirs)
+    save_model(model.read_bytes(), classifier.signature, saved, Model())
+    for name, baseline in installed().items():
+        port = free_port()
+        address = f"http://127.0.0.1:{port}"
+        command = baseline.command(saved, port)
+        stack.enter_context(server(command, f"{address}{baseline.health}"))
+        compared[name] = baseline.request(address, image)
+    return service, compared
 
 
-def requests_of(ours: str, mlflow: str, classifier: Classifier) -> dict[str, Request]:
-    """A vertical stroke in the four forms; `ours` and `mlflow` are the servers' addresses."""
-    form, name = classifier.signature.form, classifier.signature.model
+def stroke(form: ImageForm) -> NDArray[np.uint8]:
+    """The image [H, W] of a vertical stroke."""
     image = np.zeros((form.height, form.width), np.uint8)
     image[form.height // 6 : -form.height // 6, form.width // 2 - 1 : form.width // 2 + 2] = 255
+    return image
+
+
+def requests_of(address: str, image: NDArray[np.uint8], model: str) -> dict[str, Request]:
+    """An image [H, W] in the three forms that our service takes."""
     tensor = {"name": "images", "shape": [1, *image.shape], "datatype": "UINT8"}
     binary = {"parameters": {"binary_data_size": image.size}}
     binary_output = {"parameters": {"binary_data_output": True}}
@@ -127,17 +129,12 @@ def requests_of(ours: str, mlflow: str, classifier: Classifier) -> dict[str, Req
     picture = io.BytesIO()
     Image.fromarray(image).save(picture, "PNG")
     data = {"data": image.ravel().tolist()}
-    infer, kind = f"{ours}/v2/models/{name}/infer", {"Content-Type": "application/json"}
+    infer = f"{address}/v2/models/{model}/infer"
     length = {"Inference-Header-Content-Length": str(len(header))}
     return {
         OURS: Request(infer, length, header + image.tobytes()),
-        JSON: Request(infer, kind, json.dumps({"inputs": [tensor | data]}).encode()),
-        PNG: Request(f"{ours}/predict", {"Content-Type": "image/png"}, picture.getvalue()),
-        MLFLOW: Request(
-            f"{mlflow}/invocations",
-            kind,
-            json.dumps({"inputs": {"images": [image.tolist()]}}).encode(),
-        ),
+        OURS_JSON: Request(infer, JSON, json.dumps({"inputs": [tensor | data]}).encode()),
+        OURS_PNG: Request(f"{address}/predict", {"Content-Type": "image/png"}, picture.getvalue()),
     }
 
 
@@ -160,13 +157,15 @@ def load(request: Request, connections: int, seconds: float) -> Load:
 
 
 def soak_service(process: psutil.Process, request: Request, seconds: float) -> dict[str, Any]:
-    """Post for `seconds`: the load, and the service's resident bytes about once a second."""
+    """Post for `seconds`: the load, and the resident bytes of the service's processes together,
+    about once a second."""
     memory = []
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(load, request, SOAK_CONNECTIONS, seconds)
         with tqdm(total=seconds, desc="soak", unit="s") as progress:
             while not running.done():
-                memory.append(process.memory_info().rss)
+                processes = [process, *process.children(recursive=True)]
+                memory.append(sum(each.memory_info().rss for each in processes))
                 time.sleep(1)
                 progress.update(min(1, seconds - progress.n))
     return {"load": running.result(), "resident_bytes": memory}
@@ -199,7 +198,7 @@ def show(loads: Loads, soaked: dict[str, Any], model: dict[int, float]) -> str:
     return (
         f"{table(headers, rows)}\n\nSoak test: {SOAK_CONNECTIONS} connections for "
         f"{load['seconds']:.0f} s, {load['requests']:,.0f} requests as bytes, {load['failed']:.0f} "
-        f"failed. The service's memory peaked at {max(memory) / 1e6:.0f} MB and changed by "
+        f"failed. The memory of its processes peaked at {max(memory) / 1e6:.0f} MB and changed by "
         f"{memory_growth(memory) / 1e6:+.1f} MB from the second fifth of the time to the last.\n\n"
         f"Would batching concurrent requests pay? The model takes {model[1] * 1e6:.0f} µs for a "
         f"single image and {model[32] * 1e6:.0f} µs per image in a batch of 32. At {busy:,.0f} "

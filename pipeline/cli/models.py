@@ -149,6 +149,15 @@ def serve(
             min=0, max=65535, metavar="PORT", help="The port to listen on; 0 picks a free one."
         ),
     ] = 8000,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="The number of processes; by default one per core.",
+            show_default=False,
+        ),
+    ] = None,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
@@ -166,4 +175,4 @@ def serve(
     with suppress(UserError):  # outside a workspace, the page has no reports to show
         workspace = workspace or find_workspace(context)
     json_log = json_log or not sys.stderr.isatty()
-    server.run(model, host, port, json_log=json_log, workspace=workspace)
+    server.run(model, host, port, workers=workers, json_log=json_log, workspace=workspace)

@@ -27,6 +27,10 @@ THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
 warnings.filterwarnings("ignore", module="PIL")
 
 
+class TooManyPixels(ValueError):  # noqa: N818 (the name says what is wrong)
+    """A picture has more pixels than the caller allows."""
+
+
 def decode_pictures(content: bytes, max_pixels: int | None = None) -> list[Picture]:
     """Every page of a picture file as grey [H, W], rotated as displayed, from 0 to 255.
 
@@ -70,6 +74,8 @@ def _decode(content: bytes, max_pixels: int | None, max_pages: int) -> list[Pict
             return found
     except UnidentifiedImageError as error:
         raise ValueError(what_it_is(content, FORMATS)) from error
+    except TooManyPixels:
+        raise
     except Exception as error:  # decoders raise all kinds of exceptions
         raise ValueError(first_line(error)) from error
 
@@ -119,8 +125,10 @@ def _check_size(sizes: list[tuple[int, int]], max_pixels: int | None) -> None:
     if max_pixels is None or sum(width * height for width, height in sizes) <= max_pixels:
         return
     if len(sizes) == 1:
-        raise ValueError(f"{sizes[0][0]} x {sizes[0][1]} pixels exceed the limit of {max_pixels:,}")
-    raise ValueError(f"its {len(sizes)} pages exceed the limit of {max_pixels:,} pixels")
+        raise TooManyPixels(
+            f"{sizes[0][0]} x {sizes[0][1]} pixels exceed the limit of {max_pixels:,}"
+        )
+    raise TooManyPixels(f"its {len(sizes)} pages exceed the limit of {max_pixels:,} pixels")
 
 
 def _unpacked_size(picture: Image.Image) -> tuple[int, int]:

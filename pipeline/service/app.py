@@ -4,8 +4,10 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
 
 from pipeline.core.workspace import Workspace
+from pipeline.inference.providers import available_cores
 from pipeline.service import documentation
 from pipeline.service.bodies import Bodies
 from pipeline.service.errors import bad_parameter, refused
@@ -14,13 +16,14 @@ from pipeline.service.metrics import Metrics
 from pipeline.service.middleware.access_log import AccessLog
 from pipeline.service.middleware.admission import Admission
 from pipeline.service.middleware.authentication import Authentication
-from pipeline.service.middleware.headers import SecurityHeaders
-from pipeline.service.middleware.responses import Chunks, Head, InternalErrors
+from pipeline.service.middleware.responses import InternalErrors, Responses
 from pipeline.service.pool import ModelPool
 from pipeline.service.routes import docs, operation, page, predict, protocol, slashes
+from pipeline.service.shared import Place, Tally, alone
 from pipeline.service.state import Service
-from pipeline.service.workers import Workers
+from pipeline.service.threads import Threads
 
+OPENAPI = "/openapi.json"
 ROUTERS = [module.router for module in (slashes, predict, protocol, operation, page, docs)]
 
 
@@ -29,21 +32,26 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     workspace: Workspace | None = None,
+    place: Place | None = None,
 ) -> FastAPI:
     """Create the service for these models.
 
     With a token, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`. The page
-    shows the workspace's reports.
+    shows the workspace's reports. `place`: of this process among those of the service.
     """
-    limits, model = limits or Limits(), pool.default
-    metrics = Metrics(model.signature)
+    limits, place, model = limits or Limits(), place or alone(), pool.default
+    # not include_router, which hides the routes from Authentication and the tests
+    routes = [route for router in ROUTERS for route in router.routes]
+    paths = [OPENAPI, *(route.path for route in routes if isinstance(route, Route | Mount))]
+    metrics = Metrics(model.signature, paths, place.rows["metrics"], place.process)
+    cores = -(-available_cores() // len(place.rows))
+    threads = Threads(limits, cores, Tally(place, "working"))
+    in_progress = Tally(place, "requests")
     middleware = [  # outermost first
         Middleware(AccessLog, metrics=metrics),
-        Middleware(SecurityHeaders),
-        Middleware(Chunks),
-        Middleware(Head),
+        Middleware(Responses),
         *([] if token is None else [Middleware(Authentication, token=token)]),
-        Middleware(Admission, requests=limits.requests),
+        Middleware(Admission, in_progress=in_progress, limit=limits.requests),
         Middleware(InternalErrors),
     ]
     app = FastAPI(
@@ -52,20 +60,20 @@ def create_app(
         description=documentation.description(model.signature),
         openapi_tags=documentation.TAGS,
         servers=[{"url": "./"}],
+        openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: refused, RequestValidationError: bad_parameter},
         middleware=middleware,
-        # not include_router, which hides the routes from Authentication and the tests
-        routes=[route for router in ROUTERS for route in router.routes],
+        routes=routes,
     )
     app.state.service = Service(
         pool=pool,
         limits=limits,
         metrics=metrics,
-        bodies=Bodies(limits),
-        workers=Workers(limits.queue_seconds),
+        bodies=Bodies(limits, Tally(place, "buffered"), threads),
+        threads=threads,
         workspace=workspace,
     )
     documentation.complete(app, model, token=token is not None)

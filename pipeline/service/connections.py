@@ -1,15 +1,20 @@
-"""Connections, closed when their client sends or reads too slowly."""
+"""Connections, closed when their client sends too large a head, or sends or reads too slowly."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pipeline.service.limits import Limits
 
+PIECE = 2**16  # bytes that are parsed at a time
+PIPELINED = 100  # requests of a connection that wait for the response to an earlier one
 
-class Connection(H11Protocol):
-    """A connection that closes when it has waited too long for its client.
+
+class Connection(HttpToolsProtocol):
+    """A connection with bounds on the head of a request, and on the wait for its client.
 
     It waits for the head of a request, or for the client to read a response. `bodies` limits the
     time for the body of a request.
@@ -21,6 +26,8 @@ class Connection(H11Protocol):
         """`waiting`: all waiting connections, which share it; the longest wait comes first."""
         super().__init__(**options)
         self._limits, self._waiting = limits, waiting
+        self._head = 0  # bytes of the head so far, trailers included
+        self._pending = 0  # bytes that the parser may keep: of a line that has not ended
         self._seconds: float | None = None  # the time limit while it waits
         self._timer: asyncio.TimerHandle | None = None
 
@@ -33,8 +40,53 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Receive bytes from the client."""
-        super().data_received(data)
+        for start in range(0, len(data), PIECE):
+            self._parse(data[start : start + PIECE])
+            if self.transport.is_closing():
+                return
         self._watch()
+
+    def on_message_begin(self) -> None:
+        """The head of a request begins."""
+        if len(self.pipeline) >= PIPELINED:
+            raise ValueError("too many pipelined requests")
+        self._head = self._pending = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the URL has arrived."""
+        self._head += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or trailer has arrived. ValueError if there are too many or too large ones."""
+        self._head += len(name) + len(value)
+        self._pending = 0
+        super().on_header(name, value)
+        if self._is_too_large():
+            raise ValueError("the head is too large")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body has arrived."""
+        self._pending = 0
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Reject a request that is not valid HTTP or has too large a head."""
+        status, text = HTTPStatus.BAD_REQUEST, "the request is not valid HTTP"
+        if self._is_too_large():
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            text = (
+                f"the head of the request exceeds the limit of {self._limits.head_bytes:,} bytes "
+                f"or {self._limits.headers} headers"
+            )
+        body = orjson.dumps({"error": text})
+        head = (
+            f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -55,6 +107,18 @@ class Connection(H11Protocol):
         """Stop waiting."""
         super().connection_lost(exc)
         self._wait(None)
+
+    def _parse(self, piece: bytes) -> None:
+        self._pending += len(piece)
+        super().data_received(piece)
+        if self._is_too_large() and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def _is_too_large(self) -> bool:
+        limits = self._limits
+        return max(self._head, self._pending) > limits.head_bytes or (
+            len(self.headers or ()) > limits.headers
+        )
 
     def _watch(self) -> None:
         if self.flow.write_paused:

@@ -93,12 +93,13 @@ PICTURE_BODY = {
 }
 INFER_BODY = {
     "parameters": [
+        {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
         {
             "name": protocol.HEADER_LENGTH,
             "in": "header",
             "description": "The length of the JSON in bytes, if tensors follow it.",
             "schema": {"type": "integer", "minimum": 0},
-        }
+        },
     ],
     "requestBody": {
         "required": True,

@@ -1,121 +1,159 @@
-"""Prometheus metrics: requests, predictions, and input drift from the training images."""
+"""Prometheus metrics: requests, predictions, and input drift from the training images.
+
+Counts are in memory that all processes of a service share, so that each can report their sum.
+"""
 
 import threading
-from collections import deque
-from collections.abc import Sequence
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, PlatformCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
+from prometheus_client.utils import floatToGoString
 
+from pipeline.core.task import MAX_CLASSES
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
+from pipeline.service.drift import RECENT, RECENT_IMAGES, Drift
+from pipeline.service.process_metrics import PROCESS, ProcessMetrics
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # otherwise each has a second, unused series
-
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
+STATUSES = (200, 206, 304, 307, 400, 401, 404, 405, 408, 413, 415, 416, 499, 500, 503, "other")
+ROUTES = 32  # the highest number of paths
+NO_ROUTE = "none"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-RECENT, ENOUGH = 1000, 100  # maximum and minimum number of images to measure drift on
+CONFIDENCE = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
+ROW = np.dtype(  # of one process; a histogram has a count per bucket, those beyond, and the sum
+    [
+        ("requests", np.int64, (ROUTES, len(METHODS), len(STATUSES))),
+        ("seconds", float, (ROUTES, len(SECONDS) + 2)),
+        ("images", float, len(IMAGES) + 2),
+        ("predictions", np.int64, MAX_CLASSES),
+        ("confidence", float, len(CONFIDENCE) + 2),
+        ("recent", RECENT_IMAGES),
+        ("process", PROCESS),
+    ]
+)
+_METHODS = {method: number for number, method in enumerate(METHODS)}
+_STATUSES = {status: number for number, status in enumerate(STATUSES)}
 
 
 class Metrics:
-    """The metrics of one service; safe to use from several threads."""
+    """The metrics of one service, recorded by this process; safe to use from several threads."""
 
-    def __init__(self, signature: Signature) -> None:
-        """`signature`: of the model that makes the predictions."""
-        self.registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
-        own: Any = {"registry": self.registry}
-        self._requests = Counter(
-            "http_requests", "Requests that got a response.", ["route", "method", "status"], **own
-        )
-        self._seconds = Histogram(
-            "http_request_seconds",
-            "Seconds from a request to the end of its response.",
-            ["route"],
-            buckets=SECONDS,
-            **own,
-        )
-        self._batch = Histogram("request_images", "Images per request.", buckets=IMAGES, **own)
+    def __init__(
+        self,
+        signature: Signature,
+        routes: Sequence[str],
+        rows: NDArray[Any] | None = None,
+        process: int = 0,
+    ) -> None:
+        """`signature`: of the model that makes the predictions. `routes`: the paths of all routes.
+
+        `rows`: a ROW for each process of the service; this process writes that at `process`.
+        """
         self._labels = signature.labels
-        self._predictions = Counter(
-            "predictions", "Classified images, by predicted label.", ["label"], **own
-        )
-        self._confidence = Histogram(
-            "prediction_confidence",
-            "Probability of the predicted label.",
-            buckets=(0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1),
-            **own,
-        )
-        drift = Gauge(
-            "input_drift",
-            f"Population stability index of the mean pixel of the last {RECENT:,} images against "
-            "the training images; above 0.25, the input has changed.",
-            **own,
-        )
-        self._drift = Drift(signature.mean_pixel_deciles)
-        drift.set_function(self._drift.index)
-        for label in self._labels:
-            self._predictions.labels(label)
+        self._routes = {path: number for number, path in enumerate(sorted({*routes, NO_ROUTE}))}
+        if len(self._routes) > ROUTES:
+            raise ValueError(f"{len(self._routes)} paths, but ROUTES is {ROUTES}")
+        self._rows = np.zeros(1, ROW) if rows is None else rows
+        own = self._rows[process]
+        self._requests, self._seconds = own["requests"], own["seconds"]
+        self._images, self._confidence = own["images"], own["confidence"]
+        self._predictions = own["predictions"]
+        self._drift = Drift(signature.mean_pixel_deciles, self._rows["recent"], process)
+        self._process = ProcessMetrics(self._rows["process"], process)
+        self._bounds = np.array(CONFIDENCE)
+        self._lock, self._noted = threading.Lock(), 0.0
+        self.registry = CollectorRegistry()
+        PlatformCollector(registry=self.registry)
+        for collector in (self._process, self):
+            self.registry.register(collector)
 
     def record_response(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request that got a response."""
-        self._requests.labels(route, method, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        """Count a request that got a response. Call it from one thread only."""
+        number = self._routes.get(route, self._routes[NO_ROUTE])
+        place = number, _METHODS.get(method, -1), _STATUSES.get(status, -1)
+        self._requests[place] += 1
+        self._seconds[number, bisect_left(SECONDS, seconds)] += 1
+        self._seconds[number, -1] += seconds
+        if (now := time.monotonic()) > self._noted + 1:
+            self._noted = now
+            self._process.note()
 
     def record_predictions(self, images: Images, predictions: Predictions) -> None:
         """Count the classified images of a request."""
-        self._batch.observe(len(images))
-        counts = np.bincount(predictions.classes, minlength=len(self._labels))
-        for label, count in zip(self._labels, counts, strict=True):
-            self._predictions.labels(label).inc(int(count))
-        for confidence in predictions.confidences:
-            self._confidence.observe(float(confidence))
-        self._drift.add(images)
+        confidences = np.asarray(predictions.confidences)
+        buckets = np.searchsorted(self._bounds, confidences)
+        with self._lock:
+            self._images[bisect_left(IMAGES, len(images))] += 1
+            self._images[-1] += len(images)
+            self._predictions += np.bincount(predictions.classes, minlength=MAX_CLASSES)
+            self._confidence[:-1] += np.bincount(buckets, minlength=len(CONFIDENCE) + 1)
+            self._confidence[-1] += confidences.sum(dtype=float)
+            self._drift.add(images)
 
     def text(self) -> bytes:
         """All metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of all processes together."""
+        total = {name: self._rows[name].sum(0) for name in ("requests", "seconds", "images")}
+        requests = CounterMetricFamily(
+            "http_requests",
+            "Requests that got a response.",
+            labels=["route", "method", "status"],
+        )
+        seconds = HistogramMetricFamily(
+            "http_request_seconds",
+            "Seconds from a request to the end of its response.",
+            labels=["route"],
+        )
+        for route, number in self._routes.items():
+            for method, status in np.argwhere(total["requests"][number]).tolist():
+                labels = [route, METHODS[method], str(STATUSES[status])]
+                requests.add_metric(labels, float(total["requests"][number, method, status]))
+            if total["seconds"][number].any():
+                seconds.add_metric([route], *_histogram(SECONDS, total["seconds"][number]))
+        yield requests
+        yield seconds
+        yield HistogramMetricFamily(
+            "request_images", "Images per request.", *_histogram(IMAGES, total["images"])
+        )
+        predictions = CounterMetricFamily(
+            "predictions", "Classified images, by predicted label.", labels=["label"]
+        )
+        for label, count in zip(self._labels, self._rows["predictions"].sum(0), strict=False):
+            predictions.add_metric([label], float(count))
+        yield predictions
+        yield HistogramMetricFamily(
+            "prediction_confidence",
+            "Probability of the predicted label.",
+            *_histogram(CONFIDENCE, self._rows["confidence"].sum(0)),
+        )
+        yield GaugeMetricFamily(
+            "input_drift",
+            f"Population stability index of the mean pixel of the last {RECENT:,} images against "
+            "the training images; above 0.25, the input has changed.",
+            self._drift.index(),
+        )
 
-class Drift:
-    """The distribution of the mean pixel of recent images, compared with the training images."""
 
-    def __init__(self, deciles: Sequence[float]) -> None:
-        """`deciles`: the nine deciles of the training images' mean pixel."""
-        self._deciles = np.asarray(deciles)
-        self._recent: deque[int] = deque(maxlen=RECENT)
-        self._lock = threading.Lock()
-
-    def add(self, images: Images) -> None:
-        """Add the images [N, H, W] of a request."""
-        bins = np.searchsorted(self._deciles, images[-RECENT:].mean((1, 2)))
-        with self._lock:
-            self._recent.extend(bins.tolist())
-
-    def index(self) -> float:
-        """The population stability index, Σ (p − q) ln(p / q) over the ten bins; NaN if there are
-        too few images.
-
-        Half an image is added to each bin, so that none is empty.
-        """
-        with self._lock:
-            bins = list(self._recent)
-        if len(bins) < ENOUGH:
-            return float("nan")
-        expected = 1 / (len(self._deciles) + 1)
-        counts = np.bincount(bins, minlength=len(self._deciles) + 1) + 0.5
-        shares = counts / counts.sum()
-        return float(((shares - expected) * np.log(shares / expected)).sum())
+def _histogram(
+    bounds: Sequence[float], row: NDArray[np.float64]
+) -> tuple[list[tuple[str, float]], float]:
+    """Prometheus's cumulative buckets, and the sum, of a histogram in a row."""
+    names = [*map(floatToGoString, bounds), "+Inf"]
+    return list(zip(names, row[:-1].cumsum().tolist(), strict=True)), float(row[-1])

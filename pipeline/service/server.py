@@ -1,49 +1,94 @@
 """The server: sockets, log, token and limits of the HTTP service."""
 
-import errno
 import logging
 import resource
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import uvicorn
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.json import JsonFormatter
 from starlette.types import ASGIApp
 
 from pipeline.core.errors import UserError
 from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
 from pipeline.core.workspace import Workspace
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.providers import available_cores
 from pipeline.registry import open_classifier
+from pipeline.service import log
 from pipeline.service.app import create_app
 from pipeline.service.connections import Connection
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
+from pipeline.service.processes import (
+    allocate,
+    default_count,
+    end_with_parent,
+    rows_in,
+    start,
+    supervise,
+)
+from pipeline.service.shared import Place, alone
+from pipeline.service.sockets import listen, url
+from pipeline.service.token import read_token
 
 LOG = logging.getLogger(__name__)
 GRACE = 10  # seconds for requests in progress to finish when the service stops
 OTHER_FILES = 200  # open files other than connections: the model, figures
-MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # tolerated if another address works
-UNUSABLE = {
-    errno.EADDRINUSE: "port {port} on {host} is in use; --port 0 picks a free one",
-    errno.EADDRNOTAVAIL: "{host} is not an address of this machine; 0.0.0.0 stands for all of them",
-    errno.EACCES: "port {port} on {host} requires more privileges; --port 8000 does not",
-}
+
+
+class Server(uvicorn.Server):
+    """A server that notes when it serves, and has written its log when it ends."""
+
+    def __init__(self, config: uvicorn.Config, place: Place) -> None:
+        super().__init__(config)
+        self._place = place
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve."""
+        await super().startup(sockets)
+        self._place.rows["serving"][self._place.process] = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals during the block; afterwards, those received take effect."""
+        with super().capture_signals():
+            yield
+            log.flush()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all processes of the service need."""
+
+    classifier: Classifier
+    limits: Limits
+    token: str | None = field(repr=False)
+    workspace: Workspace | None
+    json_log: bool
 
 
 def run(
-    model: str | None, host: str, port: int, *, json_log: bool, workspace: Workspace | None
+    model: str | None,
+    host: str,
+    port: int,
+    *,
+    workers: int | None = None,
+    json_log: bool,
+    workspace: Workspace | None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
-    `model` is a file, models:/NAME@ALIAS, or None for the released model. `workspace` provides the
-    reports that the page shows, and the MLflow store. UserError if the service cannot start.
+    `model` is a file, models:/NAME@ALIAS, or None for the released model. `workers` is the number
+    of processes, by default one per core, or one if the model runs on a GPU. `workspace` provides
+    the reports that the page shows, and the MLflow store. UserError if the service cannot start.
     """
-    _log(json_log=json_log)
+    log.set_up(json_log=json_log)
     if not host.strip():
         raise UserError(
             "--host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 is all its addresses"
@@ -51,121 +96,91 @@ def run(
     if model is not None and not model.strip():
         raise UserError("--model is empty; without it, the service uses the released model")
     token = read_token()
-    pool = ModelPool(open_classifier(model, workspace, threads=1))
-    app = create_app(pool, limits := _limits(), token, workspace)
+    classifier = open_classifier(model, workspace, threads=1)
+    on_cpu = "CUDA" not in classifier.providers[0]  # a GPU's memory has room for few copies
+    count = workers or (default_count(available_cores()) if on_cpu else 1)
+    settings = Settings(classifier, limits_of_process(count), token, workspace, json_log)
     listeners = listen(host, port)
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
             "anyone who can reach %s can use the service: set %s or %s to require a token",
             *(host, SERVE_TOKEN.name, SERVE_TOKEN_FILE.name),
         )
-    address = _address(host, listeners[0].getsockname()[1])
-    LOG.info("listening on %s", address)
-    if not json_log:
-        print(f"{address} - press Ctrl-C to stop", file=sys.stderr, flush=True)
-    make_server(app, limits).run(sockets=listeners)
+
+    def announce() -> None:
+        address = url(host, listeners[0].getsockname()[1])
+        LOG.info("listening on %s", address)
+        if not json_log:
+            print(f"{address} - press Ctrl-C to stop", file=sys.stderr, flush=True)
+
+    if count == 1:
+        announce()
+        _serve(settings, alone(), listeners)
+        return
+    memory = allocate(count)
+
+    def start_process(process: int) -> SpawnProcess:
+        return start(_serve_in_process, settings, memory, process, listeners)
+
+    def close() -> None:
+        log.flush()
+        for listener in listeners:
+            listener.close()
+
+    supervise(start_process, rows_in(memory), GRACE, announce, close)
 
 
-def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
-    """A server for the app, with these limits on its connections."""
+def _serve(settings: Settings, place: Place, listeners: list[socket.socket]) -> None:
+    pool, limits = ModelPool(settings.classifier), settings.limits
+    app = create_app(pool, limits, settings.token, settings.workspace, place)
+    make_server(app, limits, place).run(sockets=listeners)
+
+
+def _serve_in_process(
+    settings: Settings, memory: Any, process: int, listeners: list[socket.socket]
+) -> None:
+    end_with_parent()
+    log.set_up(json_log=settings.json_log)
+    _serve(settings, Place(rows_in(memory), process), listeners)
+
+
+def make_server(app: ASGIApp, limits: Limits, place: Place | None = None) -> uvicorn.Server:
+    """A server for the app, with these limits on its connections.
+
+    `place`: of this process among those of the service.
+    """
     connection: Any = partial(Connection, limits=limits, waiting={})
     config = uvicorn.Config(
         app,
-        http=connection,  # of h11, which limits the head of a request; httptools does not
+        http=connection,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    return uvicorn.Server(config)
+    return Server(config, place or alone())
 
 
-def read_token() -> str | None:
-    """The token in the environment or in the file that it names. UserError if it is unusable."""
-    token, file = SERVE_TOKEN.get(), SERVE_TOKEN_FILE.get()
-    if token is not None and file is not None:
-        raise UserError(f"both {SERVE_TOKEN.name} and {SERVE_TOKEN_FILE.name} are set; unset one")
-    name = SERVE_TOKEN.name
-    if file is not None:
-        name = SERVE_TOKEN_FILE.name
-        try:
-            token = Path(file).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise UserError(f"{name}: {file!r} cannot be read: {reason}") from error
-    if token is None:
-        return None
-    token = token.strip()
-    if not (token and token.isascii() and token.isprintable()):
-        raise UserError(f"the token in {name} is empty or not printable ASCII")
-    return token
+def limits_of_process(processes: int) -> Limits:
+    """The limits of each process, with no more connections than it may have open files.
 
-
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on all addresses of the host, on one port (0: a free one).
-
-    UserError if the host is unknown or the port is not available.
+    Connections are divided among the processes. In each, some remain for health checks even if all
+    requests in progress are its own.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        raise UserError(f"unknown host {host!r}; use an address such as 127.0.0.1") from error
-    listeners: list[socket.socket] = []
-    failures: list[OSError] = []
-    for family, address in dict.fromkeys((family, address) for family, *_, address in found):
-        if listeners:
-            port = listeners[0].getsockname()[1]
-        try:
-            listeners.append(
-                socket.create_server((address[0], port, *address[2:]), family=family, backlog=2048)
-            )
-        except OSError as error:
-            failures.append(error)
-    for failure in failures:
-        if not listeners or failure.errno not in MISSING:
-            for listener in listeners:
-                listener.close()
-            reason = UNUSABLE.get(
-                failure.errno or 0, f"port {{port}} on {{host}}: {failure.strerror}"
-            )
-            raise UserError(reason.format(host=host, port=port)) from failure
-    return listeners
+    limits = Limits()
+    connections = max(limits.connections // processes, 2 * limits.requests)
+    connections = max(2, min(connections, _open_files(connections + OTHER_FILES) - OTHER_FILES))
+    requests = min(limits.requests, connections // 2)
+    return replace(limits, connections=connections, requests=requests)
 
 
-def _address(host: str, port: int) -> str:
-    """The page's URL for a browser on this machine."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not bound here)
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-def _limits() -> Limits:
-    """The limits, with no more connections than this process may have open files."""
+def _open_files(wanted: int) -> int:
+    """How many files a process may have open: `wanted` if the system allows that many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = Limits.connections + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(OSError, ValueError):  # macOS enforces a lower limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return Limits()
-    return Limits(connections=max(1, min(Limits.connections, soft - OTHER_FILES)))
-
-
-def _log(*, json_log: bool) -> None:
-    handler = logging.StreamHandler()
-    if json_log:
-        handler.setFormatter(
-            JsonFormatter(
-                "{asctime}{levelname}{name}{message}",
-                style="{",
-                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-                reserved_attrs=[*RESERVED_ATTRS, "color_message"],
-            )
-        )
-    else:
-        handler.setFormatter(logging.Formatter("{levelname}: {message}", style="{"))
-    level = logging.INFO if json_log else logging.WARNING
-    logging.basicConfig(level=level, handlers=[handler])
-    logging.captureWarnings(True)
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)

@@ -13,7 +13,7 @@ from pipeline.service.bodies import Bodies
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
 from pipeline.service.pool import ModelPool, ServedModel
-from pipeline.service.workers import Workers
+from pipeline.service.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Service:
     limits: Limits
     metrics: Metrics
     bodies: Bodies
-    workers: Workers
+    threads: Threads
     workspace: Workspace | None  # has the reports
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:
@@ -41,16 +41,18 @@ class Service:
         return predictions
 
 
-async def _service(request: Request) -> Service:
+async def get_service(request: Request) -> Service:
+    """The service that a request has reached."""
     service: Service = request.app.state.service
     return service
 
 
-ServiceState = Annotated[Service, Depends(_service)]
+ServiceState = Annotated[Service, Depends(get_service)]
 
 
-async def _model(name: str, request: Request, service: ServiceState) -> ServedModel:
+async def find_model(name: str, request: Request, service: ServiceState) -> ServedModel:
+    """The model with this name, and the version in the path if there is one."""
     return service.pool.get(name, request.path_params.get("version"))
 
 
-NamedModel = Annotated[ServedModel, Depends(_model)]  # by {name}, and {version} if there is one
+NamedModel = Annotated[ServedModel, Depends(find_model)]

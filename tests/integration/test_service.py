@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import requests
 import tritonclient.http as triton
@@ -22,7 +23,9 @@ import tritonclient.http as triton
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.service.limits import Limits
-from pipeline.service.server import listen
+from pipeline.service.processes import start, supervise
+from pipeline.service.shared import ROW
+from pipeline.service.sockets import listen
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
 from tests.servers import wait_until
@@ -235,7 +238,7 @@ def test_the_service_logs_json_without_the_token_and_finishes_requests_before_it
     (tmp_path / "token").write_text("s3cret-e\n")
     log, body = tmp_path / "log", png(ten[5])
     token = "Authorization: Bearer s3cret-e"
-    with serving(log, PIPELINE_SERVE_TOKEN_FILE=str(tmp_path / "token")) as (process, address):
+    with serving(log, token_file=tmp_path / "token") as (process, address):
         assert requests.post(f"{address}/predict", body, timeout=60).status_code == 401
         port = int(address.rpartition(":")[-1])
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
@@ -280,6 +283,84 @@ def test_on_a_terminal_one_line_says_where_it_listens_and_how_to_stop_it() -> No
         process.wait()
         os.close(ours)
     assert said.splitlines()[1:] == ["stopped by SIGINT"]
+
+
+def test_processes_share_counts_and_one_that_dies_is_replaced(tmp_path: Path, ten: Images) -> None:
+    body, headers = binary_request(ten)
+    log = tmp_path / "log"
+    with serving(log, "--workers=2") as (process, address):
+
+        def processes() -> list[psutil.Process]:
+            children = psutil.Process(process.pid).children()
+            return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+        def counts() -> set[float]:
+            texts = [requests.get(f"{address}/metrics", timeout=60).text for _ in range(8)]
+            return {metric(text, "predictions_total", label="7") for text in texts}
+
+        def post(times: int) -> None:
+            for _ in range(times):
+                assert requests.post(f"{address}{INFER}", body, headers=headers, timeout=60).ok
+
+        before = processes()
+        assert len(before) == 2
+        post(20)
+        assert counts() == {20}
+        before[0].kill()
+        post(20)
+        assert counts() == {40}
+        wait_until(lambda: len(processes()) == 2)
+        assert before[0] not in processes()
+        post(20)
+        assert counts() == {60}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert not [child for child in before if child.is_running()]
+    lines = [json.loads(text) for text in log.read_text().splitlines()[:-1]]
+    assert len([line for line in lines if line.get("path") == INFER]) == 60  # none lost
+
+
+def test_processes_end_with_their_supervisor(tmp_path: Path) -> None:
+    with serving(tmp_path / "log", "--workers=2") as (process, address):
+        process.kill()
+        process.wait()
+
+        def refused() -> bool:
+            try:
+                return not requests.get(f"{address}/v2/health/live", timeout=60)
+            except requests.ConnectionError:
+                return True
+
+        wait_until(refused, 60)
+
+
+def test_a_process_that_cannot_start_ends_the_service() -> None:
+    stopped: list[bool] = []
+    with pytest.raises(UserError, match="status 3"):
+        supervise(
+            lambda number: start(os._exit, 3),
+            np.zeros(2, ROW),
+            grace=1,
+            on_ready=lambda: pytest.fail("it is not ready"),
+            on_stop=lambda: stopped.append(True),
+        )
+    assert stopped == [True]
+
+
+def test_stalled_uploads_do_not_block_health_checks(tmp_path: Path) -> None:
+    """Even if the system allows the service few open files."""
+    limited = ["bash", "-c", 'ulimit -n 300; exec "$@"', "-"]
+    with (
+        serving(tmp_path / "log", "--workers=1", prefix=limited) as (_, address),
+        ExitStack() as stack,
+    ):
+        port = int(address.rpartition(":")[-1])
+        for _ in range(300):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            with suppress(ConnectionError):
+                client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        for _ in range(3):
+            assert requests.get(f"{address}/v2/health/live", timeout=5).ok
 
 
 def test_an_unusable_address_is_named() -> None:

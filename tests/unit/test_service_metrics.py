@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
-from pipeline.service.metrics import Drift, Metrics
+from pipeline.service.drift import Drift
+from pipeline.service.metrics import Metrics
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 from tests.services import INFER, Client, binary_request, client_of, make_app, png
@@ -44,6 +45,15 @@ def test_unknown_paths_share_one_label(client: Client) -> None:
     assert client.metric("http_requests_total", route="/v2/models/{name}", status="404") == 1
 
 
+def test_each_route_is_counted_by_its_path(client: Client) -> None:
+    for path, route in (("/", "/"), ("/openapi.json", "/openapi.json"), ("/docs", "/docs"),
+                        ("/page/app.js", "/page"), ("/figures/x", "/figures/{name}"),
+                        ("/v2/models/mnist-cnn", "/v2/models/{name}")):  # fmt: skip
+        before = client.metric("http_requests_total", route=route)
+        client.get(path)
+        assert client.metric("http_requests_total", route=route) == before + 1
+
+
 def test_metrics_count_requests_and_predictions(client: Client, ten: Images) -> None:
     names = ("request_images_sum", "prediction_confidence_count")
     before = [client.metric(name) for name in names]
@@ -76,7 +86,7 @@ def test_drift_is_measured_against_the_training_data(
 
 def test_metrics_have_the_documented_units_and_buckets() -> None:
     signature = Classifier(MODEL, threads=1).signature
-    metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}))
+    metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}), ["/predict"])
     metrics.record_response("/predict", "POST", 503, 0.3)
     sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
     none = np.zeros((100, 10), np.float32)

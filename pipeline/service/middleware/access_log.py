@@ -5,10 +5,10 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import NO_ROUTE, Metrics
 
 LOG = logging.getLogger("pipeline.service.access")
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+LONGEST_PATH = 500  # characters
 
 
 class AccessLog:
@@ -36,14 +36,13 @@ class AccessLog:
             self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.record_response(route, method, status, seconds)
+        route = getattr(scope.get("route"), "path", NO_ROUTE)
+        self._metrics.record_response(route, scope["method"], status, seconds)
         LOG.info(
             "request",
             extra={
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": scope["path"][:LONGEST_PATH],
                 "status": status,
                 "milliseconds": round(1000 * seconds, 3),
                 "client": (scope.get("client") or ["?"])[0],

@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.inference.answers import class_fields
+from pipeline.pictures.decoding import TooManyPixels
 from pipeline.pictures.images import in_form
-from pipeline.service.bodies import Body
 from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
 from pipeline.service.state import Service, ServiceState
 from pipeline.service.uploads import read_picture
 
+MEDIUM = 2**20  # pixels: few pictures have more
+PIXEL, BYTE = 32, 4  # bytes of memory for each pixel of a picture and for each byte of its file
 router = APIRouter(generate_unique_id_function=operation_id)
 
 
@@ -44,24 +46,39 @@ async def predict(
     """Takes a picture file (PNG, JPEG, BMP or TIFF) as the body, as `curl --data-binary @FILE`
     sends it, and returns its class and the probability of each class."""
     kind = request.headers.get("content-type", "")
-    async with service.bodies.read(request) as body:
-        return await service.workers.run(request, partial(_classify, service, body, kind, options))
+    async with service.bodies.read(request) as content:
+        for pixels in (MEDIUM, service.limits.pixels):
+            task = partial(_classify, service, content, kind, options, pixels)
+            size = PIXEL * pixels + BYTE * len(content)
+            response = await service.threads.run(request, task, size)
+            if response is not None:
+                break
+    assert response is not None
+    return response
 
 
-def _classify(service: Service, body: Body, content_type: str, options: Options) -> Response:
+def _classify(
+    service: Service, content: bytes, content_type: str, options: Options, max_pixels: int
+) -> Response | None:
+    """The response; None if the picture has more pixels, but within the limit."""
     model = service.pool.default
-    picture = read_picture(body.decompressed(), content_type, service.limits.pixels)
+    try:
+        picture = read_picture(content, content_type, max_pixels)
+    except TooManyPixels:
+        if max_pixels < service.limits.pixels:
+            return None
+        raise
     images = in_form(
         [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
     )
     predictions = service.predict(model, images, count=not options.preview)
-    content = {
+    answer = {
         **class_fields(model.signature)[predictions.classes[0]],
         "confidence": predictions.confidences[0],
         "probabilities": predictions.probabilities[0],
     }
     if options.image:
-        content["image"] = images[0]
+        answer["image"] = images[0]
     return Response(
-        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
+        orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
     )

@@ -1,16 +1,18 @@
 """The routes of the Open Inference Protocol; `service/protocol` implements the protocol itself."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import request_response
 
 from pipeline.service import protocol
-from pipeline.service.bodies import Body
 from pipeline.service.documentation import (
     INFER_BODY,
     INFER_RESPONSES,
@@ -29,11 +31,64 @@ from pipeline.service.messages import (
     ServerReady,
 )
 from pipeline.service.pool import ServedModel
-from pipeline.service.state import NamedModel, Service, ServiceState
+from pipeline.service.state import NamedModel, Service, ServiceState, find_model, get_service
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
+COST = 24  # bytes of memory for each byte of a request: a number in a list, for two bytes of JSON
 router = APIRouter(tags=[PROTOCOL], generate_unique_id_function=operation_id)
+
+
+class PlainRoute(APIRoute):
+    """A route whose function takes the request alone.
+
+    FastAPI describes it, but does not spend time on its parameters.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.app = request_response(endpoint)
+
+
+async def infer(request: Request) -> Response:
+    """Returns logits and probabilities of images, as JSON or as bytes after the JSON."""
+    service = await get_service(request)
+    model = await find_model(request.path_params["name"], request, service)
+    length = request.headers.get(protocol.HEADER_LENGTH)
+    if length is not None and not re.fullmatch("[0-9]{1,18}", length):
+        raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
+    async with service.bodies.read(request) as body:
+        task = partial(_infer, service, model, body, None if length is None else int(length))
+        return await service.threads.run(request, task, COST * len(body))
+
+
+def _infer(
+    service: Service, model: ServedModel, body: bytes, header_length: int | None
+) -> Response:
+    request = protocol.read_request(body, header_length, model.signature.form)
+    predictions = service.predict(model, request.images)
+    outputs = {"logits": predictions.logits, "probabilities": predictions.probabilities}
+    content, length = protocol.write_response(request, model, outputs)
+    if length is None:
+        return Response(content, media_type="application/json")
+    headers = {protocol.HEADER_LENGTH: str(length)}
+    return Response(content, headers=headers, media_type="application/octet-stream")
+
+
+router.routes += [
+    PlainRoute(
+        f"{MODEL}/infer",
+        infer,
+        methods=["POST"],
+        summary="Classify images",
+        response_model=InferResponse,
+        responses=INFER_RESPONSES,
+        openapi_extra=INFER_BODY,
+        tags=[PROTOCOL],
+        generate_unique_id_function=operation_id,
+    ),
+    PlainRoute(f"{VERSION}/infer", infer, methods=["POST"], include_in_schema=False),
+]
 
 
 @router.get(
@@ -75,32 +130,3 @@ async def describe_model(model: NamedModel) -> dict[str, Any]:
 async def model_ready(model: NamedModel) -> ModelReady:
     """A model is ready if the server has it."""
     return ModelReady(name=model.name, ready=True)
-
-
-@router.post(
-    f"{MODEL}/infer",
-    summary="Classify images",
-    response_model=InferResponse,
-    responses=INFER_RESPONSES,
-    openapi_extra=INFER_BODY,
-)
-@router.post(f"{VERSION}/infer", include_in_schema=False)
-async def infer(request: Request, model: NamedModel, service: ServiceState) -> Response:
-    """Returns logits and probabilities of images, as JSON or as bytes after the JSON."""
-    length = request.headers.get(protocol.HEADER_LENGTH)
-    if length is not None and not re.fullmatch("[0-9]{1,18}", length):
-        raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
-    async with service.bodies.read(request) as body:
-        task = partial(_infer, service, model, body, None if length is None else int(length))
-        return await service.workers.run(request, task)
-
-
-def _infer(service: Service, model: ServedModel, body: Body, header_length: int | None) -> Response:
-    request = protocol.read_request(body.decompressed(), header_length, model.signature.form)
-    predictions = service.predict(model, request.images)
-    outputs = {"logits": predictions.logits, "probabilities": predictions.probabilities}
-    content, length = protocol.write_response(request, model, outputs)
-    if length is None:
-        return Response(content, media_type="application/json")
-    headers = {protocol.HEADER_LENGTH: str(length)}
-    return Response(content, headers=headers, media_type="application/octet-stream")

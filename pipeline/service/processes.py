@@ -1,0 +1,151 @@
+"""The processes of a service: a supervisor starts them, replaces those that die, and stops them.
+
+All accept connections from the same sockets: the next connection goes to a process that is idle,
+and none is lost if a process dies before accepting it. Processes are spawned, not forked, because
+NumPy and ONNX Runtime have threads, which a fork loses.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import UserError
+from pipeline.service.shared import ROW
+
+LOG = logging.getLogger(__name__)
+SPAWN = get_context("spawn")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time per period
+POLL = 0.1  # seconds between looks at the processes
+LATE = 5  # seconds beyond their grace period in which processes must end
+
+Start = Callable[[int], SpawnProcess]  # starts the process of a row
+
+
+def default_count(cores: int, quota: Path = QUOTA) -> int:
+    """One process per core, or as many as a container's CPU quota allows."""
+    try:
+        limit, period = quota.read_text(encoding="ascii").split()
+        cores = min(cores, -(-int(limit) // int(period)))
+    except (OSError, ValueError):  # no quota
+        pass
+    return max(1, cores)
+
+
+def allocate(count: int) -> Any:
+    """Memory for the rows of this many processes."""
+    return SPAWN.RawArray(ctypes.c_byte, count * ROW.itemsize)
+
+
+def rows_in(memory: Any) -> NDArray[Any]:
+    """The rows in memory from `allocate`."""
+    return np.frombuffer(memory, ROW)
+
+
+def start(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
+    """Start a process, which ignores Ctrl-C: that is for the supervisor."""
+    process = SPAWN.Process(target=target, args=arguments)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the process inherits it
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return process
+
+
+def supervise(
+    start: Start, rows: NDArray[Any], grace: float, on_ready: Callable[[], None],
+    on_stop: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run a process for each row until SIGINT or SIGTERM, which then takes effect.
+
+    Calls `on_ready` once all serve, and `on_stop` before it stops them. UserError if a process ends
+    before it serves. A second signal kills processes that have not ended.
+    """
+    with _signals() as received:
+        processes = [start(number) for number in range(len(rows))]
+        try:
+            ready = False
+            while not received:
+                wait([process.sentinel for process in processes], POLL)
+                if not ready and rows["serving"].all():
+                    ready = True
+                    on_ready()
+                for number, process in enumerate(processes):
+                    if not (received or process.is_alive()):
+                        processes[number] = _replace(process, start, rows, number)
+        finally:
+            on_stop()
+            _stop(processes, received, grace + LATE)
+
+
+def end_with_parent() -> None:
+    """Make this process end on SIGTERM, and when its parent has ended."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(0)
+
+    def watch() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _replace(process: SpawnProcess, start: Start, rows: NDArray[Any], number: int) -> SpawnProcess:
+    if not rows["serving"][number]:
+        raise UserError(
+            f"a process of the service ended with status {process.exitcode} before it could serve; "
+            "--workers 1 needs the least memory"
+        )
+    LOG.error("a process ended with status %s; another one replaces it", process.exitcode)
+    rows["serving"][number] = False
+    return start(number)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that arrive during the block; the first takes effect after it."""
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {
+        number: signal.signal(number, lambda number, frame: received.append(number))
+        for number in numbers
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if received:
+        signal.raise_signal(received[0])
+
+
+def _stop(processes: Sequence[SpawnProcess], received: Sequence[int], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.terminate()
+    while any(process.is_alive() for process in processes):
+        if time.monotonic() > end or len(received) > 1:
+            break
+        wait([process.sentinel for process in processes if process.is_alive()], POLL)
+    for process in processes:
+        process.kill()
+        process.join()
