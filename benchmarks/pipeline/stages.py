@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pipeline.cli.app import collect_garbage_rarely
 from pipeline.config import load_params
 from pipeline.core.task import load_task
 from pipeline.core.workspace import Workspace
@@ -18,6 +19,7 @@ WITHOUT_TASK = ("backprop", "fetch", "gate")
 
 def main() -> None:
     """Run every stage of dvc.yaml in its order."""
+    collect_garbage_rarely()  # as in the processes of `dvc repro`
     workspace = Workspace(Path())
     params = load_params(workspace.params)
     task = load_task(params.task, workspace.root)

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path
+from pipeline.cli.app import (
+    OTHERS,
+    app,
+    collect_garbage_rarely,
+    examples,
+    find_workspace,
+    named_path,
+)
 from pipeline.config import load_params
 from pipeline.core.task import load_task
 
@@ -66,6 +73,7 @@ def flow(
     """
     from pipeline.orchestration import dag, settings
 
+    collect_garbage_rarely()
     workspace = find_workspace(context)
     dag.read_plan(workspace, targets or [], set_params or [])  # before the slow import of Prefect
     settings.use(workspace.root)

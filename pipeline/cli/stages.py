@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import typer
 
-from pipeline.cli.app import STAGES, app, find_workspace, program_name
+from pipeline.cli.app import STAGES, app, collect_garbage_rarely, find_workspace, program_name
 from pipeline.config import Params, load_params
 from pipeline.core import environment
 from pipeline.core.task import load_task
@@ -18,6 +18,7 @@ def stage(run: Run) -> Run:
     """Register a stage's command, which locks the workspace unless a flow run has done so."""
 
     def command(context: typer.Context) -> None:
+        collect_garbage_rarely()
         workspace = find_workspace(context)
         workspace.check_places()
         params = load_params(workspace.params)

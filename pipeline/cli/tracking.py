@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.app import OTHERS, app, examples, find_workspace
+from pipeline.cli.app import OTHERS, app, collect_garbage_rarely, examples, find_workspace
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.tracking import Component
@@ -36,6 +36,7 @@ def track(
     """
     from pipeline.tracking import background, links
 
+    collect_garbage_rarely()
     workspace = find_workspace(context)
     if not background.enabled():
         raise UserError("MLFLOW_TRACKING_URI=none turns tracking off: name a server")

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pipeline.core.errors import UserError
 from pipeline.core.files import REPRO, read_json, write_json
 
+JUDGED_PROVIDERS = "providers.json"  # next to a released model
 Sha256 = str
 Number = int | float
 

@@ -14,18 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UserError, first_line
-from pipeline.core.reports import JudgedProviders
+from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
 from pipeline.core.task import ImageForm
 from pipeline.inference.providers import CPU, CUDA, OPENVINO, Session, UnusableError, load
 
-RECORD = "providers.json"
 FASTEST_FIRST = (CUDA, OPENVINO)
 LOG = logging.getLogger(__name__)
 
 
 def find_judged(model: Path, sha256: str) -> JudgedProviders | None:
     """The record next to a model; None if there is none or it is about another model."""
-    path = model.with_name(RECORD)
+    path = model.with_name(JUDGED_PROVIDERS)
     if not path.exists():
         return None
     try:

@@ -117,6 +117,21 @@ def read_plan(
     return plan(stages, targets), settings, content
 
 
+def up_to_date(root: Path) -> set[str]:
+    """The stages that `dvc repro` would skip, by name; none if DVC cannot say, as while it is busy.
+
+    It takes as long as one start of DVC, for all stages.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo, repo.lock:
+            return {name_of(stage, root) for stage in repo.index.stages if not stage.changed()}
+    except DvcException:  # DVC reports the error when it runs the stage
+        return set()
+
+
 def repro_command(stage: str, *, force: bool) -> list[str]:
     """The command that runs this stage alone, if a dependency has changed or if forced.
 

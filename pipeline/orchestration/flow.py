@@ -86,7 +86,9 @@ def bring_up_to_date(
         if set_params:
             write_text(workspace.params, content)
             logger.info("wrote to %s: %s", workspace.params, ", ".join(set_params))
+        current = set() if force else dag.up_to_date(workspace.root)
         for stage in stages:
+            needs = [states[name] for name in stage.needs if name in states]
             state = repro.with_options(
                 name=stage.name,
                 task_run_name=stage.name,
@@ -97,8 +99,9 @@ def bring_up_to_date(
                 workspace,
                 stage,
                 force=force,
+                skip=stage.name in current and all(state.name == CACHED for state in needs),
                 lock=lock,
-                wait_for=[states[name] for name in stage.needs if name in states],
+                wait_for=needs,
                 return_state=True,
             )
             states[stage.name] = state
@@ -147,9 +150,18 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
 
 
 @task(cache_policy=NO_CACHE)
-def repro(workspace: Workspace, stage: dag.Stage, *, force: bool, lock: int) -> State[Any]:
-    """Let DVC run a stage unless it is up to date; DVC's output goes to the log line by line."""
+def repro(
+    workspace: Workspace, stage: dag.Stage, *, force: bool, skip: bool, lock: int
+) -> State[Any]:
+    """Let DVC run a stage unless it is up to date; DVC's output goes to the log line by line.
+
+    `skip`: the stage is known to be up to date, so DVC, which takes a second, does not start.
+    """
     logger = get_run_logger()
+    if skip:
+        logger.info("%s is up to date", stage.name)
+        results.show(workspace, stage, complete=True, images=False)
+        return Completed(name=CACHED, message="up to date in DVC")
     programs = [str(Path(sys.executable).parent), variables.PATH.get() or os.defpath]
     child_environment = {
         **os.environ,

@@ -5,13 +5,15 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.reports import JUDGED_PROVIDERS
 from pipeline.core.workspace import Workspace
-from pipeline.inference.choice import RECORD
-from pipeline.inference.classifier import Classifier
 from pipeline.inference.signature import Signature
+
+if TYPE_CHECKING:  # it imports what reads pictures
+    from pipeline.inference.classifier import Classifier
 
 MODEL_TAG = "sha256"  # of a model version: the digest of its file
 MODEL_FILE = "model.onnx"  # the file's name in MLflow's model format
@@ -21,13 +23,15 @@ URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+)
 
 def open_classifier(
     name: str | None = None, workspace: Workspace | None = None, **options: Any
-) -> Classifier:
+) -> "Classifier":
     """The classifier of a file, of `models:/NAME@ALIAS`, or by default of the released model.
 
     `workspace` determines the MLflow store; by default it is the workspace that contains the
     current folder. `options` are passed to Classifier. UserError if the model is missing, broken
     or not the registered one.
     """
+    from pipeline.inference.classifier import Classifier
+
     if name is None or not name.startswith("models:/"):
         return Classifier(name, **options)
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,7 +83,7 @@ def download(uri: str, folder: Path, workspace: Workspace | None = None) -> tupl
         )
         with suppress(Exception):  # a model without it is computed by the CPU provider
             mlflow.artifacts.download_artifacts(
-                f"{found}/{RECORD}", dst_path=str(folder), tracking_uri=address
+                f"{found}/{JUDGED_PROVIDERS}", dst_path=str(folder), tracking_uri=address
             )
     except UserError:
         raise

@@ -15,8 +15,8 @@ from mlflow.models import Model
 from pipeline.core import environment
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing, read_text, sha256
+from pipeline.core.reports import JUDGED_PROVIDERS
 from pipeline.core.workspace import Workspace
-from pipeline.inference.choice import RECORD
 from pipeline.inference.signature import Signature
 from pipeline.registry.alias import promote, warn_of_unsigned_champion
 from pipeline.registry.lookup import MODEL_TAG, read_signature
@@ -52,7 +52,7 @@ def read_release(workspace: Workspace) -> Release:
         digest = hashlib.sha256(model).hexdigest()
         card = read_text(workspace.model_card)
         origin = Origin.read(workspace.provenance)
-        record = path.with_name(RECORD)
+        record = path.with_name(JUDGED_PROVIDERS)
         providers = record.read_bytes() if record.exists() else None
         if path.exists() and origin.model_sha256 == digest == sha256(path):
             break
@@ -140,7 +140,7 @@ def _logged_model(client: MlflowClient, release: Release) -> LoggedModel:
             made = Model(run_id=run_id, model_id=model.model_id)
             save_model(release.model, release.signature, folder, made)
             if release.providers is not None:
-                (folder / RECORD).write_bytes(release.providers)
+                (folder / JUDGED_PROVIDERS).write_bytes(release.providers)
             client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model

@@ -16,6 +16,7 @@ Value = Number | str | None
 def run(workspace: Workspace, params: Gate) -> None:
     """Write and print the verdict. Raises RefusedError if any criterion fails.
 
+    Publishes only a refusal: a pass is published by `release`, so that MLflow starts once for both.
     Raises UserError, with nothing written, if a report has another schema version.
     """
     reports = read_gate_input(workspace)
@@ -26,8 +27,8 @@ def run(workspace: Workspace, params: Gate) -> None:
     verdict.write(workspace.gate_report)
     write_text(workspace.gate_table, table)
     print(table)
-    background.publish(workspace, Component.TRAINING)
     if not verdict.passed:
+        background.publish(workspace, Component.TRAINING)
         failed = [
             f"{c.name} {_short(c.measured)}, required {_required(c)}{_deviation(c)}"
             for c in verdict.criteria

@@ -16,18 +16,18 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
-from pipeline.core.reports import JudgedProviders
+from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
 from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
-from pipeline.inference.choice import RECORD, pack
+from pipeline.inference.choice import pack
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry import promotion
 from pipeline.registry.provenance import provenance
 from pipeline.stages.gate import judge
-from pipeline.tracking import background
+from pipeline.tracking import Component, background
 
 SAMPLES = 32  # images on which an execution provider is checked when it starts
 # in order of preference: the card of the task, which extends that of the stage
@@ -39,9 +39,9 @@ NOT_RELEASED = (
 
 
 def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None = None) -> None:
-    """Replace models/ and register the model.
+    """Replace models/, register the model, and publish the gate's verdict on it.
 
-    Raises RefusedError, with nothing changed, if the gate did not pass or the new model is
+    Raises RefusedError, with models/ unchanged, if the gate did not pass or the new model is
     significantly worse than `baseline`: an ONNX file, by default the released model if there is
     one. In a DVC experiment, the stage only prints whether the release would be refused: a failed
     stage would discard the experiment, and releases are made from the checkout.
@@ -50,30 +50,38 @@ def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None 
     require_passed_gate(workspace, snapshot, params.gate)
     model = OnnxModel(workspace.model, params.evaluate.providers[0])
     require_trained(workspace, model.signature, snapshot, task)
-    baseline = baseline or workspace.released_model
+    try:
+        compare(workspace, params, model, baseline or workspace.released_model)
+    except RefusedError as error:
+        if not environment.experiment():
+            background.publish(workspace, Component.TRAINING)
+            raise
+        print(f"the release would be refused: {error}")
     if environment.experiment():
-        try:
-            compare(workspace, params, model, baseline)
-        except RefusedError as error:
-            print(f"the release would be refused: {error}")
         workspace.releases.mkdir(parents=True, exist_ok=True)  # DVC requires this output
         print(NOT_RELEASED)
-        return
-    compare(workspace, params, model, baseline)
-    name = f"{model.signature.model}.onnx"
-    card = model_card(snapshot, model.signature, params, task)
+    else:
+        replace_models(workspace, params, snapshot, model.signature, task)
+    background.publish(workspace)
+
+
+def replace_models(
+    workspace: Workspace, params: Params, snapshot: Snapshot, signature: Signature, task: Task
+) -> None:
+    """Replace models/ as a whole by the exported model with its card, provenance and checksums."""
+    name = f"{signature.model}.onnx"
+    card = model_card(snapshot, signature, params, task)
     with replacing_directory(workspace.releases, last=[name, workspace.checksums.name]) as new:
         write_bytes(new / name, workspace.model.read_bytes())
         write_text(new / workspace.model_card.name, card)
         statement = provenance(workspace, params, snapshot, name)
         write_json(new / workspace.provenance.name, statement)
-        judged_providers(workspace, snapshot, params.gate).write(new / RECORD)
+        judged_providers(workspace, snapshot, params.gate).write(new / JUDGED_PROVIDERS)
         promotion.record(workspace, workspace.model)
-        names = [name, RECORD, workspace.model_card.name, workspace.provenance.name]
+        names = [name, JUDGED_PROVIDERS, workspace.model_card.name, workspace.provenance.name]
         checksums = "".join(f"{sha256(new / file)}  {file}\n" for file in names)
         write_text(new / workspace.checksums.name, checksums)
     print(f"released {workspace.released_model}, SHA-256 {sha256(workspace.released_model)}")
-    background.publish(workspace)
 
 
 def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) -> None:

@@ -129,6 +129,34 @@ def test_a_flow_distinguishes_a_stage_that_ran_from_one_that_is_up_to_date(folde
     assert (folder / "c").read_text() == "second"
 
 
+def test_a_flow_skips_exactly_what_dvc_would_skip(folder: Path) -> None:
+    (folder / "a").write_text("first")
+    chain = {"ab": copying("a", "b"), "bc": copying("b", "c")}
+    write_stages(folder, **chain, always={"cmd": "true"})
+    assert dag.up_to_date(folder) == set()
+    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, check=True)
+    assert dag.up_to_date(folder) == {"ab", "bc"}
+    (folder / "a").write_text("second")
+    assert dag.up_to_date(folder) == {"bc"}  # until `ab` has run
+    subprocess.run(dag.repro_command("ab", force=False), cwd=folder, check=True)
+    assert dag.up_to_date(folder) == {"ab"}
+    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, check=True)
+    (folder / "c").unlink()
+    assert dag.up_to_date(folder) == {"ab"}
+    write_stages(folder, **chain | {"ab": copying("a", "b") | {"cmd": "cp -p a b"}})
+    assert dag.up_to_date(folder) == set()
+
+
+def test_a_flow_leaves_all_stages_to_dvc_while_another_dvc_is_running(folder: Path) -> None:
+    from dvc.repo import Repo
+
+    (folder / "a").touch()
+    write_stages(folder, ab=copying("a", "b"))
+    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, check=True)
+    with Repo(str(folder)) as other, other.lock:
+        assert dag.up_to_date(folder) == set()
+
+
 @pytest.mark.parametrize(
     ("command", "status"),
     [

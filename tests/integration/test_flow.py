@@ -364,6 +364,27 @@ def test_stages_that_dvc_skips_are_shown_as_cached(prefect: Prefect, workspace: 
     assert prefect.task_states(run) == dict.fromkeys(STAGES[:3], "Cached")
 
 
+def test_a_stage_runs_after_a_stage_that_it_depends_on(
+    prefect: Prefect, workspace: Checkout
+) -> None:
+    """When the flow starts, DVC would skip the second stage."""
+    given, first, second = (workspace.path / name for name in ("given", "first", "second"))
+    given.write_text("before")
+    copies = {
+        "first": {"cmd": "cp given first", "deps": ["given"], "outs": ["first"]},
+        "second": {"cmd": "cp first second", "deps": ["first"], "outs": ["second"]},
+    }
+    with stages(workspace, **copies):
+        workspace.run("dvc", "repro", "second").check_returncode()
+        given.write_text("after")
+        run = prefect.submit(targets=["second"])
+        assert prefect.finish(run)[0] == "Completed"
+    assert prefect.task_states(run) == {"first": "Completed", "second": "Completed"}
+    assert second.read_text() == "after"
+    for file in (given, first, second):
+        file.unlink()
+
+
 def test_a_refusal_names_the_failed_criterion_and_its_margin(
     prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:

@@ -16,6 +16,7 @@ from pipeline.core.files import sha256, write_csv
 from pipeline.core.reports import GateReport
 from pipeline.core.workspace import Workspace
 from pipeline.stages import gate
+from pipeline.tracking import background
 from tests.reports import EXPORT, METRICS, SUBJECT
 
 PARAMS = Gate(
@@ -102,6 +103,18 @@ def verdict(workspace: Workspace, params: Gate = PARAMS) -> GateReport:
 
 def failing(judged: GateReport) -> list[str]:
     return [criterion.name for criterion in judged.criteria if not criterion.passed]
+
+
+@pytest.mark.parametrize(("accuracy", "published"), [(0.994, []), (0.99, ["training"])])
+def test_only_a_refusal_is_published(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, accuracy: float, published: list[str]
+) -> None:
+    """The release follows a pass and publishes it."""
+    done: list[str] = []
+    monkeypatch.setattr(background, "publish", lambda workspace, *which: done.extend(which))
+    write(workspace, changed({"test accuracy": accuracy}))
+    verdict(workspace)
+    assert done == published
 
 
 def table(workspace: Workspace) -> dict[str, tuple[str, str, str]]:

@@ -12,9 +12,9 @@ import pytest
 from pipeline import config
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256
-from pipeline.core.reports import JudgedProviders
+from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
 from pipeline.inference import Classifier, choice, providers
-from pipeline.inference.choice import RECORD, pack, unpack
+from pipeline.inference.choice import pack, unpack
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import MANY, OnnxModel
 from tests.checkout import MODEL, needs_model, needs_openvino
@@ -44,7 +44,7 @@ def write_record(model: Path, **changes: Any) -> None:
         max_logit_difference=0.5,
         images=pack(make_digits(4, seed=2)[0]),
     )
-    record.model_copy(update=changes).write(model.with_name(RECORD))
+    record.model_copy(update=changes).write(model.with_name(JUDGED_PROVIDERS))
 
 
 def computed_by(classifier: Classifier, images: Images) -> str:
@@ -96,7 +96,7 @@ def test_otherwise_the_cpu_provider_computes(
 def test_a_missing_or_damaged_record_allows_the_cpu_provider_alone(
     release: Path, digits: Images, content: str | None
 ) -> None:
-    record = release.with_name(RECORD)
+    record = release.with_name(JUDGED_PROVIDERS)
     record.unlink()
     if content is not None:
         record.write_text(content)

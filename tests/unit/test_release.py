@@ -28,6 +28,7 @@ from pipeline.inference.choice import find_judged, unpack
 from pipeline.mnist import TASK
 from pipeline.registry import promotion, provenance
 from pipeline.stages import release
+from pipeline.tracking import Component, background
 from tests import releases
 from tests.checkout import PROJECT
 from tests.folders import everything
@@ -120,6 +121,29 @@ def test_a_release_records_what_it_replaces(workspace: Workspace) -> None:
     run(workspace)
     new = sha256(workspace.released_model)
     assert promotion.replaced_by(workspace, new) == frozenset({old})
+
+
+@pytest.mark.parametrize("experiment", [False, True])
+@pytest.mark.parametrize("only_old", [0, 9])
+def test_the_gates_verdict_is_published_even_without_a_release(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, only_old: int, experiment: bool
+) -> None:
+    published: list[str] = []
+
+    def publish(workspace: Workspace, *components: Component) -> None:
+        published.extend(components or Component)
+
+    monkeypatch.setattr(background, "publish", publish)
+    answer(workspace, only_old, 0)
+    if experiment:
+        monkeypatch.setenv("DVC_EXP_NAME", "bold-ibex")
+    if only_old and not experiment:
+        with pytest.raises(RefusedError):
+            run(workspace)
+        assert published == ["training"]
+    else:
+        run(workspace)
+        assert sorted(published) == ["backprop", "release", "training"]
 
 
 # McNemar's test
