@@ -4,7 +4,6 @@ Prefect itself reads only the pyproject.toml in the current folder, when it is i
 """
 
 import os
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,7 @@ PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
 
 
 def use(root: Path) -> None:
-    """Set Prefect's environment variables from the workspace's settings, unless they are set.
-
-    Also halves the time of Prefect's import, where a development tool has installed a checker of
-    internationalised URIs: jsonschema would load its grammars, which takes longer than the rest.
-    """
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    """Set Prefect's environment variables from the workspace's settings, unless they are set."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except FileNotFoundError:
