@@ -40,7 +40,7 @@ def training(reports: Path) -> Values:
                 f"{last['parameters']:,}",
                 len(method["epochs"]),
                 f"{method['seconds']:,.0f}",
-                f"{methods['original']['seconds'] / method['seconds']:.1f} ×",
+                f"{method['speed_up']:.1f} ×",
                 f"{last['exported_accuracy']:.2%}",
                 f"{reached:,.0f}" if reached else "not reached",
             ]
