@@ -2,9 +2,9 @@
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Mount, Route
 
 from pipeline.core.workspace import Workspace
 from pipeline.inference.providers import available_cores
@@ -23,7 +23,6 @@ from pipeline.service.shared import Place, Tally, alone
 from pipeline.service.state import Service
 from pipeline.service.threads import Threads
 
-OPENAPI = "/openapi.json"
 ROUTERS = [module.router for module in (slashes, predict, protocol, operation, page, docs)]
 
 
@@ -42,7 +41,7 @@ def create_app(
     limits, place, model = limits or Limits(), place or alone(), pool.default
     # not include_router, which hides the routes from Authentication and the tests
     routes = [route for router in ROUTERS for route in router.routes]
-    paths = [OPENAPI, *(route.path for route in routes if isinstance(route, Route | Mount))]
+    paths = [route.path for route in routes if isinstance(route, APIRoute)]
     metrics = Metrics(model.signature, paths, place.rows["metrics"], place.process)
     cores = -(-available_cores() // len(place.rows))
     threads = Threads(limits, cores, Tally(place, "working"))
@@ -60,7 +59,6 @@ def create_app(
         description=documentation.description(model.signature),
         openapi_tags=documentation.TAGS,
         servers=[{"url": "./"}],
-        openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -4,6 +4,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -66,6 +67,11 @@ class Connection(HttpToolsProtocol):
         if self._is_too_large():
             raise ValueError("the head is too large")
 
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
         """A part of the body has arrived."""
         self._pending = 0
@@ -108,11 +114,41 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._wait(None)
 
+    def on_message_complete(self) -> None:
+        """The request is complete, unless the parser has skipped its body to upgrade."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def _parse(self, piece: bytes) -> None:
         self._pending += len(piece)
-        super().data_received(piece)
-        if self._is_too_large() and not self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(piece[upgrade.args[0] :])
+        except httptools.HttpParserError:
             self.send_400_response("")
+        else:
+            if self._is_too_large() and not self.transport.is_closing():
+                self.send_400_response("")
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse a request again without its wish to upgrade, which the parser takes for granted.
+
+        Clients that would prefer HTTP/2 send it, and accept a response by HTTP/1.1.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("")
+            return
+        lines = [b"%b %b HTTP/1.1" % (method, self.url)]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b"close" if b"close" in value.lower() else b"keep-alive"
+            if name != b"upgrade":
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def _is_too_large(self) -> bool:
         limits = self._limits

@@ -1,5 +1,6 @@
 """The server: sockets, log, token and limits of the HTTP service."""
 
+import gc
 import logging
 import resource
 import socket
@@ -52,6 +53,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve."""
         await super().startup(sockets)
+        gc.freeze()  # garbage collections pause for less time if they skip all that has been loaded
         self._place.rows["serving"][self._place.process] = True
 
     @contextmanager

@@ -130,3 +130,15 @@ def test_pipelined_requests_are_answered_but_not_queued_without_bound() -> None:
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     assert answer(request * 20).received.count(b"HTTP/1.1 200") == 20
     assert answer(request * 1000).closed
+
+
+def test_a_request_that_would_upgrade_is_answered_without() -> None:
+    """Java's client, for one, would prefer HTTP/2."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+    request = HEAD + upgrade + b"Content-Length: 5\r\n\r\nabcde"
+    chunked = HEAD + upgrade + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"
+    for pieces in ([request * 2], [request[:-3], request[-3:], request], [chunked, chunked]):
+        found = answer(*pieces)
+        assert not found.closed
+        assert found.received.count(b"HTTP/1.1 200") == found.received.count(b"\r\n\r\n5") == 2
+    assert answer(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n").status == 400

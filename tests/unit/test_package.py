@@ -23,7 +23,6 @@ NEVER_IMPORTED = {  # programs, plug-ins and version limits
     ("flow", "prefect-docker"),
     ("ray", DISTRIBUTION),
     ("serve", "dumb-init"),
-    ("serve", "httptools"),
     ("serve", "uvloop"),
     ("tracking", "pip"),
     ("tracking", "psycopg2-binary"),

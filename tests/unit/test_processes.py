@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from starlette.requests import Request
 
 from pipeline.inference import Classifier
+from pipeline.inference.classifier import Predictions
 from pipeline.service.drift import RECENT_IMAGES, Drift
 from pipeline.service.limits import Limits
 from pipeline.service.processes import default_count
@@ -62,6 +64,7 @@ def test_drift_is_that_of_the_last_images_of_all_processes() -> None:
     assert math.isnan(first.index())
     second.add(images[1::2][:60])
     assert first.index() == second.index() > 1  # both know 120 images, all dark
+    first.add(np.zeros((1000, 2, 2), np.uint8))
     second.add(images)
     assert first.index() == second.index() < 0.1  # the last 1,000 are even
     first.add(images[:1])
@@ -114,6 +117,22 @@ def test_small_work_runs_on_the_event_loop_and_large_work_in_threads() -> None:
         assert await threads.run(request, task, SMALL + 1) is not loop
 
     asyncio.run(work())
+
+
+@needs_model
+def test_a_thread_computes_a_large_request(ten: Images) -> None:
+    class Observed(Classifier):
+        def predict(self, images: ArrayLike) -> Predictions:
+            computing.append(threading.current_thread())
+            return super().predict(images)
+
+    computing: list[threading.Thread] = []
+    with client_of(make_app(classifier=Observed(MODEL, threads=1))) as client:
+        for images in (ten, np.tile(ten, (100, 1, 1))):
+            body, headers = binary_request(images)
+            assert client.post(INFER, body, headers=headers).status_code == 200
+    small, large = computing
+    assert small is threading.current_thread() is not large
 
 
 def test_large_work_of_all_processes_fits_into_a_budget_of_memory() -> None:
