@@ -44,7 +44,9 @@ def make_deterministic(device: torch.device) -> None:
     An operator without a deterministic implementation raises RuntimeError on CUDA and warns on
     other devices.
     """
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cuda")
+    # does the same as torch.use_deterministic_algorithms without importing torch's compiler, which
+    # takes as long as the import of torch itself
+    torch.set_deterministic_debug_mode("error" if device.type == "cuda" else "warn")
     # cuBLAS reads this variable at the first matrix product; torch raises if its value is invalid
     variables.CUBLAS_WORKSPACE_CONFIG.set_default()
     disable_tf32()

@@ -1,23 +1,58 @@
 """The program itself: what it imports, how it fails without Prefect, and its exit status."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from tests.checkout import PROJECT, python
+from tests.training_sets import small_workspace
 
 SLOW = {
     *("torch", "mlflow", "prefect", "dvc", "matplotlib", "sklearn", "onnx", "pandas", "pyarrow"),
-    *("fastapi", "uvicorn", "ray", "hydra", "requests", "onnxruntime", "PIL"),
+    *("fastapi", "uvicorn", "ray", "hydra", "requests", "onnxruntime", "PIL", "sympy", "triton"),
+    *("scipy.stats", "scipy.ndimage", "torch._dynamo", "torch._inductor"),
+}
+STAGES = {  # the slow imports that a stage requires
+    "backprop": {"matplotlib", "PIL"},
+    "fetch": {"requests"},
+    "prepare": {"matplotlib", "PIL"},
+    "train": {"torch"},
+    "export": {"torch", "onnx", "onnxruntime"},
+    "evaluate": {"torch", "onnxruntime", "matplotlib", "PIL"},
+    "gate": set[str](),
+    "release": {"onnxruntime"},
 }
 LOADED = """
 import sys
-sys.argv = ["pipeline", "--help"]
+sys.argv = ["pipeline", *sys.argv[1:]]
 from pipeline.cli import main
 try:
     main()
 except SystemExit:
-    print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+    print(*sys.modules, file=sys.stderr)
+"""
+IMPORTED = """
+import sys
+from importlib import import_module
+import pipeline.cli
+import_module(f"pipeline.stages.{sys.argv[1]}")
+print(*sys.modules)
+"""
+FLOW = """
+import sys
+from pathlib import Path
+from pipeline.orchestration import settings
+settings.use(Path())
+import pipeline.orchestration.flow
+print(*sys.modules)
+"""
+COLLECTION = """
+import atexit, gc, sys
+sys.argv = ["pipeline", *sys.argv[1:]]
+atexit.register(lambda: print(gc.isenabled(), gc.get_threshold()[0]))  # runs last
+from pipeline.cli import main
+main()
 """
 # fails on import of Prefect, which takes seconds
 WITHOUT_PREFECT = """
@@ -30,9 +65,43 @@ main()
 
 
 def test_help_imports_nothing_slow(tmp_path: Path) -> None:
-    loaded = python(tmp_path, "-c", LOADED).stderr.split()
+    loaded = python(tmp_path, "-c", LOADED, "--help").stderr.split()
     assert "typer" in loaded
     assert SLOW & {*loaded} == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_imports_only_the_slow_packages_that_it_requires(
+    stage: str, tmp_path: Path
+) -> None:
+    loaded = python(tmp_path, "-c", IMPORTED, stage).stdout.split()
+    assert f"pipeline.stages.{stage}" in loaded
+    assert SLOW & {*loaded} == STAGES[stage]
+
+
+def test_training_does_not_import_the_compiler_of_torch(tmp_path: Path) -> None:
+    workspace = small_workspace(tmp_path)
+    loaded = python(tmp_path, "-c", LOADED, "train").stderr.split()
+    assert workspace.weights.exists()
+    assert SLOW & {*loaded} == STAGES["train"]
+
+
+def test_a_flow_does_not_import_the_grammars_of_a_development_tool(tmp_path: Path) -> None:
+    loaded = python(tmp_path, "-c", FLOW).stdout.split()
+    assert "prefect" in loaded
+    assert "rfc3987_syntax.utils" not in loaded
+
+
+@pytest.mark.parametrize("command", ["gate", "track", "flow"])
+def test_a_command_of_many_imports_collects_garbage_rarely(command: str, tmp_path: Path) -> None:
+    """There is no workspace, so it fails."""
+    said = python(tmp_path, "-c", COLLECTION, command).stdout.split()
+    assert said == ["False", str(100 * gc.get_threshold()[0])]
+
+
+def test_a_command_on_data_of_any_size_collects_garbage_as_usual(tmp_path: Path) -> None:
+    said = python(tmp_path, "-c", COLLECTION, "predict", "missing.png").stdout.split()
+    assert said == ["True", str(gc.get_threshold()[0])]
 
 
 @pytest.mark.parametrize(
