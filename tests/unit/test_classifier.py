@@ -90,7 +90,7 @@ def test_ten_real_digits_are_classified_in_every_representation(
     assert found.classes.tolist() == list(range(10))
     assert found.labels == list("0123456789")
     assert (found.confidences == found.probabilities[np.arange(10), found.classes]).all()
-    expected = OnnxModel(MODEL).run(ten)
+    expected = OnnxModel(MODEL, "auto").run(ten)
     np.testing.assert_array_equal(found.logits, expected[0])
     np.testing.assert_array_equal(found.probabilities, expected[1])
 
