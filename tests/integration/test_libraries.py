@@ -68,7 +68,15 @@ def test_the_cuda_provider_lacks_only_a_device(tmp_path: Path) -> None:
     assert COMPILER is not None
     source, driver = tmp_path / "driver.c", tmp_path / DRIVER
     source.write_text(FUNCTIONS)
-    command = [COMPILER, "-shared", "-fPIC", f"-Wl,-soname,{DRIVER}", "-o", driver, source]
+    command = [
+        COMPILER,
+        "-shared",
+        "-fPIC",
+        f"-Wl,-soname,{DRIVER}",
+        "-o",
+        str(driver),
+        str(source),
+    ]
     subprocess.run(command, check=True)
     result = subprocess.run(
         [sys.executable, "-c", SESSION, MODEL],
