@@ -26,17 +26,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+RARELY = 70_000  # new objects before Python searches for cycles, by default 700 to 2,000
 STAGES, OTHERS = "Stages (run by dvc repro)", "Other commands"
 
 
 def collect_garbage_rarely() -> None:
-    """Make Python search for reference cycles a hundredth as often, and not before it ends.
+    """Make Python search for reference cycles rarely, and not before it ends.
 
     Importing torch, MLflow or Prefect creates hundreds of thousands of objects, and searching them
     takes a quarter of the time of a process that does little else. Not for commands that process
     data of any size: a cycle would keep it in memory.
     """
-    gc.set_threshold(100 * gc.get_threshold()[0])
+    gc.set_threshold(RARELY)
     atexit.register(gc.disable)
 
 
