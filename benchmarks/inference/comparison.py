@@ -72,7 +72,15 @@ BATCHES = [1, 8, 32, 256]  # images
 THREADS = [1, 2]
 CALIBRATION = 1000  # training images
 ON_BUSY_CORES = [OURS, OURS_OPENVINO, PLAIN, OPENVINO]
-ON_ALL_IMAGES = [OURS_OPENVINO, OURS, INT8_OPENVINO, INT8]
+ON_ALL_IMAGES = {
+    name: providers.BATCH_SIZES[provider]
+    for name, provider in {
+        OURS_OPENVINO: providers.OPENVINO,
+        OURS: providers.CPU,
+        INT8_OPENVINO: providers.OPENVINO,
+        INT8: providers.CPU,
+    }.items()
+}
 
 
 class Builders(NamedTuple):
@@ -191,6 +199,9 @@ def whole_set(builders: dict[str, Builders], images: Images) -> dict[Case, Sampl
 
     count = len(images)
     return {
-        **{Case(f"{name}, all images", 0, 32): sampler(name, 32) for name in ON_ALL_IMAGES},
+        **{
+            Case(f"{name}, all images", 0, size): sampler(name, size)
+            for name, size in ON_ALL_IMAGES.items()
+        },
         Case(WHOLE, 0, count): sampler(PLAIN, count),
     }

@@ -28,6 +28,7 @@ onnxruntime.set_default_logger_severity(3)  # errors only
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
+BATCH_SIZES = {CPU: 32, OPENVINO: 256, CUDA: 256}  # images per call
 Session: TypeAlias = onnxruntime.InferenceSession
 
 

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import existing
 from pipeline.inference.choice import choose, find_judged
-from pipeline.inference.providers import CPU, CUDA, Session, UnusableError, available_cores, load
+from pipeline.inference.providers import (
+    BATCH_SIZES,
+    CPU,
+    CUDA,
+    Session,
+    UnusableError,
+    available_cores,
+    load,
+)
 from pipeline.inference.signature import Signature
 
 MANY = 8  # images; for fewer, no other provider is faster than the CPU provider
@@ -112,9 +120,13 @@ class OnnxModel:
         vars(self).update(state)
         self._start()
 
-    def run(self, images: NDArray[np.uint8], batch_size: int = 32) -> Answer:
-        """Logits and probabilities, float32 [N, classes], in batches of `batch_size` or fewer."""
+    def run(self, images: NDArray[np.uint8], batch_size: int | None = None) -> Answer:
+        """Logits and probabilities, float32 [N, classes], in batches of `batch_size` or fewer.
+
+        The default is what is fastest with the provider.
+        """
         session = self.session if len(images) < MANY else self.session_for_many
+        batch_size = batch_size or BATCH_SIZES[session.get_providers()[0]]
         if len(images) <= batch_size:
             return _answer(session, images)
         workers = 1 if CUDA in session.get_providers() else self._workers
