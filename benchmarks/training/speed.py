@@ -243,7 +243,7 @@ def draw(results: Results, gate: float) -> Figure:
         seconds = [sum(e.seconds for e in epochs[: n + 1]) for n in range(len(epochs))]
         axes.plot(seconds, [1 - e.test_accuracy for e in epochs], ".-", label=name)
     axes.axhline(1 - gate, color="black", linestyle=":")
-    axes.annotate(f"the gate, {gate:.1%}", (0, 1 - gate), (4, 3), textcoords="offset points",
+    axes.annotate(f"the gate, {gate:.1%}", (0, 1 - gate), (4, -12), textcoords="offset points",
                   xycoords=("axes fraction", "data"))  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="test error")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.1%}"))
