@@ -44,10 +44,14 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields |= {name: value for name, value in vars(record).items() if name not in RESERVED}
+        fields |= {name: value for name, value in vars(record).items() if _is_field(name)}
         if record.exc_info:
             fields["exc_info"] = self.formatException(record.exc_info)
         return orjson.dumps(fields, default=str).decode()
+
+
+def _is_field(name: str) -> bool:
+    return name not in RESERVED and not name.startswith("_")  # Ray adds one of its own
 
 
 class JsonHandler(logging.Handler):

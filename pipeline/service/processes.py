@@ -8,6 +8,7 @@ NumPy and ONNX Runtime have threads, which a fork loses.
 import ctypes
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -55,8 +56,25 @@ def rows_in(memory: Any) -> NDArray[Any]:
     return np.frombuffer(memory, ROW)
 
 
+def share(value: Any) -> Any:
+    """Memory with a copy of a value of any size, for `take` in another process."""
+    content = pickle.dumps(value)
+    memory = SPAWN.RawArray(ctypes.c_byte, len(content))
+    ctypes.memmove(memory, content, len(content))
+    return memory
+
+
+def take(memory: Any) -> Any:
+    """The value in memory from `share`."""
+    return pickle.loads(bytes(memory))  # noqa: S301 (from the parent process)
+
+
 def start(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
-    """Start a process, which ignores Ctrl-C: that is for the supervisor."""
+    """Start a process, which ignores Ctrl-C: that is for the supervisor.
+
+    The arguments must be small, as those of `share` are: they pass through a pipe of 64 KiB. If it
+    were full and the process were killed before it reads, this one would wait forever.
+    """
     process = SPAWN.Process(target=target, args=arguments)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the process inherits it
     try:

@@ -31,8 +31,10 @@ from pipeline.service.processes import (
     default_count,
     end_with_parent,
     rows_in,
+    share,
     start,
     supervise,
+    take,
 )
 from pipeline.service.shared import Place, alone
 from pipeline.service.sockets import listen, url
@@ -119,10 +121,10 @@ def run(
         announce()
         _serve(settings, alone(), listeners)
         return
-    memory = allocate(count)
+    memory, shared_settings = allocate(count), share(settings)
 
     def start_process(process: int) -> SpawnProcess:
-        return start(_serve_in_process, settings, memory, process, listeners)
+        return start(_serve_in_process, shared_settings, memory, process, listeners)
 
     def close() -> None:
         log.flush()
@@ -139,9 +141,10 @@ def _serve(settings: Settings, place: Place, listeners: list[socket.socket]) -> 
 
 
 def _serve_in_process(
-    settings: Settings, memory: Any, process: int, listeners: list[socket.socket]
+    shared_settings: Any, memory: Any, process: int, listeners: list[socket.socket]
 ) -> None:
     end_with_parent()
+    settings: Settings = take(shared_settings)
     log.set_up(json_log=settings.json_log)
     _serve(settings, Place(rows_in(memory), process), listeners)
 

@@ -23,7 +23,7 @@ import tritonclient.http as triton
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.service.limits import Limits
-from pipeline.service.processes import start, supervise
+from pipeline.service.processes import SPAWN, share, start, supervise
 from pipeline.service.shared import ROW
 from pipeline.service.sockets import listen
 from tests.checkout import MODEL, PROJECT, needs_model
@@ -256,7 +256,7 @@ def test_the_service_logs_json_without_the_token_and_finishes_requests_before_it
     *texts, last = log.read_text().splitlines()
     assert last == "stopped by SIGTERM"
     lines = [json.loads(text) for text in texts]
-    assert "runs on" in lines[0]["message"]
+    assert "loaded" in lines[0]["message"]
     asked = [(line["path"], line["status"]) for line in lines if line["message"] == "request"]
     assert asked[-2:] == [("/predict", 401), ("/predict", 200)]
     assert "s3cret" not in log.read_text()
@@ -319,6 +319,17 @@ def test_processes_share_counts_and_one_that_dies_is_replaced(tmp_path: Path, te
         assert not [child for child in before if child.is_running()]
     lines = [json.loads(text) for text in log.read_text().splitlines()[:-1]]
     assert len([line for line in lines if line.get("path") == INFER]) == 60  # none lost
+
+
+def test_a_process_that_dies_before_it_reads_does_not_block_its_parent() -> None:
+    """The pipe to a new process holds less than the model."""
+    SPAWN.set_executable("/bin/false")
+    try:
+        started = start(print, share(b" " * 2**20))
+    finally:
+        SPAWN.set_executable(sys.executable)
+    started.join(60)
+    assert started.exitcode == 1
 
 
 def test_processes_end_with_their_supervisor(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def lines(pipe: Pipe) -> list[dict[str, object]]:
 
 
 def test_each_record_is_a_line_of_json_with_its_fields(logger: logging.Logger, pipe: Pipe) -> None:
-    logger.info("request %s", "é\n", extra={"status": 200, "path": "/\x1b[2J"})
+    extra = {"status": 200, "path": "/\x1b[2J", "_of_a_library": 1}
+    logger.info("request %s", "é\n", extra=extra)
     try:
         raise KeyError("a cause")
     except KeyError:
