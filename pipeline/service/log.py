@@ -51,7 +51,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _is_field(name: str) -> bool:
-    return name not in RESERVED and not name.startswith("_")  # Ray adds one of its own
+    return name not in RESERVED and not name.startswith("_")  # Ray adds such a field
 
 
 class JsonHandler(logging.Handler):
