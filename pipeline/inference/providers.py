@@ -5,12 +5,12 @@ it is several times as fast. CUDA: float32 on a GPU.
 """
 
 import ctypes
-import functools
 import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from threading import Lock
 from typing import Any, TypeAlias
 
 from pipeline import DISTRIBUTION
@@ -29,6 +29,7 @@ onnxruntime.set_default_logger_severity(3)  # errors only
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 BATCH_SIZES = {CPU: 32, OPENVINO: 256, CUDA: 256}  # images per call
+_REGISTERING = Lock()
 Session: TypeAlias = onnxruntime.InferenceSession
 
 
@@ -81,21 +82,31 @@ def _load_openvino(file: bytes, workers: int) -> Session:
     return Session(file, options)
 
 
-@functools.cache
 def _openvino_device() -> Any:
-    """OpenVINO's CPU device, after its plugin has been registered once in this process."""
+    """OpenVINO's CPU device. Registers its plugin, once in a process."""
     try:
         import onnxruntime_ep_openvino as plugin
     except ModuleNotFoundError as error:
         raise UnusableError(f"{DISTRIBUTION}[openvino] is not installed") from error
-    try:
-        onnxruntime.register_execution_provider_library(OPENVINO, plugin.get_library_path())
-    except Exception as error:  # ONNX Runtime's exceptions share no narrower base class
-        raise UnusableError(f"its plugin cannot be loaded: {first_line(error)}") from error
-    for device in onnxruntime.get_ep_devices():
-        if device.ep_name == OPENVINO and device.device.type.name == "CPU":
-            return device
-    raise UnusableError("it does not support this processor")
+    with _REGISTERING:
+        if not (devices := _openvino_devices()):
+            try:
+                path = plugin.get_library_path()
+                onnxruntime.register_execution_provider_library(OPENVINO, path)
+            except Exception as error:  # ONNX Runtime's exceptions share no narrower base class
+                raise UnusableError(f"its plugin cannot be loaded: {first_line(error)}") from error
+            devices = _openvino_devices()
+    if not devices:
+        raise UnusableError("it does not support this processor")
+    return devices[0]
+
+
+def _openvino_devices() -> list[Any]:
+    return [
+        device
+        for device in onnxruntime.get_ep_devices()
+        if device.ep_name == OPENVINO and device.device.type.name == "CPU"
+    ]
 
 
 def _options() -> Any:

@@ -108,7 +108,6 @@ def test_a_missing_or_damaged_record_allows_the_cpu_provider_alone(
 def test_a_machine_without_the_plugin_works(
     release: Path, digits: Images, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    providers._openvino_device.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
     caplog.set_level(logging.INFO)
     classifier = Classifier(release)

@@ -115,7 +115,7 @@ def test_every_image_of_every_kind_of_input_is_scored_once(
     else:
         assert found["id"] == [f"{name}[{n}]" for n in range(25)]
     expected = model.run(images)[1]
-    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["probabilities"], expected, atol=0.02)  # bfloat16 or float32
     assert found["digit"] == expected.argmax(1).tolist()
     assert found["confidence"] == [max(row) for row in found["probabilities"]]
     assert found["error"] == [None] * 25
