@@ -52,7 +52,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
     "export": {"parity_images": 100},
     "evaluate": {"latency_calls": 20},
-    "gate": {"min_accuracy": 0.9, "test_images": TEST},
+    # printed digits give larger logits, of which bfloat16 keeps three digits
+    "gate": {"min_accuracy": 0.9, "test_images": TEST, "max_provider_logit_difference": 2.0},
 }
 
 
