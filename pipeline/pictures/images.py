@@ -120,7 +120,8 @@ def in_form(
     images: Images = array if array.dtype == np.uint8 else np.rint(array).astype(np.uint8)
     rows, columns = images[:, [0, -1]], images[:, :, [0, -1]]
     border = np.concatenate([side.reshape(len(images), -1) for side in (rows, columns)], 1)
-    if light := int(((border > 127).mean(1) > 0.5).sum()):
+    half_light = border[(border > 127).mean(1) >= 0.5]  # the median of others is not light
+    if light := int((np.median(half_light, 1) > 127).sum()):
         LOG.warning(
             "%s of %s images look dark on light; %s inverts them", light, len(images), option
         )

@@ -78,15 +78,17 @@ def measure_providers(
 ) -> list[ProviderReport]:
     """Measure each provider that works on this machine on the test set.
 
-    `expected`: the logits of the first one, float32 [N, classes], for comparison.
+    `expected`: the logits of the first one, float32 [N, classes].
     """
-    reports = []
-    for name in params.providers:
+    first, *others = params.providers
+    found = {first: expected}
+    for name in others:
         try:
-            logits, _ = OnnxModel(model, name).run(images, params.batch_size)
+            found[name], _ = OnnxModel(model, name).run(images, params.batch_size)
         except UserError as error:
             print(f"not measured: {error}")
-            continue
+    reports = []
+    for name, logits in found.items():
         classes = logits.argmax(1)
         reports.append(
             ProviderReport(
