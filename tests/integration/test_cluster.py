@@ -7,15 +7,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from pyarrow import parquet
-from ray.cluster_utils import Cluster
 
 from pipeline.batch import score, worker
 from pipeline.batch.readers.opening import open_shards
@@ -33,23 +36,76 @@ pytestmark = needs_model
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 # detect a lost node after 3 s instead of 15
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+IN_PROCESS: list[Any] = []  # in the process of the cluster: the cluster and the nodes added
+
+
+class Cluster:
+    """A cluster in a separate process, because Ray ends a process whose cluster does not answer.
+
+    Its only node is a head with one core.
+    """
+
+    def __init__(self, process: ProcessPoolExecutor) -> None:
+        self._process = process
+        self.address: str = process.submit(_start_cluster).result()
+
+    def add_node(self) -> None:
+        """Add a node with one core."""
+        self._process.submit(_add_node).result()
+
+    def lose_node(self) -> None:
+        """Kill the node that was added, if there is one."""
+        self._process.submit(_lose_node).result()
+
+    def stop(self) -> None:
+        """End all nodes."""
+        self._process.submit(_stop_cluster).result()
+
+
+def _start_cluster() -> str:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": HEALTH})
+    IN_PROCESS.append(made)
+    return str(made.address)
+
+
+def _add_node() -> None:
+    IN_PROCESS.append(IN_PROCESS[0].add_node(**NODE))
+
+
+def _lose_node() -> None:
+    for node in IN_PROCESS[1:]:
+        IN_PROCESS[0].remove_node(node, allow_graceful=False)
+        IN_PROCESS.remove(node)
+
+
+def _stop_cluster() -> None:
+    IN_PROCESS[0].shutdown()
+
+
+@contextmanager
+def separate_process() -> Iterator[ProcessPoolExecutor]:
+    """A separate process, which has not loaded Ray."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[Cluster]:
     """A cluster whose only node is a head with one core."""
-    made = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": HEALTH})
-    yield made
-    made.shutdown()  # type: ignore[no-untyped-call]
+    with separate_process() as process:
+        cluster = Cluster(process)
+        yield cluster
+        cluster.stop()
 
 
 @pytest.fixture
-def second_node(cluster: Any) -> Iterator[Any]:
-    """A second node in the cluster."""
-    node = cluster.add_node(**NODE)
-    yield node
-    if node in cluster.list_all_nodes():
-        cluster.remove_node(node)
+def second_node(cluster: Cluster) -> Iterator[None]:
+    """A second node in the cluster, until the test ends or loses it."""
+    cluster.add_node()
+    yield
+    cluster.lose_node()
 
 
 def start(address: str, source: Path, output: Path) -> "subprocess.Popen[str]":
@@ -80,7 +136,7 @@ def check(output: Path, images: Images) -> None:
 
 
 def test_two_nodes_share_the_work_and_scoring_survives_the_loss_of_one(
-    cluster: Any, second_node: Any, tmp_path: Path
+    cluster: Cluster, second_node: None, tmp_path: Path
 ) -> None:
     images = make_digits(128, seed=1)[0]
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
@@ -88,7 +144,7 @@ def test_two_nodes_share_the_work_and_scoring_survives_the_loss_of_one(
     with start(cluster.address, source, output) as scoring:
         wait_until(lambda: len(shards_in_progress(tmp_path)) == 2 or scoring.poll() is not None)
         assert scoring.poll() is None, "only one node was working: use more shards"
-        cluster.remove_node(second_node, allow_graceful=False)
+        cluster.lose_node()
         said = scoring.communicate()
     assert scoring.returncode == 0, said
     assert said[0].endswith(f"{output}: {12 * SHARD:,} images, all read\n")
@@ -97,7 +153,7 @@ def test_two_nodes_share_the_work_and_scoring_survives_the_loss_of_one(
 
 
 def test_a_cluster_skips_shards_that_this_machine_has_scored(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = make_digits(128, seed=1)[0]
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
@@ -125,7 +181,7 @@ def test_a_cluster_skips_shards_that_this_machine_has_scored(
     check(output, images)
 
 
-def test_invalid_input_is_reported_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+def test_invalid_input_is_reported_as_without_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     source = tmp_path / "in.npy"
     np.save(source, np.full((5, 28, 28), 255.0))
     with start(cluster.address, source, tmp_path / "out.parquet") as scoring:
@@ -149,18 +205,25 @@ class Deadly:
         os._exit(1)
 
 
+def score_deadly(address: str, output: Path) -> list[int]:
+    """Score a deadly shard on a cluster, with one retry: each starts a process."""
+    from pipeline.batch import cluster
+
+    with patch.object(cluster, "RETRIES", 1):
+        return list(cluster.score_on_cluster(address, Deadly(), Classifier(MODEL), {0: output}, []))
+
+
 def test_a_shard_that_kills_its_process_is_not_retried_forever(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, tmp_path: Path
 ) -> None:
-    from pipeline.batch import cluster as batch
+    with (
+        separate_process() as process,
+        pytest.raises(UserError, match=f"Ray cluster at {cluster.address} failed"),
+    ):
+        process.submit(score_deadly, cluster.address, tmp_path / "000000.parquet").result()
 
-    monkeypatch.setattr(batch, "RETRIES", 1)  # each retry starts a process, which takes seconds
-    missing = {0: tmp_path / "000000.parquet"}
-    with pytest.raises(UserError, match=f"Ray cluster at {cluster.address} failed"):
-        list(batch.score_on_cluster(cluster.address, Deadly(), Classifier(MODEL), missing, []))
 
-
-def test_sigterm_stops_it_as_without_a_cluster(cluster: Any, tmp_path: Path) -> None:
+def test_sigterm_stops_it_as_without_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     source, output = tmp_path / "in.npy", tmp_path / "out.parquet"
     np.save(source, np.zeros((12 * SHARD, 28, 28), np.uint8))
     with start(cluster.address, source, output) as scoring:
