@@ -3,7 +3,8 @@
 from pipeline.inference import Classifier
 
 `session` runs the ONNX file, `signature` reads its metadata, `classifier` accepts arrays and
-pictures, `answers` names the classes, and `released` finds the released model.
+pictures, `answers` names the classes, `occlusion` explains answers, and `released` finds the
+released model.
 """
 
 from typing import TYPE_CHECKING, Any

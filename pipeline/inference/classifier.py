@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checksums
+from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
@@ -88,6 +89,14 @@ class Classifier:
         classes = probabilities.argmax(1)
         labels = [self.signature.labels[number] for number in classes]
         return Predictions(classes, labels, probabilities.max(1), probabilities, logits)
+
+    def explain(self, images: ArrayLike) -> NDArray[np.float32]:
+        """An occlusion map of each image, float32 [N, H, W].
+
+        By how much the log-odds of the most probable class fall, in nats, if the ink around a pixel
+        is erased; negative if they rise. Takes the same images as `predict`.
+        """
+        return occlusion_maps(self._model, as_images(images, self.signature.form))
 
     def from_image(self, picture: str | Path | Image.Image | NDArray[Any]) -> Images:
         """Convert a picture of one character to the model's form, uint8 [1, H, W].

@@ -157,6 +157,10 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         for key, value in class_fields(signature)[0].items()
     }
     image = f"The model's input: {signature.height} rows of {signature.width} pixels."
+    explanation = (
+        "By how much the label's log-odds fall if the ink around a pixel is erased, in nats; "
+        "negative if they rise."
+    )
     return create_model(
         "Answer",
         __doc__=Answer.__doc__,
@@ -164,6 +168,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         confidence=(float, Field(description="The highest probability.")),
         probabilities=(list[float], Field(description="One for each label, in their order.")),
         image=(list[list[int]] | None, Field(default=None, description=image)),
+        explanation=(list[list[float]] | None, Field(default=None, description=explanation)),
     )
 
 

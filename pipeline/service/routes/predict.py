@@ -30,6 +30,7 @@ class Options(BaseModel):
     ] = True
     image: Annotated[bool, Field(description="Return the model's input, too.")] = True
     preview: Annotated[bool, Field(description="Leave the picture out of the metrics.")] = False
+    explain: Annotated[bool, Field(description="Return an occlusion map, too.")] = False
 
 
 @router.post(
@@ -79,6 +80,8 @@ def _classify(
     }
     if options.image:
         answer["image"] = images[0]
+    if options.explain:
+        answer["explanation"] = model.classifier.explain(images)[0].round(3)
     return Response(
         orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
     )
