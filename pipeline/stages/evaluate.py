@@ -19,6 +19,7 @@ from pipeline.core.reports import ProviderReport, Speed, Subject
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
+from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.session import OnnxModel
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
@@ -59,7 +60,12 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
             metrics.confusion(predictions, labels, len(names)), names, task.noun
         ),
         "misclassified": figures.misclassified_sheet(
-            images[wrong], labels[wrong], predictions[wrong], confidences[wrong], names
+            images[wrong],
+            labels[wrong],
+            predictions[wrong],
+            confidences[wrong],
+            occlusion_maps(model, images[wrong[: figures.MAX_SHOWN]]),
+            names,
         ),
     }.items():
         save_figure(figure, workspace.evaluation_reports / f"{name}.png")
