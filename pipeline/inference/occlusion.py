@@ -23,7 +23,7 @@ def occlusion_maps(model: OnnxModel, images: NDArray[np.uint8]) -> NDArray[np.fl
     masks = _masks(model.signature.form)
     n, patch = np.nonzero((masks & (images[:, None] > 0)).any((2, 3)))  # others erase nothing
     copies = np.where(masks[patch], 0, images[n]).astype(np.uint8, copy=False)
-    logits = model.run(np.concatenate([images, copies]))[0]
+    logits = model.run(np.concatenate([images, copies])).logits
     classes = logits[: len(images)].argmax(1)
     odds = _log_odds(logits, np.concatenate([classes, classes[n]]))
     falls = np.zeros((len(images), len(masks)), np.float32)
