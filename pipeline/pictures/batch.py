@@ -9,16 +9,18 @@ from pipeline.core.errors import first_line
 from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import Images, in_form
+from pipeline.pictures.refusal import RefusedPicture
 
 Pictures = Sequence[Picture] | Images  # [N, H, W], or of different sizes
 
 
 class Batch(NamedTuple):
-    """N images, their names and their errors."""
+    """N images, their names, and why some are not classified."""
 
     ids: list[str]
-    images: Images  # [N, H, W]; black where there is an error
-    errors: list[str | None]
+    images: Images  # [N, H, W]; black where there is an error or a verdict
+    errors: list[str | None]  # of pictures that cannot be used
+    verdicts: list[str | None]  # on pictures that show no single character
 
 
 def batch_of(
@@ -35,20 +37,24 @@ def batch_of(
         else:
             read = [picture for picture in pictures if not isinstance(picture, str)]
         if len(read) == len(ids):
-            return Batch(ids, in_form(read, form, normalise=normalise), [None] * len(ids))
+            none: list[str | None] = [None] * len(ids)
+            return Batch(ids, in_form(read, form, normalise=normalise), none, none)
     except ValueError:
         pass  # one of them cannot be used
     images = np.zeros((len(ids), *form.shape), np.uint8)
     errors: list[str | None] = [None] * len(ids)
+    verdicts: list[str | None] = [None] * len(ids)
     for n, picture in enumerate(pictures):
         if isinstance(picture, str):
             errors[n] = picture
             continue
         try:
             images[n] = in_form([picture], form, normalise=normalise)[0]
+        except RefusedPicture as refusal:
+            verdicts[n] = refusal.verdict
         except ValueError as error:
             errors[n] = f"{ids[n]}: {first_line(error)}"
-    return Batch(ids, images, errors)
+    return Batch(ids, images, errors, verdicts)
 
 
 def convert(

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.core.task import NO_INK, SEVERAL
 from pipeline.pictures.paper import Grey
+from pipeline.pictures.refusal import RefusedPicture
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
@@ -37,7 +39,7 @@ def character_in(strength: Grey, grain: float) -> Mask:
         if most > all_ink / 2:
             break
     if most == 0:
-        raise ValueError("no ink found")
+        raise RefusedPicture(NO_INK, "no ink found")
     darkest = float(np.percentile(strength[found], 95))
     clear = _parts(strength, max(threshold, CLEAR * darkest))
     return clear if clear.any() else found
@@ -144,7 +146,7 @@ def one_mark(parts: Mask) -> Mask:
     )
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
-        raise ValueError(f"no single character found: {marks} separate marks")
+        raise RefusedPicture(SEVERAL, f"no single character found: {marks} separate marks")
     return parts
 
 

@@ -33,8 +33,9 @@ def read_images(path: Path, form: ImageForm, *, normalise: bool = False) -> Imag
     The content decides the type of the file. `normalise` converts each image to the form.
     """
     batch = read_batch(path, form, normalise=normalise)
-    for error in filter(None, batch.errors):
-        raise UserError(error)
+    for name, error, verdict in zip(batch.ids, batch.errors, batch.verdicts, strict=True):
+        if error or verdict:
+            raise UserError(error or f"{name}: {verdict}")
     return batch.images
 
 

@@ -6,9 +6,10 @@ const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
 // kept in memory: a graphics process can lose its canvases
 const seen = byId("seen").getContext("2d", { willReadFrequently: true });
-const { noun } = document.body.dataset; // with its article
+const { noun, aNoun } = document.body.dataset; // such as digit, a digit
 const labels = JSON.parse(document.body.dataset.labels);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const either = new Intl.ListFormat("en", { type: "disjunction" });
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 const UNREADABLE = "This browser does not let the page read its canvas. Choose a file instead.";
 const SECONDS = 60; // to wait for an answer
@@ -46,7 +47,7 @@ async function classify(source) {
 async function ask(source) {
   const { file, image, preview = false } = source;
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const body = file ? await content(file, image) : await paper.file();
+  const body = file ? await bytesOf(file, image) : await paper.file();
   if (source !== shown) return; // the user has cleared it
   if (!body) {
     say(file ? `${file.name}: The browser cannot read this file.` : UNREADABLE);
@@ -74,21 +75,28 @@ async function ask(source) {
 }
 
 // The file, or a smaller one of the same type if its picture is large and the browser can shrink it.
-async function content(file, image) {
+async function bytesOf(file, image) {
   const small = image && Math.max(image.width, image.height) > LARGEST
     ? await paper.shrink(image, LARGEST, file.type) : null;
   // a browser cannot read a folder, or a file that was removed or changed since it was chosen
   return small ?? file.arrayBuffer().then((bytes) => new Blob([bytes]), () => null);
 }
 
-function show({ label, confidence, probabilities, image, explanation }) {
-  const strong = document.createElement("strong");
-  strong.textContent = label;
-  byId("verdict").replaceChildren(strong, percent(confidence));
+function show(answer) {
+  const { label, probabilities, image, explanation } = answer;
+  const [large, small] = summary(answer);
+  say(small);
+  if (!probabilities) return; // the picture was not classified
+  if (large) {
+    const strong = document.createElement("strong");
+    strong.textContent = large;
+    byId("verdict").prepend(strong);
+  }
+  byId("bars").classList.toggle("doubtful", label === null);
   probabilities.forEach((share, n) => fill(n, share));
   const pixels = seen.createImageData(seen.canvas.width, seen.canvas.height);
   const falls = explanation?.flat() ?? [];
-  const most = Math.max(...falls.map(Math.abs));
+  const most = Math.max(0, ...falls.map(Math.abs));
   image.flat().forEach((grey, n) => {
     const weight = most ? (falls[n] ?? 0) / most : 0;
     const colour = weight > 0 ? FOR : AGAINST;
@@ -96,6 +104,15 @@ function show({ label, confidence, probabilities, image, explanation }) {
     pixels.data.set([...colour.map(shade), 255], 4 * n);
   });
   seen.putImageData(pixels, 0, 0);
+}
+
+// An answer in words: a few large ones, if it has a label, and small ones.
+function summary({ label, confidence, set, verdict, reason }) {
+  if (verdict === noun) return [label, percent(confidence)];
+  if (verdict === "unsure") return [either.format(set), `${percent(confidence)} for ${label}`];
+  if (verdict === "several") return ["", `Several ${noun}s: show one at a time.`];
+  if (verdict === "no ink") return ["", sentence(reason)];
+  return ["", `This does not look like ${aNoun}.`];
 }
 
 function say(text) {
@@ -134,7 +151,7 @@ function forget() {
   clearTimeout(pause);
   next = null;
   shown = null;
-  say(`Draw ${noun}.`);
+  say(`Draw ${aNoun}.`);
 }
 
 function clear() {
