@@ -95,11 +95,11 @@ def _answers(
             continue
         found = classifier.predict(batch.images)
         for n, (image, reason) in enumerate(zip(batch.ids, batch.errors, strict=True)):
-            if reason is not None:
+            verdict = batch.verdicts[n]
+            if reason is not None and verdict is None:
                 count.fail(reason)
                 continue
             count.answered += 1
-            verdict = batch.verdicts[n]
             yield {"image": as_text(image)} | (
                 answer_fields(signature, found, n)
                 if verdict is None

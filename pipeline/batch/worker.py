@@ -75,12 +75,10 @@ def _table(batch: Batch, classifier: Classifier) -> pa.Table:
     """The rows of the output for a batch of images."""
     found = classifier.predict(batch.images)
     fields = class_fields(classifier.signature)
-    pairs = list(zip(batch.errors, batch.verdicts, strict=True))
-    verdicts = [
-        None if error else refused or verdict
-        for (error, refused), verdict in zip(pairs, found.verdicts, strict=True)
-    ]
-    unseen = np.array([pair != (None, None) for pair in pairs])
+    rows = list(zip(batch.errors, batch.verdicts, found.verdicts, strict=True))
+    verdicts = [refused or (None if error else verdict) for error, refused, verdict in rows]
+    errors = [error and as_text(error) if refused is None else None for error, refused, _ in rows]
+    unseen = np.array([error is not None for error in batch.errors])
     nameless = unseen | np.array([label is None for label in found.labels])
     names = [
         pa.array([values[key] for values in fields], kind).take(
@@ -98,7 +96,7 @@ def _table(batch: Batch, classifier: Classifier) -> pa.Table:
             pa.array(found.novelty, mask=unseen),
             pa.array(verdicts, pa.string()),
             _lists(starts, found.probabilities.ravel(), unseen),
-            pa.array([error and as_text(error) for error in batch.errors], pa.string()),
+            pa.array(errors, pa.string()),
             pa.repeat(classifier.sha256, len(batch.ids)),
         ],
         schema=schema_of(classifier.signature),

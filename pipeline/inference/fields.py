@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
@@ -18,12 +19,11 @@ def field_names(signature: Signature) -> list[str]:
 
 def answer_fields(signature: Signature, found: Predictions, n: int) -> dict[str, Any]:
     """The fields of the answer for image `n`; those that name a class are None if it shows none."""
-    order = np.argsort(-found.probabilities[n], kind="stable")
     name = class_fields(signature)[found.classes[n]]
     return {
         **(dict.fromkeys(name) if found.labels[n] is None else name),
         "confidence": found.confidences[n].item(),
-        "set": [signature.labels[number] for number in order if found.sets[n, number]],
+        "set": labels_of(signature, found.sets[n], found.probabilities[n]),
         "novelty": found.novelty[n].item(),
         "verdict": found.verdicts[n],
         "probabilities": found.probabilities[n].tolist(),
@@ -33,6 +33,14 @@ def answer_fields(signature: Signature, found: Predictions, n: int) -> dict[str,
 def refusal_fields(signature: Signature, verdict: str) -> dict[str, Any]:
     """The fields of the answer for a picture that the model has not seen: the verdict, and None."""
     return dict.fromkeys(field_names(signature)) | {"verdict": verdict}
+
+
+def labels_of(
+    signature: Signature, members: NDArray[np.bool_], probabilities: NDArray[np.float32]
+) -> list[str]:
+    """The labels in one image's prediction set [classes], the most probable first."""
+    order = np.argsort(-probabilities, kind="stable")
+    return [signature.labels[number] for number in order if members[number]]
 
 
 def class_fields(signature: Signature) -> list[dict[str, str | int]]:

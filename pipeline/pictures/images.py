@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
+from pipeline.pictures.marks import NotOneCharacter
 from pipeline.pictures.normal_form import bring_into_form
-from pipeline.pictures.refusal import RefusedPicture
 
 Images = NDArray[np.uint8]
 LOG = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def in_form(
 def _normalised(pictures: Sequence[Picture] | Picture, n: int, form: ImageForm) -> Images:
     try:
         return bring_into_form(pictures[n], form)
-    except RefusedPicture as refusal:
+    except NotOneCharacter as error:
         if len(pictures) == 1:
             raise
-        raise RefusedPicture(refusal.verdict, f"image [{n}]: {refusal}") from refusal
+        raise NotOneCharacter(error.verdict, f"image [{n}]: {error}") from error

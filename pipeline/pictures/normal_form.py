@@ -5,11 +5,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.core.task import NO_INK, ImageForm
+from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
-from pipeline.pictures.marks import NEIGHBOURS, Box, box_of, character_in, fills, is_sheet, one_mark
+from pipeline.pictures.marks import (
+    NEIGHBOURS,
+    NO_INK,
+    Box,
+    NotOneCharacter,
+    box_of,
+    character_in,
+    fills,
+    is_sheet,
+    one_mark,
+)
 from pipeline.pictures.paper import Grey, ink_on_paper, reduced, without_grain
-from pipeline.pictures.refusal import RefusedPicture
 
 EVEN = 0.025  # of the contrast: the variation of clean paper
 SHARP = 2  # times the ink of the form: a smaller box of ink is examined again, closer
@@ -85,7 +94,7 @@ def _scaled(ink: Grey, form: ImageForm) -> NDArray[np.uint8]:
         np.float32,
     )
     if not small.any():
-        raise RefusedPicture(NO_INK, "no ink found")
+        raise NotOneCharacter(NO_INK, "no ink found")
     stretched: NDArray[np.uint8] = np.rint(small * (255 / small.max())).astype(np.uint8)
     return stretched
 

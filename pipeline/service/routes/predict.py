@@ -13,7 +13,7 @@ from pipeline.inference.fields import answer_fields, refusal_fields
 from pipeline.pictures.decoding import TooManyPixels
 from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import in_form
-from pipeline.pictures.refusal import RefusedPicture
+from pipeline.pictures.marks import NotOneCharacter
 from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
 from pipeline.service.state import Service, ServiceState
 from pipeline.service.uploads import read_picture
@@ -83,7 +83,7 @@ def _answer(service: Service, picture: Picture, options: Options) -> dict[str, A
         images = in_form(
             [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
         )
-    except RefusedPicture as refusal:
+    except NotOneCharacter as refusal:
         if not options.preview:
             service.metrics.record_refusal(refusal.verdict)
         return refusal_fields(model.signature, refusal.verdict) | {"reason": str(refusal)}
