@@ -5,7 +5,6 @@ The test curve over epochs is computed after training, so it cannot influence an
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
 from pipeline.core.reports import ProviderReport, Speed, Subject
-from pipeline.core.task import Task
+from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
 from pipeline.inference.answers import decide
@@ -29,8 +28,8 @@ from pipeline.training.network import build_network
 
 def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     """Write metrics, speed, curves, tables and figures to reports/evaluation."""
-    test = read_tensors(workspace.test_set)
-    images, labels = test["images"], test["labels"]
+    test = LabelledImages(**read_tensors(workspace.test_set))
+    images, labels = test
     model = OnnxModel(workspace.model, params.providers[0])
     answer = model.run(images, params.batch_size)
     probabilities = answer.probabilities
@@ -79,7 +78,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
 
 
 def measure_providers(
-    model: OnnxModel, path: Path, params: Evaluate, test: dict[str, NDArray[Any]], expected: Answer
+    model: OnnxModel, path: Path, params: Evaluate, test: LabelledImages, expected: Answer
 ) -> list[ProviderReport]:
     """Measure each provider that works on this machine on the test set.
 
@@ -89,7 +88,7 @@ def measure_providers(
     found = {first: expected}
     for name in others:
         try:
-            found[name] = OnnxModel(path, name).run(test["images"], params.batch_size)
+            found[name] = OnnxModel(path, name).run(test.images, params.batch_size)
         except UserError as error:
             print(f"not measured: {error}")
 
@@ -102,7 +101,7 @@ def measure_providers(
         reports.append(
             ProviderReport(
                 name=name,
-                accuracy=float((classes == test["labels"]).mean()),
+                accuracy=float((classes == test.labels).mean()),
                 prediction_differences=int((classes != expected.logits.argmax(1)).sum()),
                 verdict_differences=int((verdicts(answer) != verdicts(expected)).sum()),
                 max_logit_difference=float(np.abs(answer.logits - expected.logits).max()),

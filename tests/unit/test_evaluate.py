@@ -15,6 +15,7 @@ from pipeline.config import Evaluate
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_csv
 from pipeline.core.reports import Metrics, ProviderReport, Speed, Subject
+from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
@@ -68,7 +69,7 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
     workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     images, labels = digits
-    probabilities = OnnxModel(MODEL).run(images)[1]
+    probabilities = OnnxModel(MODEL).run(images).probabilities
     found = probabilities.argmax(1)
     errors = int((found != labels).sum())
     assert 2 <= errors < COUNT
@@ -83,7 +84,9 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
                 name="CPUExecutionProvider",
                 accuracy=(COUNT - errors) / COUNT,
                 prediction_differences=0,
+                verdict_differences=0,
                 max_logit_difference=0.0,
+                max_novelty_difference=0.0,
             )
         ],
     )
@@ -110,20 +113,28 @@ def test_each_provider_that_works_is_compared_with_the_first(
 ) -> None:
     """A stand-in that reads 5 as 3 is as good as OpenVINO, but needs no bfloat16."""
     images, labels = digits
-    expected, _ = OnnxModel(MODEL).run(images)
-    swapped = expected.copy()
+    model = OnnxModel(MODEL)
+    answer = model.run(images)
+    expected, swapped = answer.logits, answer.logits.copy()
     swapped[:, [3, 5]] = swapped[:, [5, 3]]
+    far = answer.novelty + np.float32(2e3) * (labels == 7)
 
     def load(_: Path, name: str) -> Mock:
         if name == CUDA:
             raise UserError("no GPU")
-        answer = expected if name == CPU else swapped
-        return Mock(run=lambda *_: (answer, answer))
+        assert name == OPENVINO
+        return Mock(run=lambda *_: answer._replace(logits=swapped, novelty=far))
 
     monkeypatch.setattr(evaluate, "OnnxModel", load)
     params = PARAMS.model_copy(update={"providers": (CPU, OPENVINO, CUDA)})
-    cpu, openvino = evaluate.measure_providers(MODEL, params, images, labels, expected)
+    cpu, openvino = evaluate.measure_providers(
+        model, MODEL, params, LabelledImages(images, labels), answer
+    )
     assert (cpu.name, cpu.prediction_differences, cpu.max_logit_difference) == (CPU, 0, 0)
+    assert (cpu.verdict_differences, cpu.max_novelty_difference) == (0, 0)
+    known = answer.novelty <= model.signature.novelty_threshold
+    assert openvino.verdict_differences == (known & (labels == 7)).sum() > 0
+    assert openvino.max_novelty_difference == pytest.approx(2e3)
     classes = expected.argmax(1)
     differing = int(np.isin(classes, [3, 5]).sum())
     assert differing > 0
