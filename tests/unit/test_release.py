@@ -381,7 +381,7 @@ def test_the_card_contains_metadata_and_figures_of_the_reports(workspace: Worksp
     assert "**99.40%**, 95 % Clopper-Pearson interval 99.00% to 99.60%" in text
     assert "| misclassified | 60 images |" in text
     assert "| 7 | 0.9900 | 0.9800 | 0.9850 | 50 |" in text
-    assert "\n2 epochs over the 60,000\n" in text
+    assert "\n2 epochs over the 57,000\n" in text
     assert "{" not in text.replace("{np", "").replace('{"images": images}', "")
 
 
