@@ -32,6 +32,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 TimeOut = Annotated[float, Field(gt=0)]
+# as in evaluation.distortions, which is slow to import
+Distortion = Literal["shifted", "rotated", "scaled", "noisy", "thinner", "thicker"]
+Nudge = Literal["shift", "rotation", "stroke"]
 Provider = Literal["CPUExecutionProvider", "OpenVINOExecutionProvider", "CUDAExecutionProvider"]
 
 
@@ -131,6 +134,10 @@ class Evaluate(Section):
 
 class Gate(Section):
     min_accuracy: Fraction
+    min_recall: Fraction
+    max_calibration_error: Fraction
+    min_distorted_accuracy: dict[Distortion, Fraction]
+    max_changed_predictions: dict[Nudge, Fraction]
     test_images: Count
     test_sha256: Sha256
     max_logit_difference: Annotated[float, Field(ge=0)]

@@ -52,8 +52,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
     "export": {"parity_images": 100},
     "evaluate": {"latency_calls": 20},
-    # printed digits give larger logits, of which bfloat16 keeps three digits
-    "gate": {"min_accuracy": 0.9, "test_images": TEST, "max_provider_logit_difference": 2.0},
+    "gate": {
+        "min_accuracy": 0.9,
+        "min_recall": 0.7,
+        "max_calibration_error": 0.3,
+        "min_distorted_accuracy": {"shifted": 0.5, "thicker": 0.5},
+        "max_changed_predictions": {"shift": 0.5},
+        "test_images": TEST,
+        # printed digits give larger logits, of which bfloat16 keeps three digits
+        "max_provider_logit_difference": 2.0,
+    },
 }
 
 

@@ -17,6 +17,7 @@ FILES: dict[type[reports.Report], Path] = {
     reports.ExportReport: HERE.export_report,
     reports.Metrics: HERE.metrics,
     reports.Subject: HERE.subject,
+    reports.Behaviour: HERE.behaviour,
     reports.Speed: HERE.speed,
     reports.GateReport: HERE.gate_report,
     reports.JudgedProviders: HERE.judged_providers,

@@ -148,6 +148,17 @@ class Metrics(Report):
     loss: float  #: mean cross-entropy
     expected_calibration_error: float  #: mean gap between confidence and accuracy, 0 to 1
     macro_f1: float  #: mean of the F1 scores of the classes
+    lowest_recall: float  #: lowest recall of a class that has test images
+
+
+class Behaviour(Report):
+    """The exported model on changed test images. DVC shows the numbers as metrics."""
+
+    model_sha256: Sha256  #: SHA-256 of the exported file
+    #: fraction of the distorted images that are classified correctly, by distortion
+    distorted_accuracy: dict[str, float]
+    #: fraction of the images whose predicted class is another one after a small change, by change
+    changed_predictions: dict[str, float]
 
 
 class Speed(Report):
@@ -171,7 +182,7 @@ class ProviderReport(BaseModel):
 class Subject(Report):
     """What `evaluate` measured. The schema version covers all files that `evaluate` writes."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     model_sha256: Sha256  #: SHA-256 of the exported file
     test_sha256: Sha256  #: SHA-256 of the test set
     #: the providers that work on this machine; the first one computed the metrics

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, read_text, sha256
 from pipeline.core.reports import (
+    Behaviour,
     ExportReport,
     GateReport,
     Metrics,
@@ -47,6 +48,7 @@ class Evaluation:
 
     subject: Subject
     metrics: Metrics
+    behaviour: Behaviour
     speed: Speed
     curves: Rows  # a row per epoch
     classes: Sequence[Mapping[str, Any]]  # a row per class: label, precision, recall, f1, images
@@ -87,6 +89,7 @@ class GateInput:
     export: ExportReport | None
     subject: Subject | None
     metrics: Metrics | None
+    behaviour: Behaviour | None
     sha256: Mapping[str, str]  # of all reports on the model, by path
     problems: tuple[str, ...] = ()
 
@@ -144,6 +147,7 @@ def read_gate_input(workspace: Workspace) -> GateInput:
             export=attempt(ExportReport, workspace.export_report),
             subject=attempt(Subject, workspace.subject),
             metrics=attempt(Metrics, workspace.metrics),
+            behaviour=attempt(Behaviour, workspace.behaviour),
             sha256=report_digests(workspace),
             problems=tuple(problems),
         )
@@ -188,16 +192,17 @@ def _export(workspace: Workspace, training: Training) -> ExportReport:
 
 
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
-    subject = Subject.read(workspace.subject)
-    if subject.model_sha256 != export.model_sha256:
-        raise _mismatch(workspace.subject, workspace.export_report, "models")
+    subject, behaviour = Subject.read(workspace.subject), Behaviour.read(workspace.behaviour)
+    for path, report in ((workspace.subject, subject), (workspace.behaviour, behaviour)):
+        if report.model_sha256 != export.model_sha256:
+            raise _mismatch(path, workspace.export_report, "models")
     curves = read_csv(workspace.curves)
     if _losses(curves) != _losses(training.history):
         raise _mismatch(workspace.curves, workspace.history, "trainings")
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
     columns = ["label", "precision", "recall", "f1", "images"]
     classes = read_csv(workspace.per_class, texts=["label"], columns=columns)
-    return Evaluation(subject, metrics, speed, curves, classes)
+    return Evaluation(subject, metrics, behaviour, speed, curves, classes)
 
 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
@@ -216,8 +221,10 @@ def report_digests(workspace: Workspace) -> dict[str, str]:
 
 
 def _judged(workspace: Workspace) -> list[Path]:
-    measured = [workspace.subject, workspace.metrics, workspace.speed, workspace.per_class]
-    return [workspace.export_report, *measured]
+    return [
+        *(workspace.export_report, workspace.subject, workspace.metrics, workspace.behaviour),
+        *(workspace.speed, workspace.per_class),
+    ]
 
 
 def _mismatch(path: Path, other: Path, subjects: str) -> UserError:

@@ -11,21 +11,29 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Evaluate
+from pipeline.config import Evaluate, Gate
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
-from pipeline.core.reports import ProviderReport, Speed, Subject
+from pipeline.core.reports import Behaviour, ProviderReport, Speed, Subject
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
+from pipeline.evaluation.behaviour import measure as measure_behaviour
+from pipeline.evaluation.distortions import DISTORTIONS
+from pipeline.evaluation.figures import DistortedRow
 from pipeline.inference.session import OnnxModel
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 
+EXAMPLES = 10  # images in each row of the sheet of distortions
 
-def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
-    """Write metrics, speed, curves, tables and figures to reports/evaluation."""
+
+def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
+    """Write metrics, behaviour, speed, curves, tables and figures to reports/evaluation.
+
+    A figure shows the lowest accuracies that `gate` allows; no measurement depends on them.
+    """
     test = read_tensors(workspace.test_set)
     images, labels = test["images"], test["labels"]
     model = OnnxModel(workspace.model, params.providers[0])
@@ -40,6 +48,13 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
         providers=measure_providers(workspace.model, params, images, labels, logits),
     ).write(workspace.subject)
     measure_speed(model, images, params).write(workspace.speed)
+    behaviour = measure_behaviour(
+        lambda images: model.run(images, params.batch_size)[1].argmax(1),
+        images,
+        labels,
+        model.sha256,
+    )
+    behaviour.write(workspace.behaviour)
     names = task.labels
     write_csv(workspace.per_class, metrics.per_class(predictions, labels, names))
     pairs = [
@@ -60,6 +75,9 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
         ),
         "misclassified": figures.misclassified_sheet(
             images[wrong], labels[wrong], predictions[wrong], confidences[wrong], names
+        ),
+        "distortions": figures.distortion_sheet(
+            distorted_rows(images, labels, summary.accuracy, behaviour, gate)
         ),
     }.items():
         save_figure(figure, workspace.evaluation_reports / f"{name}.png")
@@ -99,6 +117,26 @@ def measure_providers(
             )
         )
     return reports
+
+
+def distorted_rows(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    accuracy: float,
+    behaviour: Behaviour,
+    gate: Gate,
+) -> list[DistortedRow]:
+    """Examples without and with each distortion: the first image of up to EXAMPLES classes."""
+    chosen = np.unique(labels, return_index=True)[1][:EXAMPLES]
+    first = images[: chosen.max() + 1]
+    measured, floors = behaviour.distorted_accuracy, gate.min_distorted_accuracy
+    return [
+        DistortedRow("undistorted", first[chosen], accuracy, gate.min_accuracy),
+        *(
+            DistortedRow(distort.title, distort(first)[chosen], measured[name], floors.get(name))
+            for name, distort in DISTORTIONS.items()
+        ),
+    ]
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:

@@ -11,18 +11,19 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
-from pipeline.config import Evaluate
+from pipeline.config import Evaluate, load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_csv
-from pipeline.core.reports import Metrics, ProviderReport, Speed, Subject
+from pipeline.core.reports import Behaviour, Metrics, ProviderReport, Speed, Subject
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
+from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import evaluate
-from tests.checkout import MODEL, needs_model
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images, make_digits
 
 PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10)
@@ -59,7 +60,7 @@ def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
     sheet = Mock(wraps=figures.misclassified_sheet)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "misclassified_sheet", sheet)
-        evaluate.run(workspace, PARAMS, TASK)
+        evaluate.run(workspace, PARAMS, TASK, load_params(PROJECT / "params.yaml").gate)
     return sheet
 
 
@@ -87,6 +88,11 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
             )
         ],
     )
+    behaviour = Behaviour.read(workspace.behaviour)
+    assert behaviour.model_sha256 == sha256(MODEL)
+    thin = OnnxModel(MODEL).run(DISTORTIONS["thinner"](images))[1].argmax(1)
+    assert behaviour.distorted_accuracy["thinner"] == (thin == labels).mean()
+    assert 0 < behaviour.changed_predictions["stroke"] < 1
     pairs = read_csv(workspace.evaluation_reports / "predictions.csv")
     assert [(row["truth"], row["prediction"]) for row in pairs] == [
         *zip(labels.tolist(), found.tolist(), strict=True)
@@ -97,6 +103,7 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
     assert {path.name for path in workspace.evaluation_reports.glob("*.png")} == {
         "curves.png",
         "confusion.png",
+        "distortions.png",
         "misclassified.png",
     }
     assert Speed.read(workspace.speed).images_per_second > 0
