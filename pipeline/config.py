@@ -7,6 +7,7 @@ They live here rather than with the stages because stages are slow to import: ev
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -69,6 +70,12 @@ def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(value >= following for value, following in pairwise(values)):
+        raise ValueError("the values must increase")
+    return values
+
+
 def _package(path: str) -> str:
     if not all(map(str.isidentifier, path.split("/"))):
         raise ValueError(f"{path!r} is not the path of a package, such as pipeline/mnist")
@@ -93,6 +100,16 @@ class Fetch(Section):
 class Prepare(Section):
     training_images: Annotated[int, Field(ge=1)]
     test_images: Annotated[int, Field(ge=1)]
+    calibration_images: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _images_remain_for_training(self) -> Self:
+        if self.calibration_images >= self.training_images:
+            raise ValueError(
+                f"calibration_images is {self.calibration_images}, but must be less than "
+                f"training_images, {self.training_images}"
+            )
+        return self
 
 
 class Backprop(Section):
@@ -121,6 +138,22 @@ class Backprop(Section):
         return self.inputs, self.targets, weights
 
 
+class Detect(Section):
+    seed: Annotated[int, Field(ge=0, le=2**31)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    negatives: Annotated[int, Field(ge=100)]
+    printed: Count
+
+
+class Calibrate(Section):
+    coverage: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+        Field(min_length=1),
+        AfterValidator(_increasing),
+    ]
+    refused: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Export(Section):
     opset: Annotated[int, Field(ge=18, le=25)]
     parity_images: Annotated[int, Field(ge=1)]
@@ -144,6 +177,9 @@ class Gate(Section):
     max_prediction_differences: Count
     max_provider_logit_difference: Annotated[float, Field(ge=0)]
     max_provider_prediction_differences: Count
+    max_novelty_difference: Annotated[float, Field(ge=0)]
+    max_provider_novelty_difference: Annotated[float, Field(ge=0)]
+    max_provider_verdict_differences: Count
     parameters: Count
     max_model_bytes: Count
 
@@ -168,6 +204,8 @@ class Params(Section):
     fetch: Fetch
     prepare: Prepare
     train: Recipe
+    detect: Detect
+    calibrate: Calibrate
     export: Export
     evaluate: Evaluate
     gate: Gate

@@ -48,8 +48,10 @@ TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
     "backprop": {"long_run": 400},
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
-    "prepare": {"training_images": TRAINING, "test_images": TEST},
+    "prepare": {"training_images": TRAINING, "calibration_images": 400, "test_images": TEST},
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
+    "detect": {"epochs": 2, "negatives": 1000, "printed": 100},
+    "calibrate": {"coverage": [0.9, 0.95], "refused": 0.05},
     "export": {"parity_images": 100},
     "evaluate": {"latency_calls": 20},
     "gate": {
@@ -61,6 +63,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "test_images": TEST,
         # printed digits give larger logits, of which bfloat16 keeps three digits
         "max_provider_logit_difference": 2.0,
+        "max_provider_novelty_difference": 2.0,
     },
 }
 
@@ -223,7 +226,11 @@ def use_letters(workspace: Checkout) -> Checkout:
     workspace.set_params(
         {
             "fetch": {"mirrors": ["mirror-of-letters"]},
-            "prepare": {"training_images": training, "test_images": test},
+            "prepare": {
+                "training_images": training,
+                "calibration_images": 520,
+                "test_images": test,
+            },
             "train": {"epochs": 4, "noise": 0.05, "dropout": [0.0]},
             "gate": {
                 "test_images": test,

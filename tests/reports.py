@@ -9,9 +9,12 @@ from pipeline.config import Gate
 from pipeline.core.files import write_csv, write_json, write_text
 from pipeline.core.reports import (
     Behaviour,
+    CalibrationReport,
+    DetectorReport,
     ExportReport,
     Hardware,
     Metrics,
+    PredictionSet,
     ProviderReport,
     Speed,
     Subject,
@@ -51,24 +54,53 @@ TRAINING = TrainingReport(
     final=None,
     weights_sha256="e" * 64,
 )
+DETECTOR = DetectorReport(
+    detector_sha256="b" * 64,
+    data_sha256="d" * 64,
+    parameters=100,
+    device="cpu",
+    images=1000,
+    printed=10,
+    negatives={"characters": 500},
+    loss=0.1,
+    accuracy=0.99,
+)
+CALIBRATION = CalibrationReport(
+    weights_sha256="e" * 64,
+    detector_sha256="b" * 64,
+    calibration_sha256="9" * 64,
+    images=3000,
+    refused=0.005,
+    novelty_threshold=2.0,
+    sets=(PredictionSet(coverage=0.99, least_probability=0.5),),
+)
 EXPORT = ExportReport(
     model_sha256="f" * 64,
     weights_sha256="e" * 64,
+    detector_sha256="b" * 64,
     model_bytes=200_000,
     parameters=19_210,
     opset=18,
     parity_images=100,
     max_logit_difference=0.001,
+    max_novelty_difference=0.002,
     prediction_differences=2,
 )
 CPU_REPORT = ProviderReport(
-    name="CPUExecutionProvider", accuracy=0.994, prediction_differences=0, max_logit_difference=0.0
+    name="CPUExecutionProvider",
+    accuracy=0.994,
+    prediction_differences=0,
+    verdict_differences=0,
+    max_logit_difference=0.0,
+    max_novelty_difference=0.0,
 )
 OPENVINO_REPORT = ProviderReport(
     name="OpenVINOExecutionProvider",
     accuracy=0.995,
     prediction_differences=10,
+    verdict_differences=20,
     max_logit_difference=0.5,
+    max_novelty_difference=0.25,
 )
 SUBJECT = Subject(
     model_sha256="f" * 64, test_sha256="a" * 64, providers=[CPU_REPORT, OPENVINO_REPORT]
@@ -111,6 +143,8 @@ def write_evaluation(
 
     `digests`: weights_sha256, model_sha256 and test_sha256.
     """
+    DETECTOR.write(workspace.detector_report)
+    CALIBRATION.write(workspace.calibration_report)
     changed(EXPORT, digests).write(workspace.export_report)
     changed(SUBJECT, digests).write(workspace.subject)
     METRICS.write(workspace.metrics)
@@ -140,6 +174,9 @@ def gate_params(test_sha256: str) -> Gate:
         max_prediction_differences=EXPORT.prediction_differences,
         max_provider_logit_difference=OPENVINO_REPORT.max_logit_difference,
         max_provider_prediction_differences=OPENVINO_REPORT.prediction_differences,
+        max_novelty_difference=EXPORT.max_novelty_difference,
+        max_provider_novelty_difference=OPENVINO_REPORT.max_novelty_difference,
+        max_provider_verdict_differences=OPENVINO_REPORT.verdict_differences,
         parameters=EXPORT.parameters,
         max_model_bytes=EXPORT.model_bytes,
     )
@@ -147,9 +184,8 @@ def gate_params(test_sha256: str) -> Gate:
 
 def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None:
     """Write the gate's verdict on these reports by `gate_params`, or by a stricter criterion."""
-    export, subject, behaviour = (
-        changed(report, digests) for report in (EXPORT, SUBJECT, BEHAVIOUR)
-    )
+    export, subject = changed(EXPORT, digests), changed(SUBJECT, digests)
+    behaviour = changed(BEHAVIOUR, digests)
     params = gate_params(subject.test_sha256)
     if not passed:
         params = params.model_copy(update={"min_accuracy": 1.0})

@@ -123,17 +123,56 @@ class TrainingReport(Report):
     weights_sha256: Sha256 | None  #: SHA-256 of the weights; null until training has finished
 
 
-class ExportReport(Report):
-    """How closely the exported model matches the trained network."""
+class DetectorReport(Report):
+    """The training of the detector, which tells what shows none of the classes."""
 
     schema_version: Literal[1] = 1
+    detector_sha256: Sha256  #: SHA-256 of the detector's weights
+    data_sha256: Sha256  #: SHA-256 of the training set
+    parameters: int  #: number of parameters of the detector
+    device: str  #: device that trained the detector
+    images: int  #: number of training images
+    printed: int  #: number of printed labels that count as images of a class
+    negatives: dict[str, int]  #: number of generated images that show no class, by kind
+    loss: float  #: mean cross-entropy in the last epoch
+    accuracy: float  #: fraction of images told apart correctly in the last epoch
+
+
+class PredictionSet(BaseModel):
+    """A rule for prediction sets: the labels that are at least so probable, and the likeliest."""
+
+    model_config = Report.model_config
+    #: stated fraction of images whose true label is in the set
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    least_probability: Annotated[float, Field(ge=0, le=1)]  #: lowest probability in the set
+
+
+class CalibrationReport(Report):
+    """What the calibration set says about novelty and probabilities of known images."""
+
+    schema_version: Literal[1] = 1
+    weights_sha256: Sha256  #: SHA-256 of the classifier's weights
+    detector_sha256: Sha256  #: SHA-256 of the detector's weights
+    calibration_sha256: Sha256  #: SHA-256 of the calibration set
+    images: int  #: number of calibration images
+    refused: float  #: stated fraction of images of a class whose novelty exceeds the threshold
+    novelty_threshold: float  #: highest novelty of an image that shows a class
+    sets: tuple[PredictionSet, ...]  #: rules of the prediction sets, by increasing coverage
+
+
+class ExportReport(Report):
+    """How closely the exported model matches the trained networks."""
+
+    schema_version: Literal[2] = 2
     model_sha256: Sha256  #: SHA-256 of the exported file
-    weights_sha256: Sha256  #: SHA-256 of the exported weights
+    weights_sha256: Sha256  #: SHA-256 of the exported weights of the classifier
+    detector_sha256: Sha256  #: SHA-256 of the exported weights of the detector
     model_bytes: int  #: size of the exported file in bytes
-    parameters: int  #: number of parameters of the trained network
+    parameters: int  #: number of parameters of the classifier
     opset: int  #: version of the ONNX operator set
     parity_images: int  #: number of training images on which ONNX Runtime and PyTorch were compared
     max_logit_difference: float  #: largest absolute difference between logits
+    max_novelty_difference: float  #: largest absolute difference between values of novelty
     prediction_differences: int  #: number of images whose class differs
 
 
@@ -177,6 +216,8 @@ class ProviderReport(BaseModel):
     accuracy: float  #: fraction of the images that are classified correctly
     prediction_differences: int  #: number of images whose class differs from the first provider's
     max_logit_difference: float  #: largest absolute difference of logits from the first provider's
+    verdict_differences: int  #: number of images whose verdict differs from the first provider's
+    max_novelty_difference: float  #: largest absolute difference of novelty from the first one's
 
 
 class Subject(Report):
@@ -192,10 +233,11 @@ class Subject(Report):
 class JudgedProviders(Report):
     """The execution providers that the gate judged for a released model, next to its ONNX file."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model_sha256: Sha256  #: SHA-256 of the ONNX file
     providers: list[str]  #: names of the providers; the first one computed the metrics
     max_logit_difference: float  #: largest tolerated difference of a logit from the first one's
+    max_novelty_difference: float  #: largest tolerated difference of novelty from the first one's
     images: str  #: images to compare answers on: uint8 [N, H, W], zlib, Base64
 
 

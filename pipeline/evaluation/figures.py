@@ -32,6 +32,7 @@ def sample_sheet(
     labels: NDArray[np.uint8],
     names: Sequence[str],
     columns: int = 20,
+    title: str = "The first {columns} training images of each class",
 ) -> Figure:
     """Draw one row per class with the first of its images, uint8 [N, H, W]."""
     classes, (height, width) = len(names), images.shape[1:]
@@ -48,7 +49,7 @@ def sample_sheet(
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"The first {columns} training images of each class")
+    axes.set_title(title.format(columns=columns))
     return figure
 
 

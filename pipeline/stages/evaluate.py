@@ -5,6 +5,7 @@ The test curve over epochs is computed after training, so it cannot influence an
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from pipeline.evaluation import figures, metrics
 from pipeline.evaluation.behaviour import measure as measure_behaviour
 from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.evaluation.figures import DistortedRow
-from pipeline.inference.session import OnnxModel
+from pipeline.inference.answers import decide
+from pipeline.inference.session import Answer, OnnxModel
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 
@@ -37,7 +39,8 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
     test = read_tensors(workspace.test_set)
     images, labels = test["images"], test["labels"]
     model = OnnxModel(workspace.model, params.providers[0])
-    logits, probabilities = model.run(images, params.batch_size)
+    answer = model.run(images, params.batch_size)
+    probabilities = answer.probabilities
     predictions = probabilities.argmax(1)
 
     summary = metrics.summarise(probabilities, labels)
@@ -45,11 +48,11 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
     Subject(
         model_sha256=model.sha256,
         test_sha256=sha256(workspace.test_set),
-        providers=measure_providers(workspace.model, params, images, labels, logits),
+        providers=measure_providers(model, workspace.model, params, test, answer),
     ).write(workspace.subject)
     measure_speed(model, images, params).write(workspace.speed)
     behaviour = measure_behaviour(
-        lambda images: model.run(images, params.batch_size)[1].argmax(1),
+        lambda images: model.run(images, params.batch_size).logits.argmax(1),
         images,
         labels,
         model.sha256,
@@ -88,32 +91,34 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
 
 
 def measure_providers(
-    model: Path,
-    params: Evaluate,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    expected: NDArray[np.float32],
+    model: OnnxModel, path: Path, params: Evaluate, test: dict[str, NDArray[Any]], expected: Answer
 ) -> list[ProviderReport]:
     """Measure each provider that works on this machine on the test set.
 
-    `expected`: the logits of the first one, float32 [N, classes].
+    `expected`: the answer of the first one, which `model` uses.
     """
     first, *others = params.providers
     found = {first: expected}
     for name in others:
         try:
-            found[name], _ = OnnxModel(model, name).run(images, params.batch_size)
+            found[name] = OnnxModel(path, name).run(test["images"], params.batch_size)
         except UserError as error:
             print(f"not measured: {error}")
+
+    def verdicts(answer: Answer) -> NDArray[np.str_]:
+        return np.array(decide(model.signature, answer.probabilities, answer.novelty).verdicts)
+
     reports = []
-    for name, logits in found.items():
-        classes = logits.argmax(1)
+    for name, answer in found.items():
+        classes = answer.logits.argmax(1)
         reports.append(
             ProviderReport(
                 name=name,
-                accuracy=float((classes == labels).mean()),
-                prediction_differences=int((classes != expected.argmax(1)).sum()),
-                max_logit_difference=float(np.abs(logits - expected).max()),
+                accuracy=float((classes == test["labels"]).mean()),
+                prediction_differences=int((classes != expected.logits.argmax(1)).sum()),
+                verdict_differences=int((verdicts(answer) != verdicts(expected)).sum()),
+                max_logit_difference=float(np.abs(answer.logits - expected.logits).max()),
+                max_novelty_difference=float(np.abs(answer.novelty - expected.novelty).max()),
             )
         )
     return reports

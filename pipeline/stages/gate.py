@@ -47,6 +47,7 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
     test_set, evaluated = (subject.test_sha256, subject.model_sha256) if subject else (None, None)
     model, parameters = (export.model_sha256, export.parameters) if export else (None, None)
     difference = export.max_logit_difference if export else None
+    novelty = export.max_novelty_difference if export else None
     changed, size = (export.prediction_differences, export.model_bytes) if export else (None, None)
     others = subject.providers[1:] if subject else []
     criteria = [
@@ -57,6 +58,7 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         equal("test set SHA-256", test_set, params.test_sha256),
         equal("evaluated file SHA-256", evaluated, model),
         at_most("logit difference from torch", difference, params.max_logit_difference),
+        at_most("novelty difference from torch", novelty, params.max_novelty_difference),
         at_most("prediction differences from torch", changed, params.max_prediction_differences),
         equal("parameters", parameters, params.parameters),
         at_most("model bytes", size, params.max_model_bytes),
@@ -96,12 +98,15 @@ def of_provider(provider: ProviderReport, params: Gate) -> list[Criterion]:
     """The criteria of an execution provider that did not compute the metrics."""
     name = provider.name.removesuffix("ExecutionProvider")
     changed, difference = provider.prediction_differences, provider.max_logit_difference
+    verdicts, novelty = provider.verdict_differences, provider.max_novelty_difference
     return [
         at_least(f"{name}: test accuracy", provider.accuracy, params.min_accuracy),
         at_most(
             f"{name}: prediction differences", changed, params.max_provider_prediction_differences
         ),
+        at_most(f"{name}: verdict differences", verdicts, params.max_provider_verdict_differences),
         at_most(f"{name}: logit difference", difference, params.max_provider_logit_difference),
+        at_most(f"{name}: novelty difference", novelty, params.max_provider_novelty_difference),
     ]
 
 

@@ -133,12 +133,12 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
         return
     test = read_tensors(workspace.test_set)
     images, labels, batch_size = test["images"], test["labels"], params.evaluate.batch_size
-    new, _ = model.run(images, batch_size)
+    new = model.run(images, batch_size).logits
     try:
         released = OnnxModel(baseline, params.evaluate.providers[0])
         if difference := task_difference(released.signature, model.signature):
             raise ValueError(f"{baseline} {difference}")
-        old, _ = released.run(images, batch_size)
+        old = released.run(images, batch_size).logits
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
         comparison = f"the new model cannot be compared with the released one: {first_line(error)}"
         action, scope = "replace it without a comparison", " for this one release"
@@ -171,6 +171,7 @@ def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> 
         model_sha256=subject.model_sha256,
         providers=[provider.name for provider in subject.providers],
         max_logit_difference=params.max_provider_logit_difference,
+        max_novelty_difference=params.max_provider_novelty_difference,
         images=pack(read_tensors(workspace.training_set)["images"][:SAMPLES]),
     )
 

@@ -7,11 +7,14 @@ optimizer supports no nn.Linear.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.files import REPRO, existing
 from pipeline.core.task import ImageForm, Task
 
 AFFINE = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode
@@ -108,6 +111,18 @@ class Classifier(nn.Module):
         """Map uint8 images [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
         scores = logits(self.network, normalise(images, self.task))
         return scores, scores.softmax(dim=1)
+
+
+def load_weights(network: nn.Sequential, path: Path) -> nn.Sequential:
+    """Load the network's weights from a safetensors file and return it. UserError if unusable."""
+    try:
+        network.load_state_dict(load_file(existing(path, REPRO)))
+    except UserError:
+        raise
+    except Exception as error:
+        reason = first_line(error)
+        raise UserError(f"{path} does not contain the weights of this network: {reason}") from error
+    return network
 
 
 def count_parameters(network: nn.Module) -> int:
