@@ -163,6 +163,7 @@ class Evaluate(Section):
     providers: Annotated[tuple[Provider, ...], Field(min_length=1)]
     batch_size: Annotated[int, Field(ge=1)]
     latency_calls: Annotated[int, Field(ge=10)]
+    negatives: Annotated[int, Field(ge=10)]
 
 
 class Gate(Section):
@@ -171,6 +172,9 @@ class Gate(Section):
     max_calibration_error: Fraction
     min_distorted_accuracy: dict[Distortion, Fraction]
     max_changed_predictions: dict[Nudge, Fraction]
+    min_coverage: dict[str, Fraction]
+    max_refused: Fraction
+    min_refused_negatives: dict[str, Fraction]
     test_images: Count
     test_sha256: Sha256
     max_logit_difference: Annotated[float, Field(ge=0)]

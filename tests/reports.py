@@ -120,6 +120,9 @@ BEHAVIOUR = Behaviour(
     model_sha256="f" * 64,
     distorted_accuracy={"shifted": 0.99, "noisy": 0.98},
     changed_predictions={"shift": 0.01},
+    coverage={"0.99": 0.985},
+    refused=0.006,
+    refused_negatives={"noise": 0.97, "scribbles": 0.9},
 )
 SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
 
@@ -168,6 +171,9 @@ def gate_params(test_sha256: str) -> Gate:
         max_calibration_error=METRICS.expected_calibration_error,
         min_distorted_accuracy=BEHAVIOUR.distorted_accuracy,
         max_changed_predictions=BEHAVIOUR.changed_predictions,
+        min_coverage=BEHAVIOUR.coverage,
+        max_refused=BEHAVIOUR.refused,
+        min_refused_negatives=BEHAVIOUR.refused_negatives,
         test_images=METRICS.images,
         test_sha256=test_sha256,
         max_logit_difference=EXPORT.max_logit_difference,

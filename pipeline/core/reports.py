@@ -198,6 +198,13 @@ class Behaviour(Report):
     distorted_accuracy: dict[str, float]
     #: fraction of the images whose predicted class is another one after a small change, by change
     changed_predictions: dict[str, float]
+    #: fraction of the test images whose true label is in the prediction set, by stated coverage
+    coverage: dict[str, float]
+    refused: (
+        float  #: fraction of the test images that are refused because they seem to show no class
+    )
+    #: fraction of generated images without a class that are refused, by kind
+    refused_negatives: dict[str, float]
 
 
 class Speed(Report):

@@ -18,13 +18,13 @@ MAX_COUNTS = 40  # classes up to which a confusion matrix shows counts
 MAX_TICKS = 100  # class names along an axis of a confusion matrix
 
 
-class DistortedRow(NamedTuple):
-    """A distortion in the sheet of distortions."""
+class Examples(NamedTuple):
+    """A kind of images, and a share that was measured on them: a line of a sheet."""
 
     title: str
-    images: NDArray[np.uint8]  # examples [N, H, W]
-    accuracy: float  # 0..1
-    floor: float | None  # lowest accuracy that the gate allows; None if it does not judge it
+    images: NDArray[np.uint8]  # [N, H, W]
+    share: float  # 0..1
+    floor: float | None  # lowest share that the gate allows; None if it does not judge it
 
 
 def sample_sheet(
@@ -149,8 +149,11 @@ def misclassified_sheet(
     return figure
 
 
-def distortion_sheet(rows: Sequence[DistortedRow]) -> Figure:
-    """Draw one line per distortion: its examples, and its accuracy with the lowest allowed one."""
+def behaviour_sheet(rows: Sequence[Examples], meaning: str) -> Figure:
+    """Draw a line per kind of images: examples, and the share with the lowest that is allowed.
+
+    `meaning`: what the share is.
+    """
     columns, height, width = rows[0].images.shape
     side = 0.6  # inches
     sizes = (columns * side * width / height, 3)
@@ -165,21 +168,19 @@ def distortion_sheet(rows: Sequence[DistortedRow]) -> Figure:
     examples.grid(False)
     examples.spines[:].set_visible(False)
     for middle, row in zip(middles, rows, strict=True):
-        text = f"{row.accuracy:.2%}"
+        text = f"{row.share:.2%}"
         above = {"textcoords": "offset points", "ha": "center", "size": 9}
-        axes.annotate(text, (row.accuracy, middle), (0, 6), **above)
+        axes.annotate(text, (row.share, middle), (0, 6), **above)
         if row.floor is not None:
-            axes.plot([row.floor, row.accuracy], [middle] * 2, color="tab:gray", linewidth=0.8)
+            axes.plot([row.floor, row.share], [middle] * 2, color="tab:gray", linewidth=0.8)
             axes.plot(row.floor, middle, "|", color="black", markersize=14, markeredgewidth=2)
-        axes.plot(row.accuracy, middle, "o", color=TEST)
+        axes.plot(row.share, middle, "o", color=TEST)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
-    axes.set_title(
-        "accuracy on all test images, and the\nlowest that the gate allows ( | )", size=10
-    )
+    axes.set_title(f"{meaning}, and the\nlowest that the gate allows ( | )", size=10)
     return figure
 
 

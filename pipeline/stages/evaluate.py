@@ -4,8 +4,8 @@ The test curve over epochs is computed after training, so it cannot influence an
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +17,33 @@ from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
 from pipeline.core.reports import Behaviour, ProviderReport, Speed, Subject
-from pipeline.core.task import Task
+from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
-from pipeline.evaluation.behaviour import measure as measure_behaviour
-from pipeline.evaluation.distortions import DISTORTIONS
-from pipeline.evaluation.figures import DistortedRow
-from pipeline.inference.answers import decide
+from pipeline.evaluation.behaviour import (
+    COLUMNS,
+    UNDISTORTED,
+    changed_predictions,
+    distorted_accuracy,
+    distorted_examples,
+)
+from pipeline.evaluation.figures import Examples
+from pipeline.inference.answers import decide, prediction_sets
 from pipeline.inference.session import Answer, OnnxModel
+from pipeline.negatives.kinds import generate, held_out_kinds
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 
-EXAMPLES = 10  # images in each row of the sheet of distortions
+SEED = 2  # of the generated images that show no class
 
 
 def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
     """Write metrics, behaviour, speed, curves, tables and figures to reports/evaluation.
 
-    A figure shows the lowest accuracies that `gate` allows; no measurement depends on them.
+    Two figures show the lowest values that `gate` allows; no measurement depends on them.
     """
-    test = read_tensors(workspace.test_set)
-    images, labels = test["images"], test["labels"]
+    test = LabelledImages(**read_tensors(workspace.test_set))
+    images, labels = test
     model = OnnxModel(workspace.model, params.providers[0])
     answer = model.run(images, params.batch_size)
     probabilities = answer.probabilities
@@ -51,12 +57,11 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
         providers=measure_providers(model, workspace.model, params, test, answer),
     ).write(workspace.subject)
     measure_speed(model, images, params).write(workspace.speed)
-    behaviour = measure_behaviour(
-        lambda images: model.run(images, params.batch_size).logits.argmax(1),
-        images,
-        labels,
-        model.sha256,
-    )
+    negatives = {
+        name: generate({name: kind}, task, params.negatives, SEED)[0]
+        for name, kind in held_out_kinds(task, test).items()
+    }
+    behaviour = measure_behaviour(model, params, negatives, test, answer)
     behaviour.write(workspace.behaviour)
     names = task.labels
     write_csv(workspace.per_class, metrics.per_class(predictions, labels, names))
@@ -79,8 +84,22 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
         "misclassified": figures.misclassified_sheet(
             images[wrong], labels[wrong], predictions[wrong], confidences[wrong], names
         ),
-        "distortions": figures.distortion_sheet(
-            distorted_rows(images, labels, summary.accuracy, behaviour, gate)
+        "distortions": figures.behaviour_sheet(
+            distorted_examples(
+                *test,
+                {UNDISTORTED: summary.accuracy, **behaviour.distorted_accuracy},
+                {UNDISTORTED: gate.min_accuracy, **gate.min_distorted_accuracy},
+            ),
+            "accuracy on all test images",
+        ),
+        "negatives": figures.behaviour_sheet(
+            [
+                Examples(
+                    name, negatives[name][:COLUMNS], share, gate.min_refused_negatives.get(name)
+                )
+                for name, share in behaviour.refused_negatives.items()
+            ],
+            f"refused as {model.signature.foreign}",
         ),
     }.items():
         save_figure(figure, workspace.evaluation_reports / f"{name}.png")
@@ -91,7 +110,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
 
 
 def measure_providers(
-    model: OnnxModel, path: Path, params: Evaluate, test: dict[str, NDArray[Any]], expected: Answer
+    model: OnnxModel, path: Path, params: Evaluate, test: LabelledImages, expected: Answer
 ) -> list[ProviderReport]:
     """Measure each provider that works on this machine on the test set.
 
@@ -101,7 +120,7 @@ def measure_providers(
     found = {first: expected}
     for name in others:
         try:
-            found[name] = OnnxModel(path, name).run(test["images"], params.batch_size)
+            found[name] = OnnxModel(path, name).run(test.images, params.batch_size)
         except UserError as error:
             print(f"not measured: {error}")
 
@@ -114,7 +133,7 @@ def measure_providers(
         reports.append(
             ProviderReport(
                 name=name,
-                accuracy=float((classes == test["labels"]).mean()),
+                accuracy=float((classes == test.labels).mean()),
                 prediction_differences=int((classes != expected.logits.argmax(1)).sum()),
                 verdict_differences=int((verdicts(answer) != verdicts(expected)).sum()),
                 max_logit_difference=float(np.abs(answer.logits - expected.logits).max()),
@@ -124,24 +143,42 @@ def measure_providers(
     return reports
 
 
-def distorted_rows(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    accuracy: float,
-    behaviour: Behaviour,
-    gate: Gate,
-) -> list[DistortedRow]:
-    """Examples without and with each distortion: the first image of up to EXAMPLES classes."""
-    chosen = np.unique(labels, return_index=True)[1][:EXAMPLES]
-    first = images[: chosen.max() + 1]
-    measured, floors = behaviour.distorted_accuracy, gate.min_distorted_accuracy
-    return [
-        DistortedRow("undistorted", first[chosen], accuracy, gate.min_accuracy),
-        *(
-            DistortedRow(distort.title, distort(first)[chosen], measured[name], floors.get(name))
-            for name, distort in DISTORTIONS.items()
+def measure_behaviour(
+    model: OnnxModel,
+    params: Evaluate,
+    negatives: Mapping[str, NDArray[np.uint8]],
+    test: LabelledImages,
+    answer: Answer,
+) -> Behaviour:
+    """Measure the first provider's answers on changed test images and on images without a class.
+
+    `negatives`: the latter, by kind; `answer`: that on the test images as they are.
+    """
+
+    def run(images: NDArray[np.uint8]) -> Answer:
+        return model.run(images, params.batch_size)
+
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return run(images).logits.argmax(1)
+
+    def refused(answer: Answer) -> float:
+        found = decide(model.signature, answer.probabilities, answer.novelty)
+        return found.labels.count(None) / len(found.labels)
+
+    truth = np.arange(len(test.labels)), test.labels
+    return Behaviour(
+        model_sha256=model.sha256,
+        distorted_accuracy=distorted_accuracy(classify, *test),
+        changed_predictions=changed_predictions(
+            classify, test.images, answer.probabilities.argmax(1)
         ),
-    ]
+        coverage={
+            f"{rule.coverage:g}": float(prediction_sets(rule, answer.probabilities)[truth].mean())
+            for rule in model.signature.sets
+        },
+        refused=refused(answer),
+        refused_negatives={name: refused(run(images)) for name, images in negatives.items()},
+    )
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:

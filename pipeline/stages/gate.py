@@ -77,19 +77,33 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
 def of_behaviour(
     behaviour: Behaviour | None, model_sha256: str | None, params: Gate
 ) -> list[Criterion]:
-    """The criteria on changed test images: those that `params` lists, on the same file."""
-    measured = behaviour.model_sha256 if behaviour else None
+    """The criteria on changed images, prediction sets and refusals, measured on the same file.
+
+    Only what `params` lists is judged.
+    """
+    measured, refused = (behaviour.model_sha256, behaviour.refused) if behaviour else (None, None)
     accuracy = behaviour.distorted_accuracy if behaviour else {}
     changed = behaviour.changed_predictions if behaviour else {}
+    coverage = behaviour.coverage if behaviour else {}
+    negatives = behaviour.refused_negatives if behaviour else {}
     return [
-        equal("distorted images: file SHA-256", measured, model_sha256),
+        equal("behaviour: file SHA-256", measured, model_sha256),
         *(
-            at_least(f"{DISTORTIONS[name].title}: accuracy", accuracy.get(name), threshold)
-            for name, threshold in params.min_distorted_accuracy.items()
+            at_least(f"{DISTORTIONS[name].title}: accuracy", accuracy.get(name), least)
+            for name, least in params.min_distorted_accuracy.items()
         ),
         *(
-            at_most(f"{NUDGES[name].title}: changed predictions", changed.get(name), threshold)
-            for name, threshold in params.max_changed_predictions.items()
+            at_most(f"{NUDGES[name].title}: changed predictions", changed.get(name), most)
+            for name, most in params.max_changed_predictions.items()
+        ),
+        *(
+            at_least(f"prediction sets: coverage of {stated}", coverage.get(stated), least)
+            for stated, least in params.min_coverage.items()
+        ),
+        at_most("test images: refused", refused, params.max_refused),
+        *(
+            at_least(f"{kind}: refused", negatives.get(kind), least)
+            for kind, least in params.min_refused_negatives.items()
         ),
     ]
 
