@@ -86,10 +86,7 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
         helper.make_node("ReduceMax", ["logits", "axis"], ["novelty"], keepdims=0),  # 1
     ]
-    constants: dict[str, int | list[int]] = {
-        **{"zero": 0, "column": column, "depth": classes},
-        "axis": [1],
-    }
+    constants = {"zero": 0, "column": column, "depth": classes, "axis": [1]}
     graph = helper.make_graph(
         nodes,
         "stub",

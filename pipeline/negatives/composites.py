@@ -34,9 +34,10 @@ def overlaid(images: Images, random: np.random.Generator) -> Ink:
     angle = random.uniform(0, 2 * np.pi)
     reach = max(*first.shape, *second.shape) * random.uniform(0.55, 1.0)
     down, right = round(reach * np.sin(angle)), round(reach * np.cos(angle))
-    canvas = np.zeros((80, 80), np.uint8)
+    middle = 2 * max(*first.shape, *second.shape)
+    canvas = np.zeros((2 * middle, 2 * middle), np.uint8)
     for part, y, x in ((first, 0, 0), (second, down, right)):
-        top, left = 40 + y - part.shape[0] // 2, 40 + x - part.shape[1] // 2
+        top, left = middle + y - part.shape[0] // 2, middle + x - part.shape[1] // 2
         place = canvas[top : top + part.shape[0], left : left + part.shape[1]]
         np.maximum(place, part, out=place)
     return canvas

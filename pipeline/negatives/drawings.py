@@ -16,7 +16,7 @@ def scribble(random: np.random.Generator) -> Ink:
     """A smooth or angular line through many random points, in one to three strokes."""
     strokes = []
     for _ in range(random.integers(1, 4)):
-        points = random.uniform(MARGIN, CANVAS - MARGIN, (random.integers(5, 12), 2))
+        points = random.uniform(MARGIN, CANVAS - MARGIN, (random.integers(6, 13), 2))
         strokes.append(_smooth(points) if random.random() < 0.7 else points)
     return _drawn(strokes, random)
 
@@ -28,11 +28,11 @@ def shape(random: np.random.Generator) -> Ink:
     pen, middle = int(random.integers(5, 14)), CANVAS / 2
     kind = random.integers(6)
     if kind == 0:  # a polygon of straight sides
-        radius, sides = random.uniform(20, 40), int(random.integers(3, 7))
+        radius, sides = random.uniform(20, 40), int(random.integers(3, 5))
         angle, filled = random.uniform(0, 360), random.random() < 0.5
         draw.regular_polygon((middle, middle, radius), sides, angle, 255 if filled else 0, 255, pen)
     elif kind == 1:  # a filled disc
-        high, wide = random.uniform(15, 42, 2)
+        high, wide = random.uniform(25, 42, 2)
         draw.ellipse((middle - wide, middle - high, middle + wide, middle + high), 255)
     elif kind == 2:  # a grid or parallel lines
         for place in np.linspace(MARGIN, CANVAS - MARGIN, random.integers(2, 6)):
@@ -43,11 +43,11 @@ def shape(random: np.random.Generator) -> Ink:
         for x, y in random.uniform(MARGIN, CANVAS - MARGIN, (random.integers(3, 12), 2)):
             draw.ellipse((x - pen, y - pen, x + pen, y + pen), 255)
     elif kind == 4:  # rays from a point
-        for angle in random.uniform(0, 2 * np.pi, random.integers(3, 8)):
+        for angle in random.uniform(0, 2 * np.pi, random.integers(4, 9)):
             end = middle + 38 * np.array([np.cos(angle), np.sin(angle)])
             draw.line((middle, middle, *end), 255, pen)
     else:  # a box that is filled or empty
-        x, y = random.uniform(10, 40, 2)
+        x, y = random.uniform(20, 40, 2)
         box = (middle - x, middle - y, middle + x, middle + y)
         draw.rectangle(box, 255 if random.random() < 0.5 else 0, 255, pen)
     return np.asarray(picture.rotate(random.uniform(-20, 20), Image.Resampling.BILINEAR))
@@ -91,7 +91,7 @@ def blank(form: ImageForm, random: np.random.Generator) -> Ink:
 def gradient(form: ImageForm, random: np.random.Generator) -> Ink:
     """A level that changes evenly from one side to the other."""
     y, x = np.linspace(-1, 1, form.height)[:, None], np.linspace(-1, 1, form.width)
-    down, across = random.uniform(-60, 60, 2)
+    down, across = random.uniform(-60, 60, 2) * random.choice([0, 1])
     return _as_pixels(random.uniform(0, 255) + down * y + across * x)
 
 

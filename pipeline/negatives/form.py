@@ -22,7 +22,7 @@ def fit(ink: Ink, form: ImageForm) -> Ink:
     rows, columns = (small.sum(axis, dtype=float) for axis in (1, 0))
     middle = [(np.arange(len(sums)) * sums).sum() / max(sums.sum(), 1) for sums in (rows, columns)]
     top, left = (
-        int(np.clip(round((side - 1) / 2 - mean), 0, side - length))
+        int(np.clip(round(side / 2 - mean), 0, side - length))
         for side, mean, length in zip(form.shape, middle, small.shape, strict=True)
     )
     image[top : top + height, left : left + width] = small * (255 / max(small.max(), 1))

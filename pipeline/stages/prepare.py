@@ -24,12 +24,12 @@ def run(workspace: Workspace, params: Prepare, task: Task) -> None:
     training, test = task.read(workspace.raw)
     check(training, params.training_images, "training", task)
     check(test, params.test_images, "test", task)
+    compare_pixels(training.images, task)
+    training, calibration = split(training, params.calibration_images)
     if missing := missing_classes(training, task):
         raise UserError(f"the training set has no images of the classes {missing}")
     if missing := missing_classes(test, task):
         print(f"warning: the test set has no images of the classes {missing}")
-    compare_pixels(training.images, task)
-    training, calibration = split(training, params.calibration_images)
     for path, data in (
         (workspace.training_set, training),
         (workspace.calibration_set, calibration),

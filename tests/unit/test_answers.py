@@ -13,8 +13,9 @@ from pyarrow import parquet
 from pipeline.batch import predict, score
 from pipeline.batch.formats import Format
 from pipeline.core.errors import UserError
+from pipeline.core.reports import PredictionSet
 from pipeline.inference import Classifier
-from pipeline.inference.answers import class_fields
+from pipeline.inference.answers import class_fields, decide, labels_of
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import INTERFACE, KEY, Signature
 from tests.templates import FORM, LETTERS, draw, write_model
@@ -40,10 +41,53 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def signature(noun: str, *labels: str) -> Signature:
+    rules = tuple(
+        PredictionSet(coverage=c, least_probability=p) for c, p in ((0.9, 0.5), (0.99, 0.1))
+    )
     return Signature(
         model="m", data_set="d", noun=noun, labels=labels, height=28, width=28, ink=20,
         mean_pixel_deciles=(0.0,) * 9, parameters=1, data_sha256="", weights_sha256="",
+        detector_sha256="", novelty_threshold=1.5, sets=rules,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "novelty", "expected"),
+    [
+        ([0.95, 0.04, 0.01], -3.0, ("digit", "7", ["7"])),
+        ([0.80, 0.05, 0.15], 1.5, ("unsure", "7", ["7", "9"])),  # novelty at the threshold
+        ([0.80, 0.05, 0.15], 1.6, ("not a digit", None, ["7", "9"])),
+        ([0.10, 0.20, 0.70], 0.0, ("unsure", "9", ["9", "8", "7"])),  # probability at the least
+        ([0.00, 0.00, 1.00], 9.0, ("not a digit", None, ["9"])),  # however confident
+    ],
+)
+def test_novelty_and_the_prediction_set_decide_the_verdict(
+    probabilities: list[float], novelty: float, expected: tuple[str, str | None, list[str]]
+) -> None:
+    about = signature("digit", "7", "8", "9")
+    rows = np.array([probabilities, [0.9, 0.09, 0.01]], np.float32)
+    found = decide(about, rows, np.array([novelty, 0.0], np.float32))
+    assert (
+        found.verdicts[0],
+        found.labels[0],
+        labels_of(about, found.sets[0], rows[0]),
+    ) == expected
+    assert (found.verdicts[1], found.labels[1]) == ("digit", "7")
+
+
+def test_a_prediction_set_is_never_empty() -> None:
+    about = signature("digit", "a", "b").model_copy(
+        update={"sets": (PredictionSet(coverage=0.5, least_probability=1.0),)}
+    )
+    found = decide(about, np.array([[0.4, 0.6]], np.float32), np.zeros(1, np.float32))
+    assert found.sets.tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    ("noun", "verdict"), [("digit", "not a digit"), ("animal", "not an animal")]
+)
+def test_the_verdict_names_the_noun(noun: str, verdict: str) -> None:
+    assert signature(noun, "a", "b").foreign == verdict
 
 
 @pytest.mark.parametrize(

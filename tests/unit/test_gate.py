@@ -32,6 +32,9 @@ PARAMS = Gate(
     max_prediction_differences=2,
     max_provider_logit_difference=0.5,
     max_provider_prediction_differences=10,
+    max_novelty_difference=0.002,
+    max_provider_novelty_difference=0.25,
+    max_provider_verdict_differences=20,
     parameters=19_210,
     max_model_bytes=200_000,
 )
@@ -51,6 +54,7 @@ FIGURES = {  # report and key of each criterion
     "test set SHA-256": ("subject", "test_sha256"),
     "evaluated file SHA-256": ("subject", "model_sha256"),
     "logit difference from torch": ("export_report", "max_logit_difference"),
+    "novelty difference from torch": ("export_report", "max_novelty_difference"),
     "prediction differences from torch": ("export_report", "prediction_differences"),
     "parameters": ("export_report", "parameters"),
     "model bytes": ("export_report", "model_bytes"),
@@ -62,7 +66,9 @@ FIGURES = {  # report and key of each criterion
 PROVIDER_FIGURES = {
     "OpenVINO: test accuracy": ("subject", "providers.1.accuracy"),
     "OpenVINO: prediction differences": ("subject", "providers.1.prediction_differences"),
+    "OpenVINO: verdict differences": ("subject", "providers.1.verdict_differences"),
     "OpenVINO: logit difference": ("subject", "providers.1.max_logit_difference"),
+    "OpenVINO: novelty difference": ("subject", "providers.1.max_novelty_difference"),
 }
 Changes = Mapping[str, Any]
 

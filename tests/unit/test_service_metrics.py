@@ -90,7 +90,16 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
     sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
     none = np.zeros((100, 10), np.float32)
     classes = np.array([3] * 99 + [5])
-    answer = Predictions(classes, [], np.array(sure + unsure), none, none)
+    answer = Predictions(
+        verdicts=[],
+        classes=classes,
+        labels=[],
+        confidences=np.array(sure + unsure),
+        sets=none > 0,
+        novelty=none[:, 0],
+        probabilities=none,
+        logits=none,
+    )
     metrics.record_predictions(np.zeros((100, 28, 28), np.uint8), answer)
     samples = [
         sample
