@@ -51,6 +51,9 @@ WITHOUT_GATE = [  # a model of one epoch would fail it
     "gate.max_calibration_error=1.0",
     "gate.min_distorted_accuracy={}",
     "gate.max_changed_predictions={}",
+    "gate.min_coverage={}",
+    "gate.max_refused=1.0",
+    "gate.min_refused_negatives={}",
 ]
 
 Runs = dict[str, list[Run]]

@@ -88,6 +88,8 @@ def _measured(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     for key, value in evaluation.behaviour:
         if isinstance(value, dict):
             yield from ((f"{key}/{name}", number) for name, number in value.items())
+        elif isinstance(value, float):
+            yield key, value
 
 
 def _set_status(client: MlflowClient, run: Run, report: TrainingReport, status: str) -> None:

@@ -26,7 +26,7 @@ from pipeline.stages import evaluate
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images, make_digits
 
-PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10)
+PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10, negatives=10)
 COUNT = 60
 
 
@@ -104,6 +104,7 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
         "curves.png",
         "confusion.png",
         "distortions.png",
+        "negatives.png",
         "misclassified.png",
     }
     assert Speed.read(workspace.speed).images_per_second > 0

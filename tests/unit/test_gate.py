@@ -26,6 +26,9 @@ PARAMS = Gate(
     max_calibration_error=0.001,
     min_distorted_accuracy={"shifted": 0.99, "noisy": 0.98},
     max_changed_predictions={"shift": 0.01},
+    min_coverage={"0.99": 0.985},
+    max_refused=0.006,
+    min_refused_negatives={"noise": 0.97, "scribbles": 0.9},
     test_images=10_000,
     test_sha256="a" * 64,
     max_logit_difference=0.001,
@@ -58,17 +61,21 @@ FIGURES = {  # report and key of each criterion
     "prediction differences from torch": ("export_report", "prediction_differences"),
     "parameters": ("export_report", "parameters"),
     "model bytes": ("export_report", "model_bytes"),
-    "distorted images: file SHA-256": ("behaviour", "model_sha256"),
-    f"{SHIFTED}: accuracy": ("behaviour", "distorted_accuracy.shifted"),
-    f"{NOISY}: accuracy": ("behaviour", "distorted_accuracy.noisy"),
-    f"{SHIFT}: changed predictions": ("behaviour", "changed_predictions.shift"),
+    "behaviour: file SHA-256": ("behaviour", "model_sha256"),
+    f"{SHIFTED}: accuracy": ("behaviour", "distorted_accuracy/shifted"),
+    f"{NOISY}: accuracy": ("behaviour", "distorted_accuracy/noisy"),
+    f"{SHIFT}: changed predictions": ("behaviour", "changed_predictions/shift"),
+    "prediction sets: coverage of 0.99": ("behaviour", "coverage/0.99"),
+    "test images: refused": ("behaviour", "refused"),
+    "noise: refused": ("behaviour", "refused_negatives/noise"),
+    "scribbles: refused": ("behaviour", "refused_negatives/scribbles"),
 }
 PROVIDER_FIGURES = {
-    "OpenVINO: test accuracy": ("subject", "providers.1.accuracy"),
-    "OpenVINO: prediction differences": ("subject", "providers.1.prediction_differences"),
-    "OpenVINO: verdict differences": ("subject", "providers.1.verdict_differences"),
-    "OpenVINO: logit difference": ("subject", "providers.1.max_logit_difference"),
-    "OpenVINO: novelty difference": ("subject", "providers.1.max_novelty_difference"),
+    "OpenVINO: test accuracy": ("subject", "providers/1/accuracy"),
+    "OpenVINO: prediction differences": ("subject", "providers/1/prediction_differences"),
+    "OpenVINO: verdict differences": ("subject", "providers/1/verdict_differences"),
+    "OpenVINO: logit difference": ("subject", "providers/1/max_logit_difference"),
+    "OpenVINO: novelty difference": ("subject", "providers/1/max_novelty_difference"),
 }
 Changes = Mapping[str, Any]
 
@@ -94,7 +101,7 @@ def changed(figures: Changes) -> dict[str, Any]:
     reports = deepcopy(REPORTS)
     for criterion, value in figures.items():
         name, path = (FIGURES | PROVIDER_FIGURES)[criterion]
-        *parents, key = path.split(".")
+        *parents, key = path.split("/")
         place: Any = reports[name]
         for parent in parents:
             place = place[int(parent) if isinstance(place, list) else parent]
@@ -104,7 +111,7 @@ def changed(figures: Changes) -> dict[str, Any]:
 
 def criteria_of(report: str) -> set[str]:
     """The criteria that fail without this report."""
-    digests = {"evaluated file SHA-256", "distorted images: file SHA-256"}
+    digests = {"evaluated file SHA-256", "behaviour: file SHA-256"}
     digest = digests if report == "export_report" else set()
     return digest | {name for name, (place, _) in FIGURES.items() if place == report}
 
@@ -172,10 +179,13 @@ def test_figures_exactly_at_their_thresholds_pass(workspace: Workspace) -> None:
         ("parameters", 19_209),
         ("parameters", 19_211),
         ("model bytes", 200_001),
-        ("distorted images: file SHA-256", "e" * 64),
+        ("behaviour: file SHA-256", "e" * 64),
         (f"{SHIFTED}: accuracy", math.nextafter(0.99, 0)),
         (f"{NOISY}: accuracy", math.nextafter(0.98, 0)),
         (f"{SHIFT}: changed predictions", math.nextafter(0.01, 1)),
+        ("prediction sets: coverage of 0.99", 0.9849),
+        ("test images: refused", 0.0061),
+        ("noise: refused", 0.9699),
         ("OpenVINO: test accuracy", 0.9939),
         ("OpenVINO: prediction differences", 11),
         ("OpenVINO: logit difference", math.nextafter(0.5, 1)),
@@ -198,6 +208,9 @@ def test_one_figure_beyond_its_threshold_fails_the_gate(
         ("expected calibration error", "max_calibration_error", 0.0009),
         (f"{NOISY}: accuracy", "min_distorted_accuracy", {"shifted": 0.99, "noisy": 0.981}),
         (f"{SHIFT}: changed predictions", "max_changed_predictions", {"shift": 0.009}),
+        ("prediction sets: coverage of 0.99", "min_coverage", {"0.99": 0.986}),
+        ("test images: refused", "max_refused", 0.005),
+        ("scribbles: refused", "min_refused_negatives", {"scribbles": 0.91}),
         ("test images", "test_images", 500),
         ("test set SHA-256", "test_sha256", "c" * 64),
         ("logit difference from torch", "max_logit_difference", 0.0),
@@ -224,7 +237,8 @@ def test_an_invalid_figure_fails_all_criteria_of_its_report(
     assert set(failing(verdict(workspace))) == criteria_of(report)
     assert table(workspace)[criterion][0] == "missing"
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"gate: {getattr(workspace, report)}: {key}: ")
+    place = key.replace("/", ".")
+    assert first.startswith(f"gate: {getattr(workspace, report)}: {place}: ")
 
 
 @pytest.mark.parametrize("broken", [None, "", "{", "[]", "null", "7", "\x00", "[" * 100_000])
