@@ -6,6 +6,7 @@ They live here rather than with the stages because stages are slow to import: ev
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -215,6 +216,26 @@ class Params(Section):
     gate: Gate
     release: Release
     flow: Flow
+
+    @model_validator(mode="after")
+    def _the_gate_judges_stated_coverage(self) -> Self:
+        stated = {f"{coverage:g}" for coverage in self.calibrate.coverage}
+        if unknown := sorted({*self.gate.min_coverage} - stated):
+            raise ValueError(
+                f"gate.min_coverage has {unknown[0]}, which is not in calibrate.coverage"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_images_suffice(self) -> Self:
+        rate = min(1 - self.calibrate.coverage[-1], self.calibrate.refused)
+        least = math.ceil(round(1 / rate, 6)) - 1
+        if self.prepare.calibration_images < least:
+            raise ValueError(
+                f"prepare.calibration_images is {self.prepare.calibration_images}, but "
+                f"calibrate.coverage and calibrate.refused require at least {least}"
+            )
+        return self
 
 
 def load_params(path: Path) -> Params:

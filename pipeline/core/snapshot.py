@@ -16,6 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, read_text, sha256
 from pipeline.core.reports import (
     Behaviour,
+    CalibrationReport,
     ExportReport,
     GateReport,
     Metrics,
@@ -67,6 +68,7 @@ class Snapshot:
     """All reports on one model, from training to gate."""
 
     training: Training
+    calibration: CalibrationReport
     export: ExportReport
     evaluation: Evaluation
     gate: Verdict
@@ -105,7 +107,8 @@ def read_snapshot(workspace: Workspace) -> Snapshot:
         training = _training(workspace)
         export = _export(workspace, training)
         evaluation = _evaluation(workspace, training, export)
-        return Snapshot(training, export, evaluation, _verdict(workspace, export))
+        calibration = _calibration(workspace, export)
+        return Snapshot(training, calibration, export, evaluation, _verdict(workspace, export))
 
     return at_one_moment(workspace, read)
 
@@ -191,6 +194,14 @@ def _export(workspace: Workspace, training: Training) -> ExportReport:
     return export
 
 
+def _calibration(workspace: Workspace, export: ExportReport) -> CalibrationReport:
+    report = CalibrationReport.read(workspace.calibration_report)
+    weights = export.weights_sha256, export.detector_sha256
+    if (report.weights_sha256, report.detector_sha256) != weights:
+        raise _mismatch(workspace.calibration_report, workspace.export_report, "weights")
+    return report
+
+
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
     subject, behaviour = Subject.read(workspace.subject), Behaviour.read(workspace.behaviour)
     for path, report in ((workspace.subject, subject), (workspace.behaviour, behaviour)):
@@ -247,6 +258,7 @@ def _state(workspace: Workspace) -> list[tuple[Path, int, int]]:
     paths = [
         *(workspace.backprop_summary, workspace.backprop_history, workspace.training_report),
         *(workspace.history, workspace.system_metrics),
+        workspace.calibration_report,
         *(*_judged(workspace), workspace.curves, workspace.gate_report, workspace.gate_table),
     ]
     found = []

@@ -13,7 +13,10 @@ Images = Ink  # [N, H, W]
 
 
 def side_by_side(images: Images, random: np.random.Generator) -> Ink:
-    """Two or three images in a row, which overlap, touch or keep a distance."""
+    """Two or three images in a row or column, which overlap, touch or keep a distance."""
+    column = random.random() < 0.3
+    if column:
+        images = images.swapaxes(1, 2)
     parts = [
         cropped(images[n]) for n in random.integers(len(images), size=random.choice([2, 2, 3]))
     ]
@@ -25,7 +28,7 @@ def side_by_side(images: Images, random: np.random.Generator) -> Ink:
         place = canvas[top : top + part.shape[0], left : left + part.shape[1]]
         np.maximum(place, part, out=place)
         left += max(7, part.shape[1] + int(random.integers(-5, 8)))
-    return canvas
+    return canvas.T if column else canvas
 
 
 def overlaid(images: Images, random: np.random.Generator) -> Ink:

@@ -31,7 +31,6 @@ def training_kinds(task: Task, known: LabelledImages) -> dict[str, Kind]:
         "scribbles": Kind(drawings.scribble, 3),
         "shapes": Kind(drawings.shape, 2),
         "several": Kind(partial(composites.side_by_side, images), 3),
-        "overlaid": Kind(partial(composites.overlaid, images), 1),
         "close-ups": Kind(partial(composites.close_up, images, form), 1, in_form=True),
         "noise": Kind(partial(drawings.noise, form), 1, in_form=True),
         "blank": Kind(partial(drawings.blank, form), 0.3, in_form=True),

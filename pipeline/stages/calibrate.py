@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from pipeline.config import Calibrate
-from pipeline.core.errors import UserError
 from pipeline.core.files import read_tensors, sha256
 from pipeline.core.reports import CalibrationReport, PredictionSet
 from pipeline.core.task import Task
@@ -19,7 +18,7 @@ from pipeline.training.network import Classifier, build_network, load_weights
 
 
 def run(workspace: Workspace, params: Calibrate, task: Task) -> None:
-    """Write reports/calibration.json. Raises UserError if there are too few images."""
+    """Write reports/calibration.json."""
     network = load_weights(build_network(task), workspace.weights)
     detector = load_weights(build_detector(task), workspace.detector)
     data = read_tensors(workspace.calibration_set)
@@ -29,11 +28,6 @@ def run(workspace: Workspace, params: Calibrate, task: Task) -> None:
         probabilities = torch.cat([classifier(batch)[1] for batch in batches]).numpy()
         novelty = torch.cat([Detector(detector, task).eval()(batch) for batch in batches]).numpy()
     novelty_threshold = threshold(novelty, 1 - params.refused)
-    if not np.isfinite(novelty_threshold):
-        raise UserError(
-            f"{len(novelty):,} images are too few to refuse {params.refused:.2%} of them: raise "
-            f"prepare.calibration_images or calibrate.refused in {workspace.params}"
-        )
     of_truth = probabilities[np.arange(len(probabilities)), data["labels"]]
     report = CalibrationReport(
         weights_sha256=sha256(workspace.weights),

@@ -205,6 +205,7 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
         params=params,
         signature=signature,
         training=snapshot.training.report,
+        calibration=snapshot.calibration,
         export=snapshot.export,
         subject=snapshot.evaluation.subject,
         metrics=snapshot.evaluation.metrics,

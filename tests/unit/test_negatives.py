@@ -68,8 +68,8 @@ def test_nothing_that_is_measured_on_was_trained_on() -> None:
     draws = [{getattr(kind.draw, "func", kind.draw) for kind in each.values()}
              for each in (train, measure)]  # fmt: skip
     shared = {draw.__name__ for draw in draws[0] & draws[1]}
-    # by other fonts and, for these two and pairs, from other images
-    assert shared == {"hand_drawn", "mirrored", "inverted", "overlaid"}
+    # with other fonts or from other images
+    assert shared == {"hand_drawn", "mirrored", "inverted"}
 
 
 @pytest.mark.parametrize("task", [TASK, LETTERS])
