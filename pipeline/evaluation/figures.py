@@ -162,7 +162,7 @@ def behaviour_sheet(rows: Sequence[Examples], meaning: str) -> Figure:
     sheet = np.concatenate([np.concatenate(list(row.images), axis=1) for row in rows])
     examples.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
     middles = [height * (number + 0.5) - 0.5 for number in range(len(rows))]
-    examples.set_yticks(middles, [row.title for row in rows])
+    examples.set_yticks(middles, [row.title for row in rows], parse_math=False)
     examples.set_xticks([])
     examples.tick_params(length=0)
     examples.grid(False)
