@@ -127,23 +127,30 @@ def test_each_provider_that_works_is_compared_with_the_first(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A stand-in that reads 5 as 3 is as good as OpenVINO, but needs no bfloat16."""
-    model, test = OnnxModel(MODEL), LabelledImages(*digits)
-    expected = model.run(test.images)
-    swapped = expected.logits.copy()
+    images, labels = digits
+    model = OnnxModel(MODEL)
+    answer = model.run(images)
+    expected, swapped = answer.logits, answer.logits.copy()
     swapped[:, [3, 5]] = swapped[:, [5, 3]]
-    novelty = expected.novelty + np.float32(0.5)
+    far = answer.novelty + np.float32(2e3) * (labels == 7)
 
     def load(_: Path, name: str) -> Mock:
         if name == CUDA:
             raise UserError("no GPU")
-        answer = expected if name == CPU else Answer(swapped, expected.probabilities, novelty)
-        return Mock(run=lambda *_: answer)
+        assert name == OPENVINO
+        return Mock(run=lambda *_: answer._replace(logits=swapped, novelty=far))
 
     monkeypatch.setattr(evaluate, "OnnxModel", load)
     params = PARAMS.model_copy(update={"providers": (CPU, OPENVINO, CUDA)})
-    cpu, openvino = evaluate.measure_providers(model, MODEL, params, test, expected)
+    cpu, openvino = evaluate.measure_providers(
+        model, MODEL, params, LabelledImages(images, labels), answer
+    )
     assert (cpu.name, cpu.prediction_differences, cpu.max_logit_difference) == (CPU, 0, 0)
-    classes = expected.logits.argmax(1)
+    assert (cpu.verdict_differences, cpu.max_novelty_difference) == (0, 0)
+    known = answer.novelty <= model.signature.novelty_threshold
+    assert openvino.verdict_differences == (known & (labels == 7)).sum() > 0
+    assert openvino.max_novelty_difference == pytest.approx(2e3)
+    classes = expected.argmax(1)
     differing = int(np.isin(classes, [3, 5]).sum())
     assert differing > 0
     assert openvino.prediction_differences == differing
