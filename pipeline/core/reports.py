@@ -191,7 +191,10 @@ class Metrics(Report):
 
 
 class Behaviour(Report):
-    """The exported model on changed test images. DVC shows the numbers as metrics."""
+    """The exported model on changed test images, and on images that show no class.
+
+    DVC shows the numbers as metrics.
+    """
 
     model_sha256: Sha256  #: SHA-256 of the exported file
     #: fraction of the distorted images that are classified correctly, by distortion
@@ -200,10 +203,8 @@ class Behaviour(Report):
     changed_predictions: dict[str, float]
     #: fraction of the test images whose true label is in the prediction set, by stated coverage
     coverage: dict[str, float]
-    refused: (
-        float  #: fraction of the test images that are refused because they seem to show no class
-    )
-    #: fraction of generated images without a class that are refused, by kind
+    refused: float  #: fraction of the test images that count as showing no class
+    #: fraction of generated images without a class that count as showing none, by kind
     refused_negatives: dict[str, float]
 
 

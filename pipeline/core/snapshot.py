@@ -204,8 +204,11 @@ def _calibration(workspace: Workspace, export: ExportReport) -> CalibrationRepor
 
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
     subject, behaviour = Subject.read(workspace.subject), Behaviour.read(workspace.behaviour)
-    for path, report in ((workspace.subject, subject), (workspace.behaviour, behaviour)):
-        if report.model_sha256 != export.model_sha256:
+    for path, measured in (
+        (workspace.subject, subject.model_sha256),
+        (workspace.behaviour, behaviour.model_sha256),
+    ):
+        if measured != export.model_sha256:
             raise _mismatch(path, workspace.export_report, "models")
     curves = read_csv(workspace.curves)
     if _losses(curves) != _losses(training.history):

@@ -73,6 +73,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
     curves = test_curves(workspace, images, labels, task)
     write_csv(workspace.curves, curves)
 
+    floors = gate.min_refused_negatives
     wrong = np.flatnonzero(predictions != labels)
     confidences = probabilities.max(1)
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
@@ -95,9 +96,9 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
         "negatives": figures.behaviour_sheet(
             [
                 Examples(
-                    name, negatives[name][:COLUMNS], share, gate.min_refused_negatives.get(name)
+                    name, images[:COLUMNS], behaviour.refused_negatives[name], floors.get(name)
                 )
-                for name, share in behaviour.refused_negatives.items()
+                for name, images in negatives.items()
             ],
             f"refused as {model.signature.foreign}",
         ),
