@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pipeline.config import Gate
 from pipeline.core.files import write_csv, write_json, write_text
+from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import (
     Behaviour,
     CalibrationReport,
@@ -20,7 +21,7 @@ from pipeline.core.reports import (
     Subject,
     TrainingReport,
 )
-from pipeline.core.snapshot import GateInput, report_digests
+from pipeline.core.snapshot import report_digests
 from pipeline.core.workspace import Workspace
 from pipeline.stages.gate import judge
 

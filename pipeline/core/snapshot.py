@@ -2,7 +2,7 @@
 
 A stage may write reports while they are read, even for another training. The gate, the release and
 MLflow must each see reports on a single model, so they read everything they require here, once,
-before they start.
+before they start. (The gate reads what it judges with `core.gate_input`.)
 """
 
 import time
@@ -20,8 +20,6 @@ from pipeline.core.reports import (
     ExportReport,
     GateReport,
     Metrics,
-    OtherVersionError,
-    Report,
     Speed,
     Subject,
     TrainingReport,
@@ -31,7 +29,6 @@ from pipeline.core.workspace import Workspace
 ATTEMPTS, PAUSE = 50, 0.1  # PAUSE in seconds; writing all files of an epoch takes less in total
 Rows = Sequence[Mapping[str, float]]
 T = TypeVar("T")
-R = TypeVar("R", bound=Report)
 
 
 @dataclass(frozen=True)
@@ -84,18 +81,6 @@ class TrainingSnapshot:
     gate: Verdict | None
 
 
-@dataclass(frozen=True)
-class GateInput:
-    """What the gate judges. A missing or broken report is None, and `problems` says why."""
-
-    export: ExportReport | None
-    subject: Subject | None
-    metrics: Metrics | None
-    behaviour: Behaviour | None
-    sha256: Mapping[str, str]  # of all reports on the model, by path
-    problems: tuple[str, ...] = ()
-
-
 class _UnfinishedWriteError(UserError):
     """Files do not belong together, probably because a stage is writing."""
 
@@ -126,36 +111,6 @@ def read_training(workspace: Workspace) -> TrainingSnapshot:
     return TrainingSnapshot(
         training, export, evaluation, _optional(lambda: _verdict(workspace, export))
     )
-
-
-def read_gate_input(workspace: Workspace) -> GateInput:
-    """Read what the gate judges. Consistency is not required: it is one of the gate's criteria.
-
-    UserError if a report has another schema version: its values cannot be read.
-    """
-
-    def read() -> GateInput:
-        problems: list[str] = []
-
-        def attempt(kind: type[R], path: Path) -> R | None:
-            try:
-                return kind.read(path)
-            except OtherVersionError:
-                raise
-            except (UserError, OSError) as error:
-                problems.append(str(error))
-                return None
-
-        return GateInput(
-            export=attempt(ExportReport, workspace.export_report),
-            subject=attempt(Subject, workspace.subject),
-            metrics=attempt(Metrics, workspace.metrics),
-            behaviour=attempt(Behaviour, workspace.behaviour),
-            sha256=report_digests(workspace),
-            problems=tuple(problems),
-        )
-
-    return at_one_moment(workspace, read)
 
 
 def at_one_moment(workspace: Workspace, read: Callable[[], T]) -> T:

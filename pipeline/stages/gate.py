@@ -5,8 +5,8 @@ from tabulate import tabulate
 from pipeline.config import Gate
 from pipeline.core.errors import RefusedError
 from pipeline.core.files import write_text
+from pipeline.core.gate_input import GateInput, read_gate_input
 from pipeline.core.reports import Behaviour, Criterion, GateReport, Number, ProviderReport
-from pipeline.core.snapshot import GateInput, read_gate_input
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.tracking import Component, background

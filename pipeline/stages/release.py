@@ -16,8 +16,9 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
+from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
-from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
+from pipeline.core.snapshot import Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
