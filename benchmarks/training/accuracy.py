@@ -20,6 +20,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.models import export, model_path, read_set, task_of
 from benchmarks.report import reports, write_report
 from benchmarks.tables import table
@@ -30,8 +33,8 @@ from pipeline.config import Gate, load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_tensors, sha256
 from pipeline.core.workspace import Workspace
-from pipeline.evaluation.behaviour import measure
-from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
+from pipeline.evaluation.behaviour import UNDISTORTED, changed_predictions, distorted_accuracy
+from pipeline.evaluation.distortions import DISTORTIONS, NUDGES, Images
 from pipeline.evaluation.metrics import summarise
 from pipeline.inference.session import OnnxModel
 from pipeline.stages.train import code_digests
@@ -60,7 +63,6 @@ SAME_KINDS = (
     "networks handle distortions that none of them has seen."
 )
 
-UNDISTORTED = "undistorted"
 ACCURACIES = [UNDISTORTED, *(distort.title for distort in DISTORTIONS.values())]
 RECALL, CALIBRATION = "lowest recall of a class", "expected calibration error"
 CHANGES = [f"{nudge.title}: changed predictions" for nudge in NUDGES.values()]
@@ -171,9 +173,14 @@ def row_of(workspace: Workspace, run: Run, precision: str, path: Path) -> dict[s
     test, model = read_tensors(workspace.test_set), OnnxModel(path)
     images, labels = test["images"], test["labels"]
 
-    summary = summarise(model.run(images)[1], labels)
-    behaviour = measure(lambda images: model.run(images)[1].argmax(1), images, labels, model.sha256)
-    distorted, changed = behaviour.distorted_accuracy, behaviour.changed_predictions
+    probabilities = model.run(images).probabilities
+
+    def classify(images: Images) -> NDArray[np.int64]:
+        return model.run(images).logits.argmax(1)
+
+    summary = summarise(probabilities, labels)
+    distorted = distorted_accuracy(classify, images, labels)
+    changed = changed_predictions(classify, images, probabilities.argmax(1))
     return {
         **run._asdict(),
         "precision": precision,

@@ -22,7 +22,7 @@ from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import read_tensors, sha256
 from pipeline.core.reports import JudgedProviders, Subject
 from pipeline.core.snapshot import read_snapshot
-from pipeline.core.task import ImageForm
+from pipeline.core.task import SIGNS, ImageForm
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.inference.choice import find_judged, unpack
@@ -53,6 +53,8 @@ LETTERS = replace(
     noun="letter",
     labels=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
     form=ImageForm(height=32, width=30, ink=24),
+    foreign=SIGNS,
+    mirrored=(),
 )
 
 
