@@ -20,12 +20,12 @@ from benchmarks.inference.sampling import Case, collect, latency, summarise
 from benchmarks.models import task_of
 from benchmarks.report import write_report
 from benchmarks.tables import table
-from benchmarks.training.distortions import DISTORTIONS
 from pipeline.core.files import read_tensors
 from pipeline.core.reports import CalibrationReport
 from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.conformal import coverage_interval
+from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.providers import CPU
 from pipeline.negatives.characters import HELD_OUT_FONTS
@@ -101,13 +101,13 @@ def on_paper(classifier: Classifier, characters: Kind, task: Task, images: int) 
 def distorted(classifier: Classifier, test: LabelledImages) -> list[dict[str, Any]]:
     """For each distortion of the test set: shares refused, unsure and right among the answered."""
     rows = []
-    for name, distort in DISTORTIONS.items():
-        found = classifier.predict(distort(test.images, np.random.default_rng(1)))
+    for distort in DISTORTIONS.values():
+        found = classifier.predict(distort(test.images))
         known = np.array([label is not None for label in found.labels])
         right = found.classes == test.labels
         rows.append(
             {
-                "distortion": name,
+                "distortion": distort.title,
                 "refused": float(1 - known.mean()),
                 "unsure": found.verdicts.count("unsure") / len(known),
                 "accuracy": float(right.mean()),
