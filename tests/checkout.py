@@ -53,11 +53,18 @@ SMALL: dict[str, dict[str, Any]] = {
     "detect": {"epochs": 2, "negatives": 1000, "printed": 100},
     "calibrate": {"coverage": [0.9, 0.95], "refused": 0.05},
     "export": {"parity_images": 100},
-    "evaluate": {"latency_calls": 20},
-    # printed digits give larger logits, of which bfloat16 keeps three digits
+    "evaluate": {"latency_calls": 20, "negatives": 20},
     "gate": {
         "min_accuracy": 0.9,
+        "min_recall": 0.7,
+        "max_calibration_error": 0.3,
+        "min_distorted_accuracy": {"shifted": 0.5, "thicker": 0.5},
+        "max_changed_predictions": {"shift": 0.5},
+        "min_coverage": {"0.95": 0.8},
+        "max_refused": 0.5,
+        "min_refused_negatives": {"noise": 0.1},
         "test_images": TEST,
+        # printed digits give larger logits, of which bfloat16 keeps three digits
         "max_provider_logit_difference": 2.0,
         "max_provider_novelty_difference": 2.0,
     },

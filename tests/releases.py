@@ -1,6 +1,5 @@
 """Workspaces that are ready for a release, made quickly, with models of chosen answers."""
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -67,10 +66,9 @@ def pass_gate(workspace: Workspace, labels: Sequence[str] = TASK.labels) -> None
     model, test_set = sha256(workspace.model), sha256(workspace.test_set)
     write_evaluation(workspace, labels=labels, model_sha256=model, test_sha256=test_set)
     write_verdict(workspace, passed=True, model_sha256=model, test_sha256=test_set)
+    section = f"\ngate: {gate_params(test_set).model_dump_json()}\n\n"
     text = workspace.params.read_text(encoding="utf-8")
-    for name, value in gate_params(test_set).model_dump(mode="json").items():
-        line = rf"(\ngate:.*?\n  {name}:).*?(?= #)"
-        text = re.sub(line, rf"\1 {json.dumps(value)}", text, flags=re.DOTALL)
+    text = re.sub(r"\ngate:.*?\n(?=\w)", lambda _: section, text, flags=re.DOTALL)
     workspace.params.write_text(text, encoding="utf-8")
 
 

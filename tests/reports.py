@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 from pipeline.config import Gate
 from pipeline.core.files import write_csv, write_json, write_text
+from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import (
+    Behaviour,
     CalibrationReport,
     DetectorReport,
     ExportReport,
@@ -19,11 +21,11 @@ from pipeline.core.reports import (
     Subject,
     TrainingReport,
 )
-from pipeline.core.snapshot import GateInput, report_digests
+from pipeline.core.snapshot import report_digests
 from pipeline.core.workspace import Workspace
 from pipeline.stages.gate import judge
 
-R = TypeVar("R", ExportReport, Subject)
+R = TypeVar("R", ExportReport, Subject, Behaviour)
 
 TRAINING = TrainingReport(
     run_id="0" * 32,
@@ -113,6 +115,15 @@ METRICS = Metrics(
     loss=0.02,
     expected_calibration_error=0.001,
     macro_f1=0.993,
+    lowest_recall=0.98,
+)
+BEHAVIOUR = Behaviour(
+    model_sha256="f" * 64,
+    distorted_accuracy={"shifted": 0.99, "noisy": 0.98},
+    changed_predictions={"shift": 0.01},
+    coverage={"0.99": 0.985},
+    refused=0.006,
+    refused_negatives={"noise": 0.97, "scribbles": 0.9},
 )
 SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
 
@@ -141,6 +152,7 @@ def write_evaluation(
     changed(EXPORT, digests).write(workspace.export_report)
     changed(SUBJECT, digests).write(workspace.subject)
     METRICS.write(workspace.metrics)
+    changed(BEHAVIOUR, digests).write(workspace.behaviour)
     SPEED.write(workspace.speed)
     rows = range(1, epochs + 1)
     write_csv(
@@ -156,6 +168,13 @@ def gate_params(test_sha256: str) -> Gate:
     """Criteria that these reports pass, on this test set."""
     return Gate(
         min_accuracy=METRICS.accuracy,
+        min_recall=METRICS.lowest_recall,
+        max_calibration_error=METRICS.expected_calibration_error,
+        min_distorted_accuracy=BEHAVIOUR.distorted_accuracy,
+        max_changed_predictions=BEHAVIOUR.changed_predictions,
+        min_coverage=BEHAVIOUR.coverage,
+        max_refused=BEHAVIOUR.refused,
+        min_refused_negatives=BEHAVIOUR.refused_negatives,
         test_images=METRICS.images,
         test_sha256=test_sha256,
         max_logit_difference=EXPORT.max_logit_difference,
@@ -173,10 +192,11 @@ def gate_params(test_sha256: str) -> Gate:
 def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None:
     """Write the gate's verdict on these reports by `gate_params`, or by a stricter criterion."""
     export, subject = changed(EXPORT, digests), changed(SUBJECT, digests)
+    behaviour = changed(BEHAVIOUR, digests)
     params = gate_params(subject.test_sha256)
     if not passed:
         params = params.model_copy(update={"min_accuracy": 1.0})
-    reports = GateInput(export, subject, METRICS, report_digests(workspace))
+    reports = GateInput(export, subject, METRICS, behaviour, report_digests(workspace))
     judge(reports, params).write(workspace.gate_report)
     write_text(workspace.gate_table, "passed" if passed else "refused")
 

@@ -20,12 +20,13 @@ from benchmarks.inference.sampling import Case, collect, latency, summarise
 from benchmarks.models import task_of
 from benchmarks.report import write_report
 from benchmarks.tables import table
-from benchmarks.training.distortions import DISTORTIONS
 from pipeline.core.files import read_tensors
 from pipeline.core.reports import CalibrationReport
 from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.conformal import coverage_interval
+from pipeline.evaluation.distortions import DISTORTIONS
+from pipeline.inference.answers import prediction_sets
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.providers import CPU
 from pipeline.negatives.characters import HELD_OUT_FONTS
@@ -60,7 +61,7 @@ def main(workspace: Workspace, images: int, rounds: int) -> None:
         "on_paper": on_paper(classifier, kinds["characters"], task, images),
         "printed_labels": _refused(classifier, printed_labels(task, HELD_OUT_FONTS, images, SEED)),
         "distorted": distorted(classifier, test),
-        "sets": prediction_sets(workspace, classifier, test),
+        "sets": coverage(workspace, classifier, test),
         "latency_us": times(workspace.released_model, test.images, rounds),
     }
     write_report(workspace, "novelty", result, show(result, task), [])
@@ -101,8 +102,9 @@ def on_paper(classifier: Classifier, characters: Kind, task: Task, images: int) 
 def distorted(classifier: Classifier, test: LabelledImages) -> list[dict[str, Any]]:
     """For each distortion of the test set: shares refused, unsure and right among the answered."""
     rows = []
-    for name, distort in DISTORTIONS.items():
-        found = classifier.predict(distort(test.images, np.random.default_rng(1)))
+    changed = {each.title: each(test.images) for each in DISTORTIONS.values()}
+    for name, images in {"undistorted": test.images, **changed}.items():
+        found = classifier.predict(images)
         known = np.array([label is not None for label in found.labels])
         right = found.classes == test.labels
         rows.append(
@@ -117,7 +119,7 @@ def distorted(classifier: Classifier, test: LabelledImages) -> list[dict[str, An
     return rows
 
 
-def prediction_sets(
+def coverage(
     workspace: Workspace, classifier: Classifier, test: LabelledImages
 ) -> list[dict[str, Any]]:
     """For each rule: how many sets have the true label, and the interval for what is stated.
@@ -129,9 +131,8 @@ def prediction_sets(
     truth = np.arange(len(test.labels)), test.labels
     rows = []
     for rule in classifier.signature.sets:
+        sets = prediction_sets(rule, probabilities)
         by_threshold = probabilities >= np.float32(rule.least_probability)
-        sets = by_threshold.copy()
-        sets[np.arange(len(sets)), probabilities.argmax(1)] = True
         sizes = sets.sum(1)
         low, high = coverage_interval(calibration, rule.coverage, len(sets))
         rows.append(

@@ -120,12 +120,13 @@ def export(workspace: Workspace, params: Params) -> None:
 def evaluate(workspace: Workspace, params: Params) -> None:
     """Measure the exported model on the test set with ONNX Runtime.
 
-    Writes metrics, speed, training curves, the confusion matrix and the misclassified images to
-    reports/evaluation.
+    Writes metrics, behaviour on changed images, speed, training curves, the confusion matrix and
+    the misclassified images to reports/evaluation.
     """
     from pipeline.stages import evaluate
 
-    evaluate.run(workspace, params.evaluate, load_task(params.task, workspace.root))
+    task = load_task(params.task, workspace.root)
+    evaluate.run(workspace, params.evaluate, task, params.gate)
 
 
 @stage

@@ -1,19 +1,14 @@
 """The reports that stages write for later stages, the release and MLflow: one class per report.
 
-A report contains the version of its schema. A report of another version, or with an unknown key, a
-missing key or a wrong type, is rejected as a whole. `core.snapshot` reads reports that belong
-together.
+`core.snapshot` reads reports that belong together.
 """
 
-import json
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from pipeline.core.errors import UserError
-from pipeline.core.files import REPRO, read_json, write_json
+from pipeline.core.report_file import Report
 
 JUDGED_PROVIDERS = "providers.json"  # next to a released model
 Sha256 = str
@@ -27,41 +22,6 @@ def moment(text: str) -> str:
 
 
 Moment = Annotated[str, AfterValidator(moment)]
-
-
-class OtherVersionError(UserError):
-    """A report has another schema version."""
-
-
-class Report(BaseModel):
-    """A JSON file with exactly these keys and types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a report. UserError if the file is missing, broken or of another schema."""
-        content = read_json(path)
-        version = cls.model_fields.get("schema_version")
-        if version is not None and isinstance(content, dict):
-            found = content.get("schema_version")
-            if found != version.default:
-                known = f"schema version {json.dumps(found)[:40]}" if found is not None else None
-                raise OtherVersionError(
-                    f"{path} has {known or 'no schema version'}, but this code reads "
-                    f"{version.default}{REPRO}"
-                )
-        try:
-            # strict mode accepts a list as a tuple only from JSON
-            return cls.model_validate_json(json.dumps(content))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = [str(path), ".".join(map(str, first["loc"])), first["msg"]]
-            raise UserError(f"{': '.join(filter(None, where))}{REPRO}") from error
-
-    def write(self, path: Path) -> None:
-        """Write the report atomically."""
-        write_json(path, self.model_dump(mode="json"))
 
 
 class Hardware(BaseModel):
@@ -187,6 +147,25 @@ class Metrics(Report):
     loss: float  #: mean cross-entropy
     expected_calibration_error: float  #: mean gap between confidence and accuracy, 0 to 1
     macro_f1: float  #: mean of the F1 scores of the classes
+    lowest_recall: float  #: lowest recall of a class that has test images
+
+
+class Behaviour(Report):
+    """The exported model on changed test images, and on images that show no class.
+
+    DVC shows the numbers as metrics.
+    """
+
+    model_sha256: Sha256  #: SHA-256 of the exported file
+    #: fraction of the distorted images that are classified correctly, by distortion
+    distorted_accuracy: dict[str, float]
+    #: fraction of the images whose predicted class is another one after a small change, by change
+    changed_predictions: dict[str, float]
+    #: fraction of the test images whose true label is in the prediction set, by stated coverage
+    coverage: dict[str, float]
+    refused: float  #: fraction of the test images that count as showing no class
+    #: fraction of generated images without a class that count as showing none, by kind
+    refused_negatives: dict[str, float]
 
 
 class Speed(Report):

@@ -87,6 +87,8 @@ class Workspace:
     metrics = WorkspacePath("reports/evaluation/metrics.json")
     #: digests of the model and the test set that were measured
     subject = WorkspacePath("reports/evaluation/subject.json")
+    #: answers on changed test images, and on images that show no class
+    behaviour = WorkspacePath("reports/evaluation/behaviour.json")
     speed = WorkspacePath("reports/evaluation/speed.json")  #: latency and throughput
     #: loss and accuracy on both sets, a row per epoch
     curves = WorkspacePath("reports/evaluation/curves.csv")

@@ -4,6 +4,7 @@ The size of a figure in pixels is bounded for any number of classes and any leng
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import ticker
@@ -16,6 +17,15 @@ MAX_NAME_LENGTH = 20  # characters; longer names are truncated
 MAX_COUNTS = 40  # classes up to which a confusion matrix shows counts
 MAX_SHOWN = 100  # misclassified images
 MAX_TICKS = 100  # class names along an axis of a confusion matrix
+
+
+class Examples(NamedTuple):
+    """A kind of images, and a share that was measured on them: a line of a sheet."""
+
+    title: str
+    images: NDArray[np.uint8]  # [N, H, W]
+    share: float  # 0..1
+    floor: float | None  # lowest share that the gate allows; None if it does not judge it
 
 
 def sample_sheet(
@@ -145,6 +155,41 @@ def misclassified_sheet(
         f"{count} misclassified test images: true class → prediction, confidence\n"
         "Ink that speaks for the prediction is orange, ink against it purple"
     )
+    return figure
+
+
+def behaviour_sheet(rows: Sequence[Examples], meaning: str) -> Figure:
+    """Draw a line per kind of images: examples, and the share with the lowest that is allowed.
+
+    `meaning`: what the share is.
+    """
+    columns, height, width = rows[0].images.shape
+    side = 0.6  # inches
+    sizes = (columns * side * width / height, 3)
+    figure = Figure(figsize=(sum(sizes) + 2, side * len(rows) + 0.9))
+    examples, axes = figure.subplots(1, 2, sharey=True, width_ratios=sizes)
+    sheet = np.concatenate([np.concatenate(list(row.images), axis=1) for row in rows])
+    examples.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    middles = [height * (number + 0.5) - 0.5 for number in range(len(rows))]
+    examples.set_yticks(middles, [row.title for row in rows], parse_math=False)
+    examples.set_xticks([])
+    examples.tick_params(length=0)
+    examples.grid(False)
+    examples.spines[:].set_visible(False)
+    for middle, row in zip(middles, rows, strict=True):
+        text = f"{row.share:.2%}"
+        above = {"textcoords": "offset points", "ha": "center", "size": 9}
+        axes.annotate(text, (row.share, middle), (0, 6), **above)
+        if row.floor is not None:
+            axes.plot([row.floor, row.share], [middle] * 2, color="tab:gray", linewidth=0.8)
+            axes.plot(row.floor, middle, "|", color="black", markersize=14, markeredgewidth=2)
+        axes.plot(row.share, middle, "o", color=TEST)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
+    axes.set_title(f"{meaning}, and the\nlowest that the gate allows ( | )", size=10)
     return figure
 
 

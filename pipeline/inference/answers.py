@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.reports import PredictionSet
 from pipeline.inference.signature import Signature
 
 
@@ -26,8 +27,7 @@ def decide(
     probable class.
     """
     classes = probabilities.argmax(1)
-    sets = probabilities >= np.float32(signature.sets[-1].least_probability)
-    sets[np.arange(len(sets)), classes] = True
+    sets = prediction_sets(signature.sets[-1], probabilities)
     # 0: shows a class, 1: unsure, 2: shows none
     kinds = np.where(novelty > np.float32(signature.novelty_threshold), 2, sets.sum(1) > 1)
     return Decisions(
@@ -38,3 +38,10 @@ def decide(
         ],
         sets,
     )
+
+
+def prediction_sets(rule: PredictionSet, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The classes [N, classes] that images may show, always with the most probable one."""
+    sets: NDArray[np.bool_] = probabilities >= np.float32(rule.least_probability)
+    sets[np.arange(len(sets)), probabilities.argmax(1)] = True
+    return sets

@@ -4,6 +4,7 @@ The test curve over epochs is computed after training, so it cannot influence an
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,37 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Evaluate
+from pipeline.config import Evaluate, Gate
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
-from pipeline.core.reports import ProviderReport, Speed, Subject
+from pipeline.core.reports import Behaviour, ProviderReport, Speed, Subject
 from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
-from pipeline.inference.answers import decide
+from pipeline.evaluation.behaviour import (
+    COLUMNS,
+    UNDISTORTED,
+    changed_predictions,
+    distorted_accuracy,
+    distorted_examples,
+)
+from pipeline.evaluation.figures import Examples
+from pipeline.inference.answers import decide, prediction_sets
 from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.session import Answer, OnnxModel
+from pipeline.negatives.kinds import generate, held_out_kinds
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 
+SEED = 2  # of the generated images that show no class
 
-def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
-    """Write metrics, speed, curves, tables and figures to reports/evaluation."""
+
+def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
+    """Write metrics, behaviour, speed, curves, tables and figures to reports/evaluation.
+
+    Two figures show the lowest values that `gate` allows; no measurement depends on them.
+    """
     test = LabelledImages(**read_tensors(workspace.test_set))
     images, labels = test
     model = OnnxModel(workspace.model, params.providers[0])
@@ -43,6 +58,12 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
         providers=measure_providers(model, workspace.model, params, test, answer),
     ).write(workspace.subject)
     measure_speed(model, images, params).write(workspace.speed)
+    negatives = {
+        name: generate({name: kind}, task, params.negatives, SEED)[0]
+        for name, kind in held_out_kinds(task, test).items()
+    }
+    behaviour = measure_behaviour(model, params, negatives, test, answer)
+    behaviour.write(workspace.behaviour)
     names = task.labels
     write_csv(workspace.per_class, metrics.per_class(predictions, labels, names))
     pairs = [
@@ -53,6 +74,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     curves = test_curves(workspace, images, labels, task)
     write_csv(workspace.curves, curves)
 
+    floors = gate.min_refused_negatives
     wrong = np.flatnonzero(predictions != labels)
     confidences = probabilities.max(1)
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
@@ -68,6 +90,23 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
             confidences[wrong],
             occlusion_maps(model, images[wrong[: figures.MAX_SHOWN]]),
             names,
+        ),
+        "distortions": figures.behaviour_sheet(
+            distorted_examples(
+                *test,
+                {UNDISTORTED: summary.accuracy, **behaviour.distorted_accuracy},
+                {UNDISTORTED: gate.min_accuracy, **gate.min_distorted_accuracy},
+            ),
+            "accuracy on all test images",
+        ),
+        "negatives": figures.behaviour_sheet(
+            [
+                Examples(
+                    name, images[:COLUMNS], behaviour.refused_negatives[name], floors.get(name)
+                )
+                for name, images in negatives.items()
+            ],
+            f"refused as {model.signature.foreign}",
         ),
     }.items():
         save_figure(figure, workspace.evaluation_reports / f"{name}.png")
@@ -109,6 +148,44 @@ def measure_providers(
             )
         )
     return reports
+
+
+def measure_behaviour(
+    model: OnnxModel,
+    params: Evaluate,
+    negatives: Mapping[str, NDArray[np.uint8]],
+    test: LabelledImages,
+    answer: Answer,
+) -> Behaviour:
+    """Measure the first provider's answers on changed test images and on images without a class.
+
+    `negatives`: the latter, by kind; `answer`: that on the test images as they are.
+    """
+
+    def run(images: NDArray[np.uint8]) -> Answer:
+        return model.run(images, params.batch_size)
+
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return run(images).logits.argmax(1)
+
+    def refused(answer: Answer) -> float:
+        found = decide(model.signature, answer.probabilities, answer.novelty)
+        return found.labels.count(None) / len(found.labels)
+
+    truth = np.arange(len(test.labels)), test.labels
+    return Behaviour(
+        model_sha256=model.sha256,
+        distorted_accuracy=distorted_accuracy(classify, *test),
+        changed_predictions=changed_predictions(
+            classify, test.images, answer.probabilities.argmax(1)
+        ),
+        coverage={
+            f"{rule.coverage:g}": float(prediction_sets(rule, answer.probabilities)[truth].mean())
+            for rule in model.signature.sets
+        },
+        refused=refused(answer),
+        refused_negatives={name: refused(run(images)) for name, images in negatives.items()},
+    )
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:

@@ -37,7 +37,7 @@ def run(workspace: Workspace, params: Export, task: Task) -> None:
     images = read_tensors(workspace.training_set)["images"]
     deciles = np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10)
     fused = ClassifierWithDetector(FusedClassifier(network, task), FusedDetector(detector, task))
-    model = to_onnx(fused, task.form, params.opset)
+    model = to_onnx(fused.eval(), task.form, params.opset)
     helper.set_model_props(
         model,
         Signature.of(

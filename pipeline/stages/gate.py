@@ -5,9 +5,10 @@ from tabulate import tabulate
 from pipeline.config import Gate
 from pipeline.core.errors import RefusedError
 from pipeline.core.files import write_text
-from pipeline.core.reports import Criterion, GateReport, Number, ProviderReport
-from pipeline.core.snapshot import GateInput, read_gate_input
+from pipeline.core.gate_input import GateInput, read_gate_input
+from pipeline.core.reports import Behaviour, Criterion, GateReport, Number, ProviderReport
 from pipeline.core.workspace import Workspace
+from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.tracking import Component, background
 
 Value = Number | str | None
@@ -41,6 +42,8 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
     """Judge the reports; every criterion of a report that is None fails."""
     metrics, subject, export = reports.metrics, reports.subject, reports.export
     accuracy, images = (metrics.accuracy, metrics.images) if metrics else (None, None)
+    recall = metrics.lowest_recall if metrics else None
+    calibration = metrics.expected_calibration_error if metrics else None
     test_set, evaluated = (subject.test_sha256, subject.model_sha256) if subject else (None, None)
     model, parameters = (export.model_sha256, export.parameters) if export else (None, None)
     difference = export.max_logit_difference if export else None
@@ -49,6 +52,8 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
     others = subject.providers[1:] if subject else []
     criteria = [
         at_least("test accuracy", accuracy, params.min_accuracy),
+        at_least("lowest recall of a class", recall, params.min_recall),
+        at_most("expected calibration error", calibration, params.max_calibration_error),
         equal("test images", images, params.test_images),
         equal("test set SHA-256", test_set, params.test_sha256),
         equal("evaluated file SHA-256", evaluated, model),
@@ -57,6 +62,7 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         at_most("prediction differences from torch", changed, params.max_prediction_differences),
         equal("parameters", parameters, params.parameters),
         at_most("model bytes", size, params.max_model_bytes),
+        *of_behaviour(reports.behaviour, model, params),
         *(criterion for provider in others for criterion in of_provider(provider, params)),
     ]
     passed = all(criterion.passed for criterion in criteria)
@@ -66,6 +72,40 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         reports_sha256=dict(reports.sha256),
         criteria=criteria,
     )
+
+
+def of_behaviour(
+    behaviour: Behaviour | None, model_sha256: str | None, params: Gate
+) -> list[Criterion]:
+    """The criteria on changed images, prediction sets and refusals, measured on the same file.
+
+    Only what `params` lists is judged.
+    """
+    measured, refused = (behaviour.model_sha256, behaviour.refused) if behaviour else (None, None)
+    accuracy = behaviour.distorted_accuracy if behaviour else {}
+    changed = behaviour.changed_predictions if behaviour else {}
+    coverage = behaviour.coverage if behaviour else {}
+    negatives = behaviour.refused_negatives if behaviour else {}
+    return [
+        equal("behaviour: file SHA-256", measured, model_sha256),
+        *(
+            at_least(f"{DISTORTIONS[name].title}: accuracy", accuracy.get(name), least)
+            for name, least in params.min_distorted_accuracy.items()
+        ),
+        *(
+            at_most(f"{NUDGES[name].title}: changed predictions", changed.get(name), most)
+            for name, most in params.max_changed_predictions.items()
+        ),
+        *(
+            at_least(f"prediction sets: coverage of {stated}", coverage.get(stated), least)
+            for stated, least in params.min_coverage.items()
+        ),
+        at_most("test images: refused", refused, params.max_refused),
+        *(
+            at_least(f"{kind}: refused", negatives.get(kind), least)
+            for kind, least in params.min_refused_negatives.items()
+        ),
+    ]
 
 
 def of_provider(provider: ProviderReport, params: Gate) -> list[Criterion]:

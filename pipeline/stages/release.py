@@ -16,11 +16,13 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
+from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
-from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
+from pipeline.core.snapshot import Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
+from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.inference.choice import pack
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
@@ -96,7 +98,11 @@ def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) 
             f"{workspace.gate_report} does not match {workspace.model}: run `dvc repro`"
         )
     judged = GateInput(
-        snapshot.export, evaluation.subject, evaluation.metrics, verdict.reports_sha256
+        export=snapshot.export,
+        subject=evaluation.subject,
+        metrics=evaluation.metrics,
+        behaviour=evaluation.behaviour,
+        sha256=verdict.reports_sha256,
     )
     if verdict != judge(judged, params):
         raise RefusedError(
@@ -204,6 +210,9 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
         export=snapshot.export,
         subject=snapshot.evaluation.subject,
         metrics=snapshot.evaluation.metrics,
+        behaviour=snapshot.evaluation.behaviour,
+        distortions=DISTORTIONS,
+        nudges=NUDGES,
         speed=snapshot.evaluation.speed,
         classes=snapshot.evaluation.classes,
     )

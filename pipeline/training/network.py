@@ -7,6 +7,7 @@ optimizer supports no nn.Linear.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -87,6 +88,19 @@ def split_at_last_relu(network: nn.Sequential) -> tuple[list[nn.Module], list[nn
                 f"{type(layer).__name__} follows the last ReLU; only {allowed} and Dropout may"
             )
     return layers[: relus[-1]], head
+
+
+def pools_first(network: nn.Sequential) -> nn.Sequential:
+    """Return the same layers with each max-pooling before the ReLU that it follows.
+
+    The function is the same, since ReLU never decreases, but ReLU then has fewer values to work
+    on, and backward to remember.
+    """
+    layers = list(network)
+    for index, (layer, following) in enumerate(pairwise(network)):
+        if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
+            layers[index : index + 2] = following, layer
+    return nn.Sequential(*layers)
 
 
 def normalise(images: Tensor, task: Task) -> Tensor:

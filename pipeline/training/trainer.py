@@ -12,7 +12,6 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,7 @@ from pipeline.training.device import (
     reuse_memory,
 )
 from pipeline.training.measuring import measure
-from pipeline.training.network import build_network, logits, normalise
+from pipeline.training.network import build_network, logits, normalise, pools_first
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 from pipeline.training.schedule import Schedule
@@ -226,19 +225,6 @@ def train(
     """Create a Trainer and run it; for arguments and errors, see `Trainer` and `Trainer.run`."""
     reuse_memory()
     yield from Trainer(task, images, labels, recipe).run(state, on_progress)
-
-
-def pools_first(network: nn.Sequential) -> nn.Sequential:
-    """Return the same layers with each max-pooling before the ReLU that it follows.
-
-    The function is the same, since ReLU never decreases, but ReLU then has fewer values to work
-    on, and backward to remember.
-    """
-    layers = list(network)
-    for index, (layer, following) in enumerate(pairwise(network)):
-        if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
-            layers[index : index + 2] = following, layer
-    return nn.Sequential(*layers)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:

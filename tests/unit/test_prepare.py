@@ -30,7 +30,7 @@ from tests.digits import make_digits, write_mirror
 Array = NDArray[np.uint8]
 
 COUNTS = {"train": 30, "t10k": 20}
-CALIBRATION = 8  # images
+CALIBRATION = 5  # images
 FILES = [f"{s}-{kind}-ubyte.gz" for s in COUNTS for kind in ("images-idx3", "labels-idx1")]
 OUTPUTS = [
     *("data/train.safetensors", "data/calibration.safetensors", "data/test.safetensors"),
