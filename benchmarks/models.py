@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from pipeline.config import load_params
 from pipeline.core.files import read_tensors, write_bytes
+from pipeline.core.reports import PredictionSet
 from pipeline.core.task import Task, load_task
 from pipeline.core.workspace import Workspace
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.stages.export import to_onnx
-from pipeline.training.fusion import FusedClassifier
+from pipeline.training.fusion import ClassifierWithDetector, FusedClassifier
 from pipeline.training.network import Classifier, build_network, count_parameters
 
 
@@ -42,19 +43,31 @@ def export(workspace: Workspace, network: nn.Sequential, name: str) -> Path:
     ours = count_parameters(network) == count_parameters(build_network(task))
     build = FusedClassifier if ours else Classifier
     opset = load_params(workspace.params).export.opset
-    write_onnx(path, build(network, task).eval(), task, opset)
+    without = ClassifierWithDetector(build(network, task), NoDetector())
+    write_onnx(path, without.eval(), task, opset)
     return path
 
 
-def write_onnx(path: Path, classifier: nn.Module, task: Task, opset: int) -> None:
-    """Write a classifier as a file that OnnxModel runs, without digests in its signature."""
-    model = to_onnx(classifier, task.form, opset)
+class NoDetector(nn.Module):
+    """In the place of a detector: finds no image novel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, H, W] to zeros [N]."""
+        return torch.zeros(len(images))
+
+
+def write_onnx(path: Path, module: ClassifierWithDetector, task: Task, opset: int) -> None:
+    """Write a file that OnnxModel runs, without thresholds and digests in its signature."""
+    model = to_onnx(module, task.form, opset)
     signature = Signature.of(
         task,
         mean_pixel_deciles=(0.0,) * 9,
-        parameters=count_parameters(classifier),
+        novelty_threshold=0.0,
+        sets=(PredictionSet(coverage=0.5, least_probability=1.0),),
+        parameters=count_parameters(module.classifier),
         data_sha256="",
         weights_sha256="",
+        detector_sha256="",
     )
     helper.set_model_props(model, signature.to_metadata())
     write_bytes(path, model.SerializeToString(deterministic=True))
@@ -62,5 +75,5 @@ def write_onnx(path: Path, classifier: nn.Module, task: Task, opset: int) -> Non
 
 def accuracy(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
     """The file's accuracy, 0..1, in ONNX Runtime on images, uint8 [N, H, W]."""
-    logits, _ = OnnxModel(path).run(images)
+    logits = OnnxModel(path).run(images).logits
     return 1 - int((logits.argmax(1) != labels).sum()) / len(labels)

@@ -27,8 +27,10 @@ Stroke = list[tuple[float, float]]  # points in a square of side 1
 MAKES = {  # the output of each stage, in two words
     "backprop": "spreadsheet",
     "fetch": "raw files",
-    "prepare": "two sets",
+    "prepare": "three sets",
     "train": "weights",
+    "detect": "detector",
+    "calibrate": "thresholds",
     "export": "ONNX file",
     "evaluate": "metrics",
     "gate": "verdict",

@@ -6,9 +6,11 @@ They live here rather than with the stages because stages are slow to import: ev
 """
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,13 +18,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WrapValidator,
     model_validator,
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.backprop.network import LIMITS, Pair, Weights, random_weights, rate_label
+from pipeline.backprop.network import Pair, Weights, random_weights
+from pipeline.backprop.ranges import Input, LearningRate, LearningRates, Target, WeightsOrRandom
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing
 from pipeline.training.recipe import Recipe
@@ -32,37 +34,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 TimeOut = Annotated[float, Field(gt=0)]
+# as in evaluation.distortions, which is slow to import
+Distortion = Literal["shifted", "rotated", "scaled", "noisy", "thinner", "thicker"]
+Nudge = Literal["shift", "rotation", "stroke"]
 Provider = Literal["CPUExecutionProvider", "OpenVINOExecutionProvider", "CUDAExecutionProvider"]
 
 
-def _within(limits: tuple[float, float]) -> Any:
-    return Field(ge=limits[0], le=limits[1])
-
-
-Input = Annotated[float, _within(LIMITS["i"])]
-Target = Annotated[float, _within(LIMITS["t"])]
-Weight = Annotated[float, _within(LIMITS["w"])]
-LearningRate = Annotated[float, _within(LIMITS["η"])]
-EightWeights = Annotated[
-    tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight, Weight],
-    Field(strict=False),  # `_eight_or_random` passes a list
-]
-
-
-def _eight_or_random(value: Any, validate: Callable[[Any], Any]) -> Any:
-    """Replace the errors of both alternatives with one message."""
-    try:
-        return validate(value)
-    except ValidationError as error:
-        low, high = LIMITS["w"]
-        raise ValueError(
-            f"must be eight numbers between {low:g} and {high:g}, or random"
-        ) from error
-
-
-def _all_different(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(map(rate_label, values))) < len(values):
-        raise ValueError("a value appears twice")
+def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(value >= following for value, following in pairwise(values)):
+        raise ValueError("the values must increase")
     return values
 
 
@@ -90,19 +70,27 @@ class Fetch(Section):
 class Prepare(Section):
     training_images: Annotated[int, Field(ge=1)]
     test_images: Annotated[int, Field(ge=1)]
+    calibration_images: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _images_remain_for_training(self) -> Self:
+        if self.calibration_images >= self.training_images:
+            raise ValueError(
+                f"calibration_images is {self.calibration_images}, but must be less than "
+                f"training_images, {self.training_images}"
+            )
+        return self
 
 
 class Backprop(Section):
     inputs: tuple[Input, Input]
     targets: tuple[Target, Target]
-    weights: Annotated[EightWeights | Literal["random"], WrapValidator(_eight_or_random)]
+    weights: WeightsOrRandom
     seed: Count
     learning_rate: LearningRate
     updates: Annotated[int, Field(ge=1, le=1000)]
     long_run: Annotated[int, Field(ge=1, le=10_000)]
-    learning_rates: Annotated[
-        tuple[LearningRate, ...], Field(min_length=1, max_length=8), AfterValidator(_all_different)
-    ]
+    learning_rates: LearningRates
 
     @model_validator(mode="after")
     def _long_run_is_longer(self) -> Self:
@@ -118,6 +106,22 @@ class Backprop(Section):
         return self.inputs, self.targets, weights
 
 
+class Detect(Section):
+    seed: Annotated[int, Field(ge=0, le=2**31)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    negatives: Annotated[int, Field(ge=100)]
+    printed: Count
+
+
+class Calibrate(Section):
+    coverage: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+        Field(min_length=1),
+        AfterValidator(_increasing),
+    ]
+    refused: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Export(Section):
     opset: Annotated[int, Field(ge=18, le=25)]
     parity_images: Annotated[int, Field(ge=1)]
@@ -127,16 +131,27 @@ class Evaluate(Section):
     providers: Annotated[tuple[Provider, ...], Field(min_length=1)]
     batch_size: Annotated[int, Field(ge=1)]
     latency_calls: Annotated[int, Field(ge=10)]
+    negatives: Annotated[int, Field(ge=10)]
 
 
 class Gate(Section):
     min_accuracy: Fraction
+    min_recall: Fraction
+    max_calibration_error: Fraction
+    min_distorted_accuracy: dict[Distortion, Fraction]
+    max_changed_predictions: dict[Nudge, Fraction]
+    min_coverage: dict[str, Fraction]
+    max_refused: Fraction
+    min_refused_negatives: dict[str, Fraction]
     test_images: Count
     test_sha256: Sha256
     max_logit_difference: Annotated[float, Field(ge=0)]
     max_prediction_differences: Count
     max_provider_logit_difference: Annotated[float, Field(ge=0)]
     max_provider_prediction_differences: Count
+    max_novelty_difference: Annotated[float, Field(ge=0)]
+    max_provider_novelty_difference: Annotated[float, Field(ge=0)]
+    max_provider_verdict_differences: Count
     parameters: Count
     max_model_bytes: Count
 
@@ -161,11 +176,33 @@ class Params(Section):
     fetch: Fetch
     prepare: Prepare
     train: Recipe
+    detect: Detect
+    calibrate: Calibrate
     export: Export
     evaluate: Evaluate
     gate: Gate
     release: Release
     flow: Flow
+
+    @model_validator(mode="after")
+    def _the_gate_judges_stated_coverage(self) -> Self:
+        stated = {f"{coverage:g}" for coverage in self.calibrate.coverage}
+        if unknown := sorted({*self.gate.min_coverage} - stated):
+            raise ValueError(
+                f"gate.min_coverage has {unknown[0]}, which is not in calibrate.coverage"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_images_suffice(self) -> Self:
+        rate = min(1 - self.calibrate.coverage[-1], self.calibrate.refused)
+        least = math.ceil(round(1 / rate, 6)) - 1
+        if self.prepare.calibration_images < least:
+            raise ValueError(
+                f"prepare.calibration_images is {self.prepare.calibration_images}, but "
+                f"calibrate.coverage and calibrate.refused require at least {least}"
+            )
+        return self
 
 
 def load_params(path: Path) -> Params:

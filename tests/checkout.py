@@ -48,12 +48,26 @@ TRAINING, TEST = 2000, 500  # images
 SMALL: dict[str, dict[str, Any]] = {
     "backprop": {"long_run": 400},
     "fetch": {"mirrors": ["mirror"], "timeout": 5.0, "retries": 1, "backoff": 0.01},
-    "prepare": {"training_images": TRAINING, "test_images": TEST},
+    "prepare": {"training_images": TRAINING, "calibration_images": 400, "test_images": TEST},
     "train": {"epochs": 3, "batch_size": 50, "weight_average": 0.9},
+    "detect": {"epochs": 2, "negatives": 1000, "printed": 100},
+    "calibrate": {"coverage": [0.9, 0.95], "refused": 0.05},
     "export": {"parity_images": 100},
-    "evaluate": {"latency_calls": 20},
-    # printed digits give larger logits, of which bfloat16 keeps three digits
-    "gate": {"min_accuracy": 0.9, "test_images": TEST, "max_provider_logit_difference": 2.0},
+    "evaluate": {"latency_calls": 20, "negatives": 20},
+    "gate": {
+        "min_accuracy": 0.9,
+        "min_recall": 0.7,
+        "max_calibration_error": 0.3,
+        "min_distorted_accuracy": {"shifted": 0.5, "thicker": 0.5},
+        "max_changed_predictions": {"shift": 0.5},
+        "min_coverage": {"0.95": 0.8},
+        "max_refused": 0.5,
+        "min_refused_negatives": {"noise": 0.1},
+        "test_images": TEST,
+        # printed digits give larger logits, of which bfloat16 keeps three digits
+        "max_provider_logit_difference": 2.0,
+        "max_provider_novelty_difference": 2.0,
+    },
 }
 
 
@@ -215,7 +229,11 @@ def use_letters(workspace: Checkout) -> Checkout:
     workspace.set_params(
         {
             "fetch": {"mirrors": ["mirror-of-letters"]},
-            "prepare": {"training_images": training, "test_images": test},
+            "prepare": {
+                "training_images": training,
+                "calibration_images": 520,
+                "test_images": test,
+            },
             "train": {"epochs": 4, "noise": 0.05, "dropout": [0.0]},
             "gate": {
                 "test_images": test,

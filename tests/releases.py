@@ -1,6 +1,5 @@
 """Workspaces that are ready for a release, made quickly, with models of chosen answers."""
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from pipeline.core.files import sha256
+from pipeline.core.reports import PredictionSet
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.inference.signature import Signature
@@ -66,10 +66,9 @@ def pass_gate(workspace: Workspace, labels: Sequence[str] = TASK.labels) -> None
     model, test_set = sha256(workspace.model), sha256(workspace.test_set)
     write_evaluation(workspace, labels=labels, model_sha256=model, test_sha256=test_set)
     write_verdict(workspace, passed=True, model_sha256=model, test_sha256=test_set)
+    section = f"\ngate: {gate_params(test_set).model_dump_json()}\n\n"
     text = workspace.params.read_text(encoding="utf-8")
-    for name, value in gate_params(test_set).model_dump(mode="json").items():
-        line = rf"(\ngate:.*?\n  {name}:).*?(?= #)"
-        text = re.sub(line, rf"\1 {json.dumps(value)}", text, flags=re.DOTALL)
+    text = re.sub(r"\ngate:.*?\n(?=\w)", lambda _: section, text, flags=re.DOTALL)
     workspace.params.write_text(text, encoding="utf-8")
 
 
@@ -83,8 +82,9 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
         helper.make_node("Cast", ["values"], ["classes"], to=TensorProto.INT64),
         helper.make_node("OneHot", ["classes", "depth", "range"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        helper.make_node("ReduceMax", ["logits", "axis"], ["novelty"], keepdims=0),  # 1
     ]
-    constants = {"zero": 0, "column": column, "depth": classes}
+    constants = {"zero": 0, "column": column, "depth": classes, "axis": [1]}
     graph = helper.make_graph(
         nodes,
         "stub",
@@ -92,7 +92,8 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
             for name in ("logits", "probabilities")
-        ],
+        ]
+        + [helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["N"])],
         [numpy_helper.from_array(np.array(v), name) for name, v in constants.items()]
         + [numpy_helper.from_array(np.array([0, 1], np.float32), "range")],
     )
@@ -108,7 +109,10 @@ def signature(task: Task = TASK) -> Signature:
     return Signature.of(
         task,
         mean_pixel_deciles=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+        novelty_threshold=2.0,
+        sets=(PredictionSet(coverage=0.9, least_probability=0.2),),
         parameters=19_210,
         data_sha256="d" * 64,
         weights_sha256="e" * 64,
+        detector_sha256="b" * 64,
     )

@@ -7,20 +7,25 @@ from typing import Any, TypeVar
 
 from pipeline.config import Gate
 from pipeline.core.files import write_csv, write_json, write_text
+from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import (
+    Behaviour,
+    CalibrationReport,
+    DetectorReport,
     ExportReport,
     Hardware,
     Metrics,
+    PredictionSet,
     ProviderReport,
     Speed,
     Subject,
     TrainingReport,
 )
-from pipeline.core.snapshot import GateInput, report_digests
+from pipeline.core.snapshot import report_digests
 from pipeline.core.workspace import Workspace
 from pipeline.stages.gate import judge
 
-R = TypeVar("R", ExportReport, Subject)
+R = TypeVar("R", ExportReport, Subject, Behaviour)
 
 TRAINING = TrainingReport(
     run_id="0" * 32,
@@ -50,24 +55,53 @@ TRAINING = TrainingReport(
     final=None,
     weights_sha256="e" * 64,
 )
+DETECTOR = DetectorReport(
+    detector_sha256="b" * 64,
+    data_sha256="d" * 64,
+    parameters=100,
+    device="cpu",
+    images=1000,
+    printed=10,
+    negatives={"characters": 500},
+    loss=0.1,
+    accuracy=0.99,
+)
+CALIBRATION = CalibrationReport(
+    weights_sha256="e" * 64,
+    detector_sha256="b" * 64,
+    calibration_sha256="9" * 64,
+    images=3000,
+    refused=0.005,
+    novelty_threshold=2.0,
+    sets=(PredictionSet(coverage=0.99, least_probability=0.5),),
+)
 EXPORT = ExportReport(
     model_sha256="f" * 64,
     weights_sha256="e" * 64,
+    detector_sha256="b" * 64,
     model_bytes=200_000,
     parameters=19_210,
     opset=18,
     parity_images=100,
     max_logit_difference=0.001,
+    max_novelty_difference=0.002,
     prediction_differences=2,
 )
 CPU_REPORT = ProviderReport(
-    name="CPUExecutionProvider", accuracy=0.994, prediction_differences=0, max_logit_difference=0.0
+    name="CPUExecutionProvider",
+    accuracy=0.994,
+    prediction_differences=0,
+    verdict_differences=0,
+    max_logit_difference=0.0,
+    max_novelty_difference=0.0,
 )
 OPENVINO_REPORT = ProviderReport(
     name="OpenVINOExecutionProvider",
     accuracy=0.995,
     prediction_differences=10,
+    verdict_differences=20,
     max_logit_difference=0.5,
+    max_novelty_difference=0.25,
 )
 SUBJECT = Subject(
     model_sha256="f" * 64, test_sha256="a" * 64, providers=[CPU_REPORT, OPENVINO_REPORT]
@@ -81,6 +115,15 @@ METRICS = Metrics(
     loss=0.02,
     expected_calibration_error=0.001,
     macro_f1=0.993,
+    lowest_recall=0.98,
+)
+BEHAVIOUR = Behaviour(
+    model_sha256="f" * 64,
+    distorted_accuracy={"shifted": 0.99, "noisy": 0.98},
+    changed_predictions={"shift": 0.01},
+    coverage={"0.99": 0.985},
+    refused=0.006,
+    refused_negatives={"noise": 0.97, "scribbles": 0.9},
 )
 SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
 
@@ -104,9 +147,12 @@ def write_evaluation(
 
     `digests`: weights_sha256, model_sha256 and test_sha256.
     """
+    DETECTOR.write(workspace.detector_report)
+    CALIBRATION.write(workspace.calibration_report)
     changed(EXPORT, digests).write(workspace.export_report)
     changed(SUBJECT, digests).write(workspace.subject)
     METRICS.write(workspace.metrics)
+    changed(BEHAVIOUR, digests).write(workspace.behaviour)
     SPEED.write(workspace.speed)
     rows = range(1, epochs + 1)
     write_csv(
@@ -122,12 +168,22 @@ def gate_params(test_sha256: str) -> Gate:
     """Criteria that these reports pass, on this test set."""
     return Gate(
         min_accuracy=METRICS.accuracy,
+        min_recall=METRICS.lowest_recall,
+        max_calibration_error=METRICS.expected_calibration_error,
+        min_distorted_accuracy=BEHAVIOUR.distorted_accuracy,
+        max_changed_predictions=BEHAVIOUR.changed_predictions,
+        min_coverage=BEHAVIOUR.coverage,
+        max_refused=BEHAVIOUR.refused,
+        min_refused_negatives=BEHAVIOUR.refused_negatives,
         test_images=METRICS.images,
         test_sha256=test_sha256,
         max_logit_difference=EXPORT.max_logit_difference,
         max_prediction_differences=EXPORT.prediction_differences,
         max_provider_logit_difference=OPENVINO_REPORT.max_logit_difference,
         max_provider_prediction_differences=OPENVINO_REPORT.prediction_differences,
+        max_novelty_difference=EXPORT.max_novelty_difference,
+        max_provider_novelty_difference=OPENVINO_REPORT.max_novelty_difference,
+        max_provider_verdict_differences=OPENVINO_REPORT.verdict_differences,
         parameters=EXPORT.parameters,
         max_model_bytes=EXPORT.model_bytes,
     )
@@ -136,10 +192,11 @@ def gate_params(test_sha256: str) -> Gate:
 def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None:
     """Write the gate's verdict on these reports by `gate_params`, or by a stricter criterion."""
     export, subject = changed(EXPORT, digests), changed(SUBJECT, digests)
+    behaviour = changed(BEHAVIOUR, digests)
     params = gate_params(subject.test_sha256)
     if not passed:
         params = params.model_copy(update={"min_accuracy": 1.0})
-    reports = GateInput(export, subject, METRICS, report_digests(workspace))
+    reports = GateInput(export, subject, METRICS, behaviour, report_digests(workspace))
     judge(reports, params).write(workspace.gate_report)
     write_text(workspace.gate_table, "passed" if passed else "refused")
 

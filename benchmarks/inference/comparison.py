@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from benchmarks.busy import busy_core
@@ -62,11 +61,12 @@ from benchmarks.models import task_of, write_onnx
 from benchmarks.report import reports, write_report
 from pipeline.config import load_params
 from pipeline.core.figures import save_figure
-from pipeline.core.files import existing, read_tensors
+from pipeline.core.files import read_tensors
 from pipeline.core.workspace import Workspace
 from pipeline.inference import providers
-from pipeline.training.fusion import FusedClassifier
-from pipeline.training.network import Classifier, build_network
+from pipeline.training.detector import Detector, build_detector
+from pipeline.training.fusion import ClassifierWithDetector, FusedClassifier, FusedDetector
+from pipeline.training.network import Classifier, build_network, load_weights
 
 BATCHES = [1, 8, 32, 256]  # images
 THREADS = [1, 2]
@@ -106,12 +106,13 @@ def main(workspace: Workspace, rounds: int) -> None:
 def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
     """The engines to compare. Writes their ONNX files to the folder."""
     task, opset = task_of(workspace), load_params(workspace.params).export.opset
-    network = build_network(task)
-    network.load_state_dict(load_file(existing(workspace.weights)))
-    classifier = Classifier(network, task).eval()
+    network = load_weights(build_network(task), workspace.weights)
+    detector = load_weights(build_detector(task), workspace.detector)
+    trained = ClassifierWithDetector(Classifier(network, task), Detector(detector, task)).eval()
+    exported = ClassifierWithDetector(FusedClassifier(network, task), FusedDetector(detector, task))
     plain, fused, int8 = (folder / f"{name}.onnx" for name in ("plain", "fused", "int8"))
-    for path, module in ((plain, classifier), (fused, FusedClassifier(network, task))):
-        write_onnx(path, module, task, opset)
+    for path, module in ((plain, trained), (fused, exported)):
+        write_onnx(path, module.eval(), task, opset)
     calibration = read_tensors(workspace.training_set)["images"][:CALIBRATION]
     engines.quantise(fused, int8, calibration)
 
@@ -131,8 +132,8 @@ def build_engines(workspace: Workspace, folder: Path) -> dict[str, Builders]:
         OURS: same(engines.ours, fused, providers.CPU),
         OURS_OPENVINO: same(engines.ours, fused, providers.OPENVINO),
         PLAIN: same(engines.onnx_runtime, plain),
-        EAGER: same(engines.eager, classifier),
-        COMPILED: same(engines.compiled, classifier),
+        EAGER: same(engines.eager, trained),
+        COMPILED: same(engines.compiled, trained),
         OPENVINO: openvino(None),
         OPENVINO_FLOAT32: openvino("f32"),
         INT8: same(engines.ours, int8, providers.CPU),

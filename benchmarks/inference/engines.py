@@ -22,7 +22,7 @@ from pipeline.inference.session import OnnxModel
 Images = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 Engine = Callable[[Images, int], Logits]
-Classifier = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Classifier = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 def ours(path: Path, threads: int, provider: str) -> Engine:

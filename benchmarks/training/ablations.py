@@ -16,24 +16,23 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.models import read_set, task_of
 from benchmarks.tables import table
 from benchmarks.training.alternatives import ABLATIONS, Ablation
-from benchmarks.training.distortions import DISTORTIONS
 from benchmarks.training.effects import Rows, effects
 from benchmarks.training.runs import add_rows, digest, read_rows
 from pipeline.config import load_params
 from pipeline.core.files import write_text
 from pipeline.core.workspace import Workspace
+from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.training.measuring import measure
 from pipeline.training.recipe import Recipe
 
 HELD_OUT = 10_000
 DISTORTED = 5_000  # of them, each distorted in six ways
-DISTORTED_COLUMNS = list(DISTORTIONS)[1:]
+DISTORTED_COLUMNS = [distort.title for distort in DISTORTIONS.values()]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,11 +94,10 @@ def train_once(workspace: Workspace, name: str, seed: int, epochs: int) -> dict[
         figures = trainer.epoch(number).figures
     network = trainer.averaged_network()
     distorted = {}  # errors among HELD_OUT images
-    for distortion in DISTORTED_COLUMNS:
-        changed = DISTORTIONS[distortion](images[-DISTORTED:].numpy(), np.random.default_rng(1))
-        held_out = torch.from_numpy(changed), labels[-DISTORTED:].long()
-        _, accuracy = measure(task, network, *held_out)
-        distorted[distortion] = round((1 - accuracy) * HELD_OUT)
+    for distort in DISTORTIONS.values():
+        changed = torch.from_numpy(distort(images[-DISTORTED:].numpy()))
+        _, accuracy = measure(task, network, changed, labels[-DISTORTED:].long())
+        distorted[distort.title] = round((1 - accuracy) * HELD_OUT)
     return {
         "base": base(chosen),
         "ablation": name,

@@ -47,14 +47,18 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to the table."""
+    """Append a row to the table, which gets the columns that it lacks."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
+    rows = read_rows(path)
+    columns = list(rows[0]) if rows else []
+    if missing := [name for name in row if name not in columns]:
+        columns += missing
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
-        writer.writerow(row)
+            writer.writerows(rows)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        csv.DictWriter(file, columns).writerow(row)
 
 
 def add_rows(

@@ -8,15 +8,17 @@ from docs.generated.files import written_by
 from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
 from pipeline.core import reports
+from pipeline.core.report_file import Report
 from pipeline.core.workspace import Workspace
 
 HERE = Workspace(Path())
-FILES: dict[type[reports.Report], Path] = {
+FILES: dict[type[Report], Path] = {
     reports.BackpropReport: HERE.backprop_summary,
     reports.TrainingReport: HERE.training_report,
     reports.ExportReport: HERE.export_report,
     reports.Metrics: HERE.metrics,
     reports.Subject: HERE.subject,
+    reports.Behaviour: HERE.behaviour,
     reports.Speed: HERE.speed,
     reports.GateReport: HERE.gate_report,
     reports.JudgedProviders: HERE.judged_providers,

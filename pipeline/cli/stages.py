@@ -60,8 +60,9 @@ def fetch(workspace: Workspace, params: Params) -> None:
 def prepare(workspace: Workspace, params: Params) -> None:
     """Validate the files in data/raw and decode them.
 
-    Writes data/train.safetensors and data/test.safetensors (uint8 images [N, H, W] and labels
-    [N]), and a sheet of sample images and the class counts to reports/prepare.
+    Writes data/train.safetensors, data/calibration.safetensors and data/test.safetensors (uint8
+    images [N, H, W] and labels [N]), and a sheet of sample images and the class counts to
+    reports/prepare. The calibration images are drawn from the published training set.
     """
     from pipeline.stages import prepare
 
@@ -81,8 +82,32 @@ def train(workspace: Workspace, params: Params) -> None:
 
 
 @stage
+def detect(workspace: Workspace, params: Params) -> None:
+    """Train the detector, which tells what shows none of the classes.
+
+    Its training images are those of data/train.safetensors and generated ones: other characters,
+    scribbles, noise. Writes the weights, and a sheet of generated images to reports/detect.
+    """
+    from pipeline.stages import detect
+
+    detect.run(workspace, params, load_task(params.task, workspace.root))
+
+
+@stage
+def calibrate(workspace: Workspace, params: Params) -> None:
+    """Set the thresholds of novelty and of the prediction sets.
+
+    Takes them from data/calibration.safetensors, on which no network was trained, and writes them
+    to reports/calibration.json.
+    """
+    from pipeline.stages import calibrate
+
+    calibrate.run(workspace, params.calibrate, load_task(params.task, workspace.root))
+
+
+@stage
 def export(workspace: Workspace, params: Params) -> None:
-    """Export the weights to ONNX and compare the file with PyTorch.
+    """Export classifier and detector to ONNX and compare the file with PyTorch.
 
     Writes artifacts/model.onnx, which takes raw uint8 images, and reports/export.json.
     """
@@ -95,12 +120,13 @@ def export(workspace: Workspace, params: Params) -> None:
 def evaluate(workspace: Workspace, params: Params) -> None:
     """Measure the exported model on the test set with ONNX Runtime.
 
-    Writes metrics, speed, training curves, the confusion matrix and the misclassified images to
-    reports/evaluation.
+    Writes metrics, behaviour on changed images, speed, training curves, the confusion matrix and
+    the misclassified images to reports/evaluation.
     """
     from pipeline.stages import evaluate
 
-    evaluate.run(workspace, params.evaluate, load_task(params.task, workspace.root))
+    task = load_task(params.task, workspace.root)
+    evaluate.run(workspace, params.evaluate, task, params.gate)
 
 
 @stage

@@ -1,19 +1,14 @@
 """The reports that stages write for later stages, the release and MLflow: one class per report.
 
-A report contains the version of its schema. A report of another version, or with an unknown key, a
-missing key or a wrong type, is rejected as a whole. `core.snapshot` reads reports that belong
-together.
+`core.snapshot` reads reports that belong together.
 """
 
-import json
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from pipeline.core.errors import UserError
-from pipeline.core.files import REPRO, read_json, write_json
+from pipeline.core.report_file import Report
 
 JUDGED_PROVIDERS = "providers.json"  # next to a released model
 Sha256 = str
@@ -27,41 +22,6 @@ def moment(text: str) -> str:
 
 
 Moment = Annotated[str, AfterValidator(moment)]
-
-
-class OtherVersionError(UserError):
-    """A report has another schema version."""
-
-
-class Report(BaseModel):
-    """A JSON file with exactly these keys and types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a report. UserError if the file is missing, broken or of another schema."""
-        content = read_json(path)
-        version = cls.model_fields.get("schema_version")
-        if version is not None and isinstance(content, dict):
-            found = content.get("schema_version")
-            if found != version.default:
-                known = f"schema version {json.dumps(found)[:40]}" if found is not None else None
-                raise OtherVersionError(
-                    f"{path} has {known or 'no schema version'}, but this code reads "
-                    f"{version.default}{REPRO}"
-                )
-        try:
-            # strict mode accepts a list as a tuple only from JSON
-            return cls.model_validate_json(json.dumps(content))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = [str(path), ".".join(map(str, first["loc"])), first["msg"]]
-            raise UserError(f"{': '.join(filter(None, where))}{REPRO}") from error
-
-    def write(self, path: Path) -> None:
-        """Write the report atomically."""
-        write_json(path, self.model_dump(mode="json"))
 
 
 class Hardware(BaseModel):
@@ -123,17 +83,56 @@ class TrainingReport(Report):
     weights_sha256: Sha256 | None  #: SHA-256 of the weights; null until training has finished
 
 
-class ExportReport(Report):
-    """How closely the exported model matches the trained network."""
+class DetectorReport(Report):
+    """The training of the detector, which tells what shows none of the classes."""
 
     schema_version: Literal[1] = 1
+    detector_sha256: Sha256  #: SHA-256 of the detector's weights
+    data_sha256: Sha256  #: SHA-256 of the training set
+    parameters: int  #: number of parameters of the detector
+    device: str  #: device that trained the detector
+    images: int  #: number of training images
+    printed: int  #: number of printed labels that count as images of a class
+    negatives: dict[str, int]  #: number of generated images that show no class, by kind
+    loss: float  #: mean cross-entropy in the last epoch
+    accuracy: float  #: fraction of images told apart correctly in the last epoch
+
+
+class PredictionSet(BaseModel):
+    """A rule for prediction sets: the labels that are at least so probable, and the likeliest."""
+
+    model_config = Report.model_config
+    #: stated fraction of images whose true label is in the set
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    least_probability: Annotated[float, Field(ge=0, le=1)]  #: lowest probability in the set
+
+
+class CalibrationReport(Report):
+    """What the calibration set says about novelty and probabilities of known images."""
+
+    schema_version: Literal[1] = 1
+    weights_sha256: Sha256  #: SHA-256 of the classifier's weights
+    detector_sha256: Sha256  #: SHA-256 of the detector's weights
+    calibration_sha256: Sha256  #: SHA-256 of the calibration set
+    images: int  #: number of calibration images
+    refused: float  #: stated fraction of images of a class whose novelty exceeds the threshold
+    novelty_threshold: float  #: highest novelty of an image that shows a class
+    sets: tuple[PredictionSet, ...]  #: rules of the prediction sets, by increasing coverage
+
+
+class ExportReport(Report):
+    """How closely the exported model matches the trained networks."""
+
+    schema_version: Literal[2] = 2
     model_sha256: Sha256  #: SHA-256 of the exported file
-    weights_sha256: Sha256  #: SHA-256 of the exported weights
+    weights_sha256: Sha256  #: SHA-256 of the exported weights of the classifier
+    detector_sha256: Sha256  #: SHA-256 of the exported weights of the detector
     model_bytes: int  #: size of the exported file in bytes
-    parameters: int  #: number of parameters of the trained network
+    parameters: int  #: number of parameters of the classifier
     opset: int  #: version of the ONNX operator set
     parity_images: int  #: number of training images on which ONNX Runtime and PyTorch were compared
     max_logit_difference: float  #: largest absolute difference between logits
+    max_novelty_difference: float  #: largest absolute difference between values of novelty
     prediction_differences: int  #: number of images whose class differs
 
 
@@ -148,6 +147,25 @@ class Metrics(Report):
     loss: float  #: mean cross-entropy
     expected_calibration_error: float  #: mean gap between confidence and accuracy, 0 to 1
     macro_f1: float  #: mean of the F1 scores of the classes
+    lowest_recall: float  #: lowest recall of a class that has test images
+
+
+class Behaviour(Report):
+    """The exported model on changed test images, and on images that show no class.
+
+    DVC shows the numbers as metrics.
+    """
+
+    model_sha256: Sha256  #: SHA-256 of the exported file
+    #: fraction of the distorted images that are classified correctly, by distortion
+    distorted_accuracy: dict[str, float]
+    #: fraction of the images whose predicted class is another one after a small change, by change
+    changed_predictions: dict[str, float]
+    #: fraction of the test images whose true label is in the prediction set, by stated coverage
+    coverage: dict[str, float]
+    refused: float  #: fraction of the test images that count as showing no class
+    #: fraction of generated images without a class that count as showing none, by kind
+    refused_negatives: dict[str, float]
 
 
 class Speed(Report):
@@ -166,12 +184,14 @@ class ProviderReport(BaseModel):
     accuracy: float  #: fraction of the images that are classified correctly
     prediction_differences: int  #: number of images whose class differs from the first provider's
     max_logit_difference: float  #: largest absolute difference of logits from the first provider's
+    verdict_differences: int  #: number of images whose verdict differs from the first provider's
+    max_novelty_difference: float  #: largest absolute difference of novelty from the first one's
 
 
 class Subject(Report):
     """What `evaluate` measured. The schema version covers all files that `evaluate` writes."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     model_sha256: Sha256  #: SHA-256 of the exported file
     test_sha256: Sha256  #: SHA-256 of the test set
     #: the providers that work on this machine; the first one computed the metrics
@@ -181,10 +201,11 @@ class Subject(Report):
 class JudgedProviders(Report):
     """The execution providers that the gate judged for a released model, next to its ONNX file."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model_sha256: Sha256  #: SHA-256 of the ONNX file
     providers: list[str]  #: names of the providers; the first one computed the metrics
     max_logit_difference: float  #: largest tolerated difference of a logit from the first one's
+    max_novelty_difference: float  #: largest tolerated difference of novelty from the first one's
     images: str  #: images to compare answers on: uint8 [N, H, W], zlib, Base64
 
 

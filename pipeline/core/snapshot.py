@@ -2,7 +2,7 @@
 
 A stage may write reports while they are read, even for another training. The gate, the release and
 MLflow must each see reports on a single model, so they read everything they require here, once,
-before they start.
+before they start. (The gate reads what it judges with `core.gate_input`.)
 """
 
 import time
@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, read_text, sha256
 from pipeline.core.reports import (
+    Behaviour,
+    CalibrationReport,
     ExportReport,
     GateReport,
     Metrics,
-    OtherVersionError,
-    Report,
     Speed,
     Subject,
     TrainingReport,
@@ -29,7 +29,6 @@ from pipeline.core.workspace import Workspace
 ATTEMPTS, PAUSE = 50, 0.1  # PAUSE in seconds; writing all files of an epoch takes less in total
 Rows = Sequence[Mapping[str, float]]
 T = TypeVar("T")
-R = TypeVar("R", bound=Report)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Evaluation:
 
     subject: Subject
     metrics: Metrics
+    behaviour: Behaviour
     speed: Speed
     curves: Rows  # a row per epoch
     classes: Sequence[Mapping[str, Any]]  # a row per class: label, precision, recall, f1, images
@@ -65,6 +65,7 @@ class Snapshot:
     """All reports on one model, from training to gate."""
 
     training: Training
+    calibration: CalibrationReport
     export: ExportReport
     evaluation: Evaluation
     gate: Verdict
@@ -80,17 +81,6 @@ class TrainingSnapshot:
     gate: Verdict | None
 
 
-@dataclass(frozen=True)
-class GateInput:
-    """What the gate judges. A missing or broken report is None, and `problems` says why."""
-
-    export: ExportReport | None
-    subject: Subject | None
-    metrics: Metrics | None
-    sha256: Mapping[str, str]  # of all reports on the model, by path
-    problems: tuple[str, ...] = ()
-
-
 class _UnfinishedWriteError(UserError):
     """Files do not belong together, probably because a stage is writing."""
 
@@ -102,7 +92,8 @@ def read_snapshot(workspace: Workspace) -> Snapshot:
         training = _training(workspace)
         export = _export(workspace, training)
         evaluation = _evaluation(workspace, training, export)
-        return Snapshot(training, export, evaluation, _verdict(workspace, export))
+        calibration = _calibration(workspace, export)
+        return Snapshot(training, calibration, export, evaluation, _verdict(workspace, export))
 
     return at_one_moment(workspace, read)
 
@@ -120,35 +111,6 @@ def read_training(workspace: Workspace) -> TrainingSnapshot:
     return TrainingSnapshot(
         training, export, evaluation, _optional(lambda: _verdict(workspace, export))
     )
-
-
-def read_gate_input(workspace: Workspace) -> GateInput:
-    """Read what the gate judges. Consistency is not required: it is one of the gate's criteria.
-
-    UserError if a report has another schema version: its values cannot be read.
-    """
-
-    def read() -> GateInput:
-        problems: list[str] = []
-
-        def attempt(kind: type[R], path: Path) -> R | None:
-            try:
-                return kind.read(path)
-            except OtherVersionError:
-                raise
-            except (UserError, OSError) as error:
-                problems.append(str(error))
-                return None
-
-        return GateInput(
-            export=attempt(ExportReport, workspace.export_report),
-            subject=attempt(Subject, workspace.subject),
-            metrics=attempt(Metrics, workspace.metrics),
-            sha256=report_digests(workspace),
-            problems=tuple(problems),
-        )
-
-    return at_one_moment(workspace, read)
 
 
 def at_one_moment(workspace: Workspace, read: Callable[[], T]) -> T:
@@ -187,17 +149,29 @@ def _export(workspace: Workspace, training: Training) -> ExportReport:
     return export
 
 
+def _calibration(workspace: Workspace, export: ExportReport) -> CalibrationReport:
+    report = CalibrationReport.read(workspace.calibration_report)
+    weights = export.weights_sha256, export.detector_sha256
+    if (report.weights_sha256, report.detector_sha256) != weights:
+        raise _mismatch(workspace.calibration_report, workspace.export_report, "weights")
+    return report
+
+
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
-    subject = Subject.read(workspace.subject)
-    if subject.model_sha256 != export.model_sha256:
-        raise _mismatch(workspace.subject, workspace.export_report, "models")
+    subject, behaviour = Subject.read(workspace.subject), Behaviour.read(workspace.behaviour)
+    for path, measured in (
+        (workspace.subject, subject.model_sha256),
+        (workspace.behaviour, behaviour.model_sha256),
+    ):
+        if measured != export.model_sha256:
+            raise _mismatch(path, workspace.export_report, "models")
     curves = read_csv(workspace.curves)
     if _losses(curves) != _losses(training.history):
         raise _mismatch(workspace.curves, workspace.history, "trainings")
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
     columns = ["label", "precision", "recall", "f1", "images"]
     classes = read_csv(workspace.per_class, texts=["label"], columns=columns)
-    return Evaluation(subject, metrics, speed, curves, classes)
+    return Evaluation(subject, metrics, behaviour, speed, curves, classes)
 
 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
@@ -216,8 +190,10 @@ def report_digests(workspace: Workspace) -> dict[str, str]:
 
 
 def _judged(workspace: Workspace) -> list[Path]:
-    measured = [workspace.subject, workspace.metrics, workspace.speed, workspace.per_class]
-    return [workspace.export_report, *measured]
+    return [
+        *(workspace.export_report, workspace.subject, workspace.metrics, workspace.behaviour),
+        *(workspace.speed, workspace.per_class),
+    ]
 
 
 def _mismatch(path: Path, other: Path, subjects: str) -> UserError:
@@ -240,6 +216,7 @@ def _state(workspace: Workspace) -> list[tuple[Path, int, int]]:
     paths = [
         *(workspace.backprop_summary, workspace.backprop_history, workspace.training_report),
         *(workspace.history, workspace.system_metrics),
+        workspace.calibration_report,
         *(*_judged(workspace), workspace.curves, workspace.gate_report, workspace.gate_table),
     ]
     found = []

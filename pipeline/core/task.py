@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 MIN_CLASSES, MAX_CLASSES = 2, 256
 MIN_SIDE, MIN_INK = 8, 4  # pixels
 FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-RESERVED_NOUNS = {"label", "image", "id", "confidence", "probabilities", "error", "model_sha256"}
+OUTPUT_FIELDS = {
+    *("id", "label", "confidence", "set", "novelty", "verdict", "probabilities", "image", "error"),
+    "model_sha256",
+}
+UNSURE, NO_INK, SEVERAL = "unsure", "no ink", "several"  # verdicts besides the noun of a task
+RESERVED_NOUNS = OUTPUT_FIELDS | {UNSURE, NO_INK, SEVERAL}
+SIGNS = "#%+=<>~^@{}±×÷√∞≠≤≥♥♠♣♦★●■▲▼◆→←↑↓"  # none looks like a letter or a digit
 
 
 class LabelledImages(NamedTuple):
@@ -72,6 +78,8 @@ class Task:
     form: ImageForm
     mean: float  # mean pixel of all training images, scaled to 0..1
     std: float  # standard deviation of these pixels
+    foreign: str = SIGNS  # characters that show none of the classes, in any handwriting
+    mirrored: tuple[str, ...] = ()  # labels whose mirror image shows none of the classes
 
     def __post_init__(self) -> None:
         """UserError for values that a later stage cannot use or would reject after training."""
@@ -102,7 +110,11 @@ class Task:
                 "hyphens and underscores, and start with a letter or number"
             )
         if self.noun in RESERVED_NOUNS or not self.noun:
-            yield f"the noun {self.noun!r} is empty or the name of another output field"
+            yield f"the noun {self.noun!r} is empty, another output field or another verdict"
+        if known := sorted({*self.labels} & {*self.foreign}):
+            yield f"{known[0]!r} is a label, so it must not be among the foreign characters"
+        if unknown := sorted({*self.mirrored} - {*self.labels}):
+            yield f"mirrored contains {unknown[0]!r}, which is not a label"
         if not (0 <= self.mean <= 1 and 0 < self.std <= 1):
             yield f"mean {self.mean} and std {self.std} must be those of pixels scaled to 0..1"
 

@@ -46,6 +46,8 @@ class Workspace:
     raw = WorkspacePath("data/raw", folder=True)  #: published files of the data set
     #: training set: uint8 images [N, H, W] and labels [N]
     training_set = WorkspacePath("data/train.safetensors")
+    #: images drawn from the training set for calibration, in the same form
+    calibration_set = WorkspacePath("data/calibration.safetensors")
     test_set = WorkspacePath("data/test.safetensors")  #: test set, in the same form
     #: sample images and class counts
     prepare_reports = WorkspacePath("reports/prepare", folder=True)
@@ -69,6 +71,13 @@ class Workspace:
     #: identity, inputs, environment and result of the training
     training_report = WorkspacePath("reports/train/summary.json")
 
+    detector = WorkspacePath("artifacts/detector.safetensors")  #: weights of the detector
+    detect_reports = WorkspacePath("reports/detect", folder=True)  #: reports of its training
+    #: inputs and result of that training
+    detector_report = WorkspacePath("reports/detect/summary.json")
+    #: threshold of novelty and rules of the prediction sets
+    calibration_report = WorkspacePath("reports/calibration.json")
+
     model = WorkspacePath("artifacts/model.onnx")  #: exported model, not yet released
     #: comparison of the exported model with the trained network
     export_report = WorkspacePath("reports/export.json")
@@ -78,6 +87,8 @@ class Workspace:
     metrics = WorkspacePath("reports/evaluation/metrics.json")
     #: digests of the model and the test set that were measured
     subject = WorkspacePath("reports/evaluation/subject.json")
+    #: answers on changed test images, and on images that show no class
+    behaviour = WorkspacePath("reports/evaluation/behaviour.json")
     speed = WorkspacePath("reports/evaluation/speed.json")  #: latency and throughput
     #: loss and accuracy on both sets, a row per epoch
     curves = WorkspacePath("reports/evaluation/curves.csv")

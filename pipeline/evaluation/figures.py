@@ -4,6 +4,7 @@ The size of a figure in pixels is bounded for any number of classes and any leng
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import ticker
@@ -14,7 +15,17 @@ from pipeline.core.figures import Figure
 TRAINING, TEST = "tab:blue", "tab:orange"
 MAX_NAME_LENGTH = 20  # characters; longer names are truncated
 MAX_COUNTS = 40  # classes up to which a confusion matrix shows counts
+MAX_SHOWN = 100  # misclassified images
 MAX_TICKS = 100  # class names along an axis of a confusion matrix
+
+
+class Examples(NamedTuple):
+    """A kind of images, and a share that was measured on them: a line of a sheet."""
+
+    title: str
+    images: NDArray[np.uint8]  # [N, H, W]
+    share: float  # 0..1
+    floor: float | None  # lowest share that the gate allows; None if it does not judge it
 
 
 def sample_sheet(
@@ -22,6 +33,7 @@ def sample_sheet(
     labels: NDArray[np.uint8],
     names: Sequence[str],
     columns: int = 20,
+    title: str = "The first {columns} training images of each class",
 ) -> Figure:
     """Draw one row per class with the first of its images, uint8 [N, H, W]."""
     classes, (height, width) = len(names), images.shape[1:]
@@ -38,7 +50,7 @@ def sample_sheet(
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"The first {columns} training images of each class")
+    axes.set_title(title.format(columns=columns))
     return figure
 
 
@@ -117,11 +129,14 @@ def misclassified_sheet(
     labels: NDArray[np.uint8],
     predictions: NDArray[np.int64],
     confidences: NDArray[np.float32],
+    maps: NDArray[np.float32],
     names: Sequence[str],
-    most: int = 100,
 ) -> Figure:
-    """Draw up to `most` of the images [N, H, W] with true class, prediction and confidence."""
-    shown, columns = min(len(images), most), 10
+    """Draw up to MAX_SHOWN of the images [N, H, W] with true class, prediction and confidence.
+
+    The occlusion maps, float32 [MAX_SHOWN or N, H, W], colour the ink for and against a prediction.
+    """
+    shown, columns = min(len(images), MAX_SHOWN), 10
     rows = max(1, -(-shown // columns))
     short = max(map(len, names)) == 1
     template = "{} → {}  {:.0%}" if short else "{}\n→ {}\n{:.0%}"
@@ -129,12 +144,52 @@ def misclassified_sheet(
     for index in range(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
+        weights = maps[index] / max(np.abs(maps[index]).max(), np.finfo(np.float32).tiny)
+        axes.imshow(weights, cmap="PuOr_r", vmin=-1, vmax=1, alpha=0.8 * np.abs(weights))
         pair = [shorten(names[of[index]], 10) for of in (labels, predictions)]
         title = template.format(*pair, confidences[index])
         axes.set_title(title, fontsize=9 if short else 8, parse_math=False)
         axes.axis("off")
     count = f"{shown} of {len(images)}" if shown < len(images) else f"{shown}"
-    figure.suptitle(f"{count} misclassified test images: true class → prediction, confidence")
+    figure.suptitle(
+        f"{count} misclassified test images: true class → prediction, confidence\n"
+        "Ink that speaks for the prediction is orange, ink against it purple"
+    )
+    return figure
+
+
+def behaviour_sheet(rows: Sequence[Examples], meaning: str) -> Figure:
+    """Draw a line per kind of images: examples, and the share with the lowest that is allowed.
+
+    `meaning`: what the share is.
+    """
+    columns, height, width = rows[0].images.shape
+    side = 0.6  # inches
+    sizes = (columns * side * width / height, 3)
+    figure = Figure(figsize=(sum(sizes) + 2, side * len(rows) + 0.9))
+    examples, axes = figure.subplots(1, 2, sharey=True, width_ratios=sizes)
+    sheet = np.concatenate([np.concatenate(list(row.images), axis=1) for row in rows])
+    examples.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    middles = [height * (number + 0.5) - 0.5 for number in range(len(rows))]
+    examples.set_yticks(middles, [row.title for row in rows], parse_math=False)
+    examples.set_xticks([])
+    examples.tick_params(length=0)
+    examples.grid(False)
+    examples.spines[:].set_visible(False)
+    for middle, row in zip(middles, rows, strict=True):
+        text = f"{row.share:.2%}"
+        above = {"textcoords": "offset points", "ha": "center", "size": 9}
+        axes.annotate(text, (row.share, middle), (0, 6), **above)
+        if row.floor is not None:
+            axes.plot([row.floor, row.share], [middle] * 2, color="tab:gray", linewidth=0.8)
+            axes.plot(row.floor, middle, "|", color="black", markersize=14, markeredgewidth=2)
+        axes.plot(row.share, middle, "o", color=TEST)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
+    axes.set_title(f"{meaning}, and the\nlowest that the gate allows ( | )", size=10)
     return figure
 
 

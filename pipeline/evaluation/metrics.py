@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    recall_score,
+)
 
 from pipeline.core.reports import Metrics
 
@@ -46,6 +51,7 @@ def summarise(probabilities: Probabilities, labels: Labels) -> Metrics:
     f1 = precision_recall_fscore_support(
         labels, predictions, labels=classes, average="macro", zero_division=0
     )[2]
+    recalls = recall_score(labels, predictions, labels=np.unique(labels), average=None)
     return Metrics(
         images=len(labels),
         accuracy=correct / len(labels),
@@ -55,6 +61,7 @@ def summarise(probabilities: Probabilities, labels: Labels) -> Metrics:
         loss=float(log_loss(labels, normalised, labels=classes)),
         expected_calibration_error=expected_calibration_error(probabilities, labels),
         macro_f1=float(f1),
+        lowest_recall=float(np.min(recalls)),
     )
 
 

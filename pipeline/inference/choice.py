@@ -55,7 +55,7 @@ def choose(
             if name not in judged.providers:
                 raise UnusableError("no release has judged its answers")
             session = load(name, file, workers)
-            _compare(session, cpu, unpack(judged.images, form), judged.max_logit_difference)
+            _compare(session, cpu, unpack(judged.images, form), judged)
         except Exception as error:  # whatever a driver or plugin does, the CPU provider works
             LOG.info("%s is not used: %s", name, first_line(error))
             continue
@@ -64,9 +64,16 @@ def choose(
     return cpu
 
 
-def _compare(session: Session, cpu: Session, images: NDArray[np.uint8], tolerance: float) -> None:
-    """UnusableError unless both sessions give the same logits for the images."""
-    found, expected = (run.run(["logits"], {"images": images})[0] for run in (session, cpu))
-    difference = float(np.abs(found - expected).max())
-    if not difference <= tolerance:
-        raise UnusableError(f"its logits differ by {difference:.3g} from those of {CPU}")
+def _compare(
+    session: Session, cpu: Session, images: NDArray[np.uint8], judged: JudgedProviders
+) -> None:
+    """UnusableError unless both sessions give the same logits and novelty for the images."""
+    tolerances = {
+        "logits": judged.max_logit_difference,
+        "novelty": judged.max_novelty_difference,
+    }
+    found, expected = (run.run([*tolerances], {"images": images}) for run in (session, cpu))
+    for (name, tolerance), ours, theirs in zip(tolerances.items(), found, expected, strict=True):
+        difference = float(np.abs(ours - theirs).max())
+        if not difference <= tolerance:
+            raise UnusableError(f"its {name} differ by {difference:.3g} from those of {CPU}")

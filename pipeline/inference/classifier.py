@@ -18,6 +18,8 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checksums
+from pipeline.inference.answers import decide
+from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
@@ -33,9 +35,12 @@ LOG = logging.getLogger(__name__)
 class Predictions:
     """The predictions for N images."""
 
+    verdicts: list[str]  #: [N], such as `digit`, `unsure` or `not a digit`
     classes: NDArray[np.int64]  #: [N], the index of the most probable class
-    labels: list[str]  #: [N], the name of that class
+    labels: list[str | None]  #: [N], the name of that class; None if an image shows no class
     confidences: NDArray[np.float32]  #: [N], the probability of that class
+    sets: NDArray[np.bool_]  #: [N, classes], the classes in the prediction set
+    novelty: NDArray[np.float32]  #: [N], higher for images that look less like any class
     probabilities: NDArray[np.float32]  #: [N, classes]
     logits: NDArray[np.float32]  #: [N, classes]
 
@@ -84,10 +89,22 @@ class Classifier:
 
         Integers range from 0 to 255, floats from 0 to 1. ValueError says what is wrong with others.
         """
-        logits, probabilities = self._model.run(as_images(images, self.signature.form))
-        classes = probabilities.argmax(1)
-        labels = [self.signature.labels[number] for number in classes]
-        return Predictions(classes, labels, probabilities.max(1), probabilities, logits)
+        found = self._model.run(as_images(images, self.signature.form))
+        decisions = decide(self.signature, found.probabilities, found.novelty)
+        return Predictions(
+            **decisions._asdict(),
+            **found._asdict(),
+            classes=found.probabilities.argmax(1),
+            confidences=found.probabilities.max(1),
+        )
+
+    def explain(self, images: ArrayLike) -> NDArray[np.float32]:
+        """An occlusion map of each image, float32 [N, H, W].
+
+        By how much the log-odds of the most probable class fall, in nats, if the ink around a pixel
+        is erased; negative if they rise. Takes the same images as `predict`.
+        """
+        return occlusion_maps(self._model, as_images(images, self.signature.form))
 
     def from_image(self, picture: str | Path | Image.Image | NDArray[Any]) -> Images:
         """Convert a picture of one character to the model's form, uint8 [1, H, W].

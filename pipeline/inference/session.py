@@ -10,7 +10,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,20 @@ INTERFACE = [
     ("images", "tensor(uint8)"),
     ("logits", "tensor(float)"),
     ("probabilities", "tensor(float)"),
+    ("novelty", "tensor(float)"),
 ]
-Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class Answer(NamedTuple):
+    """The outputs of a model for N images, float32."""
+
+    logits: NDArray[np.float32]  # [N, classes]
+    probabilities: NDArray[np.float32]  # [N, classes]
+    novelty: NDArray[np.float32]  # [N]: the higher, the less an image looks like any class
 
 
 class OnnxModel:
-    """Maps images, uint8 [N, H, W], to logits and probabilities, float32 [N, classes]."""
+    """Maps images, uint8 [N, H, W], to logits, probabilities and novelty."""
 
     def __init__(
         self, path: Path, provider: str = CPU, threads: int = 0, sha256: str | None = None
@@ -82,7 +90,7 @@ class OnnxModel:
             raise UserError(f"{path}: {error}") from error
         shapes = [tuple(value.shape[1:]) for value in values]
         classes = (len(self.signature.labels),)
-        if shapes != [self.signature.form.shape, classes, classes]:
+        if shapes != [self.signature.form.shape, classes, classes, ()]:
             raise UserError(f"{path}: its model signature does not match its inputs and outputs")
 
     def _start(self) -> None:
@@ -121,7 +129,7 @@ class OnnxModel:
         self._start()
 
     def run(self, images: NDArray[np.uint8], batch_size: int | None = None) -> Answer:
-        """Logits and probabilities, float32 [N, classes], in batches of `batch_size` or fewer.
+        """The model's answer for images, uint8 [N, H, W], in batches of `batch_size` or fewer.
 
         The default is what is fastest with the provider.
         """
@@ -134,10 +142,8 @@ class OnnxModel:
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         with ThreadPoolExecutor(workers) as threads:
             answers = list(threads.map(lambda batch: _answer(session, batch), batches))
-        logits, probabilities = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-        return logits, probabilities
+        return Answer(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
 
 
 def _answer(session: Session, images: NDArray[np.uint8]) -> Answer:
-    logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
-    return logits, probabilities
+    return Answer(*session.run(Answer._fields, {"images": images}))

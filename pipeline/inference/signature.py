@@ -1,7 +1,7 @@
 """The model signature: the description of an exported model in its ONNX metadata.
 
-Code that uses a model reads its classes, image form, training image statistics and interface
-version from the signature instead of defining constants.
+Code that uses a model reads its classes, image form, training image statistics, thresholds and
+interface version from the signature instead of defining constants.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.core.task import ImageForm, Task
+from pipeline.core.reports import PredictionSet
+from pipeline.core.task import NO_INK, SEVERAL, UNSURE, ImageForm, Task
 
 KEY = "signature"  # in the metadata
-INTERFACE: Literal["1"] = "1"  # version of the names, types and shapes of inputs and outputs
+INTERFACE: Literal["2"] = "2"  # version of the names, types and shapes of inputs and outputs
 EXPECTED = (
     f"but this version of the pipeline requires one with interface {INTERFACE}; "
     "`make repro` releases such a model"
@@ -23,7 +24,7 @@ class Signature(BaseModel):
     """The description that the stage `export` writes into the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    interface: Literal["1"] = INTERFACE
+    interface: Literal["2"] = INTERFACE
     model: str  # name of the model: mnist-cnn
     data_set: str  # name of the data set: MNIST
     noun: str  # what an image shows: digit
@@ -32,9 +33,13 @@ class Signature(BaseModel):
     width: Annotated[int, Field(ge=8)]
     ink: Annotated[int, Field(ge=4)]  # pixels; see ImageForm
     mean_pixel_deciles: Annotated[tuple[float, ...], Field(min_length=9, max_length=9)]
-    parameters: int  # number of parameters of the trained network
+    novelty_threshold: float  # an image of higher novelty shows none of the classes
+    # rules of the prediction sets, by increasing coverage; answers follow the last
+    sets: Annotated[tuple[PredictionSet, ...], Field(min_length=1)]
+    parameters: int  # number of parameters of the classifier
     data_sha256: str  # SHA-256 of the training set
-    weights_sha256: str
+    weights_sha256: str  # SHA-256 of the classifier's weights
+    detector_sha256: str  # SHA-256 of the detector's weights
 
     @model_validator(mode="after")
     def _ink_fits(self) -> "Signature":
@@ -47,6 +52,21 @@ class Signature(BaseModel):
         """What the model classifies, in the plural: MNIST digits."""
         plural = f"{self.noun}s"
         return self.data_set if plural in self.data_set.lower() else f"{self.data_set} {plural}"
+
+    @property
+    def a_noun(self) -> str:
+        """The noun with its article: a digit."""
+        return f"{'an' if self.noun[0].lower() in 'aeiou' else 'a'} {self.noun}"
+
+    @property
+    def foreign(self) -> str:
+        """The verdict on an image that shows none of the classes: not a digit."""
+        return f"not {self.a_noun}"
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """All verdicts; the last two come from reading a picture."""
+        return self.noun, UNSURE, self.foreign, NO_INK, SEVERAL
 
     @property
     def form(self) -> ImageForm:

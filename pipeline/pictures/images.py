@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
+from pipeline.pictures.marks import NotOneCharacter
 from pipeline.pictures.normal_form import bring_into_form
 
 Images = NDArray[np.uint8]
@@ -131,5 +132,7 @@ def in_form(
 def _normalised(pictures: Sequence[Picture] | Picture, n: int, form: ImageForm) -> Images:
     try:
         return bring_into_form(pictures[n], form)
-    except ValueError as error:
-        raise ValueError(f"image [{n}]: {error}" if len(pictures) > 1 else str(error)) from error
+    except NotOneCharacter as error:
+        if len(pictures) == 1:
+            raise
+        raise NotOneCharacter(error.verdict, f"image [{n}]: {error}") from error

@@ -18,6 +18,15 @@ ALONG = 0.8  # share of a border that the edge of a table or a frame covers
 TOUCHING = 0.1  # share of a border that a corner of the table or a thumb covers
 CLEAR = 0.3  # of the darkest ink: the strength of a clear stroke
 NEIGHBOURS = np.ones((3, 3), bool)
+NO_INK, SEVERAL = "no ink", "several"  # verdicts
+
+
+class NotOneCharacter(ValueError):  # noqa: N818 (the name says what is wrong)
+    """A picture does not show exactly one character: `verdict` is NO_INK or SEVERAL."""
+
+    def __init__(self, verdict: str, text: str) -> None:
+        super().__init__(text)
+        self.verdict = verdict
 
 
 def character_in(strength: Grey, grain: float) -> Mask:
@@ -37,7 +46,7 @@ def character_in(strength: Grey, grain: float) -> Mask:
         if most > all_ink / 2:
             break
     if most == 0:
-        raise ValueError("no ink found")
+        raise NotOneCharacter(NO_INK, "no ink found")
     darkest = float(np.percentile(strength[found], 95))
     clear = _parts(strength, max(threshold, CLEAR * darkest))
     return clear if clear.any() else found
@@ -144,7 +153,7 @@ def one_mark(parts: Mask) -> Mask:
     )
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
-        raise ValueError(f"no single character found: {marks} separate marks")
+        raise NotOneCharacter(SEVERAL, f"no single character found: {marks} separate marks")
     return parts
 
 

@@ -7,7 +7,17 @@ from scipy import ndimage
 
 from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
-from pipeline.pictures.marks import NEIGHBOURS, Box, box_of, character_in, fills, is_sheet, one_mark
+from pipeline.pictures.marks import (
+    NEIGHBOURS,
+    NO_INK,
+    Box,
+    NotOneCharacter,
+    box_of,
+    character_in,
+    fills,
+    is_sheet,
+    one_mark,
+)
 from pipeline.pictures.paper import Grey, ink_on_paper, reduced, without_grain
 
 EVEN = 0.025  # of the contrast: the variation of clean paper
@@ -84,7 +94,7 @@ def _scaled(ink: Grey, form: ImageForm) -> NDArray[np.uint8]:
         np.float32,
     )
     if not small.any():
-        raise ValueError("no ink found")
+        raise NotOneCharacter(NO_INK, "no ink found")
     stretched: NDArray[np.uint8] = np.rint(small * (255 / small.max())).astype(np.uint8)
     return stretched
 

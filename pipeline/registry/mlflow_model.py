@@ -20,8 +20,12 @@ def save_model(content: bytes, signature: Signature, folder: Path, model: Model)
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, form.height, form.width), "images")]),
         outputs=Schema(
             [
-                TensorSpec(np.dtype(np.float32), (-1, classes), name)
-                for name in ("logits", "probabilities")
+                TensorSpec(np.dtype(np.float32), shape, name)
+                for name, shape in {
+                    "logits": (-1, classes),
+                    "probabilities": (-1, classes),
+                    "novelty": (-1,),
+                }.items()
             ]
         ),
     )

@@ -17,8 +17,10 @@ from pipeline.core.reports import Moment
 from pipeline.core.snapshot import Snapshot
 from pipeline.core.workspace import Workspace
 
-STAGES = ["fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
-BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:1"  # these stages, in this order, in a checkout
+STAGES = [
+    *("fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate", "gate", "release"),
+]
+BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:2"  # these stages, in this order, in a checkout
 CHECKOUT = f"urn:{DISTRIBUTION}:checkout"  # the builder outside GitHub Actions
 
 
@@ -62,12 +64,15 @@ def provenance(
         workspace.name(workspace.test_set): subject.test_sha256,
         **training.code_sha256,
         "weights": training.weights_sha256,
+        "detector": snapshot.export.detector_sha256,
     }
     if training.requirements_sha256:
         dependencies[workspace.name(workspace.requirements)] = training.requirements_sha256
     settings = params.model_dump(mode="json", include=set(STAGES)) | {"train": training.params}
     reports = [
         workspace.training_report,
+        workspace.detector_report,
+        workspace.calibration_report,
         workspace.export_report,
         workspace.metrics,
         workspace.gate_report,

@@ -6,7 +6,10 @@ from pipeline.core.errors import UserError
 from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
 
-OF_THE_MODEL = ("curves.png", "confusion.png", "misclassified.png")
+OF_THE_MODEL = (
+    *("curves.png", "confusion.png", "misclassified.png", "distortions.png"),
+    "negatives.png",
+)
 OF_BACKPROP = "loss.svg"  # the 2-2-2 network's, whichever model is served
 
 

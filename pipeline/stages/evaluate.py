@@ -4,6 +4,7 @@ The test curve over epochs is computed after training, so it cannot influence an
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,42 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Evaluate
+from pipeline.config import Evaluate, Gate
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
-from pipeline.core.reports import ProviderReport, Speed, Subject
-from pipeline.core.task import Task
+from pipeline.core.reports import Behaviour, ProviderReport, Speed, Subject
+from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures, metrics
-from pipeline.inference.session import OnnxModel
+from pipeline.evaluation.behaviour import (
+    COLUMNS,
+    UNDISTORTED,
+    changed_predictions,
+    distorted_accuracy,
+    distorted_examples,
+)
+from pipeline.evaluation.figures import Examples
+from pipeline.inference.answers import decide, prediction_sets
+from pipeline.inference.occlusion import occlusion_maps
+from pipeline.inference.session import Answer, OnnxModel
+from pipeline.negatives.kinds import generate, held_out_kinds
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 
+SEED = 2  # of the generated images that show no class
 
-def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
-    """Write metrics, speed, curves, tables and figures to reports/evaluation."""
-    test = read_tensors(workspace.test_set)
-    images, labels = test["images"], test["labels"]
+
+def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
+    """Write metrics, behaviour, speed, curves, tables and figures to reports/evaluation.
+
+    Two figures show the lowest values that `gate` allows; no measurement depends on them.
+    """
+    test = LabelledImages(**read_tensors(workspace.test_set))
+    images, labels = test
     model = OnnxModel(workspace.model, params.providers[0])
-    logits, probabilities = model.run(images, params.batch_size)
+    answer = model.run(images, params.batch_size)
+    probabilities = answer.probabilities
     predictions = probabilities.argmax(1)
 
     summary = metrics.summarise(probabilities, labels)
@@ -37,9 +55,15 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     Subject(
         model_sha256=model.sha256,
         test_sha256=sha256(workspace.test_set),
-        providers=measure_providers(workspace.model, params, images, labels, logits),
+        providers=measure_providers(model, workspace.model, params, test, answer),
     ).write(workspace.subject)
     measure_speed(model, images, params).write(workspace.speed)
+    negatives = {
+        name: generate({name: kind}, task, params.negatives, SEED)[0]
+        for name, kind in held_out_kinds(task, test).items()
+    }
+    behaviour = measure_behaviour(model, params, negatives, test, answer)
+    behaviour.write(workspace.behaviour)
     names = task.labels
     write_csv(workspace.per_class, metrics.per_class(predictions, labels, names))
     pairs = [
@@ -50,6 +74,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     curves = test_curves(workspace, images, labels, task)
     write_csv(workspace.curves, curves)
 
+    floors = gate.min_refused_negatives
     wrong = np.flatnonzero(predictions != labels)
     confidences = probabilities.max(1)
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
@@ -59,7 +84,29 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
             metrics.confusion(predictions, labels, len(names)), names, task.noun
         ),
         "misclassified": figures.misclassified_sheet(
-            images[wrong], labels[wrong], predictions[wrong], confidences[wrong], names
+            images[wrong],
+            labels[wrong],
+            predictions[wrong],
+            confidences[wrong],
+            occlusion_maps(model, images[wrong[: figures.MAX_SHOWN]]),
+            names,
+        ),
+        "distortions": figures.behaviour_sheet(
+            distorted_examples(
+                *test,
+                {UNDISTORTED: summary.accuracy, **behaviour.distorted_accuracy},
+                {UNDISTORTED: gate.min_accuracy, **gate.min_distorted_accuracy},
+            ),
+            "accuracy on all test images",
+        ),
+        "negatives": figures.behaviour_sheet(
+            [
+                Examples(
+                    name, images[:COLUMNS], behaviour.refused_negatives[name], floors.get(name)
+                )
+                for name, images in negatives.items()
+            ],
+            f"refused as {model.signature.foreign}",
         ),
     }.items():
         save_figure(figure, workspace.evaluation_reports / f"{name}.png")
@@ -70,35 +117,75 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
 
 
 def measure_providers(
-    model: Path,
-    params: Evaluate,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    expected: NDArray[np.float32],
+    model: OnnxModel, path: Path, params: Evaluate, test: LabelledImages, expected: Answer
 ) -> list[ProviderReport]:
     """Measure each provider that works on this machine on the test set.
 
-    `expected`: the logits of the first one, float32 [N, classes].
+    `expected`: the answer of the first one, which `model` uses.
     """
     first, *others = params.providers
     found = {first: expected}
     for name in others:
         try:
-            found[name], _ = OnnxModel(model, name).run(images, params.batch_size)
+            found[name] = OnnxModel(path, name).run(test.images, params.batch_size)
         except UserError as error:
             print(f"not measured: {error}")
+
+    def verdicts(answer: Answer) -> NDArray[np.str_]:
+        return np.array(decide(model.signature, answer.probabilities, answer.novelty).verdicts)
+
     reports = []
-    for name, logits in found.items():
-        classes = logits.argmax(1)
+    for name, answer in found.items():
+        classes = answer.logits.argmax(1)
         reports.append(
             ProviderReport(
                 name=name,
-                accuracy=float((classes == labels).mean()),
-                prediction_differences=int((classes != expected.argmax(1)).sum()),
-                max_logit_difference=float(np.abs(logits - expected).max()),
+                accuracy=float((classes == test.labels).mean()),
+                prediction_differences=int((classes != expected.logits.argmax(1)).sum()),
+                verdict_differences=int((verdicts(answer) != verdicts(expected)).sum()),
+                max_logit_difference=float(np.abs(answer.logits - expected.logits).max()),
+                max_novelty_difference=float(np.abs(answer.novelty - expected.novelty).max()),
             )
         )
     return reports
+
+
+def measure_behaviour(
+    model: OnnxModel,
+    params: Evaluate,
+    negatives: Mapping[str, NDArray[np.uint8]],
+    test: LabelledImages,
+    answer: Answer,
+) -> Behaviour:
+    """Measure the first provider's answers on changed test images and on images without a class.
+
+    `negatives`: the latter, by kind; `answer`: that on the test images as they are.
+    """
+
+    def run(images: NDArray[np.uint8]) -> Answer:
+        return model.run(images, params.batch_size)
+
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return run(images).logits.argmax(1)
+
+    def refused(answer: Answer) -> float:
+        found = decide(model.signature, answer.probabilities, answer.novelty)
+        return found.labels.count(None) / len(found.labels)
+
+    truth = np.arange(len(test.labels)), test.labels
+    return Behaviour(
+        model_sha256=model.sha256,
+        distorted_accuracy=distorted_accuracy(classify, *test),
+        changed_predictions=changed_predictions(
+            classify, test.images, answer.probabilities.argmax(1)
+        ),
+        coverage={
+            f"{rule.coverage:g}": float(prediction_sets(rule, answer.probabilities)[truth].mean())
+            for rule in model.signature.sets
+        },
+        refused=refused(answer),
+        refused_negatives={name: refused(run(images)) for name, images in negatives.items()},
+    )
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:

@@ -5,9 +5,10 @@ from tabulate import tabulate
 from pipeline.config import Gate
 from pipeline.core.errors import RefusedError
 from pipeline.core.files import write_text
-from pipeline.core.reports import Criterion, GateReport, Number, ProviderReport
-from pipeline.core.snapshot import GateInput, read_gate_input
+from pipeline.core.gate_input import GateInput, read_gate_input
+from pipeline.core.reports import Behaviour, Criterion, GateReport, Number, ProviderReport
 from pipeline.core.workspace import Workspace
+from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.tracking import Component, background
 
 Value = Number | str | None
@@ -41,20 +42,27 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
     """Judge the reports; every criterion of a report that is None fails."""
     metrics, subject, export = reports.metrics, reports.subject, reports.export
     accuracy, images = (metrics.accuracy, metrics.images) if metrics else (None, None)
+    recall = metrics.lowest_recall if metrics else None
+    calibration = metrics.expected_calibration_error if metrics else None
     test_set, evaluated = (subject.test_sha256, subject.model_sha256) if subject else (None, None)
     model, parameters = (export.model_sha256, export.parameters) if export else (None, None)
     difference = export.max_logit_difference if export else None
+    novelty = export.max_novelty_difference if export else None
     changed, size = (export.prediction_differences, export.model_bytes) if export else (None, None)
     others = subject.providers[1:] if subject else []
     criteria = [
         at_least("test accuracy", accuracy, params.min_accuracy),
+        at_least("lowest recall of a class", recall, params.min_recall),
+        at_most("expected calibration error", calibration, params.max_calibration_error),
         equal("test images", images, params.test_images),
         equal("test set SHA-256", test_set, params.test_sha256),
         equal("evaluated file SHA-256", evaluated, model),
         at_most("logit difference from torch", difference, params.max_logit_difference),
+        at_most("novelty difference from torch", novelty, params.max_novelty_difference),
         at_most("prediction differences from torch", changed, params.max_prediction_differences),
         equal("parameters", parameters, params.parameters),
         at_most("model bytes", size, params.max_model_bytes),
+        *of_behaviour(reports.behaviour, model, params),
         *(criterion for provider in others for criterion in of_provider(provider, params)),
     ]
     passed = all(criterion.passed for criterion in criteria)
@@ -66,16 +74,53 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
     )
 
 
+def of_behaviour(
+    behaviour: Behaviour | None, model_sha256: str | None, params: Gate
+) -> list[Criterion]:
+    """The criteria on changed images, prediction sets and refusals, measured on the same file.
+
+    Only what `params` lists is judged.
+    """
+    measured, refused = (behaviour.model_sha256, behaviour.refused) if behaviour else (None, None)
+    accuracy = behaviour.distorted_accuracy if behaviour else {}
+    changed = behaviour.changed_predictions if behaviour else {}
+    coverage = behaviour.coverage if behaviour else {}
+    negatives = behaviour.refused_negatives if behaviour else {}
+    return [
+        equal("behaviour: file SHA-256", measured, model_sha256),
+        *(
+            at_least(f"{DISTORTIONS[name].title}: accuracy", accuracy.get(name), least)
+            for name, least in params.min_distorted_accuracy.items()
+        ),
+        *(
+            at_most(f"{NUDGES[name].title}: changed predictions", changed.get(name), most)
+            for name, most in params.max_changed_predictions.items()
+        ),
+        *(
+            at_least(f"prediction sets: coverage of {stated}", coverage.get(stated), least)
+            for stated, least in params.min_coverage.items()
+        ),
+        at_most("test images: refused", refused, params.max_refused),
+        *(
+            at_least(f"{kind}: refused", negatives.get(kind), least)
+            for kind, least in params.min_refused_negatives.items()
+        ),
+    ]
+
+
 def of_provider(provider: ProviderReport, params: Gate) -> list[Criterion]:
     """The criteria of an execution provider that did not compute the metrics."""
     name = provider.name.removesuffix("ExecutionProvider")
     changed, difference = provider.prediction_differences, provider.max_logit_difference
+    verdicts, novelty = provider.verdict_differences, provider.max_novelty_difference
     return [
         at_least(f"{name}: test accuracy", provider.accuracy, params.min_accuracy),
         at_most(
             f"{name}: prediction differences", changed, params.max_provider_prediction_differences
         ),
+        at_most(f"{name}: verdict differences", verdicts, params.max_provider_verdict_differences),
         at_most(f"{name}: logit difference", difference, params.max_provider_logit_difference),
+        at_most(f"{name}: novelty difference", novelty, params.max_provider_novelty_difference),
     ]
 
 

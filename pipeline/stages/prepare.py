@@ -12,23 +12,30 @@ from pipeline.core.task import LabelledImages, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 
+SEED = 1  # of the draw of the calibration set
 ROUNDING = 0.001  # tolerance for the mean and std of a task, which have three digits or more
 
 
 def run(workspace: Workspace, params: Prepare, task: Task) -> None:
-    """Write both sets, a sheet of sample images and the class counts.
+    """Write training, calibration and test set, a sheet of sample images and the class counts.
 
     Raises UserError if a set is not as declared or a class has no training images.
     """
     training, test = task.read(workspace.raw)
     check(training, params.training_images, "training", task)
     check(test, params.test_images, "test", task)
+    compare_pixels(training.images, task)
+    training, calibration = split(training, params.calibration_images)
     if missing := missing_classes(training, task):
         raise UserError(f"the training set has no images of the classes {missing}")
     if missing := missing_classes(test, task):
         print(f"warning: the test set has no images of the classes {missing}")
-    write_bytes(workspace.training_set, save(training._asdict()))
-    write_bytes(workspace.test_set, save(test._asdict()))
+    for path, data in (
+        (workspace.training_set, training),
+        (workspace.calibration_set, calibration),
+        (workspace.test_set, test),
+    ):
+        write_bytes(path, save(data._asdict()))
 
     sheet = figures.sample_sheet(*training, task.labels)
     save_figure(sheet, workspace.prepare_reports / "samples.png")
@@ -36,13 +43,16 @@ def run(workspace: Workspace, params: Prepare, task: Task) -> None:
         {
             "label": label,
             "training_images": int((training.labels == number).sum()),
+            "calibration_images": int((calibration.labels == number).sum()),
             "test_images": int((test.labels == number).sum()),
         }
         for number, label in enumerate(task.labels)
     ]
     write_csv(workspace.prepare_reports / "classes.csv", counts)
-    print(f"{len(training.images):,} training and {len(test.images):,} test images, checked")
-    compare_pixels(training.images, task)
+    print(
+        f"{len(training.images):,} training, {len(calibration.images):,} calibration and "
+        f"{len(test.images):,} test images, checked"
+    )
 
 
 def check(data: LabelledImages, count: int, name: str, task: Task) -> None:
@@ -68,6 +78,17 @@ def check(data: LabelledImages, count: int, name: str, task: Task) -> None:
             f"the {name} set has the class {labels.max()}, but the {len(task.labels)} classes of "
             f"{task.data_set} are numbered 0 to {len(task.labels) - 1}"
         )
+
+
+def split(data: LabelledImages, count: int) -> tuple[LabelledImages, LabelledImages]:
+    """Draw `count` images at random: the rest in order, and the drawn ones in order.
+
+    A random draw makes them exchangeable with the rest, which conformal prediction requires.
+    """
+    drawn = np.zeros(len(data.images), bool)
+    drawn[np.random.default_rng(SEED).permutation(len(drawn))[:count]] = True
+    rest, chosen = (LabelledImages(*(part[mask] for part in data)) for mask in (~drawn, drawn))
+    return rest, chosen
 
 
 def missing_classes(data: LabelledImages, task: Task) -> str:

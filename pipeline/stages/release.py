@@ -16,11 +16,13 @@ from pipeline.core.files import (
     write_json,
     write_text,
 )
+from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
-from pipeline.core.snapshot import GateInput, Snapshot, read_snapshot
+from pipeline.core.snapshot import Snapshot, read_snapshot
 from pipeline.core.task import ImageForm, Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import mcnemar
+from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.inference.choice import pack
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
@@ -96,7 +98,11 @@ def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) 
             f"{workspace.gate_report} does not match {workspace.model}: run `dvc repro`"
         )
     judged = GateInput(
-        snapshot.export, evaluation.subject, evaluation.metrics, verdict.reports_sha256
+        export=snapshot.export,
+        subject=evaluation.subject,
+        metrics=evaluation.metrics,
+        behaviour=evaluation.behaviour,
+        sha256=verdict.reports_sha256,
     )
     if verdict != judge(judged, params):
         raise RefusedError(
@@ -128,12 +134,12 @@ def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Pa
         return
     test = read_tensors(workspace.test_set)
     images, labels, batch_size = test["images"], test["labels"], params.evaluate.batch_size
-    new, _ = model.run(images, batch_size)
+    new = model.run(images, batch_size).logits
     try:
         released = OnnxModel(baseline, params.evaluate.providers[0])
         if difference := task_difference(released.signature, model.signature):
             raise ValueError(f"{baseline} {difference}")
-        old, _ = released.run(images, batch_size)
+        old = released.run(images, batch_size).logits
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
         comparison = f"the new model cannot be compared with the released one: {first_line(error)}"
         action, scope = "replace it without a comparison", " for this one release"
@@ -166,6 +172,7 @@ def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> 
         model_sha256=subject.model_sha256,
         providers=[provider.name for provider in subject.providers],
         max_logit_difference=params.max_provider_logit_difference,
+        max_novelty_difference=params.max_provider_novelty_difference,
         images=pack(read_tensors(workspace.training_set)["images"][:SAMPLES]),
     )
 
@@ -199,9 +206,13 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
         params=params,
         signature=signature,
         training=snapshot.training.report,
+        calibration=snapshot.calibration,
         export=snapshot.export,
         subject=snapshot.evaluation.subject,
         metrics=snapshot.evaluation.metrics,
+        behaviour=snapshot.evaluation.behaviour,
+        distortions=DISTORTIONS,
+        nudges=NUDGES,
         speed=snapshot.evaluation.speed,
         classes=snapshot.evaluation.classes,
     )

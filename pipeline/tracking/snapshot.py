@@ -39,10 +39,10 @@ def _files(workspace: Workspace, reports: TrainingSnapshot) -> Iterator[tuple[st
     folders = [
         workspace.prepare_reports,
         workspace.train_reports,
-        *([workspace.evaluation_reports] if evaluated else []),
+        *([workspace.detect_reports, workspace.evaluation_reports] if evaluated else []),
     ]
     chosen = [path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_file()]
-    chosen += [workspace.export_report] if evaluated else []
+    chosen += [workspace.calibration_report, workspace.export_report] if evaluated else []
     chosen += [workspace.gate_report, workspace.gate_table] if judged else []
     for path in chosen:
         yield workspace.name(path), path.read_bytes()

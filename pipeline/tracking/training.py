@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Run
 
 from pipeline.core.reports import TrainingReport
-from pipeline.core.snapshot import TrainingSnapshot
+from pipeline.core.snapshot import Evaluation, TrainingSnapshot
 from pipeline.tracking import Component
 from pipeline.tracking.runs import Published, fill, find_run, flow_tags, page, upload
 from pipeline.tracking.snapshot import TrainingRun
@@ -77,8 +77,19 @@ def _metrics(reports: TrainingSnapshot) -> Iterator[Metric]:
         for key, value in row.items():
             if key != "epoch":
                 yield Metric(key, value, moments[row["epoch"]], int(row["epoch"]))
-    for key, value in (*evaluation.metrics, *evaluation.speed) if evaluation else ():
+    for key, value in _measured(evaluation) if evaluation else ():
         yield Metric(f"evaluation/{key}", value, round(moment * 1000), len(training.history))
+
+
+def _measured(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    """The numbers of an evaluation, by name."""
+    yield from evaluation.metrics
+    yield from evaluation.speed
+    for key, value in evaluation.behaviour:
+        if isinstance(value, dict):
+            yield from ((f"{key}/{name}", number) for name, number in value.items())
+        elif isinstance(value, float):
+            yield key, value
 
 
 def _set_status(client: MlflowClient, run: Run, report: TrainingReport, status: str) -> None:

@@ -1,4 +1,4 @@
-"""The exported form of the trained network: equivalent, with fewer operations.
+"""The exported form of the trained networks: equivalent, with fewer operations.
 
 It computes the same function up to rounding and uses only standard layers:
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.task import ImageForm, Task
+from pipeline.training.detector import NO_CLASS
 from pipeline.training.network import split_at_last_relu
 
 
@@ -27,17 +28,48 @@ class FusedClassifier(nn.Module):
     def __init__(self, network: nn.Sequential, task: Task) -> None:
         """Copy the network. Raises ValueError as `split_at_last_relu` does."""
         super().__init__()
-        self.network = fuse(network, task.form)
+        self.network = _fuse_scale(fuse(network, task.form), task)
         self.mean = 255 * task.mean
-        first = self.network[0]
-        assert isinstance(first, nn.Conv2d)
-        first.weight.data /= 255 * task.std
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map uint8 images [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
         scores = self.network(images.unsqueeze(1).float() - self.mean)
         return scores, scores.softmax(dim=1)
+
+
+class FusedDetector(nn.Module):
+    """Equivalent to `Detector(network, task)` with fewer operations; CPU, evaluation mode."""
+
+    def __init__(self, network: nn.Sequential, task: Task) -> None:
+        """Copy the network. The difference of its two logits becomes its one output."""
+        super().__init__()
+        self.network = _fuse_scale(fuse(network, task.form), task)
+        self.mean = 255 * task.mean
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        for parameters in (last.weight, last.bias):
+            parameters.data = parameters.data[NO_CLASS:] - parameters.data[:NO_CLASS]
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images [N, H, W] to novelty, float [N]."""
+        novelty: Tensor = self.network(images.unsqueeze(1).float() - self.mean).flatten()
+        return novelty
+
+
+class ClassifierWithDetector(nn.Module):
+    """A classifier and a detector, fused or not, side by side: everything that a file computes."""
+
+    def __init__(self, classifier: nn.Module, detector: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map uint8 images [N, H, W] to logits, probabilities [N, classes] and novelty [N]."""
+        logits, probabilities = self.classifier(images)
+        return logits, probabilities, self.detector(images)
 
 
 def fuse(network: nn.Sequential, form: ImageForm) -> nn.Sequential:
@@ -91,6 +123,14 @@ def linear_map(layers: list[nn.Module], shape: torch.Size) -> nn.Linear:
     fused.weight = nn.Parameter(columns.T.contiguous(), requires_grad=False)
     fused.bias = nn.Parameter(constant[0], requires_grad=False)
     return fused
+
+
+def _fuse_scale(network: nn.Sequential, task: Task) -> nn.Sequential:
+    """Fold the division of pixels into the first convolution; changes the network."""
+    first = network[0]
+    assert isinstance(first, nn.Conv2d)
+    first.weight.data /= 255 * task.std
+    return network
 
 
 def _is_unpadded_convolution(layer: nn.Module) -> bool:

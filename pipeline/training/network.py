@@ -7,11 +7,15 @@ optimizer supports no nn.Linear.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.core.errors import UserError, first_line
+from pipeline.core.files import REPRO, existing
 from pipeline.core.task import ImageForm, Task
 
 AFFINE = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d)  # in evaluation mode
@@ -86,6 +90,19 @@ def split_at_last_relu(network: nn.Sequential) -> tuple[list[nn.Module], list[nn
     return layers[: relus[-1]], head
 
 
+def pools_first(network: nn.Sequential) -> nn.Sequential:
+    """Return the same layers with each max-pooling before the ReLU that it follows.
+
+    The function is the same, since ReLU never decreases, but ReLU then has fewer values to work
+    on, and backward to remember.
+    """
+    layers = list(network)
+    for index, (layer, following) in enumerate(pairwise(network)):
+        if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
+            layers[index : index + 2] = following, layer
+    return nn.Sequential(*layers)
+
+
 def normalise(images: Tensor, task: Task) -> Tensor:
     """Convert pixels 0..255 [N, H, W] of any dtype to network inputs, float [N, 1, H, W]."""
     return ((images.float() / 255 - task.mean) / task.std).unsqueeze(1)
@@ -108,6 +125,18 @@ class Classifier(nn.Module):
         """Map uint8 images [N, H, W], 0 = background, to logits and probabilities [N, classes]."""
         scores = logits(self.network, normalise(images, self.task))
         return scores, scores.softmax(dim=1)
+
+
+def load_weights(network: nn.Sequential, path: Path) -> nn.Sequential:
+    """Load the network's weights from a safetensors file and return it. UserError if unusable."""
+    try:
+        network.load_state_dict(load_file(existing(path, REPRO)))
+    except UserError:
+        raise
+    except Exception as error:
+        reason = first_line(error)
+        raise UserError(f"{path} does not contain the weights of this network: {reason}") from error
+    return network
 
 
 def count_parameters(network: nn.Module) -> int:

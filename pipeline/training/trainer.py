@@ -10,9 +10,8 @@ run that resumes from `Epoch.state` ends with the same bits as an uninterrupted 
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,7 @@ from pipeline.training.device import (
     reuse_memory,
 )
 from pipeline.training.measuring import measure
-from pipeline.training.network import build_network, logits, normalise
+from pipeline.training.network import build_network, logits, normalise, pools_first
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.recipe import Recipe
 from pipeline.training.schedule import Schedule
@@ -36,6 +35,7 @@ from pipeline.training.totals import Totals
 
 Tensors = dict[str, Tensor]
 OnProgress = Callable[[int, float, float], None]
+Build = Callable[[Task, Sequence[float]], nn.Sequential]
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -55,14 +55,22 @@ class Epoch:
 class Trainer:
     """The network, its averaged weights and the optimizer, with the data on the device.
 
-    images: uint8 [N, H, W]; labels: uint8 [N]. Makes torch deterministic in this process. Raises
-    ValueError if the device is not available or if the validation set leaves less than one batch
-    of training images, and UserError as `build_network` does.
+    images: uint8 [N, H, W]; labels: uint8 [N]. `build` returns the network for a task and the rates
+    of its Dropout layers, by default the task's own. Makes torch deterministic in this process.
+    Raises ValueError if the device is not available or if the validation set leaves less than one
+    batch of training images, and UserError as `build_network` does.
     """
 
     progress_interval = 0.5  # seconds; reading progress more often would slow down a GPU
 
-    def __init__(self, task: Task, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        task: Task,
+        images: Tensor,
+        labels: Tensor,
+        recipe: Recipe,
+        build: Build = build_network,
+    ) -> None:
         self.task = task
         self.recipe = recipe
         self.device = choose_device(recipe.device)
@@ -80,7 +88,7 @@ class Trainer:
         self.images_per_epoch = self.steps_per_epoch * recipe.batch_size
 
         torch.manual_seed(recipe.seed)
-        network = build_network(task, recipe.dropout)
+        network = build(task, recipe.dropout)
         self.memory_format = torch.channels_last  # channels first takes a third more time
         self.network = network.to(self.device).to(memory_format=self.memory_format)
         self.layers = pools_first(self.network)  # the same, as a step computes it
@@ -217,19 +225,6 @@ def train(
     """Create a Trainer and run it; for arguments and errors, see `Trainer` and `Trainer.run`."""
     reuse_memory()
     yield from Trainer(task, images, labels, recipe).run(state, on_progress)
-
-
-def pools_first(network: nn.Sequential) -> nn.Sequential:
-    """Return the same layers with each max-pooling before the ReLU that it follows.
-
-    The function is the same, since ReLU never decreases, but ReLU then has fewer values to work
-    on, and backward to remember.
-    """
-    layers = list(network)
-    for index, (layer, following) in enumerate(pairwise(network)):
-        if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
-            layers[index : index + 2] = following, layer
-    return nn.Sequential(*layers)
 
 
 def _copy(tensors: Tensors, prefix: str = "") -> Tensors:

@@ -12,7 +12,10 @@ from pipeline.core.reports import Subject
 from pipeline.orchestration import dag
 from tests.checkout import Checkout
 
-STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
+STAGES = [
+    *("backprop", "fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate"),
+    *("gate", "release"),
+]
 
 
 def stages_run(output: str) -> list[str]:
@@ -49,7 +52,7 @@ def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Checkou
     result = workspace.run("dvc", "repro")
     assert result.returncode != 0
     assert stages_run(result.stdout) == ["gate"]
-    said = r"the gate refuses .*model bytes .*8\d,\d{3}, .*≤ 1,000"
+    said = r"the gate refuses .*model bytes .*1\d\d,\d{3}, .*≤ 1,000"
     assert re.search(said, result.stderr)
     assert "**FAILED**" in workspace.files.gate_table.read_text()
     assert models() == before
@@ -60,12 +63,15 @@ def test_a_changed_package_version_reruns_the_dependent_stages(workspace: Checko
     lock = workspace.files.requirements
     lock.write_text(re.sub(r"(?m)^torch==\S+", "torch==99.0", lock.read_text()))
     workspace.run(sys.executable, "-m", "pipeline.orchestration.lock").check_returncode()
-    assert changed_stages(workspace) == {"train", "export", "evaluate"}
+    assert changed_stages(workspace) == {
+        *("train", "detect", "calibrate", "export", "evaluate"),
+    }
 
 
 def test_a_changed_train_parameter_reruns_the_dependent_stages(workspace: Checkout) -> None:
     workspace.set_params({"train": {"epochs": 1}})
-    assert changed_stages(workspace) == {"train", "release"}  # release records the params
+    # the detector takes its augmentation from them, and the release records them
+    assert changed_stages(workspace) == {"train", "detect", "release"}
     assert "train.epochs" in workspace.run("dvc", "params", "diff").stdout
 
 
@@ -130,6 +136,7 @@ def test_a_flow_shows_the_human_readable_reports(workspace: Checkout) -> None:
     assert plan["gate"].texts == (Path("reports/gate.md"),)
     assert plan["evaluate"].metrics == (
         Path("reports/evaluation/metrics.json"),
+        Path("reports/evaluation/behaviour.json"),
         Path("reports/evaluation/speed.json"),
     )
     assert Path("reports/evaluation/confusion.png") in plan["evaluate"].images

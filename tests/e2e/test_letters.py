@@ -34,7 +34,7 @@ def test_the_signature_is_that_of_the_task(letters: Checkout) -> None:
         [dimension.dim_value for dimension in value.type.tensor_type.shape.dim[1:]]
         for value in (*graph.input, *graph.output)
     ]
-    assert shapes == [[32, 32], [26], [26]]
+    assert shapes == [[32, 32], [26], [26], []]
 
 
 def test_every_table_and_the_card_name_the_letters(letters: Checkout) -> None:
@@ -50,6 +50,8 @@ def test_every_table_and_the_card_name_the_letters(letters: Checkout) -> None:
     [
         ("prepare", ["__init__", "data"]),
         ("train", ["__init__", "augmentation", "network"]),
+        ("detect", ["__init__", "augmentation"]),
+        ("calibrate", ["__init__", "network"]),
         ("export", ["__init__", "network"]),
         ("evaluate", ["__init__", "network"]),
     ],

@@ -46,7 +46,8 @@ def test_predict_answers_with_letters(letters: Checkout, photographs: Path) -> N
     assert (result.returncode, result.stderr) == (0, "")
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert share([row["label"] for row in rows], TASK.labels) >= 0.9
-    assert list(rows[0]) == ["image", "label", "confidence", *TASK.labels]
+    fields = ["label", "confidence", "set", "novelty", "verdict"]
+    assert list(rows[0]) == ["image", *fields, *TASK.labels]
 
 
 def test_predict_accepts_a_workspace(letters: Checkout, photographs: Path) -> None:

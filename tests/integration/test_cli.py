@@ -19,6 +19,8 @@ STAGES = {  # the slow imports that a stage requires
     "fetch": {"requests"},
     "prepare": {"matplotlib", "PIL"},
     "train": {"torch"},
+    "detect": {"torch", "matplotlib", "PIL", "scipy.ndimage"},
+    "calibrate": {"torch", "scipy.stats", "scipy.ndimage"},
     "export": {"torch", "onnx", "onnxruntime"},
     "evaluate": {"torch", "onnxruntime", "matplotlib", "PIL", *METRICS},
     "gate": set[str](),

@@ -14,14 +14,17 @@ from safetensors.torch import save_file
 from pipeline.config import Export
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_tensors, sha256
-from pipeline.core.reports import ExportReport
+from pipeline.core.reports import CalibrationReport, ExportReport, PredictionSet
 from pipeline.core.workspace import Workspace
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import export
+from pipeline.training.detector import build_detector
 from pipeline.training.network import Classifier
 from tests.digits import make_digits
+
+RULES = tuple(PredictionSet(coverage=c, least_probability=p) for c, p in ((0.9, 0.5), (0.99, 0.1)))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,16 @@ def network() -> torch.nn.Sequential:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module) -> Workspace:
+def detector() -> torch.nn.Sequential:
+    """A detector with random weights."""
+    torch.manual_seed(1)
+    return build_detector(TASK).eval()
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module, detector: torch.nn.Module
+) -> Workspace:
     """A workspace in which the stage has run."""
     workspace = Workspace(tmp_path_factory.mktemp("export"))
     images, labels = map(torch.from_numpy, make_digits(200, seed=1))
@@ -44,24 +56,37 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module
         path.parent.mkdir(parents=True)
     save_file({"images": images, "labels": labels}, workspace.training_set)
     save_file(network.state_dict(), workspace.weights)
+    save_file(detector.state_dict(), workspace.detector)
+    CalibrationReport(
+        weights_sha256=sha256(workspace.weights),
+        detector_sha256=sha256(workspace.detector),
+        calibration_sha256="",
+        images=20,
+        refused=0.1,
+        novelty_threshold=0.25,
+        sets=RULES,
+    ).write(workspace.calibration_report)
     export.run(workspace, Export(opset=18, parity_images=150), TASK)
     return workspace
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 300])
 def test_it_takes_raw_images_in_batches_of_any_size(
-    workspace: Workspace, network: torch.nn.Module, count: int
+    workspace: Workspace, network: torch.nn.Module, detector: torch.nn.Module, count: int
 ) -> None:
     session = onnxruntime.InferenceSession(workspace.model, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
-    logits, probabilities = session.run(None, {"images": images})
+    logits, probabilities, novelty = session.run(None, {"images": images})
     with torch.inference_mode():
         # scale to 0..1, standardise by MNIST's mean and standard deviation
         inputs = (torch.from_numpy(images)[:, None] / 255.0 - 0.1307) / 0.3081
         expected = network(inputs).flatten(1)
+        class_, no_class = detector(inputs).flatten(1).T
+    np.testing.assert_allclose(novelty, no_class - class_, atol=1e-4)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     np.testing.assert_allclose(probabilities, expected.softmax(1), atol=1e-5)
-    assert logits.dtype == probabilities.dtype == np.float32
+    assert logits.dtype == probabilities.dtype == novelty.dtype == np.float32
+    assert novelty.shape == (count,)
 
 
 def test_the_model_itself_rejects_invalid_input(workspace: Workspace) -> None:
@@ -79,14 +104,14 @@ def test_the_interface_is_named_and_typed(workspace: Workspace) -> None:
     assert (images.name, images.type) == ("images", "tensor(uint8)")
     assert images.shape[1:] == [28, 28]
     assert isinstance(images.shape[0], str)
-    assert [output.name for output in session.get_outputs()] == ["logits", "probabilities"]
-    assert all(output.shape[1] == 10 for output in session.get_outputs())
+    shapes = {output.name: output.shape[1:] for output in session.get_outputs()}
+    assert shapes == {"logits": [10], "probabilities": [10], "novelty": []}
 
 
-def test_the_file_contains_the_fused_network(workspace: Workspace) -> None:
+def test_the_file_contains_the_fused_networks(workspace: Workspace) -> None:
     """Otherwise every inference pays for operations that change nothing."""
     kinds = [node.op_type for node in onnx.load(workspace.model).graph.node]
-    assert [kinds.count(kind) for kind in ("Conv", "BatchNormalization", "Gemm")] == [7, 2, 1]
+    assert [kinds.count(kind) for kind in ("Conv", "BatchNormalization", "Gemm")] == [11, 2, 2]
     assert not {"Div", "AveragePool", "Dropout"} & {*kinds}
 
 
@@ -100,7 +125,7 @@ def test_results_keep_the_order_of_images_for_any_batch_size_and_threads(
     for batch_size in (1, 7, 32, 100, 101, 500):
         for values, wanted in zip(model.run(images, batch_size), expected, strict=True):
             np.testing.assert_allclose(values, wanted, atol=1e-4)
-    assert [values.shape for values in model.run(images[:0])] == [(0, 10), (0, 10)]
+    assert [values.shape for values in model.run(images[:0])] == [(0, 10), (0, 10), (0,)]
 
 
 def test_a_loaded_model_is_unaffected_when_its_file_is_replaced(
@@ -122,6 +147,8 @@ def test_metadata_records_what_the_model_was_made_from(workspace: Workspace) -> 
     assert signature.parameters == 19_210
     assert signature.data_sha256 == sha256(workspace.training_set)
     assert signature.weights_sha256 == sha256(workspace.weights)
+    assert signature.detector_sha256 == sha256(workspace.detector)
+    assert (signature.novelty_threshold, signature.sets) == (0.25, RULES)
     means = read_tensors(workspace.training_set)["images"].mean((1, 2))
     shares = np.histogram(means, [0, *signature.mean_pixel_deciles, 255])[0] / len(means)
     np.testing.assert_allclose(shares, 0.1, atol=0.01)
@@ -140,6 +167,8 @@ def test_the_report_states_the_parity(workspace: Workspace) -> None:
     assert report.model_bytes == workspace.model.stat().st_size
     assert (report.parity_images, report.parameters) == (150, 19_210)
     assert 0 < report.max_logit_difference < 1e-4
+    assert 0 < report.max_novelty_difference < 1e-4
+    assert report.detector_sha256 == sha256(workspace.detector)
     assert report.prediction_differences == 0
 
 
@@ -154,6 +183,15 @@ def test_the_same_weights_give_the_same_bytes_at_any_commit(
     subprocess.run(["git", *identity, *commit], check=True, cwd=twin.root)
     export.run(twin, Export(opset=18, parity_images=10), TASK)
     assert sha256(twin.model) == sha256(workspace.model)
+
+
+def test_thresholds_of_other_weights_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    """They would promise what this file does not keep."""
+    twin = Workspace(shutil.copytree(workspace.root, tmp_path / "twin"))
+    torch.manual_seed(2)
+    save_file(build_detector(TASK).state_dict(), twin.detector)
+    with pytest.raises(UserError, match=r"reports/calibration.json is on other weights"):
+        export.run(twin, Export(opset=18, parity_images=10), TASK)
 
 
 @pytest.mark.parametrize("weights", ["missing", "noise", "of another network"])

@@ -97,7 +97,7 @@ def run_fetch(workspace: Workspace, mirror: str) -> None:
 
 
 def run_prepare(workspace: Workspace) -> None:
-    params = Prepare(training_images=TRAINING, test_images=TEST)
+    params = Prepare(training_images=TRAINING, calibration_images=5, test_images=TEST)
     prepare.run(workspace, params, load_task("pipeline/mnist", PROJECT))
 
 

@@ -32,7 +32,10 @@ from tests.checkout import PROJECT, Checkout
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
-STAGES = ["backprop", "fetch", "prepare", "train", "export", "evaluate", "gate", "release"]
+STAGES = [
+    *("backprop", "fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate"),
+    *("gate", "release"),
+]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LONG = 10_000  # epochs, the maximum: more than any test waits for
 NAP = {"cmd": "echo napping $$; sleep 600"}  # a long stage that announces its start

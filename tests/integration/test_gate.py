@@ -8,9 +8,8 @@ import yaml
 
 from pipeline.core.workspace import Workspace
 from tests.checkout import PROJECT, python
-from tests.reports import EXPORT, METRICS, SUBJECT
+from tests.reports import BEHAVIOUR, EXPORT, METRICS, SUBJECT, gate_params
 
-PASSED = {"min_accuracy": 0.99, "test_sha256": "a" * 64, "max_prediction_differences": 2}
 STRICT = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -19,11 +18,12 @@ def workspace(tmp_path: Path) -> Workspace:
     """A workspace with params.yaml and reports that pass the gate."""
     workspace = Workspace(tmp_path)
     params = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    params["gate"] |= PASSED
+    params["gate"] = gate_params(SUBJECT.test_sha256).model_dump(mode="json")
     workspace.params.write_text(yaml.safe_dump(params))
     for report, path in (
         (METRICS, workspace.metrics),
         (SUBJECT, workspace.subject),
+        (BEHAVIOUR, workspace.behaviour),
         (EXPORT, workspace.export_report),
     ):
         report.write(path)

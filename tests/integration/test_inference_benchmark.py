@@ -14,6 +14,7 @@ from benchmarks.inference.report import INT8, INT8_OPENVINO, OPENVINO, OURS_OPEN
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
+from pipeline.training.detector import build_detector
 from pipeline.training.network import build_network
 from tests.checkout import needs_openvino
 from tests.training_sets import TEST, small_workspace
@@ -28,6 +29,7 @@ def workspace(tmp_path: Path) -> Workspace:
     workspace.weights.parent.mkdir()
     torch.manual_seed(1)
     save_file(build_network(TASK).state_dict(), workspace.weights)
+    save_file(build_detector(TASK).state_dict(), workspace.detector)
     return workspace
 
 

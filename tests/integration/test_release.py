@@ -83,6 +83,7 @@ def test_provenance_lists_what_the_model_was_made_from(finished: Checkout) -> No
     commit = finished.run("git", "rev-parse", "HEAD").stdout.strip()
     assert found.pop("source") == commit
     assert found.pop("weights") == finished.sha256("artifacts/weights.safetensors")
+    assert found.pop("detector") == finished.sha256("artifacts/detector.safetensors")
     assert {"data/train.safetensors", "reports/gate.json"} <= set(found)
     assert found == {name: finished.sha256(name) for name in found}
     params = yaml.safe_load((finished.path / "params.yaml").read_text())

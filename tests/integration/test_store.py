@@ -261,6 +261,8 @@ def test_each_metric_of_a_run_has_its_epoch_and_time(project: Workspace) -> None
     assert evaluation["evaluation/accuracy"] == [(2, 0.994, 2)]
     assert evaluation["evaluation/images"] == [(2, 10_000.0, 2)]
     assert evaluation["evaluation/latency_ms_p50"] == [(2, 1.5, 2)]
+    assert evaluation["evaluation/distorted_accuracy/noisy"] == [(2, 0.98, 2)]
+    assert evaluation["evaluation/refused"] == [(2, 0.006, 2)]
     times = [run.info.start_time / 1000 - begun, run.info.end_time / 1000 - begun]
     assert (run.info.status, times) == ("FINISHED", [0, 2])
     assert run.data.params == {name: str(value) for name, value in TRAINING.params.items()}

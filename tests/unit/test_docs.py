@@ -10,6 +10,7 @@ from docs.generated.markdown import attribute_comments, sentence, table
 from docs.generated.schema import describe
 from pipeline.config import Params
 from pipeline.core import reports as report_models
+from pipeline.core.report_file import Report
 from pipeline.core.variables import all_variables
 from pipeline.core.workspace import Workspace
 from pipeline.service import limits
@@ -103,7 +104,7 @@ def test_every_report_field_and_limit_is_documented() -> None:
     assert attribute_comments(limits.__name__).keys() == {
         ("Limits", name) for name in limits.Limits.__dataclass_fields__
     }
-    assert set(reports.FILES) == set(report_models.Report.__subclasses__())
+    assert set(reports.FILES) == set(Report.__subclasses__())
 
 
 def test_every_workspace_path_is_documented_with_writers_and_readers() -> None:

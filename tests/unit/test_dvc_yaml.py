@@ -17,7 +17,13 @@ TASK_CALLS = {
     '"network", "build_network"': "network",
     '"augmentation", "augment"': "augmentation",
 }
-DOMAIN = ("backprop", "evaluation", "inference", "training")  # nothing else affects a result
+DOMAIN = (
+    "backprop",
+    "evaluation",
+    "inference",
+    "negatives",
+    "training",
+)  # nothing else affects a result
 NO_RESULT = {"pipeline/training/checkpoint.py"}  # resumed training gives the same weights
 
 

@@ -11,21 +11,31 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
-from pipeline.config import Evaluate
+from pipeline.config import Evaluate, load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_csv
-from pipeline.core.reports import Metrics, ProviderReport, Speed, Subject
+from pipeline.core.reports import (
+    Behaviour,
+    Metrics,
+    PredictionSet,
+    ProviderReport,
+    Speed,
+    Subject,
+)
+from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
+from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
-from pipeline.inference.session import OnnxModel
+from pipeline.inference.session import Answer, OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import evaluate
-from tests.checkout import MODEL, needs_model
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images, make_digits
+from tests.releases import signature
 
-PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10)
+PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10, negatives=10)
 COUNT = 60
 
 
@@ -59,7 +69,7 @@ def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
     sheet = Mock(wraps=figures.misclassified_sheet)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "misclassified_sheet", sheet)
-        evaluate.run(workspace, PARAMS, TASK)
+        evaluate.run(workspace, PARAMS, TASK, load_params(PROJECT / "params.yaml").gate)
     return sheet
 
 
@@ -68,8 +78,7 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
     workspace: Workspace, evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
     images, labels = digits
-    probabilities = OnnxModel(MODEL).run(images)[1]
-    found = probabilities.argmax(1)
+    found = OnnxModel(MODEL).run(images).probabilities.argmax(1)
     errors = int((found != labels).sum())
     assert 2 <= errors < COUNT
     metrics = Metrics.read(workspace.metrics)
@@ -83,10 +92,17 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
                 name="CPUExecutionProvider",
                 accuracy=(COUNT - errors) / COUNT,
                 prediction_differences=0,
+                verdict_differences=0,
                 max_logit_difference=0.0,
+                max_novelty_difference=0.0,
             )
         ],
     )
+    behaviour = Behaviour.read(workspace.behaviour)
+    assert behaviour.model_sha256 == sha256(MODEL)
+    thin = OnnxModel(MODEL).run(DISTORTIONS["thinner"](images)).logits.argmax(1)
+    assert behaviour.distorted_accuracy["thinner"] == (thin == labels).mean()
+    assert 0 < behaviour.changed_predictions["stroke"] < 1
     pairs = read_csv(workspace.evaluation_reports / "predictions.csv")
     assert [(row["truth"], row["prediction"]) for row in pairs] == [
         *zip(labels.tolist(), found.tolist(), strict=True)
@@ -97,6 +113,8 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
     assert {path.name for path in workspace.evaluation_reports.glob("*.png")} == {
         "curves.png",
         "confusion.png",
+        "distortions.png",
+        "negatives.png",
         "misclassified.png",
     }
     assert Speed.read(workspace.speed).images_per_second > 0
@@ -110,20 +128,28 @@ def test_each_provider_that_works_is_compared_with_the_first(
 ) -> None:
     """A stand-in that reads 5 as 3 is as good as OpenVINO, but needs no bfloat16."""
     images, labels = digits
-    expected, _ = OnnxModel(MODEL).run(images)
-    swapped = expected.copy()
+    model = OnnxModel(MODEL)
+    answer = model.run(images)
+    expected, swapped = answer.logits, answer.logits.copy()
     swapped[:, [3, 5]] = swapped[:, [5, 3]]
+    far = answer.novelty + np.float32(2e3) * (labels == 7)
 
     def load(_: Path, name: str) -> Mock:
         if name == CUDA:
             raise UserError("no GPU")
-        answer = expected if name == CPU else swapped
-        return Mock(run=lambda *_: (answer, answer))
+        assert name == OPENVINO
+        return Mock(run=lambda *_: answer._replace(logits=swapped, novelty=far))
 
     monkeypatch.setattr(evaluate, "OnnxModel", load)
     params = PARAMS.model_copy(update={"providers": (CPU, OPENVINO, CUDA)})
-    cpu, openvino = evaluate.measure_providers(MODEL, params, images, labels, expected)
+    cpu, openvino = evaluate.measure_providers(
+        model, MODEL, params, LabelledImages(images, labels), answer
+    )
     assert (cpu.name, cpu.prediction_differences, cpu.max_logit_difference) == (CPU, 0, 0)
+    assert (cpu.verdict_differences, cpu.max_novelty_difference) == (0, 0)
+    known = answer.novelty <= model.signature.novelty_threshold
+    assert openvino.verdict_differences == (known & (labels == 7)).sum() > 0
+    assert openvino.max_novelty_difference == pytest.approx(2e3)
     classes = expected.argmax(1)
     differing = int(np.isin(classes, [3, 5]).sum())
     assert differing > 0
@@ -140,7 +166,7 @@ def test_the_most_confident_errors_are_shown_first(
     images, labels, predictions, confidences, _ = evaluated.call_args.args
     assert list(confidences) == sorted(confidences, reverse=True)
     assert (labels != predictions).all()
-    probabilities = OnnxModel(MODEL).run(images)[1]
+    probabilities = OnnxModel(MODEL).run(images).probabilities
     assert probabilities.argmax(1).tolist() == predictions.tolist()
     np.testing.assert_allclose(probabilities.max(1), confidences, atol=1e-6)
     assert len(images) == (OnnxModel(MODEL).run(digits[0])[1].argmax(1) != digits[1]).sum()
@@ -163,6 +189,32 @@ def test_the_curves_contain_loss_and_accuracy_of_every_epoch(
         assert row["test_loss"] == pytest.approx(F.cross_entropy(scores, labels).item(), rel=1e-4)
         accuracy = (scores.argmax(1) == labels).float().mean().item()
         assert row["test_accuracy"] == pytest.approx(accuracy)
+
+
+def test_refusals_and_coverage_are_those_of_answers() -> None:
+    """A stand-in refuses images without ink. For all images it finds 0 likely, 1 a little less."""
+    images = np.zeros((8, 28, 28), np.uint8)
+    images[2:, 14, 14] = 255
+    test = LabelledImages(images, np.array([0, 0, 0, 0, 0, 1, 2, 3], np.uint8))
+
+    def run(images: Images, _: int) -> Answer:
+        probabilities = np.zeros((len(images), 10), np.float32) + np.float32(0.05)
+        probabilities[:, :2] = [0.35, 0.25]
+        blank = ~images.any((1, 2))
+        return Answer(np.log(probabilities), probabilities, blank.astype(np.float32))
+
+    rules = tuple(
+        PredictionSet(coverage=coverage, least_probability=least)
+        for coverage, least in ((0.5, 0.3), (0.9, 0.2), (0.99, 0.0))
+    )
+    signed = signature().model_copy(update={"novelty_threshold": 0.5, "sets": rules})
+    model = Mock(run=run, signature=signed, sha256="f" * 64)
+    negatives = {"blank": images[:2], "dots": images[2:], "half": images[1:3]}
+    found = evaluate.measure_behaviour(model, PARAMS, negatives, test, run(images, 8))
+    assert found.refused == 0.25
+    assert found.refused_negatives == {"blank": 1.0, "dots": 0.0, "half": 0.5}
+    assert found.coverage == {"0.5": 5 / 8, "0.9": 6 / 8, "0.99": 1.0}
+    assert found.model_sha256 == "f" * 64
 
 
 class Clock:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from pipeline.core.figures import Figure
-from pipeline.evaluation.figures import confusion_matrix, misclassified_sheet, sample_sheet
+from pipeline.evaluation.figures import (
+    Examples,
+    behaviour_sheet,
+    confusion_matrix,
+    misclassified_sheet,
+    sample_sheet,
+)
 
 MOST_PIXELS = 6000  # of the longer side
 
@@ -24,7 +30,9 @@ def sheet_of_errors(names: list[str], count: int) -> Figure:
     images, numbers = np.zeros((count, 9, 8), np.uint8), np.arange(count) % len(names)
     predictions = (numbers + 1) % len(names)
     confidences = np.full(count, 0.99, np.float32)
-    return misclassified_sheet(images, numbers.astype(np.uint8), predictions, confidences, names)
+    maps = np.zeros(images.shape, np.float32)
+    labels = numbers.astype(np.uint8)
+    return misclassified_sheet(images, labels, predictions, confidences, maps, names)
 
 
 @pytest.mark.parametrize("length", [4, 30])
@@ -59,7 +67,9 @@ def test_counts_appear_only_where_they_fit(classes: int, numbers: int) -> None:
 
 def test_class_names_are_not_parsed_as_formulas() -> None:
     names = ["$\\frac$", "$x"]
+    rows = [Examples(name, np.zeros((3, 9, 8), np.uint8), 0.9, None) for name in names]
     for figure in (
+        behaviour_sheet(rows, "share"),
         sample_sheet(np.zeros((2, 9, 8), np.uint8), np.array([0, 1], np.uint8), names),
         confusion_matrix(np.eye(2, dtype=np.int64), names, "thing"),
         sheet_of_errors(names, 2),

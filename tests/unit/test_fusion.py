@@ -1,6 +1,7 @@
 """The fused network, which is exported, matches the trained one for any weights."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from pipeline.core.task import ImageForm
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
-from pipeline.training.fusion import FusedClassifier, fuse
+from pipeline.training.detector import Detector, build_detector
+from pipeline.training.fusion import FusedClassifier, FusedDetector, fuse
 from pipeline.training.network import Classifier
 
 
@@ -49,6 +51,23 @@ def test_the_fused_network_matches_the_trained_one(seed: int, count: int) -> Non
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
     assert (probabilities - expected.softmax(1)).abs().max() < 1e-3
     assert logits.shape == probabilities.shape == (count, 10)
+
+
+@pytest.mark.parametrize("side", [8, 28, 33])
+def test_the_fused_detector_matches_the_trained_one(side: int) -> None:
+    task = replace(TASK, form=ImageForm(height=side, width=side, ink=6))
+    torch.manual_seed(side)
+    network = build_detector(task)
+    pictures = torch.from_numpy(
+        np.random.default_rng(side).integers(0, 256, (5, side, side), np.uint8)
+    )
+    with torch.inference_mode():
+        expected = Detector(network, task)(pictures)
+        torch.testing.assert_close(
+            FusedDetector(network, task)(pictures), expected, rtol=1e-4, atol=1e-5
+        )
+    assert expected.shape == (5,)
+    assert expected.std() > 1e-3
 
 
 def test_zero_batch_norm_weights_are_supported() -> None:

@@ -15,40 +15,67 @@ from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import sha256, write_csv
 from pipeline.core.reports import GateReport
 from pipeline.core.workspace import Workspace
+from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.stages import gate
 from pipeline.tracking import background
-from tests.reports import EXPORT, METRICS, SUBJECT
+from tests.reports import BEHAVIOUR, EXPORT, METRICS, SUBJECT
 
 PARAMS = Gate(
     min_accuracy=0.994,
+    min_recall=0.98,
+    max_calibration_error=0.001,
+    min_distorted_accuracy={"shifted": 0.99, "noisy": 0.98},
+    max_changed_predictions={"shift": 0.01},
+    min_coverage={"0.99": 0.985},
+    max_refused=0.006,
+    min_refused_negatives={"noise": 0.97, "scribbles": 0.9},
     test_images=10_000,
     test_sha256="a" * 64,
     max_logit_difference=0.001,
     max_prediction_differences=2,
     max_provider_logit_difference=0.5,
     max_provider_prediction_differences=10,
+    max_novelty_difference=0.002,
+    max_provider_novelty_difference=0.25,
+    max_provider_verdict_differences=20,
     parameters=19_210,
     max_model_bytes=200_000,
 )
+SHIFTED, NOISY = (DISTORTIONS[name].title for name in ("shifted", "noisy"))
+SHIFT = NUDGES["shift"].title
 REPORTS = {  # every figure exactly at its threshold
     "metrics": METRICS.model_dump(mode="json"),
     "subject": SUBJECT.model_dump(mode="json"),
+    "behaviour": BEHAVIOUR.model_dump(mode="json"),
     "export_report": EXPORT.model_dump(mode="json"),
 }
 FIGURES = {  # report and key of each criterion
     "test accuracy": ("metrics", "accuracy"),
+    "lowest recall of a class": ("metrics", "lowest_recall"),
+    "expected calibration error": ("metrics", "expected_calibration_error"),
     "test images": ("metrics", "images"),
     "test set SHA-256": ("subject", "test_sha256"),
     "evaluated file SHA-256": ("subject", "model_sha256"),
     "logit difference from torch": ("export_report", "max_logit_difference"),
+    "novelty difference from torch": ("export_report", "max_novelty_difference"),
     "prediction differences from torch": ("export_report", "prediction_differences"),
     "parameters": ("export_report", "parameters"),
     "model bytes": ("export_report", "model_bytes"),
+    "behaviour: file SHA-256": ("behaviour", "model_sha256"),
+    f"{SHIFTED}: accuracy": ("behaviour", "distorted_accuracy/shifted"),
+    f"{NOISY}: accuracy": ("behaviour", "distorted_accuracy/noisy"),
+    f"{SHIFT}: changed predictions": ("behaviour", "changed_predictions/shift"),
+    "prediction sets: coverage of 0.99": ("behaviour", "coverage/0.99"),
+    "test images: refused": ("behaviour", "refused"),
+    "noise: refused": ("behaviour", "refused_negatives/noise"),
+    "scribbles: refused": ("behaviour", "refused_negatives/scribbles"),
 }
 PROVIDER_FIGURES = {
-    "OpenVINO: test accuracy": ("subject", "providers.1.accuracy"),
-    "OpenVINO: prediction differences": ("subject", "providers.1.prediction_differences"),
-    "OpenVINO: logit difference": ("subject", "providers.1.max_logit_difference"),
+    "OpenVINO: test accuracy": ("subject", "providers/1/accuracy"),
+    "OpenVINO: prediction differences": ("subject", "providers/1/prediction_differences"),
+    "OpenVINO: verdict differences": ("subject", "providers/1/verdict_differences"),
+    "OpenVINO: logit difference": ("subject", "providers/1/max_logit_difference"),
+    "OpenVINO: novelty difference": ("subject", "providers/1/max_novelty_difference"),
 }
 Changes = Mapping[str, Any]
 
@@ -74,7 +101,7 @@ def changed(figures: Changes) -> dict[str, Any]:
     reports = deepcopy(REPORTS)
     for criterion, value in figures.items():
         name, path = (FIGURES | PROVIDER_FIGURES)[criterion]
-        *parents, key = path.split(".")
+        *parents, key = path.split("/")
         place: Any = reports[name]
         for parent in parents:
             place = place[int(parent) if isinstance(place, list) else parent]
@@ -84,7 +111,8 @@ def changed(figures: Changes) -> dict[str, Any]:
 
 def criteria_of(report: str) -> set[str]:
     """The criteria that fail without this report."""
-    digest = {"evaluated file SHA-256"} if report == "export_report" else set()
+    digests = {"evaluated file SHA-256", "behaviour: file SHA-256"}
+    digest = digests if report == "export_report" else set()
     return digest | {name for name, (place, _) in FIGURES.items() if place == report}
 
 
@@ -138,6 +166,9 @@ def test_figures_exactly_at_their_thresholds_pass(workspace: Workspace) -> None:
         ("test accuracy", math.nextafter(0.994, 0)),
         ("test accuracy", 0.0),
         ("test accuracy", 99.0),  # a percentage, and too low
+        ("lowest recall of a class", math.nextafter(0.98, 0)),
+        ("lowest recall of a class", 98.0),
+        ("expected calibration error", math.nextafter(0.001, 1)),
         ("test images", 9_999),
         ("test images", 10_001),
         ("test set SHA-256", "a" * 63 + "b"),
@@ -148,6 +179,13 @@ def test_figures_exactly_at_their_thresholds_pass(workspace: Workspace) -> None:
         ("parameters", 19_209),
         ("parameters", 19_211),
         ("model bytes", 200_001),
+        ("behaviour: file SHA-256", "e" * 64),
+        (f"{SHIFTED}: accuracy", math.nextafter(0.99, 0)),
+        (f"{NOISY}: accuracy", math.nextafter(0.98, 0)),
+        (f"{SHIFT}: changed predictions", math.nextafter(0.01, 1)),
+        ("prediction sets: coverage of 0.99", 0.9849),
+        ("test images: refused", 0.0061),
+        ("noise: refused", 0.9699),
         ("OpenVINO: test accuracy", 0.9939),
         ("OpenVINO: prediction differences", 11),
         ("OpenVINO: logit difference", math.nextafter(0.5, 1)),
@@ -166,6 +204,13 @@ def test_one_figure_beyond_its_threshold_fails_the_gate(
     ("criterion", "key", "threshold"),
     [
         ("test accuracy", "min_accuracy", 0.9941),
+        ("lowest recall of a class", "min_recall", 0.981),
+        ("expected calibration error", "max_calibration_error", 0.0009),
+        (f"{NOISY}: accuracy", "min_distorted_accuracy", {"shifted": 0.99, "noisy": 0.981}),
+        (f"{SHIFT}: changed predictions", "max_changed_predictions", {"shift": 0.009}),
+        ("prediction sets: coverage of 0.99", "min_coverage", {"0.99": 0.986}),
+        ("test images: refused", "max_refused", 0.005),
+        ("scribbles: refused", "min_refused_negatives", {"scribbles": 0.91}),
         ("test images", "test_images", 500),
         ("test set SHA-256", "test_sha256", "c" * 64),
         ("logit difference from torch", "max_logit_difference", 0.0),
@@ -192,7 +237,8 @@ def test_an_invalid_figure_fails_all_criteria_of_its_report(
     assert set(failing(verdict(workspace))) == criteria_of(report)
     assert table(workspace)[criterion][0] == "missing"
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"gate: {getattr(workspace, report)}: {key}: ")
+    place = key.replace("/", ".")
+    assert first.startswith(f"gate: {getattr(workspace, report)}: {place}: ")
 
 
 @pytest.mark.parametrize("broken", [None, "", "{", "[]", "null", "7", "\x00", "[" * 100_000])
@@ -234,10 +280,10 @@ def test_the_table_contains_full_digests(workspace: Workspace) -> None:
 def test_the_verdict_records_digests_of_the_reports(workspace: Workspace) -> None:
     write(workspace)
     write_csv(workspace.per_class, [{"label": "0"}])
-    names = ["evaluation/classes.csv", "evaluation/metrics.json", "evaluation/subject.json"]
+    names = ["behaviour.json", "classes.csv", "metrics.json", "subject.json"]
     expected = {
         f"reports/{name}": sha256(workspace.root / "reports" / name)
-        for name in [*names, "export.json"]
+        for name in [*(f"evaluation/{name}" for name in names), "export.json"]
     }
     assert verdict(workspace).reports_sha256 == expected
 
@@ -330,7 +376,12 @@ def test_only_reports_and_params_affect_the_verdict(
         ),
         (
             {"test accuracy": None},
-            [["test accuracy", "missing", "≥ 0.994"], ["test images", "missing", "= 10,000"]],
+            [
+                ["test accuracy", "missing", "≥ 0.994"],
+                ["lowest recall of a class", "missing", "≥ 0.98"],
+                ["expected calibration error", "missing", "≤ 0.001"],
+                ["test images", "missing", "= 10,000"],
+            ],
         ),
     ],
 )

@@ -108,6 +108,7 @@ def test_a_summary_with_absent_classes_matches_manual_results() -> None:
             "loss": -(math.log(0.8) + math.log(0.25) + 0 + math.log(0.6)) / 4,
             "expected_calibration_error": (0.2 + 0.5 + 0 + 0.4) / 4,
             "macro_f1": (Fraction(2, 3) + 1 + 1) / 10,  # an absent class counts as 0
+            "lowest_recall": Fraction(1, 2),  # an absent class has none
         },
         abs=1e-9,
     )

@@ -58,7 +58,8 @@ def test_a_stage_depends_on_its_own_section(stage: str) -> None:
     # release records all params of the model; backprop is not part of it
     made_with = [section for section in STAGES if section != "backprop"]
     sections = [name for name in STAGES[stage]["params"] if name in SECTIONS]
-    assert sections == (made_with if stage == "release" else [stage])
+    others = {"release": made_with, "detect": ["train", "detect"]}  # one augmentation for both
+    assert sections == others.get(stage, [stage])
 
 
 def test_changing_flow_settings_reruns_no_stage() -> None:
@@ -161,6 +162,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evaluate.batch_size": [0],
     "evaluate.latency_calls": [0],
     "gate.min_accuracy": [99.4],
+    "gate.min_distorted_accuracy": [{"shfted": 0.9}, {"shifted": 99.0}, 0.9],
+    "gate.max_changed_predictions": [{"shifted": 0.1}],
     "gate.test_sha256": ["unknown"],
     "release.allow_regression": ["no", 0],
     "release.significance": [5],
@@ -191,6 +194,8 @@ ENDS_OF_RANGE: dict[str, list[Any]] = {
     "backprop.learning_rates": [[100], [0.1234567, 0.1234568]],
     "backprop.updates": [1000],
     "backprop.long_run": [67, 10_000],
+    "gate.min_distorted_accuracy": [{}, {"noisy": 1}],
+    "gate.min_refused_negatives": [{}, {"noise": 0}],
     "flow.retries": [{}, {"fetch": 0, "train": 20}],
     "flow.retry_delay": [0],
     "flow.timeouts": [{}, {"backprop": 0.5, "train": 604_800}],
@@ -202,6 +207,11 @@ def test_range_limits_are_inclusive(section: str, key: str, value: Any, tmp_path
     path = tmp_path / "params.yaml"
     path.write_text(changed(section, key, value))
     assert load_params(path).model_dump(mode="json")[section][key] == value
+
+
+def test_the_gate_judges_no_coverage_that_is_not_stated(tmp_path: Path) -> None:
+    said = complaint(tmp_path, changed("calibrate", "coverage", [0.9, 0.999]))
+    assert "gate.min_coverage has 0.99," in said
 
 
 def test_all_errors_are_reported_together(tmp_path: Path) -> None:

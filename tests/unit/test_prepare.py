@@ -30,9 +30,10 @@ from tests.digits import make_digits, write_mirror
 Array = NDArray[np.uint8]
 
 COUNTS = {"train": 30, "t10k": 20}
+CALIBRATION = 5  # images
 FILES = [f"{s}-{kind}-ubyte.gz" for s in COUNTS for kind in ("images-idx3", "labels-idx1")]
 OUTPUTS = [
-    *("data/train.safetensors", "data/test.safetensors"),
+    *("data/train.safetensors", "data/calibration.safetensors", "data/test.safetensors"),
     *("reports/prepare/samples.png", "reports/prepare/classes.csv"),
 ]
 IDX_FILE = idx.encode(np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5))
@@ -64,8 +65,13 @@ def run(
     training_images: int = COUNTS["train"],
     test_images: int = COUNTS["t10k"],
 ) -> None:
-    counts = Prepare(training_images=training_images, test_images=test_images)
-    prepare.run(workspace, counts, TASK)
+    prepare.run(workspace, counts_of(training_images, test_images), TASK)
+
+
+def counts_of(training_images: int, test_images: int) -> Prepare:
+    return Prepare(
+        training_images=training_images, calibration_images=CALIBRATION, test_images=test_images
+    )
 
 
 def outputs(workspace: Workspace) -> dict[str, bytes]:
@@ -140,14 +146,40 @@ def test_files_with_extra_bytes_are_refused(extra: bytes) -> None:
         idx.decode(IDX_FILE + extra, 3)
 
 
-def test_both_sets_contain_the_images_and_labels_of_the_files(workspace: Workspace) -> None:
+def test_the_test_set_contains_the_images_and_labels_of_the_files(workspace: Workspace) -> None:
     run(workspace)
-    for seed, path in enumerate((workspace.training_set, workspace.test_set), start=1):
-        images, labels = make_digits([*COUNTS.values()][seed - 1], seed)
-        tensors = load_file(path)
-        assert tensors.keys() == {"images", "labels"}
-        np.testing.assert_array_equal(tensors["images"], images, strict=True)
-        np.testing.assert_array_equal(tensors["labels"], labels, strict=True)
+    images, labels = make_digits(COUNTS["t10k"], 2)
+    tensors = load_file(workspace.test_set)
+    assert tensors.keys() == {"images", "labels"}
+    np.testing.assert_array_equal(tensors["images"], images, strict=True)
+    np.testing.assert_array_equal(tensors["labels"], labels, strict=True)
+
+
+def test_each_training_image_is_for_training_or_for_calibration(workspace: Workspace) -> None:
+    """Thresholds from images that a network was trained on would promise too much."""
+    run(workspace)
+    sets = [load_file(path) for path in (workspace.training_set, workspace.calibration_set)]
+    assert [len(each["images"]) for each in sets] == [COUNTS["train"] - CALIBRATION, CALIBRATION]
+    pairs = [
+        (image.tobytes(), int(label))
+        for each in sets
+        for image, label in zip(each["images"], each["labels"], strict=True)
+    ]
+    images, labels = make_digits(COUNTS["train"], 1)
+    expected = [(i.tobytes(), int(n)) for i, n in zip(images, labels, strict=True)]
+    assert sorted(pairs) == sorted(expected)
+
+
+def test_the_calibration_images_are_drawn_at_random() -> None:
+    """Published sets may be sorted; conformal prediction requires exchangeable images."""
+    numbers = np.arange(250, dtype=np.uint8)
+    data = LabelledImages(numbers[:, None, None], numbers)
+    rest, drawn = prepare.split(data, 100)
+    counts = np.histogram(drawn.labels, 5, (0, 250))[0]
+    assert counts.sum() == 100
+    assert counts.min() > 8
+    assert (np.diff(drawn.labels.astype(int)) > 1).any()
+    assert [len(each.images) for each in (rest, drawn)] == [len(rest.labels), 100]
 
 
 def without_sevens(labels: Array) -> Array:
@@ -164,8 +196,10 @@ def test_the_reports_show_every_class(
         rows = {int(row.pop("label")): row for row in csv.DictReader(file)}
     test = dict.fromkeys(range(10), 2) | {1: 4, 7: 0}
     assert {d: int(row["test_images"]) for d, row in rows.items()} == test
-    training = dict.fromkeys(range(10), 3)
-    assert {d: int(row["training_images"]) for d, row in rows.items()} == training
+    assert {
+        d: int(row["training_images"]) + int(row["calibration_images"]) for d, row in rows.items()
+    } == dict.fromkeys(range(10), 3)
+    assert sum(int(row["calibration_images"]) for row in rows.values()) == CALIBRATION
     with Image.open(workspace.prepare_reports / "samples.png") as sheet:
         assert sheet.width > sheet.height > 400
         assert len(np.unique(np.asarray(sheet.convert("L")))) > 50  # grey levels
@@ -183,7 +217,7 @@ def test_mean_and_std_are_measured_and_compared_with_the_task(
 ) -> None:
     pixels = make_digits(COUNTS["train"], 1)[0] / 255
     mean, std = round(float(pixels.mean()), 4), round(float(pixels.std()), 4)
-    counts = Prepare(training_images=COUNTS["train"], test_images=COUNTS["t10k"])
+    counts = counts_of(COUNTS["train"], COUNTS["t10k"])
     for task, warned in (
         (replace(TASK, mean=mean, std=std), False),
         (replace(TASK, mean=mean + 0.002, std=std), True),

@@ -42,6 +42,7 @@ def write_record(model: Path, **changes: Any) -> None:
         model_sha256=sha256(model),
         providers=[CPU, OPENVINO, CUDA],
         max_logit_difference=0.5,
+        max_novelty_difference=1.0,
         images=pack(make_digits(4, seed=2)[0]),
     )
     record.model_copy(update=changes).write(model.with_name(JUDGED_PROVIDERS))

@@ -24,6 +24,7 @@ from pipeline.core.reports import JudgedProviders, Subject
 from pipeline.core.snapshot import read_snapshot
 from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
+from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.inference.choice import find_judged, unpack
 from pipeline.mnist import TASK
 from pipeline.registry import promotion, provenance
@@ -52,6 +53,8 @@ LETTERS = replace(
     noun="letter",
     labels=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
     form=ImageForm(height=32, width=30, ink=24),
+    foreign="#",
+    mirrored=(),
 )
 
 
@@ -220,8 +223,8 @@ def test_an_incomparable_released_model_can_be_overridden(
     ("change", "said"),
     [
         ({"data_set": "Alphabet"}, ["Alphabet", "MNIST"]),  # same labels and form
-        ({"labels": tuple("987654321A")}, ["9, 8, 7", "A", "0, 1, 2"]),
-        ({"labels": tuple("0123456789A")}, ["8, 9, A", "7, 8, 9"]),
+        ({"labels": tuple("987654321O")}, ["9, 8, 7", "O", "0, 1, 2"]),
+        ({"labels": tuple("0123456789O")}, ["8, 9, O", "7, 8, 9"]),
         ({"form": ImageForm(height=32, width=32, ink=20)}, ["32 x 32 pixels", "28 x 28 pixels"]),
         ({"form": ImageForm(height=28, width=28, ink=24)}, ["ink of 24", "ink of 20"]),
     ],
@@ -286,7 +289,7 @@ def test_nothing_is_released_by_a_verdict_on_other_criteria(
         release.run(workspace, settings.model_copy(update={"gate": gate}), TASK)
 
 
-@pytest.mark.parametrize("name", ["metrics", "speed", "per_class"])
+@pytest.mark.parametrize("name", ["metrics", "behaviour", "speed", "per_class"])
 def test_figures_edited_after_the_gate_are_detected(workspace: Workspace, name: str) -> None:
     """Otherwise the card would state figures that the gate has not checked."""
     path = getattr(workspace, name)
@@ -378,8 +381,10 @@ def test_the_card_contains_metadata_and_figures_of_the_reports(workspace: Worksp
     assert model["name"] == "mnist-cnn"
     assert "**99.40%**, 95 % Clopper-Pearson interval 99.00% to 99.60%" in text
     assert "| misclassified | 60 images |" in text
+    assert f"| {DISTORTIONS['shifted'].title} | 99.00% |" in text
+    assert "| noise | 97.0% |" in text
     assert "| 7 | 0.9900 | 0.9800 | 0.9850 | 50 |" in text
-    assert "\n2 epochs over the 60,000\n" in text
+    assert "\n2 epochs over the 57,000\n" in text
     assert "{" not in text.replace("{np", "").replace('{"images": images}', "")
 
 

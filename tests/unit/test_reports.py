@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.core.reports import GateReport, Metrics, Report, TrainingReport
+from pipeline.core.report_file import Report
+from pipeline.core.reports import GateReport, Metrics, TrainingReport
 from pipeline.core.workspace import Workspace
 from tests.reports import METRICS, TRAINING, edit, write_training, write_verdict
 

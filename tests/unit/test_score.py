@@ -156,11 +156,12 @@ def test_unreadable_images_have_an_error_and_the_rest_an_answer(tmp_path: Path, 
     for row, words in zip(rows, [None, *said, None], strict=True):
         assert (row["error"] is None) is (words is None)
         assert words is None or words in row["error"]
-        answers = {row["digit"], row["confidence"], row["probabilities"] and 0}
+        answers = {row["digit"], row["verdict"], row["confidence"], row["probabilities"] and 0}
         assert (answers == {None}) is (words is not None)
     assert score.run([source], output, str(MODEL), normalise=True) is False
     row = parquet.read_table(output).to_pylist()[4]
-    assert (row["digit"], row["error"]) == (None, f"{row['id']}: no ink found")
+    answers = ("digit", "verdict", "confidence", "set", "novelty", "probabilities", "error")
+    assert [row[key] for key in answers] == [None, "no ink", *[None] * 5]
 
 
 TENSOR = pa.fixed_shape_tensor(pa.uint8(), [28, 28])

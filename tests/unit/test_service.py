@@ -82,15 +82,32 @@ def test_a_wrong_or_misspelt_option_is_reported(
     assert said in response.json()["error"]
 
 
-def test_a_picture_without_ink_is_refused(client: Client) -> None:
-    for blank in (np.full((280, 280), 255, np.uint8), np.zeros((28, 28), np.uint8)):
-        response = client.post("/predict", png(blank))
-        assert (response.status_code, response.json()) == (400, {"error": "no ink found"})
+def test_a_picture_that_shows_no_single_digit_has_a_verdict_and_a_reason(
+    client: Client, ten: Images
+) -> None:
+    two = np.pad(np.concatenate([ten[3], ten[7]], 1), 10)
+    blank = np.full((280, 280), 255, np.uint8)
+    for picture, verdict in ((blank, "no ink"), (np.zeros_like(two), "no ink"), (two, "several")):
+        response = client.post("/predict?explain=true", png(picture))
+        assert response.status_code == 200
+        content = response.json()
+        assert content["verdict"] == verdict
+        assert content["reason"]
+        given = {key for key, value in content.items() if value is not None}
+        assert given == {"verdict", "reason"}
+
+
+def test_an_answer_can_be_explained(client: Client, ten: Images) -> None:
+    content = client.post("/predict?normalise=false&explain=true", png(ten[4])).json()
+    expected = Classifier(MODEL, threads=1).explain(ten[4:5])[0]
+    np.testing.assert_allclose(content["explanation"], expected, atol=0.1)
+    assert np.abs(expected).max() > 1
 
 
 def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) -> None:
     content = client.post("/predict?image=false", png(ten[4])).json()
-    assert list(content) == ["label", "digit", "confidence", "probabilities"]
+    fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
+    assert list(content) == fields
 
 
 def wrong_uploads(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
@@ -483,7 +500,8 @@ def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def test_another_model_is_served_by_its_signature(initials: Client) -> None:
     content = initials.post("/predict", png(draw("Q"))).json()
-    assert list(content) == ["label", "confidence", "probabilities", "image"]
+    fields = ["label", "confidence", "set", "novelty", "verdict", "probabilities", "image"]
+    assert list(content) == fields
     assert (content["label"], len(content["probabilities"])) == ("Q", 26)
     assert np.shape(content["image"]) == (40, 32)
     described = initials.get("/v2/models/templates").json()

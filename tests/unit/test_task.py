@@ -74,6 +74,10 @@ def test_a_task_with_the_package_of_another_is_refused(tmp_path: Path) -> None:
         {"noun": "label"},
         {"std": 0.0},
         {"mean": 33.3},
+        {"noun": "novelty"},
+        {"noun": "several"},
+        {"foreign": "A7"},  # 7 is a label
+        {"mirrored": ("A",)},
     ],
 )
 def test_an_invalid_task_is_refused(wrong: dict[str, Any]) -> None:
@@ -82,7 +86,8 @@ def test_an_invalid_task_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_labels_can_be_any_text_and_images_rectangular() -> None:
-    replace(TASK, labels=("größer als", "10"), form=ImageForm(height=24, width=40, ink=24))
+    form = ImageForm(height=24, width=40, ink=24)
+    replace(TASK, labels=("größer als", "10"), form=form, mirrored=())
 
 
 @pytest.mark.parametrize(

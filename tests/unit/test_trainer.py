@@ -9,8 +9,8 @@ from torch import nn
 
 from pipeline.core.errors import UserError
 from pipeline.mnist import TASK
-from pipeline.training.network import build_network
-from pipeline.training.trainer import NonFiniteLossError, pools_first, train
+from pipeline.training.network import build_network, pools_first
+from pipeline.training.trainer import NonFiniteLossError, train
 from tests.digits import make_digits
 from tests.unit.test_recipe import RECIPE
 

@@ -13,10 +13,10 @@ import yaml
 from benchmarks.training import ablations, accuracy, speed, step
 from benchmarks.training.alternatives import ABLATIONS, Ablation
 from benchmarks.training.baselines import train_example, train_original
-from benchmarks.training.distortions import DISTORTIONS
 from benchmarks.training.effects import CHOSEN, effects
 from benchmarks.training.recipes import load_recipe
-from benchmarks.training.runs import add_row, code_digest
+from benchmarks.training.runs import add_row, code_digest, read_rows
+from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
@@ -85,37 +85,31 @@ def test_the_release_recipe_is_refused_after_make_fast(workspace: Workspace) -> 
 
 
 def test_the_report_has_mean_and_spread_over_seeds() -> None:
-    ours = {distortion: [0.993, 0.995] for distortion in DISTORTIONS}
-    one = {distortion: [0.99] for distortion in DISTORTIONS}
-    text = accuracy.show({"ours": ours, "other": one}, {"bfloat16": 1, "float32": 1}, gate=0.994)
+    columns = [*accuracy.LOWEST, *accuracy.HIGHEST]
+    ours = {column: [0.993, 0.995] for column in columns}
+    one = {column: [0.99] for column in columns}
+    gate = load_params(PROJECT / "params.yaml").gate
+    text = accuracy.show({"ours": ours, "other": one}, {"bfloat16": 1, "float32": 1}, gate)
     assert re.search(r"ours +\| +2 \| +99.400% \| +0.141% \| +99.30% \| +99.50% \| +1 of 2", text)
     assert re.search(r"shifted by up to 2 pixels +\| +99.40% \| +99.00% \|", text)
+    assert re.search(r"lowest recall of a class +\| +≥ [\d.]+% \| +99.30% \| +99.00% \|", text)
+    assert re.search(r"rotated by 5°[^|]+\| +≤ [\d.]+% \| +99.50% \| +99.00% \|", text)
     assert re.search(r"\b1 .*bfloat16.*\b1 .*float32", text)
+
+
+def test_a_table_of_trainings_gets_new_columns(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    add_row(path, {"seed": 1, "accuracy": 0.5})
+    add_row(path, {"seed": 2, "accuracy": 0.75, "recall": 0.25})
+    assert read_rows(path) == [
+        {"seed": "1", "accuracy": "0.5", "recall": ""},
+        {"seed": "2", "accuracy": "0.75", "recall": "0.25"},
+    ]
 
 
 def test_without_baseline_models_the_error_says_what_to_run(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"python -m benchmarks training"):
         accuracy.main(workspace, seeds=1)
-
-
-@pytest.mark.parametrize("name", DISTORTIONS)
-def test_distortions_keep_the_shape_and_are_reproducible(name: str) -> None:
-    images, _ = make_digits(20, seed=1)
-    before = images.copy()
-    first, again = (DISTORTIONS[name](images, np.random.default_rng(1)) for _ in range(2))
-    assert first.shape == images.shape
-    assert first.dtype == np.uint8
-    np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(images, before)
-    assert (first != images).any() == (name != "undistorted")
-
-
-def test_strokes_become_thinner_and_thicker() -> None:
-    images, _ = make_digits(20, seed=1)
-    random = np.random.default_rng(1)
-    thin, thick = (DISTORTIONS[f"{how} strokes"](images, random) for how in ("thinner", "thicker"))
-    assert (thin <= images).all()
-    assert (thick >= images).all()
 
 
 def test_no_two_ablations_are_the_same() -> None:

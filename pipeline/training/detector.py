@@ -1,0 +1,43 @@
+"""The detector: a small network that tells whether an image shows any class of the task at all.
+
+A classifier answers one of its classes for every image, often with certainty: its training has
+never shown it anything else. The detector is trained on images of the classes and on images that
+show none (pipeline/negatives), in a network of its own, so that the classifier stays as it is.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.task import Task
+from pipeline.training.network import normalise
+
+CLASS, NO_CLASS = 0, 1  # the labels of its training images
+
+
+def build_detector(task: Task, _: Sequence[float] = ()) -> nn.Sequential:
+    """Build the network: normalised images, float [N, 1, H, W], to logits, float [N, 2, 1, 1]."""
+    body = nn.Sequential(
+        nn.Conv2d(1, 8, 5, stride=2, padding=2), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU(),
+    )  # fmt: skip
+    with torch.no_grad():
+        height, width = body(torch.zeros(1, 1, *task.form.shape)).shape[2:]
+    return nn.Sequential(*body, nn.Conv2d(32, 2, (height, width)))
+
+
+class Detector(nn.Module):
+    """The trained detector from raw images to novelty: the reference for the export."""
+
+    def __init__(self, network: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images [N, H, W] to novelty, float [N]: the log-odds that there is no class."""
+        scores: Tensor = self.network(normalise(images, self.task)).flatten(1)
+        return scores[:, NO_CLASS] - scores[:, CLASS]
