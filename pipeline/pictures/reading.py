@@ -39,7 +39,7 @@ def read_images(path: Path, form: ImageForm, *, normalise: bool = False) -> Imag
 
 
 def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = True) -> Batch:
-    """The image or images in a file, each under its name. UserError if none can be used.
+    """The image or images in a file, each under its name. UserError if none can be read.
 
     The names in an array, or in a picture with several pages, are PATH[0], PATH[1], ... Without
     `pipes`, a pipe is an error, since it may never deliver data.
@@ -50,7 +50,7 @@ def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = Tr
     ids = [f"{name}[{n}]" for n in range(len(pictures))] if len(pictures) > 1 else [name]
     batch = batch_of(ids, pictures, form, normalise=normalise)
     reasons = {(error or "").removeprefix(i) for i, error in zip(ids, batch.errors, strict=True)}
-    if len(reasons) == 1 and (reason := reasons.pop()):  # the same for all
+    if len(reasons) == 1 and not any(batch.verdicts) and (reason := reasons.pop()):
         raise UserError(f"{name}{reason}")
     return batch
 

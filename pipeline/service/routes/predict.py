@@ -43,8 +43,8 @@ class Options(BaseModel):
 async def predict(
     request: Request, options: Annotated[Options, Query()], service: ServiceState
 ) -> Response:
-    """Takes a picture file (PNG, JPEG, BMP or TIFF) as the body, as `curl --data-binary @FILE`
-    sends it, and returns its class and the probability of each class."""
+    """Takes a picture file (PNG, JPEG, BMP, TIFF, WebP or GIF) as the body, as
+    `curl --data-binary @FILE` sends it, and returns its class and the probability of each class."""
     kind = request.headers.get("content-type", "")
     async with service.bodies.read(request) as content:
         for pixels in (MEDIUM, service.limits.pixels):
