@@ -380,13 +380,16 @@ def test_the_page_says_in_words_what_a_picture_shows(
     }
     picture = tmp_path / "picture.png"
     Image.fromarray(pictures[shown]).save(picture)
-    plain = Classifier(write_model(tmp_path / "plain.onnx"), threads=1)
+    path = tmp_path / "model.onnx"
+    plain = Classifier(write_model(path), threads=1)
     seen = [plain.from_image(pictures[name]) for name in ("letter", "disc", "unsure")]
     found = plain.predict(np.concatenate(seen))
-    facts = {"novelty_threshold": float(found.novelty[:2].mean())}
-    if shown == "unsure":
-        facts = {"least_probability": float(np.sort(found.probabilities[2])[-2])}
-    app = make_app(classifier=Classifier(write_model(tmp_path / "model.onnx", **facts), threads=1))
+    model = (
+        write_model(path, least_probability=float(np.sort(found.probabilities[2])[-2]))
+        if shown == "unsure"
+        else write_model(path, novelty_threshold=float(found.novelty[:2].mean()))
+    )
+    app = make_app(classifier=Classifier(model, threads=1))
     said = {
         "letter": r"^E>?\d+\.\d %$",
         "unsure": r"^F or \w\d+\.\d % for F$",

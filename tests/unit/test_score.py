@@ -161,8 +161,8 @@ def test_unreadable_images_have_an_error_and_the_rest_an_answer(tmp_path: Path, 
         assert (answers == {None}) is (words is not None)
     assert score.run([source], output, str(MODEL), normalise=True) is False
     row = parquet.read_table(output).to_pylist()[4]
-    answers = ("digit", "verdict", "confidence", "set", "novelty", "probabilities", "error")
-    assert [row[key] for key in answers] == [None, "no ink", *[None] * 5]
+    fields = ("digit", "verdict", "confidence", "set", "novelty", "probabilities", "error")
+    assert [row[key] for key in fields] == [None, "no ink", *[None] * 5]
 
 
 TENSOR = pa.fixed_shape_tensor(pa.uint8(), [28, 28])
