@@ -26,8 +26,8 @@ from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 from pipeline.evaluation.distortions import DISTORTIONS
-from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.occlusion import occlusion_maps
+from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import Answer, OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
