@@ -9,12 +9,12 @@ from pipeline.pictures.paper import Grey
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
-MIN_CONTRAST = 0.03  # of the paper's light
+CERTAIN = 6  # times the grain: what is darker is ink
 MIN_SIZE = 5  # pixels: of ink
-SHEET = 40  # pixels: a smaller sheet has no character on it
 SOLID = 0.7  # share of its box that a blot fills
 BLOT = 0.6  # ratio of its sides
-NEAR = 0.06  # share of a side: the distance from the border of a character that is cropped to it
+OUTLINE = 0.12  # share of its box that the outline of a frame covers
+FULL = 0.85  # share of a side that a character fills if it is cropped close to its ink
 THIN = 0.6  # share of its box that the inside of a frame covers
 ALONG = 0.8  # share of a border that the edge of a table or a frame covers
 TOUCHING = 0.1  # share of a border that a corner of the table or a thumb covers
@@ -36,10 +36,10 @@ def character_in(ink: Grey, grain: float) -> tuple[Mask, Mask]:
     `ink`: how much of the paper's light is absorbed; `grain`: how much that varies on clean paper.
     NotOneCharacter if there is no ink.
     """
-    threshold = max(6 * grain, MIN_CONTRAST)
+    threshold = CERTAIN * grain
     found = _parts(ink, threshold)
     if not found.any():
-        faint = _parts(ink, max(6 * grain, MIN_CONTRAST / 4)).any()
+        faint = _parts(ink, threshold / 2).any()
         reason = "no ink found: its contrast with the paper is too low" if faint else "no ink found"
         raise NotOneCharacter(NO_INK, reason)
     darkest = float(np.percentile(ink[found], 95))
@@ -59,12 +59,12 @@ def fills(mask: Mask) -> bool:
         return False
     mark = labels == np.bincount(labels[labels > 0]).argmax()
     box = box_of(mark)
-    full = [
-        part.start <= NEAR * side and part.stop >= (1 - NEAR) * side
-        for part, side in zip(box, mask.shape, strict=True)
-    ]
-    # a flat top, as of a 5, or an edge next to the character
-    return (all(full) if along else any(full)) and not _encloses(mark[box])
+    shares = [(part.stop - part.start) / side for part, side in zip(box, mask.shape, strict=True)]
+    if min(shares) < 0.5 and _spans(box, mask.shape):  # lies along the border
+        return False
+    if mark[box].mean() < OUTLINE or _is_frame(mark[box]):
+        return False
+    return (min if along else max)(shares) >= FULL  # along: a flat top, as of a 5
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
@@ -85,8 +85,8 @@ def _parts(strength: Grey, threshold: float) -> Mask:
     for n in np.flatnonzero(areas):
         part = labels[boxes[n]]
         filled = _filled(part == n, boxes[n], mask.shape)
-        others = filled & (part != n)
-        if areas[part[others]].any() or _is_frame(filled, others):
+        enclosed = np.unique(part[filled & (part != n)])
+        if areas[enclosed].sum() > 0.1 * areas[n] or _is_frame(part == n):
             areas[n] = 0
     found: Mask = (areas > max(2, 0.02 * areas.max()))[labels]
     if not found.any() or max(found[box_of(found)].shape) < MIN_SIZE:
@@ -105,33 +105,50 @@ def _filled(part: Mask, box: Box, shape: tuple[int, ...]) -> Mask:
     return filled
 
 
-def _is_frame(filled: Mask, hole: Mask) -> bool:
+def _is_frame(part: Mask) -> bool:
     """Whether a component is a thin outline with four corners."""
+    filled = ndimage.binary_fill_holes(part)
     height, width = (max(1, side // 8) for side in filled.shape)
-    corners = [filled[rows, columns].mean() for rows in (slice(height), slice(-height, None))
-               for columns in (slice(width), slice(-width, None))]  # fmt: skip
-    return bool(hole.mean() > THIN and min(corners) > 0.5)
+    corners = [
+        filled[rows, columns].mean()
+        for rows in (slice(height), slice(-height, None))
+        for columns in (slice(width), slice(-width, None))
+    ]
+    return bool((filled & ~part).mean() > THIN and min(corners) > 0.5)
 
 
 def _without_lines(mask: Mask) -> Mask:
-    return mask & ~_lines(mask) & ~_lines(mask.T).T
+    across, down = _lines(mask), _lines(mask.T).T
+    return mask & ~_thin(across, mask & ~down) & ~_thin(down.T, (mask & ~across).T).T
 
 
 def _lines(mask: Mask) -> Mask:
-    """Thin lines from the left border to the right one, except where strokes cross them."""
-    height, width = mask.shape
+    """Lines from the left border to the right one, with the strokes that touch them."""
+    width = mask.shape[1]
     if not (mask[:, 0].any() and mask[:, -1].any()):
         return np.zeros_like(mask)
-    labels, _ = ndimage.label(_opened(mask, max(3, width // 12), 1), NEIGHBOURS)
-    lines = np.zeros_like(mask)
-    for n, (_, columns) in enumerate(ndimage.find_objects(labels), 1):
-        if columns.stop - columns.start < 0.9 * width:
-            continue
-        line = labels == n
-        thickness = float(np.median(line.sum(0)))
-        if thickness <= max(2, height / 20):
-            lines |= line & ~_opened(mask, round(2 * thickness) + 1, 0)
+    length = max(3, width // 16)
+    long = ndimage.maximum_filter(_opened(mask, length, 1), (3, length))
+    labels, _ = ndimage.label(long, NEIGHBOURS)
+    across = [
+        n
+        for n, (_, columns) in enumerate(ndimage.find_objects(labels), 1)
+        if columns.stop - columns.start >= 0.9 * width
+    ]
+    lines: Mask = mask & np.isin(labels, across)
     return lines
+
+
+def _thin(lines: Mask, mask: Mask) -> Mask:
+    """The part of lines across a mask that is as thin as a line, not a stroke that crosses it."""
+    found = np.zeros_like(lines)
+    labels, count = ndimage.label(lines, NEIGHBOURS)
+    for n in range(1, count + 1):
+        line = labels == n
+        thickness = float(np.median(line.sum(0)[line.any(0)]))
+        if thickness <= max(2, len(lines) / 20):
+            found |= line & ~_opened(mask, round(2 * thickness) + 1, 0)
+    return found
 
 
 def _opened(mask: Mask, length: int, axis: int) -> Mask:
@@ -175,16 +192,6 @@ def one_mark(parts: Mask) -> Mask:
     if marks > 1:
         raise NotOneCharacter(SEVERAL, f"no single character found: {marks} separate marks")
     return parts
-
-
-def _encloses(mask: Mask) -> bool:
-    """Whether this looks like a sheet or a frame with something in it, as a D does, too."""
-    filled = ndimage.binary_fill_holes(mask)
-    return bool(
-        min(mask.shape) > SHEET
-        and filled.mean() > 0.88
-        and (filled & ~mask).sum() > 0.002 * mask.size
-    )
 
 
 def box_of(mask: Mask) -> Box:

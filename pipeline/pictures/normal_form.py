@@ -16,10 +16,11 @@ from pipeline.pictures.marks import (
     fills,
     one_mark,
 )
-from pipeline.pictures.paper import Grey, ink_on_paper, reduced, without_grain
+from pipeline.pictures.paper import Grey, border_of, ink_on_paper, reduced, without_grain
 from pipeline.pictures.sheets import on_sheet
 
-EVEN = 0.15  # of the contrast: the variation of clean paper
+EVEN = 0.025  # of the contrast: the variation of clean paper
+SHADED = 0.3  # share of the border of clean paper that is neither clearly light nor clearly dark
 SHARP = 2  # times the ink of the form: a smaller box of ink is examined again, closer
 FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
 
@@ -41,14 +42,14 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
     """
     small, factor = reduced(grey, form)
     small = without_grain(small, form)
-    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     middle = (small.min() + small.max()) / 2
-    is_light = bool(np.median(border) > middle)
+    is_light = bool(np.median(border_of(small)) > middle)
     paper = float(np.percentile(small[(small > middle) == is_light], 75 if is_light else 25))
     contrast = max(2 * abs(paper - middle), 1)
-    inked = np.abs(paper - border) / contrast
-    shaded = (inked > EVEN) & (inked < 0.5)
-    if shaded.mean() > 0.1 or not fills(np.abs(paper - small) / contrast > 0.5):
+    ink = np.abs(paper - small) / contrast
+    along = border_of(ink)
+    shaded = ((along > 0.15) & (along < 0.5)).mean()
+    if shaded > SHADED or np.percentile(ink[ink < 0.25], 25) > EVEN or not fills(ink > 0.5):
         return grey
     margin = max(1, max(small.shape) // 4) * factor
     return np.pad(grey, margin, constant_values=paper)
@@ -64,7 +65,7 @@ def _ink(grey: Grey, form: ImageForm) -> Grey:
         return _ink(_closer(grey, box, factor), form)
     parts = one_mark(parts)
     edge = max(2, max(parts.shape) // 100)
-    mask = ndimage.binary_dilation(parts, NEIGHBOURS, edge) & (ink > grain) & ~others
+    mask = ndimage.binary_dilation(parts, NEIGHBOURS, edge) & (ink > grain / 2) & ~others
     clear = mask & (ink > FAINT * ink[mask].max())
     box = box_of(clear)
     cut: Grey = np.where(mask, ink, 0)[box]

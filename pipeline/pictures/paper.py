@@ -52,14 +52,22 @@ def ink_on_paper(grey: Grey, form: ImageForm) -> tuple[Grey, float]:
     lightest = ndimage.grey_closing(padded, (width, width))[inner, inner]
     darkest = ndimage.grey_opening(padded, (width, width))[inner, inner]
     if _paper_is_light(grey, lightest, darkest):
-        paper, depth = lightest, lightest - grey
-        least = max(DARK, SHADE * paper.max())
+        paper, depth, unit = lightest, lightest - grey, 1.0
+        least = max(DARK, SHADE * float(paper.max()))
     else:
-        paper, depth, least = darkest, (grey - darkest) * (DARK / 255), DARK
+        unit, least = DARK / 255, float(DARK)
+        paper, depth = darkest, (grey - darkest) * unit
     ink = depth / np.maximum(paper, least)
-    low, middle = np.percentile(ink[paper >= SHADE * paper.max()], [5, 30])  # ink is above them
-    grain = float(middle - low) / 1.12  # of a normal distribution
-    return ink - (middle + 0.52 * grain), grain
+    clean = paper >= SHADE * paper.max()
+    low, middle = np.percentile(ink[clean], [5, 30])  # of a normal distribution; ink is above them
+    grain = float(middle - low) / 1.12
+    step = unit / max(float(np.median(paper[clean])), least)
+    return ink - (middle + 0.52 * grain), max(grain, step)
+
+
+def border_of(grey: Grey) -> Grey:
+    """The pixels along the border."""
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
 
 
 def _paper_is_light(grey: Grey, lightest: Grey, darkest: Grey) -> bool:
