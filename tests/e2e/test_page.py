@@ -276,7 +276,7 @@ def test_an_unreadable_canvas_is_an_error_and_files_still_work(
 
 def test_a_drawing_counts_once_and_only_when_it_is_complete(page: Page, address: str) -> None:
     def counted() -> float:
-        return metric(httpx.get(f"{address}metrics").text, "request_images_count")
+        return metric(httpx.get(f"{address}metrics").text, "verdicts_total")
 
     before = counted()
     with page.expect_response(re.compile("preview=false")):
