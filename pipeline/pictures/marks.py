@@ -66,7 +66,9 @@ def fills(mask: Mask) -> bool:
     mark = (areas >= 0.25 * areas.max())[labels]
     box = box_of(mark)
     shares = [(part.stop - part.start) / side for part, side in zip(box, mask.shape, strict=True)]
-    if min(shares) < 0.5 and _spans(box, mask.shape):  # lies along the border
+    narrow = int(np.argmin(shares))
+    at_border = box[narrow].start == 0 or box[narrow].stop == mask.shape[narrow]
+    if shares[narrow] < 0.5 and at_border:  # it lies along the border
         return False
     if mark[box].mean() < OUTLINE or _is_frame(mark[box], ndimage.binary_fill_holes(mark[box])):
         return False
@@ -135,13 +137,16 @@ def _without_lines(mask: Mask) -> Mask:
 def _lines(mask: Mask) -> tuple[Mask, int]:
     """Thin straight lines from the left border to the right one, and their thickness in pixels."""
     height, width = mask.shape
+    if not (mask[:, : 1 + width // 50].any() and mask[:, -1 - width // 50 :].any()):
+        return np.zeros_like(mask), 1
     step = max(1, width // 50)
     columns = np.arange(step // 2, width, step)
     best, slope = np.zeros(height), 0.0
     for tried in SLOPES:
         shifts = np.rint(tried * (columns - width / 2)).astype(int)
         rows = np.clip(np.arange(height)[:, None] + shifts, 0, height - 1)
-        coverage = mask[rows, columns].mean(1)
+        sheared = mask[rows, columns]
+        coverage = sheared.mean(1) * (sheared[:, :2].any(1) | sheared[:, -2:].any(1))
         if (coverage >= COVERED).sum() > (best >= COVERED).sum():
             best, slope = coverage, tried
     labels, _ = ndimage.label(best >= COVERED)
@@ -184,10 +189,12 @@ def one_mark(parts: Mask) -> Mask:
     columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
     groups = [parts[:, columns == n] for n in range(1, runs + 1)]
     most = max(part.sum() for part in groups)
-    heights = [np.ptp(np.flatnonzero(part.any(1))) + 1 for part in groups]
+    rows = [np.flatnonzero(part.any(1))[[0, -1]] for part in groups]
+    top, bottom = max(rows, key=np.ptp)
     tall = sum(
-        height >= 0.75 * max(heights) and part.sum() >= 0.25 * most
-        for height, part in zip(heights, groups, strict=True)
+        min(last, bottom) - max(first, top) + 1 >= 0.75 * (bottom - top + 1)
+        and part.sum() >= 0.25 * most
+        for (first, last), part in zip(rows, groups, strict=True)
     )
     box = parts[box_of(parts)]
     if box.mean() > SOLID and min(box.shape) > BLOT * max(box.shape):

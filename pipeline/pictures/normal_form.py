@@ -51,7 +51,7 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
     along = border_of(ink)
     shaded = ((along > 0.15) & (along < 0.5)).mean()
     if (
-        max(shaded, (along > 0.5).mean() - 0.2) > SHADED
+        max(shaded, (along > 0.5).mean() - 0.1) > SHADED
         or np.percentile(ink[ink < 0.25], 25) > EVEN
         or not fills(ink > 0.5)
     ):
