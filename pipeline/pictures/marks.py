@@ -9,7 +9,10 @@ from pipeline.pictures.paper import Grey
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
+SLOPES = np.tan(np.radians(np.arange(-3, 3.1, 0.25)))  # of ruling
+COVERED = 0.8  # share of the picture's side that a line of ruling covers
 CERTAIN = 6  # times the grain: what is darker is ink
+LARGEST = 0.25  # share of the ink that the largest stroke has
 MIN_SIZE = 5  # pixels: of ink
 SOLID = 0.7  # share of its box that a blot fills
 BLOT = 0.6  # ratio of its sides
@@ -43,10 +46,11 @@ def character_in(ink: Grey, grain: float) -> tuple[Mask, Mask]:
         reason = "no ink found: its contrast with the paper is too low" if faint else "no ink found"
         raise NotOneCharacter(NO_INK, reason)
     darkest = float(np.percentile(ink[found], 95))
-    clear = _parts(ink, max(threshold, CLEAR * darkest))
-    if clear.any():
-        threshold, found = max(threshold, CLEAR * darkest), clear
-    return found, (ink > threshold) & ~found
+    threshold = max(threshold, CLEAR * darkest)
+    clear = _parts(ink, threshold)
+    if not clear.any():
+        raise NotOneCharacter(NO_INK, "no ink found")
+    return clear, (ink > threshold) & ~clear
 
 
 def fills(mask: Mask) -> bool:
@@ -57,12 +61,16 @@ def fills(mask: Mask) -> bool:
     along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     if along > 1 or not labels.any():
         return False
-    mark = labels == np.bincount(labels[labels > 0]).argmax()
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    mark = (areas >= 0.25 * areas.max())[labels]
     box = box_of(mark)
     shares = [(part.stop - part.start) / side for part, side in zip(box, mask.shape, strict=True)]
-    if min(shares) < 0.5 and _spans(box, mask.shape):  # lies along the border
+    narrow = int(np.argmin(shares))
+    at_border = box[narrow].start == 0 or box[narrow].stop == mask.shape[narrow]
+    if shares[narrow] < 0.5 and at_border:  # it lies along the border
         return False
-    if mark[box].mean() < OUTLINE or _is_frame(mark[box]):
+    if mark[box].mean() < OUTLINE or _is_frame(mark[box], ndimage.binary_fill_holes(mark[box])):
         return False
     return (min if along else max)(shares) >= FULL  # along: a flat top, as of a 5
 
@@ -86,10 +94,11 @@ def _parts(strength: Grey, threshold: float) -> Mask:
         part = labels[boxes[n]]
         filled = _filled(part == n, boxes[n], mask.shape)
         enclosed = np.unique(part[filled & (part != n)])
-        if areas[enclosed].sum() > 0.1 * areas[n] or _is_frame(part == n):
+        if areas[enclosed].sum() > 0.1 * areas[n] or _is_frame(part == n, filled):
             areas[n] = 0
     found: Mask = (areas > max(2, 0.02 * areas.max()))[labels]
-    if not found.any() or max(found[box_of(found)].shape) < MIN_SIZE:
+    scattered = areas.max(initial=0) < LARGEST * areas.sum()
+    if not found.any() or scattered or max(found[box_of(found)].shape) < MIN_SIZE:
         return np.zeros_like(found)
     return found
 
@@ -105,9 +114,8 @@ def _filled(part: Mask, box: Box, shape: tuple[int, ...]) -> Mask:
     return filled
 
 
-def _is_frame(part: Mask) -> bool:
-    """Whether a component is a thin outline with four corners."""
-    filled = ndimage.binary_fill_holes(part)
+def _is_frame(part: Mask, filled: Mask) -> bool:
+    """Whether a component, with its holes filled, is a thin outline with four corners."""
     height, width = (max(1, side // 8) for side in filled.shape)
     corners = [
         filled[rows, columns].mean()
@@ -118,37 +126,38 @@ def _is_frame(part: Mask) -> bool:
 
 
 def _without_lines(mask: Mask) -> Mask:
-    across, down = _lines(mask), _lines(mask.T).T
-    return mask & ~_thin(across, mask & ~down) & ~_thin(down.T, (mask & ~across).T).T
+    across, thickness = _lines(mask)
+    down, width = _lines(mask.T)
+    for lines, limit, others in ((across, thickness, down.T), (down, width, across.T)):
+        strokes = _opened((mask if lines is across else mask.T) & ~others, 2 * limit + 1, 0)
+        lines &= ~strokes
+    return mask & ~across & ~down.T
 
 
-def _lines(mask: Mask) -> Mask:
-    """Lines from the left border to the right one, with the strokes that touch them."""
-    width = mask.shape[1]
-    if not (mask[:, 0].any() and mask[:, -1].any()):
-        return np.zeros_like(mask)
-    length = max(3, width // 16)
-    long = ndimage.maximum_filter(_opened(mask, length, 1), (3, length))
-    labels, _ = ndimage.label(long, NEIGHBOURS)
-    across = [
-        n
-        for n, (_, columns) in enumerate(ndimage.find_objects(labels), 1)
-        if columns.stop - columns.start >= 0.9 * width
-    ]
-    lines: Mask = mask & np.isin(labels, across)
-    return lines
-
-
-def _thin(lines: Mask, mask: Mask) -> Mask:
-    """The part of lines across a mask that is as thin as a line, not a stroke that crosses it."""
-    found = np.zeros_like(lines)
-    labels, count = ndimage.label(lines, NEIGHBOURS)
-    for n in range(1, count + 1):
-        line = labels == n
-        thickness = float(np.median(line.sum(0)[line.any(0)]))
-        if thickness <= max(2, len(lines) / 20):
-            found |= line & ~_opened(mask, round(2 * thickness) + 1, 0)
-    return found
+def _lines(mask: Mask) -> tuple[Mask, int]:
+    """Thin straight lines from the left border to the right one, and their thickness in pixels."""
+    height, width = mask.shape
+    if not (mask[:, : 1 + width // 50].any() and mask[:, -1 - width // 50 :].any()):
+        return np.zeros_like(mask), 1
+    step = max(1, width // 50)
+    columns = np.arange(step // 2, width, step)
+    best, slope = np.zeros(height), 0.0
+    for tried in SLOPES:
+        shifts = np.rint(tried * (columns - width / 2)).astype(int)
+        rows = np.clip(np.arange(height)[:, None] + shifts, 0, height - 1)
+        sheared = mask[rows, columns]
+        coverage = sheared.mean(1) * (sheared[:, :2].any(1) | sheared[:, -2:].any(1))
+        if (coverage >= COVERED).sum() > (best >= COVERED).sum():
+            best, slope = coverage, tried
+    labels, _ = ndimage.label(best >= COVERED)
+    lengths = np.bincount(labels)
+    thin = (labels > 0) & (lengths[labels] <= height / 20)
+    if not thin.any():
+        return np.zeros_like(mask), 1
+    shifts = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+    near = ndimage.maximum_filter1d(thin, 3)
+    rows = np.clip(np.arange(height)[:, None] - shifts, 0, height - 1)
+    return mask & near[rows], int(lengths[labels[thin]].max()) + 1
 
 
 def _opened(mask: Mask, length: int, axis: int) -> Mask:
@@ -180,10 +189,12 @@ def one_mark(parts: Mask) -> Mask:
     columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
     groups = [parts[:, columns == n] for n in range(1, runs + 1)]
     most = max(part.sum() for part in groups)
-    heights = [np.ptp(np.flatnonzero(part.any(1))) + 1 for part in groups]
+    rows = [np.flatnonzero(part.any(1))[[0, -1]] for part in groups]
+    top, bottom = max(rows, key=np.ptp)
     tall = sum(
-        height >= 0.75 * max(heights) and part.sum() >= 0.25 * most
-        for height, part in zip(heights, groups, strict=True)
+        min(last, bottom) - max(first, top) + 1 >= 0.75 * (bottom - top + 1)
+        and part.sum() >= 0.25 * most
+        for (first, last), part in zip(rows, groups, strict=True)
     )
     box = parts[box_of(parts)]
     if box.mean() > SOLID and min(box.shape) > BLOT * max(box.shape):

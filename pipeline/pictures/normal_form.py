@@ -49,7 +49,11 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
     ink = np.abs(paper - small) / contrast
     along = border_of(ink)
     shaded = ((along > 0.15) & (along < 0.5)).mean()
-    if shaded > SHADED or np.percentile(ink[ink < 0.25], 25) > EVEN or not fills(ink > 0.5):
+    if (
+        max(shaded, (along > 0.5).mean() - 0.1) > SHADED
+        or np.percentile(ink[ink < 0.25], 25) > EVEN
+        or not fills(ink > 0.5)
+    ):
         return grey
     margin = max(1, max(small.shape) // 4) * factor
     return np.pad(grey, margin, constant_values=paper)
