@@ -287,6 +287,7 @@ def test_a_drawing_counts_once_and_only_when_it_is_complete(page: Page, address:
     draw(page, STROKES[1])
     page.get_by_role("button", name="Clear").click()
     page.wait_for_timeout(2000)
+    expect(page.locator("#verdict")).to_have_text("Draw a digit.")
     assert counted() == before + 1
 
 

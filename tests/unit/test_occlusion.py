@@ -25,8 +25,9 @@ def letter(name: str) -> NDArray[np.uint8]:
 
 def odds(model: OnnxModel, image: NDArray[np.uint8], label: str) -> float:
     """The log-odds of a label."""
-    share = model.run(image[None]).probabilities[0, LETTERS.index(label)]
-    return float(np.log(share / (1 - share)))
+    (logits,) = model.run(image[None]).logits.astype(float)
+    others = np.delete(logits, LETTERS.index(label))
+    return float(logits[LETTERS.index(label)] - np.logaddexp.reduce(others))
 
 
 def test_the_ink_for_an_answer_is_positive_and_that_against_it_negative(model: OnnxModel) -> None:
