@@ -49,8 +49,8 @@ def predict(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures (PNG, JPEG, BMP, TIFF), IDX and .npy files, each also gzipped; folders "
-            "of them; patterns such as 'scans/**/*.png'; - for standard input.",
+            help="Pictures (PNG, JPEG, BMP, TIFF, WebP, GIF), IDX and .npy files, each also "
+            "gzipped; folders of them; patterns such as 'scans/**/*.png'; - for standard input.",
             metavar="FILE...",
         ),
     ],

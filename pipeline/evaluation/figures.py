@@ -143,7 +143,7 @@ def misclassified_sheet(
     figure = Figure(figsize=(10, (1.2 if short else 1.5) * rows + 0.6))
     for index in range(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
-        axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
+        axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=400)  # grey, so that colours show
         weights = maps[index] / max(np.abs(maps[index]).max(), np.finfo(np.float32).tiny)
         axes.imshow(weights, cmap="PuOr_r", vmin=-1, vmax=1, alpha=0.8 * np.abs(weights))
         pair = [shorten(names[of[index]], 10) for of in (labels, predictions)]

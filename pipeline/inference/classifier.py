@@ -24,7 +24,7 @@ from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
 from pipeline.pictures.grey import as_grey
-from pipeline.pictures.images import Images, as_images, as_pixels, in_form
+from pipeline.pictures.images import Images, as_images, as_pixels, dark_on_light, in_form
 from pipeline.pictures.reading import read_images
 
 CHECKSUMS = "SHA256SUMS"
@@ -88,8 +88,12 @@ class Classifier:
         """Classify images [N, H, W] with light ink on a dark background, in the model's form.
 
         Integers range from 0 to 255, floats from 0 to 1. ValueError says what is wrong with others.
+        Logs a warning if images look dark on light.
         """
-        found = self._model.run(as_images(images, self.signature.form))
+        pixels = as_images(images, self.signature.form)
+        if warning := dark_on_light(pixels):
+            LOG.warning(warning)
+        found = self._model.run(pixels)
         decisions = decide(self.signature, found.probabilities, found.novelty)
         return Predictions(
             **decisions._asdict(),

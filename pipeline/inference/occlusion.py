@@ -49,5 +49,6 @@ def _log_odds(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArra
     others = logits.copy()
     others[index, classes] = -np.inf
     highest = others.max(1)
-    found: NDArray[np.float32] = logits[index, classes] - highest
-    return found - np.log(np.exp(others - highest[:, None]).sum(1))
+    rest = np.log(np.exp(others - highest[:, None]).sum(1)) + highest
+    odds: NDArray[np.float32] = logits[index, classes] - rest
+    return odds

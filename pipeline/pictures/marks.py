@@ -4,21 +4,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.core.task import NO_INK, SEVERAL
 from pipeline.pictures.paper import Grey
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
-MIN_CONTRAST = 6  # of 255
+SLOPES = np.tan(np.radians(np.arange(-3, 3.1, 0.25)))  # of ruling
+COVERED = 0.8  # share of the picture's side that a line of ruling covers
+CERTAIN = 6  # times the grain: what is darker is ink
+LARGEST = 0.25  # share of the ink that the largest stroke has
 MIN_SIZE = 5  # pixels: of ink
-SHEET = 40  # pixels: a smaller sheet has no character on it
-PAPER = 0.85  # share of a sheet without ink, unless the writing is bold
-SOLID = 0.7  # share of its box that a counter fills
+SOLID = 0.7  # share of its box that a blot fills
+BLOT = 0.6  # ratio of its sides
+OUTLINE = 0.12  # share of its box that the outline of a frame covers
 FULL = 0.85  # share of a side that a character fills if it is cropped close to its ink
+THIN = 0.6  # share of its box that the inside of a frame covers
 ALONG = 0.8  # share of a border that the edge of a table or a frame covers
 TOUCHING = 0.1  # share of a border that a corner of the table or a thumb covers
 CLEAR = 0.3  # of the darkest ink: the strength of a clear stroke
 NEIGHBOURS = np.ones((3, 3), bool)
-NO_INK, SEVERAL = "no ink", "several"  # verdicts
 
 
 class NotOneCharacter(ValueError):  # noqa: N818 (the name says what is wrong)
@@ -29,45 +33,46 @@ class NotOneCharacter(ValueError):  # noqa: N818 (the name says what is wrong)
         self.verdict = verdict
 
 
-def character_in(strength: Grey, grain: float) -> Mask:
-    """Where the clear ink of a character is; ValueError if there is none.
+def character_in(ink: Grey, grain: float) -> tuple[Mask, Mask]:
+    """Where the clear ink of a character is, and where that of other marks is.
 
-    `strength`: how much darker than the paper each pixel is; `grain`: how much that varies.
+    `ink`: how much of the paper's light is absorbed; `grain`: how much that varies on clean paper.
+    NotOneCharacter if there is no ink.
     """
-    threshold = max(6 * grain, MIN_CONTRAST)
-    most, found = 0.0, np.zeros(strength.shape, bool)
-    all_ink = strength[strength > threshold].sum()
-    # The threshold that leaves the most ink wins: a low one may connect the character with the edge
-    # of the table or of a shadow.
-    for least in np.geomspace(threshold, max(threshold, strength.max() / 2), 4):
-        parts = _parts(strength, least)
-        if (ink := float(strength[parts].sum())) > most:
-            most, found, threshold = ink, parts, float(least)
-        if most > all_ink / 2:
-            break
-    if most == 0:
+    threshold = CERTAIN * grain
+    found = _parts(ink, threshold)
+    if not found.any():
+        faint = _parts(ink, threshold / 2).any()
+        reason = "no ink found: its contrast with the paper is too low" if faint else "no ink found"
+        raise NotOneCharacter(NO_INK, reason)
+    darkest = float(np.percentile(ink[found], 95))
+    threshold = max(threshold, CLEAR * darkest)
+    clear = _parts(ink, threshold)
+    if not clear.any():
         raise NotOneCharacter(NO_INK, "no ink found")
-    darkest = float(np.percentile(strength[found], 95))
-    clear = _parts(strength, max(threshold, CLEAR * darkest))
-    return clear if clear.any() else found
+    return clear, (ink > threshold) & ~clear
 
 
 def fills(mask: Mask) -> bool:
-    """Whether a character is cropped close to its ink: it is as long as the picture, and is not a
+    """Whether a character is cropped to its ink: it extends from border to border, and is not a
     line, or the edge of a table or a frame along a border.
     """
-    marks = _without_lines(mask)
+    labels, _ = ndimage.label(_without_lines(mask), NEIGHBOURS)
     along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-    if along > 1 or not marks.any():
+    if along > 1 or not labels.any():
         return False
-    if along:  # a flat top, as of a 5, or an edge next to the character
-        labels, _ = ndimage.label(marks, NEIGHBOURS)
-        marks = labels == np.bincount(labels[marks]).argmax()
-    box = box_of(marks)
-    full = [
-        part.stop - part.start >= FULL * side for part, side in zip(box, mask.shape, strict=True)
-    ]
-    return (all(full) if along else any(full)) and not _encloses(marks[box])
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    mark = (areas >= 0.25 * areas.max())[labels]
+    box = box_of(mark)
+    shares = [(part.stop - part.start) / side for part, side in zip(box, mask.shape, strict=True)]
+    narrow = int(np.argmin(shares))
+    at_border = box[narrow].start == 0 or box[narrow].stop == mask.shape[narrow]
+    if shares[narrow] < 0.5 and at_border:  # it lies along the border
+        return False
+    if mark[box].mean() < OUTLINE or _is_frame(mark[box], ndimage.binary_fill_holes(mark[box])):
+        return False
+    return (min if along else max)(shares) >= FULL  # along: a flat top, as of a 5
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
@@ -86,36 +91,73 @@ def _parts(strength: Grey, threshold: float) -> Mask:
         areas[touching] = 0
     areas[areas <= max(2, 0.02 * areas.max())] = 0
     for n in np.flatnonzero(areas):
-        part, ink = labels[boxes[n]], strength[boxes[n]]
-        clear = ink > CLEAR * ink[part == n].max()
-        inside = ndimage.binary_fill_holes(part == n) & (part != n) & clear
-        if areas[part[inside]].any():  # a frame
+        part = labels[boxes[n]]
+        filled = _filled(part == n, boxes[n], mask.shape)
+        enclosed = np.unique(part[filled & (part != n)])
+        if areas[enclosed].sum() > 0.1 * areas[n] or _is_frame(part == n, filled):
             areas[n] = 0
     found: Mask = (areas > max(2, 0.02 * areas.max()))[labels]
-    if not found.any() or max(found[box_of(found)].shape) < MIN_SIZE:
+    scattered = areas.max(initial=0) < LARGEST * areas.sum()
+    if not found.any() or scattered or max(found[box_of(found)].shape) < MIN_SIZE:
         return np.zeros_like(found)
     return found
 
 
-def _without_lines(mask: Mask) -> Mask:
-    return mask & ~_lines(mask) & ~_lines(mask.T).T
+def _filled(part: Mask, box: Box, shape: tuple[int, ...]) -> Mask:
+    """A component with its holes filled; the border of the picture closes an open one."""
+    closed = part.copy()
+    for axis, (span, side) in enumerate(zip(box, shape, strict=True)):
+        along = np.moveaxis(closed, axis, 0)
+        along[0] |= span.start == 0
+        along[-1] |= span.stop == side
+    filled: Mask = ndimage.binary_fill_holes(closed)
+    return filled
 
 
-def _lines(mask: Mask) -> Mask:
-    """Thin lines from the left border to the right one."""
-    height, width = mask.shape
-    if not (mask[:, 0].any() and mask[:, -1].any()):
-        return np.zeros_like(mask)
-    long = _opened(mask, max(3, width // 8), 1)
-    thick = _opened(mask, max(2, height // 40), 0)
-    labels, _ = ndimage.label(long, NEIGHBOURS)
-    across = [
-        n
-        for n, (_, columns) in enumerate(ndimage.find_objects(labels), 1)
-        if columns.stop - columns.start >= 0.9 * width
+def _is_frame(part: Mask, filled: Mask) -> bool:
+    """Whether a component, with its holes filled, is a thin outline with four corners."""
+    height, width = (max(1, side // 8) for side in filled.shape)
+    corners = [
+        filled[rows, columns].mean()
+        for rows in (slice(height), slice(-height, None))
+        for columns in (slice(width), slice(-width, None))
     ]
-    lines: Mask = np.isin(labels, across) & ~thick
-    return lines
+    return bool((filled & ~part).mean() > THIN and min(corners) > 0.5)
+
+
+def _without_lines(mask: Mask) -> Mask:
+    across, thickness = _lines(mask)
+    down, width = _lines(mask.T)
+    for lines, limit, others in ((across, thickness, down.T), (down, width, across.T)):
+        strokes = _opened((mask if lines is across else mask.T) & ~others, 2 * limit + 1, 0)
+        lines &= ~strokes
+    return mask & ~across & ~down.T
+
+
+def _lines(mask: Mask) -> tuple[Mask, int]:
+    """Thin straight lines from the left border to the right one, and their thickness in pixels."""
+    height, width = mask.shape
+    if not (mask[:, : 1 + width // 50].any() and mask[:, -1 - width // 50 :].any()):
+        return np.zeros_like(mask), 1
+    step = max(1, width // 50)
+    columns = np.arange(step // 2, width, step)
+    best, slope = np.zeros(height), 0.0
+    for tried in SLOPES:
+        shifts = np.rint(tried * (columns - width / 2)).astype(int)
+        rows = np.clip(np.arange(height)[:, None] + shifts, 0, height - 1)
+        sheared = mask[rows, columns]
+        coverage = sheared.mean(1) * (sheared[:, :2].any(1) | sheared[:, -2:].any(1))
+        if (coverage >= COVERED).sum() > (best >= COVERED).sum():
+            best, slope = coverage, tried
+    labels, _ = ndimage.label(best >= COVERED)
+    lengths = np.bincount(labels)
+    thin = (labels > 0) & (lengths[labels] <= height / 20)
+    if not thin.any():
+        return np.zeros_like(mask), 1
+    shifts = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+    near = ndimage.maximum_filter1d(thin, 3)
+    rows = np.clip(np.arange(height)[:, None] - shifts, 0, height - 1)
+    return mask & near[rows], int(lengths[labels[thin]].max()) + 1
 
 
 def _opened(mask: Mask, length: int, axis: int) -> Mask:
@@ -147,37 +189,20 @@ def one_mark(parts: Mask) -> Mask:
     columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
     groups = [parts[:, columns == n] for n in range(1, runs + 1)]
     most = max(part.sum() for part in groups)
+    rows = [np.flatnonzero(part.any(1))[[0, -1]] for part in groups]
+    top, bottom = max(rows, key=np.ptp)
     tall = sum(
-        np.ptp(np.flatnonzero(part.any(1))) + 1 >= 0.75 * height and part.sum() >= 0.25 * most
-        for part in groups
+        min(last, bottom) - max(first, top) + 1 >= 0.75 * (bottom - top + 1)
+        and part.sum() >= 0.25 * most
+        for (first, last), part in zip(rows, groups, strict=True)
     )
+    box = parts[box_of(parts)]
+    if box.mean() > SOLID and min(box.shape) > BLOT * max(box.shape):
+        raise NotOneCharacter(NO_INK, "no ink found, except for a blot")
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
         raise NotOneCharacter(SEVERAL, f"no single character found: {marks} separate marks")
     return parts
-
-
-def is_sheet(mask: Mask) -> bool:
-    """Whether this is not a character but a sheet of paper with one on it.
-
-    The holes in a sheet are strokes, whereas the counters of a D or a B are solid.
-    """
-    if not _encloses(mask):
-        return False
-    holes = ndimage.binary_fill_holes(mask) & ~mask
-    labels, _ = ndimage.label(holes, NEIGHBOURS)
-    largest = labels == np.bincount(labels[holes]).argmax()
-    return bool(mask.mean() > PAPER or largest[box_of(largest)].mean() < SOLID)
-
-
-def _encloses(mask: Mask) -> bool:
-    """Whether this looks like a sheet or a frame with something in it, as a D does, too."""
-    filled = ndimage.binary_fill_holes(mask)
-    return bool(
-        min(mask.shape) > SHEET
-        and filled.mean() > 0.88
-        and (filled & ~mask).sum() > 0.002 * mask.size
-    )
 
 
 def box_of(mask: Mask) -> Box:

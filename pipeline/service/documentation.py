@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, create_model
 from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
+from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import OPEN_ROUTES
@@ -88,7 +89,7 @@ PICTURE_BODY = {
     "requestBody": {
         "description": "The picture file itself, not a form.",
         "required": True,
-        "content": {f"image/{kind}": PICTURE for kind in ("png", "jpeg", "bmp", "tiff")},
+        "content": {f"image/{kind.lower()}": PICTURE for kind in FORMATS},
     }
 }
 INFER_BODY = {

@@ -19,7 +19,7 @@ from tests.templates import draw
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
 
-def share(found: Sequence[str], expected: Sequence[str]) -> float:
+def share(found: Sequence[str | None], expected: Sequence[str]) -> float:
     """The share of correct predictions, below 1 since the network trains for only a few epochs."""
     return float(np.mean([a == b for a, b in zip(found, expected, strict=True)]))
 

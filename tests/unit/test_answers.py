@@ -187,7 +187,8 @@ def test_every_output_gives_the_same_answers(
     for answers in others:
         for answer, expected in zip(answers, lines, strict=True):
             for key, value in expected.items():
-                assert answer[key] == pytest.approx(value, rel=1e-5)
+                inexact = isinstance(value, float) or (key == "probabilities" and value)
+                assert answer[key] == (pytest.approx(value, rel=1e-5) if inexact else value)
 
 
 def test_an_unsure_answer_has_all_its_labels(
@@ -196,14 +197,15 @@ def test_an_unsure_answer_has_all_its_labels(
     folder = tmp_path / "pictures"
     folder.mkdir()
     Image.fromarray(draw("F")).save(folder / "0.png")
-    model = write_model(tmp_path / "model.onnx", least_probability=0.001)
+    plain = Classifier(write_model(tmp_path / "plain.onnx"))
+    found = plain.predict(plain.from_image(folder / "0.png"))
+    third = float(np.sort(found.probabilities[0])[-3])
+    model = write_model(tmp_path / "model.onnx", least_probability=third)
     for answers in answers_of_every_output(model, folder, tmp_path, capsys):
         (answer,) = answers
         assert (answer["label"], answer["verdict"]) == ("F", "unsure")
-        likely = [n for n in range(26) if answer["probabilities"][n] >= 0.001]
-        likely.sort(key=lambda n: -answer["probabilities"][n])
-        assert answer["set"] == [LETTERS[n] for n in likely]
-        assert len(likely) > 1
+        likely = sorted(range(26), key=lambda n: -answer["probabilities"][n])
+        assert answer["set"] == [LETTERS[n] for n in likely[:3]]
 
 
 def test_score_writes_letters(letters: Path, pictures: Path, tmp_path: Path) -> None:

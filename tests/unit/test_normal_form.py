@@ -14,7 +14,6 @@ from pipeline.core.task import ImageForm
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.pictures.normal_form import bring_into_form
-from pipeline.pictures.paper import light_on
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 
@@ -327,19 +326,3 @@ def test_contrast_beyond_8_bits_is_preserved(ten: Images) -> None:
 def test_a_picture_one_pixel_wide_or_high_has_no_ink(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(np.zeros(shape, np.uint8), MNIST)
-
-
-@pytest.mark.parametrize("shape", [(120, 200), (300, 240)])
-@pytest.mark.parametrize("ink", [20, 230])
-def test_light_on_paper_is_estimated_as_a_quadratic_surface(
-    shape: tuple[int, int], ink: int
-) -> None:
-    """As lamp and lens produce it; ink does not affect the estimate."""
-    y, x = (np.linspace(-0.5, 0.5, length) for length in shape)
-    y = y[:, None]
-    surface = 120 + 30 * y - 40 * y**2 + 20 * x + 50 * x**2 - 25 * y * x
-    drawn = surface.copy()
-    drawn[40:90, 70:90] = ink
-    light, is_dark = light_on(drawn.astype(np.float32), MNIST)
-    assert is_dark is (ink > 127)
-    assert np.abs(light - surface).max() < 3

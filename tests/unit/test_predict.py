@@ -55,7 +55,7 @@ def write_pictures(folder: Path, images: Images, kind: str) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tiff"])
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tiff", "webp", "gif"])
 def test_pictures_are_classified_and_shown_in_a_table(
     predict: Predict, tmp_path: Path, ten: Images, kind: str
 ) -> None:

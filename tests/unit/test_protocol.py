@@ -245,7 +245,7 @@ def test_every_route_is_described(client: Client) -> None:
     assert "ValidationError" not in json.dumps(described)
     answered = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
     fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
-    assert list(answered) == [*fields, "image"]
+    assert list(answered) == [*fields, "reason", "image", "explanation"]
 
 
 ERRORS = {  # status codes of each route

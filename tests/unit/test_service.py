@@ -6,6 +6,7 @@ import io
 import json
 import re
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -47,7 +48,7 @@ def client() -> Iterator[Client]:
 # pictures
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WebP", "GIF"])
 def test_a_posted_picture_is_classified(client: Client, ten: Images, kind: str) -> None:
     for digit in (3, 7):
         large = Image.fromarray(255 - np.pad(ten[digit], 20)).resize((300, 300))
@@ -148,7 +149,7 @@ def test_the_error_for_an_invalid_file_does_not_explain_sending(client: Client) 
         assert "curl" not in client.post("/predict", body, headers=form).json()["error"]
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp", "gif"])
 def test_damaged_pictures_cause_no_internal_error(client: Client, kind: str) -> None:
     file = io.BytesIO()
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(file, kind)
@@ -160,6 +161,23 @@ def test_damaged_pictures_cause_no_internal_error(client: Client, kind: str) -> 
         response = client.post("/predict", bytes(damaged[: random.integers(len(whole) + 1)]))
         assert response.status_code in (200, 400)
         assert ("error" in response.json()) == (response.status_code == 400)
+
+
+def test_a_jpeg_of_many_scans_is_refused_at_once(client: Client) -> None:
+    """Decoding its scans would take minutes."""
+    file = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(file, "JPEG", progressive=True)
+    jpeg = file.getvalue()
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    body = jpeg[:-2] + 10_000 * scan + b"\xff\xd9"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        response = client.post("/predict", body)
+        seconds.append(time.perf_counter() - start)
+        assert response.status_code == 400
+        assert "scans" in response.json()["error"]
+    assert min(seconds) < 0.1
 
 
 # bodies

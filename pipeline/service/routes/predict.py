@@ -46,9 +46,10 @@ class Options(BaseModel):
 async def predict(
     request: Request, options: Annotated[Options, Query()], service: ServiceState
 ) -> Response:
-    """Takes a picture file (PNG, JPEG, BMP or TIFF) as the body, as `curl --data-binary @FILE`
-    sends it, and returns what it shows and the probability of each label. Without ink, or with
-    several characters, a picture is not classified, and most fields are null."""
+    """Takes a picture file (PNG, JPEG, BMP, TIFF, WebP or GIF) as the body, as
+    `curl --data-binary @FILE` sends it, and returns what it shows and the probability of each
+    label. Without ink, or with several characters, a picture is not classified, and most fields are
+    null."""
     kind = request.headers.get("content-type", "")
     async with service.bodies.read(request) as content:
         for pixels in (MEDIUM, service.limits.pixels):
