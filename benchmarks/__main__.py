@@ -28,7 +28,7 @@ BENCHMARKS = {
         ("training", "training.speed", "our recipes and two baselines", "data", "40 to 80 min"),
         ("accuracy", "training.accuracy", "ten seeds; distorted images", "`training`", "1 to 3 h"),
         ("inference", "inference.comparison", "engines on the same weights", "weights", "3 min"),
-        ("pictures", "pictures.reading", "photographs, read right, wrong or not", "data", "10 min"),
+        ("pictures", "pictures.reading", "photographs, read right, wrong or not", "data", "5 min"),
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
         ("serving", "service.load", "our service and MLflow's under load", "wrk", "14 min"),
         (
