@@ -149,10 +149,9 @@ def serving(reports: Path) -> Values:
     """The HTTP service under load, on 64 connections."""
     report = read(reports, "serving")
     names = {"bytes": "ours, bytes", "json": "ours, JSON", "png": "ours, PNG"}
-    loads = {
-        name: report["loads"][request]["64"]
-        for name, request in (names | {"mlflow": "MLflow, JSON"}).items()
-    }
+    names |= {"mlflow": "MLflow, JSON", "mlflow_per_core": "MLflow per core, JSON"}
+    names |= {"litserve": "LitServe, JSON"}
+    loads = {name: report["loads"][request]["64"] for name, request in names.items()}
     rates = {f"{name}_rate": f"{median(rates_of(runs)):,.0f}" for name, runs in loads.items()}
     latency = {
         key: f"{1000 * median(run[key] for run in loads['bytes']):,.0f} ms"
