@@ -24,7 +24,7 @@ def side_by_side(images: Images, random: np.random.Generator) -> Ink:
     canvas = np.zeros((height, width), np.uint8)
     left = 0
     for part in parts:
-        top = int(random.integers(0, 7))
+        top = int(random.integers(0, 13))
         place = canvas[top : top + part.shape[0], left : left + part.shape[1]]
         np.maximum(place, part, out=place)
         left += max(7, part.shape[1] + int(random.integers(-5, 8)))
@@ -32,10 +32,10 @@ def side_by_side(images: Images, random: np.random.Generator) -> Ink:
 
 
 def overlaid(images: Images, random: np.random.Generator) -> Ink:
-    """Two images, the second moved by at least half of its size in any direction."""
+    """Two images, the second moved in any direction: they overlap a little, or not at all."""
     first, second = (cropped(images[n]) for n in random.integers(len(images), size=2))
     angle = random.uniform(0, 2 * np.pi)
-    reach = max(*first.shape, *second.shape) * random.uniform(0.55, 1.0)
+    reach = max(*first.shape, *second.shape) * random.uniform(0.7, 1.1)
     down, right = round(reach * np.sin(angle)), round(reach * np.cos(angle))
     middle = 2 * max(*first.shape, *second.shape)
     canvas = np.zeros((2 * middle, 2 * middle), np.uint8)

@@ -65,10 +65,13 @@ def loops(random: np.random.Generator) -> Ink:
 
 
 def noise(form: ImageForm, random: np.random.Generator) -> Ink:
-    """Gaussian noise of random strength, grain and brightness."""
+    """Gaussian noise of random strength, grain and brightness; or only its peaks, on black."""
     grain = random.normal(size=form.shape)
     if (blur := random.uniform(0, 2)) > 0.5:
         grain = ndimage.gaussian_filter(grain, blur)
+    if random.random() < 0.4:
+        peaks = grain - np.quantile(grain, random.uniform(0.5, 0.97))
+        return _as_pixels(peaks * random.uniform(300, 2000) / peaks.max())
     grain *= random.uniform(20, 120) / grain.std()
     return _as_pixels(grain + random.uniform(0, 160))
 

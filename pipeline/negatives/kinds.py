@@ -28,11 +28,11 @@ def training_kinds(task: Task, known: LabelledImages) -> dict[str, Kind]:
     """The kinds to train on; `known`: images of the classes."""
     images, form = known.images, task.form
     kinds = {
-        "scribbles": Kind(drawings.scribble, 3),
+        "scribbles": Kind(drawings.scribble, 4),
         "shapes": Kind(drawings.shape, 2),
-        "several": Kind(partial(composites.side_by_side, images), 3),
+        "several": Kind(partial(composites.side_by_side, images), 6),
         "close-ups": Kind(partial(composites.close_up, images, form), 1, in_form=True),
-        "noise": Kind(partial(drawings.noise, form), 1, in_form=True),
+        "noise": Kind(partial(drawings.noise, form), 2, in_form=True),
         "blank": Kind(partial(drawings.blank, form), 0.3, in_form=True),
         "inverted": Kind(partial(composites.inverted, images), 1, in_form=True),
     }
