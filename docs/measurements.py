@@ -106,6 +106,25 @@ def inference(reports: Path) -> Values:
     }
 
 
+def pictures(reports: Path) -> Values:
+    """The photographs that were read right, refused and read wrong."""
+    report = read(reports, "pictures")
+    number = report["pictures"]
+    rows = [
+        [name, *(f"{count / number:.1%}" for count in found.values())]
+        for name, found in report["conditions"].items()
+    ]
+    headers = ["condition", "right", "refused", "wrong", "wrong and sure"]
+    values = {
+        "pictures": f"{number}",
+        "wrong_and_sure": f"{report['wrong_and_sure']:.1%}",
+        "made": made(report),
+    }
+    for part, name in {"even": "even light", "mixed": "all mixed"}.items():
+        values[part] = f"{report['conditions'][name]['right'] / number:.1%}"
+    return {"": table(headers, rows), **values}
+
+
 def scoring(reports: Path) -> Values:
     """The speed and memory of `score`."""
     report = read(reports, "scoring")
@@ -180,4 +199,4 @@ def overhead(reports: Path) -> Values:
     }
 
 
-ALL = (training, accuracy, step, inference, scoring, serving, scaling, overhead)
+ALL = (training, accuracy, step, inference, pictures, scoring, serving, scaling, overhead)

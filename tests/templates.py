@@ -28,11 +28,18 @@ def draw(
 
 
 def write_model(
-    path: Path, labels: tuple[str, ...] = LETTERS, form: ImageForm = FORM, noun: str = "letter"
+    path: Path,
+    labels: tuple[str, ...] = LETTERS,
+    form: ImageForm = FORM,
+    noun: str = "letter",
+    *,
+    novelty_threshold: float = 0.0,
+    least_probability: float = 1.0,
 ) -> Path:
     """Write the ONNX file of a template model, with its signature.
 
-    The template of a longer label is its first character.
+    The template of a longer label is its first character. Novelty is the negative logit of the most
+    similar one. By default, no image is novel, and every prediction set has one label.
     """
     templates = np.stack([bring_into_form(draw(label[0]), form).ravel() / 255 for label in labels])
     templates -= templates.mean(1, keepdims=True)
@@ -41,7 +48,8 @@ def write_model(
         model="templates", data_set="letters", noun=noun, labels=labels, height=form.height,
         width=form.width, ink=form.ink, mean_pixel_deciles=(0.0,) * 9, parameters=templates.size,
         data_sha256="0" * 64, weights_sha256="0" * 64, detector_sha256="0" * 64,
-        novelty_threshold=0.0, sets=(PredictionSet(coverage=0.9, least_probability=1.0),),
+        novelty_threshold=novelty_threshold,
+        sets=(PredictionSet(coverage=0.9, least_probability=least_probability),),
     )  # fmt: skip
     classes: list[str | int] = ["N", len(labels)]
     graph = helper.make_graph(
@@ -50,8 +58,8 @@ def write_model(
             helper.make_node("Flatten", ["floats"], ["rows"], axis=1),
             helper.make_node("MatMul", ["rows", "templates"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-            helper.make_node("ReduceMax", ["logits", "axis"], ["most"], keepdims=0),
-            helper.make_node("Neg", ["most"], ["novelty"]),  # above 0: unlike every template
+            helper.make_node("ReduceMax", ["logits", "axis"], ["similarity"], keepdims=0),
+            helper.make_node("Neg", ["similarity"], ["novelty"]),
         ],
         "templates",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *form.shape])],

@@ -2,13 +2,17 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, TextIO
 
 from pipeline.batch.input_files import TABLES
 from pipeline.core.errors import UserError
+from pipeline.inference.fields import field_names
+from pipeline.inference.signature import Signature
+
+SEPARATOR = "|"  # of the labels in a prediction set
 
 
 class Format(StrEnum):
@@ -27,13 +31,7 @@ SUFFIXES = {
 }
 
 
-class Answer(NamedTuple):
-    """The answer for one image."""
-
-    image: str
-    fields: dict[str, str | int]  # that name the class
-    confidence: float
-    probabilities: list[float]  # of all classes
+Answer = dict[str, Any]  # for one image: its name as `image`, and the fields of its answer
 
 
 def format_of(output: str) -> Format:
@@ -48,28 +46,27 @@ def format_of(output: str) -> Format:
 
 
 def write_answers(
-    answers: Iterable[Answer],
-    file: TextIO,
-    form: Format,
-    fields: Sequence[str],
-    labels: Sequence[str],
+    answers: Iterable[Answer], file: TextIO, form: Format, signature: Signature
 ) -> None:
-    """Write answers whose class has these fields, with one probability column per label.
+    """Write answers; a table and CSV have a column of probabilities for each label.
 
     CSV and JSON Lines are written as the answers arrive.
     """
-    _WRITE[form](answers, file, ["image", *fields, "confidence", *labels])
+    _WRITE[form](answers, file, signature)
 
 
-def _table(answers: Iterable[Answer], file: TextIO, columns: list[str]) -> None:
+def _table(answers: Iterable[Answer], file: TextIO, signature: Signature) -> None:
     from tabulate import tabulate
 
-    rows = [
-        [name, *fields.values(), _percent(confidence), *(f"{value:.3f}" for value in probabilities)]
-        for name, fields, confidence, probabilities in answers
-    ]
+    rows = []
+    for answer in answers:
+        if answer["confidence"] is not None:
+            answer["confidence"] = _percent(answer["confidence"])
+            answer["novelty"] = f"{answer['novelty']:.2f}"
+            answer["probabilities"] = [f"{value:.3f}" for value in answer["probabilities"]]
+        rows.append(_row(answer, signature))
     if rows:
-        print(tabulate(rows, columns, disable_numparse=True), file=file)
+        print(tabulate(rows, _columns(signature), disable_numparse=True), file=file)
 
 
 def _percent(confidence: float) -> str:
@@ -77,20 +74,29 @@ def _percent(confidence: float) -> str:
     return ">99.99%" if shown == "100.00%" else shown  # a network is never certain
 
 
-def _json_lines(answers: Iterable[Answer], file: TextIO, columns: list[str]) -> None:
-    for name, fields, confidence, probabilities in answers:
-        numbers = {"confidence": confidence, "probabilities": probabilities}
-        print(json.dumps({"image": name} | fields | numbers), file=file)
+def _json_lines(answers: Iterable[Answer], file: TextIO, signature: Signature) -> None:
+    for answer in answers:
+        print(json.dumps(answer), file=file)
 
 
-def _csv(answers: Iterable[Answer], file: TextIO, columns: list[str]) -> None:
+def _csv(answers: Iterable[Answer], file: TextIO, signature: Signature) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    for name, fields, confidence, probabilities in answers:
-        writer.writerow([name, *fields.values(), confidence, *probabilities])
+    writer.writerow(_columns(signature))
+    writer.writerows(_row(answer, signature) for answer in answers)
 
 
-_WRITE: dict[Format, Callable[[Iterable[Answer], TextIO, list[str]], None]] = {
+def _columns(signature: Signature) -> list[str]:
+    *names, _ = field_names(signature)
+    return ["image", *names, *signature.labels]
+
+
+def _row(answer: Answer, signature: Signature) -> list[Any]:
+    """The cells of an answer; those without a value are None."""
+    *cells, probabilities = (answer | {"set": SEPARATOR.join(answer["set"] or [])}).values()
+    return [*cells, *(probabilities or [None] * len(signature.labels))]
+
+
+_WRITE: dict[Format, Callable[[Iterable[Answer], TextIO, Signature], None]] = {
     Format.TABLE: _table,
     Format.JSONL: _json_lines,
     Format.CSV: _csv,

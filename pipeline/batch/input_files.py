@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.core.errors import UserError
 
 ARRAYS = {".idx", ".npy"}  # these and all others also with .gz
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"} | ARRAYS
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"} | ARRAYS
 TABLES = {".parquet", ".pq"}  # read by `score` alone
 LOCK = "lock"  # marks a folder *.partial as one in which `score` keeps its shards
 KINDS = 6  # of ignored files that a report names

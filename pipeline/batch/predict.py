@@ -14,8 +14,8 @@ from pipeline.batch.output import as_text, summary, validate_output
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.core.workspace import Workspace
-from pipeline.inference.answers import class_fields
 from pipeline.inference.classifier import Classifier
+from pipeline.inference.fields import answer_fields, refusal_fields
 from pipeline.pictures.reading import read_batch
 from pipeline.registry import open_classifier
 
@@ -42,7 +42,7 @@ def run(
     form: Format | None = None,
     workspace: Workspace | None = None,
 ) -> bool:
-    """Write label and probabilities of every image; False if some could not be read.
+    """Write the answer for every image; False if some could not be read.
 
     Errors go to standard error. The answers go to standard output or to the file `output`, which
     appears once it is complete. Their format is `form`, else the one that the file's suffix
@@ -57,19 +57,17 @@ def run(
         raise UserError("standard output is closed: name a file with --output")
     found.report()
     classifier = open_classifier(model, workspace)
-    labels = classifier.signature.labels
-    fields = list(class_fields(classifier.signature)[0])
     among_answers = target is None and form is not Format.TABLE and sys.stdout.isatty()
     files = tqdm(found.files, unit=" files", leave=False, disable=among_answers or None)
     count = Tally()
     answers = _answers(files, classifier, count, normalise=normalise, pipes=set(names))
     if target is None:
-        write_answers(answers, sys.stdout, form, fields, labels)
+        write_answers(answers, sys.stdout, form, classifier.signature)
         sys.stdout.flush()
     else:
         with replacing(target) as temporary:
             with temporary.open("w", encoding="utf-8") as file:
-                write_answers(answers, file, form, fields, labels)
+                write_answers(answers, file, form, classifier.signature)
             if count.answered == 0:
                 raise UserError(f"{output} is not written: no image could be read")
         print(summary(output, count.answered + count.unreadable, count.unreadable))
@@ -88,24 +86,22 @@ def _answers(
 
     The files in `pipes` may be pipes: those that were named, not found in a folder.
     """
-    fields = class_fields(classifier.signature)
+    signature = classifier.signature
     for name in files:
         try:
-            batch = read_batch(
-                Path(name), classifier.signature.form, normalise=normalise, pipes=name in pipes
-            )
+            batch = read_batch(Path(name), signature.form, normalise=normalise, pipes=name in pipes)
         except UserError as error:
             count.fail(str(error))
             continue
         found = classifier.predict(batch.images)
         for n, (image, reason) in enumerate(zip(batch.ids, batch.errors, strict=True)):
-            if reason is not None:
+            verdict = batch.verdicts[n]
+            if reason is not None and verdict is None:
                 count.fail(reason)
                 continue
             count.answered += 1
-            yield Answer(
-                as_text(image),
-                fields[found.classes[n]],
-                float(found.confidences[n]),
-                found.probabilities[n].tolist(),
+            yield {"image": as_text(image)} | (
+                answer_fields(signature, found, n)
+                if verdict is None
+                else refusal_fields(signature, verdict)
             )

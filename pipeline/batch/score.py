@@ -155,7 +155,7 @@ def _join(paths: list[Path], output: Path, signature: Signature) -> tuple[int, l
     ):
         for rows in chain.from_iterable(map(_read, paths)):
             writer.write_batch(rows)
-            unreadable += rows["label"].null_count
+            unreadable += rows["verdict"].null_count
             errors += rows["error"].drop_null()[: SHOWN - len(errors)].to_pylist()
     return unreadable, errors
 

@@ -49,8 +49,8 @@ def predict(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures (PNG, JPEG, BMP, TIFF), IDX and .npy files, each also gzipped; folders "
-            "of them; patterns such as 'scans/**/*.png'; - for standard input.",
+            help="Pictures (PNG, JPEG, BMP, TIFF, WebP, GIF), IDX and .npy files, each also "
+            "gzipped; folders of them; patterns such as 'scans/**/*.png'; - for standard input.",
             metavar="FILE...",
         ),
     ],
@@ -75,8 +75,9 @@ def predict(
     """Classify the images in files.
 
     A picture must have the form of the model's images: their size, light ink on a dark
-    background. Any other picture requires --normalise. If an image cannot be read, the command
-    names it on standard error, classifies the others and exits with status 2.
+    background. Any other picture requires --normalise. The column verdict says what an image
+    shows, set which labels it may have. If an image cannot be read, the command names it on
+    standard error, classifies the others and exits with status 2.
     """
     from pipeline.batch import predict
 
@@ -118,9 +119,10 @@ def score(
 ) -> None:
     """Classify the images of an input of any size, and write a Parquet file.
 
-    The columns are id, label (and digit, for digits), confidence, probabilities, error and
-    model_sha256. Memory use does not grow with the input, and an interrupted run resumes. An
-    image that cannot be read has an error instead of a label, and the exit status is then 2.
+    The columns are id, label (and digit, for digits), confidence, set, novelty, verdict,
+    probabilities, error and model_sha256. Memory use does not grow with the input, and an
+    interrupted run resumes. An image that cannot be read has an error instead of a verdict, and the
+    exit status is then 2.
     """
     from pipeline.batch import score
 

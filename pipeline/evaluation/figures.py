@@ -15,6 +15,7 @@ from pipeline.core.figures import Figure
 TRAINING, TEST = "tab:blue", "tab:orange"
 MAX_NAME_LENGTH = 20  # characters; longer names are truncated
 MAX_COUNTS = 40  # classes up to which a confusion matrix shows counts
+MAX_SHOWN = 100  # misclassified images
 MAX_TICKS = 100  # class names along an axis of a confusion matrix
 
 
@@ -128,24 +129,32 @@ def misclassified_sheet(
     labels: NDArray[np.uint8],
     predictions: NDArray[np.int64],
     confidences: NDArray[np.float32],
+    maps: NDArray[np.float32],
     names: Sequence[str],
-    most: int = 100,
 ) -> Figure:
-    """Draw up to `most` of the images [N, H, W] with true class, prediction and confidence."""
-    shown, columns = min(len(images), most), 10
+    """Draw up to MAX_SHOWN of the images [N, H, W] with true class, prediction and confidence.
+
+    The occlusion maps, float32 [MAX_SHOWN or N, H, W], colour the ink for and against a prediction.
+    """
+    shown, columns = min(len(images), MAX_SHOWN), 10
     rows = max(1, -(-shown // columns))
     short = max(map(len, names)) == 1
     template = "{} → {}  {:.0%}" if short else "{}\n→ {}\n{:.0%}"
     figure = Figure(figsize=(10, (1.2 if short else 1.5) * rows + 0.6))
     for index in range(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
-        axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
+        axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=400)  # grey, so that colours show
+        weights = maps[index] / max(np.abs(maps[index]).max(), np.finfo(np.float32).tiny)
+        axes.imshow(weights, cmap="PuOr_r", vmin=-1, vmax=1, alpha=0.8 * np.abs(weights))
         pair = [shorten(names[of[index]], 10) for of in (labels, predictions)]
         title = template.format(*pair, confidences[index])
         axes.set_title(title, fontsize=9 if short else 8, parse_math=False)
         axes.axis("off")
     count = f"{shown} of {len(images)}" if shown < len(images) else f"{shown}"
-    figure.suptitle(f"{count} misclassified test images: true class → prediction, confidence")
+    figure.suptitle(
+        f"{count} misclassified test images: true class → prediction, confidence\n"
+        "Ink that speaks for the prediction is orange, ink against it purple"
+    )
     return figure
 
 

@@ -3,7 +3,8 @@
 from pipeline.inference import Classifier
 
 `session` runs the ONNX file, `signature` reads its metadata, `classifier` accepts arrays and
-pictures, `answers` names the classes, and `released` finds the released model.
+pictures, `answers` decides what they show, `fields` names the fields of an answer, `occlusion`
+explains it, and `released` finds the released model.
 """
 
 from typing import TYPE_CHECKING, Any

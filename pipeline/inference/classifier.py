@@ -19,11 +19,12 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checksums
 from pipeline.inference.answers import decide
+from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
 from pipeline.inference.session import OnnxModel
 from pipeline.pictures.grey import as_grey
-from pipeline.pictures.images import Images, as_images, as_pixels, in_form
+from pipeline.pictures.images import Images, as_images, as_pixels, dark_on_light, in_form
 from pipeline.pictures.reading import read_images
 
 CHECKSUMS = "SHA256SUMS"
@@ -87,8 +88,12 @@ class Classifier:
         """Classify images [N, H, W] with light ink on a dark background, in the model's form.
 
         Integers range from 0 to 255, floats from 0 to 1. ValueError says what is wrong with others.
+        Logs a warning if images look dark on light.
         """
-        found = self._model.run(as_images(images, self.signature.form))
+        pixels = as_images(images, self.signature.form)
+        if warning := dark_on_light(pixels):
+            LOG.warning(warning)
+        found = self._model.run(pixels)
         decisions = decide(self.signature, found.probabilities, found.novelty)
         return Predictions(
             **decisions._asdict(),
@@ -96,6 +101,14 @@ class Classifier:
             classes=found.probabilities.argmax(1),
             confidences=found.probabilities.max(1),
         )
+
+    def explain(self, images: ArrayLike) -> NDArray[np.float32]:
+        """An occlusion map of each image, float32 [N, H, W].
+
+        By how much the log-odds of the most probable class fall, in nats, if the ink around a pixel
+        is erased; negative if they rise. Takes the same images as `predict`.
+        """
+        return occlusion_maps(self._model, as_images(images, self.signature.form))
 
     def from_image(self, picture: str | Path | Image.Image | NDArray[Any]) -> Images:
         """Convert a picture of one character to the model's form, uint8 [1, H, W].

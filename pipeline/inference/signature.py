@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.core.reports import PredictionSet
-from pipeline.core.task import ImageForm, Task
+from pipeline.core.task import NO_INK, SEVERAL, UNSURE, ImageForm, Task
 
 KEY = "signature"  # in the metadata
 INTERFACE: Literal["2"] = "2"  # version of the names, types and shapes of inputs and outputs
@@ -54,9 +54,19 @@ class Signature(BaseModel):
         return self.data_set if plural in self.data_set.lower() else f"{self.data_set} {plural}"
 
     @property
+    def a_noun(self) -> str:
+        """The noun with its article: a digit."""
+        return f"{'an' if self.noun[0].lower() in 'aeiou' else 'a'} {self.noun}"
+
+    @property
     def foreign(self) -> str:
         """The verdict on an image that shows none of the classes: not a digit."""
-        return f"not {'an' if self.noun[0].lower() in 'aeiou' else 'a'} {self.noun}"
+        return f"not {self.a_noun}"
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """All verdicts; the last two come from reading a picture."""
+        return self.noun, UNSURE, self.foreign, NO_INK, SEVERAL
 
     @property
     def form(self) -> ImageForm:

@@ -9,16 +9,18 @@ from pipeline.core.errors import first_line
 from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import Images, in_form
+from pipeline.pictures.marks import NotOneCharacter
 
 Pictures = Sequence[Picture] | Images  # [N, H, W], or of different sizes
 
 
 class Batch(NamedTuple):
-    """N images, their names and their errors."""
+    """N images, their names, and why some cannot be classified."""
 
     ids: list[str]
     images: Images  # [N, H, W]; black where there is an error
     errors: list[str | None]
+    verdicts: list[str | None]  # NO_INK or SEVERAL, with an error: the picture itself can be read
 
 
 def batch_of(
@@ -35,11 +37,13 @@ def batch_of(
         else:
             read = [picture for picture in pictures if not isinstance(picture, str)]
         if len(read) == len(ids):
-            return Batch(ids, in_form(read, form, normalise=normalise), [None] * len(ids))
+            none: list[str | None] = [None] * len(ids)
+            return Batch(ids, in_form(read, form, normalise=normalise), none, [*none])
     except ValueError:
         pass  # one of them cannot be used
     images = np.zeros((len(ids), *form.shape), np.uint8)
     errors: list[str | None] = [None] * len(ids)
+    verdicts = [*errors]
     for n, picture in enumerate(pictures):
         if isinstance(picture, str):
             errors[n] = picture
@@ -48,7 +52,8 @@ def batch_of(
             images[n] = in_form([picture], form, normalise=normalise)[0]
         except ValueError as error:
             errors[n] = f"{ids[n]}: {first_line(error)}"
-    return Batch(ids, images, errors)
+            verdicts[n] = error.verdict if isinstance(error, NotOneCharacter) else None
+    return Batch(ids, images, errors, verdicts)
 
 
 def convert(

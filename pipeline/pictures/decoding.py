@@ -14,12 +14,14 @@ from pipeline.core.errors import first_line
 from pipeline.pictures.file_types import what_it_is
 from pipeline.pictures.grey import Picture, as_grey
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # no other decoder sees untrusted bytes
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WebP", "GIF")  # no other decoder sees untrusted bytes
 MAX_PAGES = 1000
 MAX_SCANS = 100  # of a JPEG: each costs as much as the picture; cameras use 1, the web 10
-MAX_CHUNKS = 100_000  # of a PNG, or segments of a JPEG
+MAX_CHUNKS = 100_000  # of a PNG, segments of a JPEG, or blocks of a GIF
 MAX_RUNS = 1 << 20  # bytes of a run-length encoded BMP: Pillow decodes it slowly
-PNG, JPEG, END_OF_JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
+PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
+END_OF_JPEG = b"\xff\xd9"
+SEVERAL_FRAMES = "it holds several frames: save one of them as a PNG"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
 
@@ -35,8 +37,9 @@ def decode_pictures(content: bytes, max_pixels: int | None = None) -> list[Pictu
     """Every page of a picture file as grey [H, W], rotated as displayed, from 0 to 255.
 
     Pictures of up to 8 bits are uint8; those of more are float32, which preserves low contrast.
-    Thumbnails, and frames of an animation after the first, are not pages. ValueError if the content
-    is not a picture, is damaged, or has more than `max_pixels` on all its pages together.
+    Thumbnails, and frames of a PNG or a JPEG after the first, are not pages. ValueError if the
+    content is not a picture, is damaged, is a GIF or WebP of several frames, or has more than
+    `max_pixels` on all its pages together.
     """
     return _decode(content, max_pixels, MAX_PAGES)
 
@@ -54,6 +57,8 @@ def _decode(content: bytes, max_pixels: int | None, max_pages: int) -> list[Pict
             return [_decode_jpeg(content, max_pixels)]
         if content.startswith(PNG):
             content = _pixel_chunks(content)
+        elif content.startswith(GIF):
+            content = _one_frame(content)
         elif content.startswith((b"II", b"MM")):  # TIFF
             _check_directories(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -101,8 +106,10 @@ def _check_directories(tiff: bytes) -> None:
 
 
 def _pages(picture: Image.Image) -> list[int]:
-    """The frames of a TIFF that are pages; of any other file, the first frame."""
+    """The frames of a TIFF that are pages; of any other file, the only frame."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        if getattr(picture, "is_animated", False):
+            raise ValueError(SEVERAL_FRAMES)
         return [0]
     frames = []
     for frame in range(MAX_PAGES + 1):
@@ -192,3 +199,29 @@ def _pixel_chunks(png: bytes) -> bytes:
             parts.append(png[place:end])
         place = end
     raise ValueError(f"it is a PNG of more than {MAX_CHUNKS:,} chunks")
+
+
+def _one_frame(gif: bytes) -> bytes:
+    """A GIF up to the end of its only frame; a ValueError if another one follows."""
+    place, frames, inside = 13 + _palette_size(gif[10:11]), 0, False
+    for _ in range(MAX_CHUNKS):
+        kind = gif[place : place + 1]
+        if inside:
+            inside = kind > b"\0"
+            place += 1 + (gif[place] if inside else 0)
+        elif kind == b",":
+            frames, inside = frames + 1, True
+            place += 11 + _palette_size(gif[place + 9 : place + 10])
+        elif kind == b"!":
+            inside = True
+            place += 2
+        elif frames > 1:
+            raise ValueError(SEVERAL_FRAMES)
+        else:
+            return gif[:place]
+    raise ValueError(f"it is a GIF of more than {MAX_CHUNKS:,} blocks")
+
+
+def _palette_size(flags: bytes) -> int:
+    """The bytes of a GIF's palette."""
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 128 else 0

@@ -3,8 +3,6 @@
 import re
 
 KINDS = [  # by the first bytes
-    (rb"RIFF.{4}WEBP", "WebP"),
-    (rb"GIF8", "GIF"),
     (rb"%PDF", "PDF"),
     (rb".{4}ftyp(heic|heix|heim|heis|hevc|mif1|msf1)", "HEIC"),
     (rb".{4}ftypavi[fs]", "AVIF"),
@@ -24,6 +22,8 @@ SUPPORTED = [
     (rb"\xff\xd8\xff", "a JPEG"),
     (rb"BM.{4}\x00{4}", "a BMP"),
     (rb"II[*+]\x00|MM\x00[*+]", "a TIFF"),
+    (rb"RIFF.{4}WEBP", "a WebP"),
+    (rb"GIF8", "a GIF"),
 ]
 TEXTS = [
     (rb"data:[\w/+.;=-]*,", "a data: URL"),

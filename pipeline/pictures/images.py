@@ -1,6 +1,5 @@
 """Images in a model's form: uint8 [N, H, W], light ink on a dark background."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.core.task import ImageForm
 from pipeline.pictures.grey import Picture
+from pipeline.pictures.marks import NotOneCharacter
 from pipeline.pictures.normal_form import bring_into_form
 
 Images = NDArray[np.uint8]
-LOG = logging.getLogger(__name__)
 ROUNDING = 1e-6  # tolerance of floats from 0 to 1
 MIN_SIDE, MAX_RATIO = 8, 10  # of a picture: pixels, and the longer side to the shorter
 
@@ -103,7 +102,7 @@ def in_form(
     `normalise` converts them.
 
     ValueError if there are none, if they have another size, or if one has no ink; `option` names
-    `normalise` in messages. Logs a warning if images look dark on light.
+    `normalise` in messages.
     """
     if len(pictures) == 0 or pictures[0].size == 0:
         raise ValueError("there is no image")
@@ -117,19 +116,31 @@ def in_form(
                 f"{option} converts a picture to that form"
             )
     array: NDArray[Any] = np.asarray(pictures)
-    images: Images = array if array.dtype == np.uint8 else np.rint(array).astype(np.uint8)
+    return array if array.dtype == np.uint8 else np.rint(array).astype(np.uint8)
+
+
+def dark_on_light(images: Images) -> str | None:
+    """A warning if images [N, H, W] look like dark ink on light paper, which models misread."""
+    height, width = images.shape[1:]
+    corners = images[:, :: max(1, height - 1), :: max(1, width - 1)]
+    if not (corners > 127).any():  # as for most images: the rest costs more
+        return None
     rows, columns = images[:, [0, -1]], images[:, :, [0, -1]]
     border = np.concatenate([side.reshape(len(images), -1) for side in (rows, columns)], 1)
     half_light = border[(border > 127).mean(1) >= 0.5]  # the median of others is not light
-    if light := int((np.median(half_light, 1) > 127).sum()):
-        LOG.warning(
-            "%s of %s images look dark on light; %s inverts them", light, len(images), option
-        )
-    return images
+    light = int((np.median(half_light, 1) > 127).sum())
+    if light == 0:
+        return None
+    return (
+        f"{light} of {len(images)} images look dark on light, but the model expects light ink on a "
+        "dark background: normalise them"
+    )
 
 
 def _normalised(pictures: Sequence[Picture] | Picture, n: int, form: ImageForm) -> Images:
     try:
         return bring_into_form(pictures[n], form)
-    except ValueError as error:
-        raise ValueError(f"image [{n}]: {error}" if len(pictures) > 1 else str(error)) from error
+    except NotOneCharacter as error:
+        if len(pictures) == 1:
+            raise
+        raise NotOneCharacter(error.verdict, f"image [{n}]: {error}") from error

@@ -5,12 +5,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.core.task import ImageForm
+from pipeline.core.task import NO_INK, ImageForm
 from pipeline.pictures.grey import Picture
-from pipeline.pictures.marks import NEIGHBOURS, Box, box_of, character_in, fills, is_sheet, one_mark
-from pipeline.pictures.paper import Grey, ink_on_paper, reduced, without_grain
+from pipeline.pictures.marks import (
+    NEIGHBOURS,
+    Box,
+    NotOneCharacter,
+    box_of,
+    character_in,
+    fills,
+    one_mark,
+)
+from pipeline.pictures.paper import Grey, border_of, ink_on_paper, reduced, without_grain
+from pipeline.pictures.sheets import on_sheet
 
 EVEN = 0.025  # of the contrast: the variation of clean paper
+INKED = 0.5  # share of the border that the ink of a cropped character covers
+SHADED = 0.3  # share of the border of clean paper that is neither clearly light nor clearly dark
 SHARP = 2  # times the ink of the form: a smaller box of ink is examined again, closer
 FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
 
@@ -19,26 +30,32 @@ def bring_into_form(picture: Picture, form: ImageForm) -> NDArray[np.uint8]:
     """A picture [H, W] of one character in the form [height, width]: light ink on black, scaled to
     fit the square of the form's ink, with its centre of mass in the middle.
 
-    ValueError if there is no ink, or the ink of several characters.
+    NotOneCharacter if there is no ink, or the ink of several characters.
     """
-    grey = np.asarray(picture, np.float32)
+    grey = on_sheet(np.asarray(picture, np.float32))
     return _centred(_scaled(_ink(_with_margin(grey, form), form), form), form)
 
 
 def _with_margin(grey: Grey, form: ImageForm) -> Grey:
-    """Add a margin of paper to a picture, if its paper is clean and a character fills it.
+    """Add a margin of paper to a picture that is cropped to the ink of a character on clean paper.
 
-    In a picture cropped close to its ink, the paper could be mistaken for ink, and strokes for an
-    edge.
+    Otherwise strokes along the border could be mistaken for paper.
     """
     small, factor = reduced(grey, form)
     small = without_grain(small, form)
-    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     middle = (small.min() + small.max()) / 2
-    is_light = bool(np.median(border) > middle)
+    is_light = bool(np.median(border_of(small)) > middle)
     paper = float(np.percentile(small[(small > middle) == is_light], 75 if is_light else 25))
-    ink = np.abs(paper - small) / max(2 * abs(paper - middle), 1)
-    if np.percentile(ink[ink < 0.25], 25) > EVEN or not fills(ink > 0.5):
+    contrast = max(2 * abs(paper - middle), 1)
+    ink = np.abs(paper - small) / contrast
+    along = border_of(ink)
+    shaded = ((along > 0.15) & (along < 0.5)).mean()
+    if (
+        shaded > SHADED
+        or (along > 0.5).mean() > INKED
+        or np.percentile(ink[ink < 0.25], 25) > EVEN
+        or not fills(ink > 0.35)
+    ):
         return grey
     margin = max(1, max(small.shape) // 4) * factor
     return np.pad(grey, margin, constant_values=paper)
@@ -47,26 +64,24 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
 def _ink(grey: Grey, form: ImageForm) -> Grey:
     """The ink of a character, cropped to it, from 0 (no ink) to 255."""
     small, factor = reduced(grey, form)
-    strength, paper, grain = ink_on_paper(small, form)
-    parts = character_in(strength, grain)
+    ink, grain = ink_on_paper(small, form)
+    parts, others = character_in(ink, grain)
     box = box_of(parts)
     if factor > 1 and max(parts[box].shape) < SHARP * form.ink:
-        return _ink(_closer(grey, box, factor, 1), form)
+        return _ink(_closer(grey, box, factor), form)
     parts = one_mark(parts)
     edge = max(2, max(parts.shape) // 100)
-    mask = ndimage.binary_dilation(parts, NEIGHBOURS, edge) & (strength > grain)
-    clear = mask & (strength > FAINT * strength[mask].max())
+    mask = ndimage.binary_dilation(parts, NEIGHBOURS, edge) & (ink > grain / 2) & ~others
+    clear = mask & (ink > FAINT * ink[mask].max())
     box = box_of(clear)
-    if is_sheet(clear[box]):
-        return _ink(_closer(grey, box, factor, -1 / 16), form)
-    cut: Grey = np.where(mask, strength / np.maximum(paper, 1), 0)[box]
+    cut: Grey = np.where(mask, ink, 0)[box]
     cut *= 255 / cut.max()
     return cut
 
 
-def _closer(grey: Grey, box: Box, factor: int, margin: float) -> Grey:
-    """The part of a picture in a box of its reduced copy, with a margin in sides of the box."""
-    width = round(margin * max(part.stop - part.start for part in box))
+def _closer(grey: Grey, box: Box, factor: int) -> Grey:
+    """The part of a picture in a box of its reduced copy, with a margin as wide as the box."""
+    width = max(part.stop - part.start for part in box)
     rows, columns = (
         slice(max(0, part.start - width) * factor, (part.stop + width) * factor) for part in box
     )
@@ -84,7 +99,7 @@ def _scaled(ink: Grey, form: ImageForm) -> NDArray[np.uint8]:
         np.float32,
     )
     if not small.any():
-        raise ValueError("no ink found")
+        raise NotOneCharacter(NO_INK, "no ink found")
     stretched: NDArray[np.uint8] = np.rint(small * (255 / small.max())).astype(np.uint8)
     return stretched
 

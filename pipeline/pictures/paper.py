@@ -1,7 +1,8 @@
-"""Separates ink from paper: how light the paper is, and how much darker the ink is.
+"""Separates ink from paper: how much of the paper's light the ink takes away.
 
-Paper is rarely even: it has shadows and grain. Each pixel is therefore compared with the paper
-around it.
+Light is rarely even: it falls off, shadows have edges, and paper lies on a desk. Each pixel is
+therefore compared with the paper around it. A stroke is thinner than the window in which the
+comparison looks for paper; shadows and desks are wider, or reach the border.
 """
 
 import numpy as np
@@ -13,8 +14,11 @@ from pipeline.core.task import ImageForm
 
 Grey = NDArray[np.float32]
 WORKING = 400  # pixels: the longer side of the copy that is searched for ink
-COARSE = 20  # pixels: the minimum of the shorter side of the copy to which the light is fitted
 FINE = 8  # times the ink of the form: the resolution of the working copy
+WINDOW = 0.35  # of the shorter side: wider than strokes, narrower than sheets and shadows
+COARSE = 100  # pixels: the longer side of the copy that decides what is paper
+DARK = 32  # of 255: darker paper counts as this light
+SHADE = 0.5  # of the lightest paper: what is darker than the deepest shadow is no paper
 
 
 def reduced(grey: Grey, form: ImageForm) -> tuple[Grey, int]:
@@ -35,55 +39,49 @@ def without_grain(grey: Grey, form: ImageForm) -> Grey:
     return ndimage.gaussian_filter(grey, 1) if has_grain else grey
 
 
-def ink_on_paper(grey: Grey, form: ImageForm) -> tuple[Grey, Grey, float]:
-    """How much darker than the paper each pixel is, how light the paper is there, and its grain.
+def ink_on_paper(grey: Grey, form: ImageForm) -> tuple[Grey, float]:
+    """How much ink is on each pixel, and how much that varies on clean paper.
 
-    Light ink on dark paper is inverted first.
+    Dark ink: the share of the paper's light that it absorbs, from 0 to 1. Light ink: how much it
+    adds.
     """
     grey = without_grain(grey, form)
-    light, is_dark = light_on(grey, form)
-    if is_dark:
-        grey, light = 255 - grey, 255 - light
-    paper, grain = _paper(grey, light)
-    return paper - grey, paper, grain
-
-
-def light_on(grey: Grey, form: ImageForm) -> tuple[Grey, bool]:
-    """The light on the paper, and whether the paper is darker than the ink.
-
-    The light is a quadratic surface through most of the pixels; the others are ink. It is fitted to
-    a copy about as small as an image of the form.
-    """
-    factor = max(1, min(grey.shape) // max(COARSE, min(form.shape)))
-    small = np.asarray(Image.fromarray(grey).reduce(factor))
-    y, x = (np.arange(length) * factor / max(grey.shape) - 0.5 for length in small.shape)
-    terms = [np.ones_like(y)[:, None], y[:, None], y[:, None] ** 2, x, x**2, y[:, None] * x]
-    columns = np.stack([np.broadcast_to(term, small.shape).ravel() for term in terms], 1)
-    values = small.ravel()
-    rest = values - np.median(values)
-    last = np.zeros(0)
-    for _ in range(8):
-        inner = np.abs(rest) <= 2.5 * np.median(np.abs(rest)) + 1
-        if np.array_equal(inner, last):
-            break
-        last = inner
-        factors = np.linalg.lstsq(columns[inner], values[inner])[0]
-        rest = values - columns @ factors
-    if inner.mean() < 0.6:  # as much ink as paper: take the corners for paper
-        level = np.median(small[[0, 0, -1, -1], [0, -1, 0, -1]])
-        return np.full_like(grey, level), bool(((values - level) ** 3).sum() > 0)
-    y, x = (np.arange(length) / max(grey.shape) - 0.5 for length in grey.shape)
-    y = y[:, None]
-    one, down, down2, right, right2, both = factors
-    light = (one + down * y + down2 * y**2) + (right * x + right2 * x**2) + both * y * x
-    return light.astype(np.float32), bool((rest**3).sum() > 0)
-
-
-def _paper(grey: Grey, light: Grey) -> tuple[Grey, float]:
-    """How light the paper is at each pixel, also under dark ink, and how much it varies."""
-    width = max(3, min(grey.shape) // 2) | 1
-    paper = light + ndimage.grey_closing(grey - light, (width, width))
-    depth = paper - grey
-    low, middle = np.percentile(depth, [5, 30])  # of a normal distribution; ink is above them
+    width = max(3, round(WINDOW * min(grey.shape))) | 1
+    padded = np.pad(grey, width, "edge")  # shadows and desks continue outside
+    inner = slice(width, -width)
+    lightest = ndimage.grey_closing(padded, (width, width))[inner, inner]
+    darkest = ndimage.grey_opening(padded, (width, width))[inner, inner]
+    if _paper_is_light(grey, lightest, darkest):
+        paper, depth, unit = lightest, lightest - grey, 1.0
+        least = max(DARK, SHADE * float(paper.max()))
+    else:
+        unit, least = DARK / 255, float(DARK)
+        paper, depth = darkest, (grey - darkest) * unit
+    ink = depth / np.maximum(paper, least)
+    clean = paper >= SHADE * paper.max()
+    low, middle = np.percentile(ink[clean], [5, 30])  # of a normal distribution; ink is above them
     grain = float(middle - low) / 1.12
-    return paper - (middle + 0.52 * grain), grain
+    step = unit / max(float(np.median(paper[clean])), least)
+    return ink - (middle + 0.52 * grain), max(grain, step)
+
+
+def border_of(grey: Grey) -> Grey:
+    """The pixels along the border."""
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+
+
+def _paper_is_light(grey: Grey, lightest: Grey, darkest: Grey) -> bool:
+    """Whether most of the pixels in and around marks are as light as the lightest of them.
+
+    Marks are where the lightest and the darkest level differ: strokes and what they enclose.
+    """
+    step = max(1, max(grey.shape) // COARSE)
+    grey, lightest, darkest = (part[::step, ::step] for part in (grey, lightest, darkest))
+    contrast = lightest - darkest
+    mark = contrast > contrast.max() / 4
+    if not mark.any():
+        return True
+    distance, nearest = ndimage.distance_transform_edt(~mark, return_indices=True)
+    around = distance < WINDOW / 2 * min(grey.shape)
+    middle = ((lightest + darkest) / 2)[tuple(nearest)]
+    return bool((grey > middle)[around].mean() >= 0.5)

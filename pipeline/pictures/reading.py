@@ -39,7 +39,7 @@ def read_images(path: Path, form: ImageForm, *, normalise: bool = False) -> Imag
 
 
 def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = True) -> Batch:
-    """The image or images in a file, each under its name. UserError if none can be used.
+    """The image or images in a file, each under its name. UserError if none can be read.
 
     The names in an array, or in a picture with several pages, are PATH[0], PATH[1], ... Without
     `pipes`, a pipe is an error, since it may never deliver data.
@@ -50,7 +50,7 @@ def read_batch(path: Path, form: ImageForm, *, normalise: bool, pipes: bool = Tr
     ids = [f"{name}[{n}]" for n in range(len(pictures))] if len(pictures) > 1 else [name]
     batch = batch_of(ids, pictures, form, normalise=normalise)
     reasons = {(error or "").removeprefix(i) for i, error in zip(ids, batch.errors, strict=True)}
-    if len(reasons) == 1 and (reason := reasons.pop()):  # the same for all
+    if len(reasons) == 1 and not any(batch.verdicts) and (reason := reasons.pop()):
         raise UserError(f"{name}{reason}")
     return batch
 
@@ -62,7 +62,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
         kinds = {stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if pipes else [])}
         if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder gives its own error
             raise UserError(f"{path} {NO_FILE}")
-        if about.st_size > _free_memory():
+        if not _fits(about.st_size):
             raise UserError(f"{path} is {TOO_LARGE}")
         with path.open("rb") as file:
             return _all_of(file, str(path))
@@ -138,16 +138,17 @@ def _from_stdin() -> bytes:
 
 
 def _all_of(file: BinaryIO, name: str) -> bytes:
-    content, most = bytearray(), _free_memory()
+    content = bytearray()
     try:
         while piece := file.read(CHUNK):
             content += piece
-            if len(content) > most:
+            if not _fits(len(content)):
                 raise MemoryError
         return bytes(content)
     except MemoryError as error:
         raise UserError(f"{name} is {TOO_LARGE}") from error
 
 
-def _free_memory() -> int:
-    return psutil.virtual_memory().available // 2  # bytes: content and pixels have to fit
+def _fits(size: int) -> bool:
+    """Whether there is memory for so many bytes and for their pixels."""
+    return size <= CHUNK or size <= psutil.virtual_memory().available // 2

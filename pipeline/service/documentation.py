@@ -1,14 +1,15 @@
 """What /docs and /openapi.json say beyond what the framework derives from the code."""
 
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 
 from pipeline.core.task import ImageForm
-from pipeline.inference.answers import class_fields
+from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
+from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import OPEN_ROUTES
@@ -17,7 +18,7 @@ from pipeline.service.pool import ServedModel
 SCHEMAS = "#/components/schemas/"
 PICTURES, PROTOCOL, OPERATION = "Pictures", "Open Inference Protocol", "Operation"
 TAGS = [
-    {"name": PICTURES, "description": "Send a picture file, get its class."},
+    {"name": PICTURES, "description": "Send a picture file, get its label."},
     {"name": PROTOCOL, "description": "Version 2 of the inference protocol of KServe and Triton."},
     {"name": OPERATION, "description": "Monitor the service."},
 ]
@@ -33,7 +34,7 @@ class Error(BaseModel):
 
 
 class Answer(BaseModel):
-    """The class of a picture."""
+    """What a picture shows."""
 
 
 def _errors(**descriptions: str) -> Responses:
@@ -88,7 +89,7 @@ PICTURE_BODY = {
     "requestBody": {
         "description": "The picture file itself, not a form.",
         "required": True,
-        "content": {f"image/{kind}": PICTURE for kind in ("png", "jpeg", "bmp", "tiff")},
+        "content": {f"image/{kind.lower()}": PICTURE for kind in FORMATS},
     }
 }
 INFER_BODY = {
@@ -152,32 +153,51 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
 
 
 def _answer_model(signature: Signature) -> type[BaseModel]:
-    keys: Any = {
-        key: (type(value), Field(description=f"The {key} with the highest probability."))
-        for key, value in class_fields(signature)[0].items()
+    noun, foreign = signature.noun, signature.foreign
+    if_none = f"null if the picture shows no {noun}"
+    fields: dict[str, tuple[Any, str]] = {
+        **{
+            key: (type(value) | None, f"The most probable {key}; {if_none}.")
+            for key, value in class_fields(signature)[0].items()
+        },
+        "confidence": (float | None, "The probability of the most probable label."),
+        "set": (list[str] | None, "The labels that it may be, the most probable first."),
+        "novelty": (
+            float | None,
+            f"How little the picture looks like any label: {foreign}, if it is above "
+            f"{signature.novelty_threshold:.4g}.",
+        ),
+        "verdict": (Literal[signature.verdicts], "What the picture shows."),
+        "probabilities": (list[float] | None, "One for each label, in their order."),
+        "reason": (str | None, "Why the picture was not classified."),
+        "image": (
+            list[list[int]] | None,
+            f"The model's input: {signature.height} rows of {signature.width} pixels.",
+        ),
+        "explanation": (
+            list[list[float]] | None,
+            "By how much the log-odds of the most probable label fall if the ink around a pixel is "
+            "erased, in nats; negative if they rise.",
+        ),
     }
-    image = f"The model's input: {signature.height} rows of {signature.width} pixels."
-    return create_model(
-        "Answer",
-        __doc__=Answer.__doc__,
-        **keys,
-        confidence=(float, Field(description="The highest probability.")),
-        probabilities=(list[float], Field(description="One for each label, in their order.")),
-        image=(list[list[int]] | None, Field(default=None, description=image)),
-    )
+    always = {*field_names(signature)}
+    details: Any = {
+        name: (kind, Field(... if name in always else None, description=meaning))
+        for name, (kind, meaning) in fields.items()
+    }
+    return create_model("Answer", __doc__=Answer.__doc__, **details)
 
 
 def _response_examples(model: ServedModel) -> dict[str, Any]:
     """An example response of each operation, by id."""
     others = len(model.signature.labels) - 1
+    novelty = round(model.signature.novelty_threshold - 5, 2)
     probabilities = [0.982, *[round(0.018 / others, 6)] * others]
     tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
+    label = class_fields(model.signature)[0]
+    values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
     return {
-        "predict": {
-            **class_fields(model.signature)[0],
-            "confidence": probabilities[0],
-            "probabilities": probabilities,
-        },
+        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True)),
         "describe_server": protocol.server_metadata(model),
         "server_live": {"live": True},
         "server_ready": {"ready": True},

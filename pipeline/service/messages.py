@@ -59,11 +59,15 @@ class OutputParameters(TensorParameters):
 class RequestedOutput(RequestModel):
     """A requested output tensor."""
 
-    name: Literal["logits", "probabilities"]
+    name: Literal["logits", "probabilities", "novelty"]
     parameters: OutputParameters | None = None
 
 
-ALL_OUTPUTS = [RequestedOutput(name="logits"), RequestedOutput(name="probabilities")]
+ALL_OUTPUTS = [
+    RequestedOutput(name="logits"),
+    RequestedOutput(name="probabilities"),
+    RequestedOutput(name="novelty"),
+]
 
 
 class RequestParameters(RequestModel):
@@ -75,12 +79,12 @@ class RequestParameters(RequestModel):
 
 
 class InferRequest(RequestModel):
-    """Images, and the requested outputs; both if none is named."""
+    """Images, and the requested outputs; all if none is named."""
 
     id: str | None = None
     parameters: RequestParameters | None = None
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1, fail_fast=True)]
-    outputs: Annotated[list[RequestedOutput], Field(max_length=2, fail_fast=True)] | None = None
+    outputs: Annotated[list[RequestedOutput], Field(max_length=3, fail_fast=True)] | None = None
 
 
 @cache

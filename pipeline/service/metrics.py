@@ -34,12 +34,14 @@ NO_ROUTE = "none"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 CONFIDENCE = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
+VERDICTS = 5  # the number of verdicts
 ROW = np.dtype(  # of one process; a histogram has a count per bucket, those beyond, and the sum
     [
         ("requests", np.int64, (ROUTES, len(METHODS), len(STATUSES))),
         ("seconds", float, (ROUTES, len(SECONDS) + 2)),
         ("images", float, len(IMAGES) + 2),
         ("predictions", np.int64, MAX_CLASSES),
+        ("verdicts", np.int64, VERDICTS),
         ("confidence", float, len(CONFIDENCE) + 2),
         ("recent", RECENT_IMAGES),
         ("process", PROCESS),
@@ -64,6 +66,7 @@ class Metrics:
         `rows`: a ROW for each process of the service; this process writes that at `process`.
         """
         self._labels = signature.labels
+        self._verdicts = {name: number for number, name in enumerate(signature.verdicts)}
         self._routes = {path: number for number, path in enumerate(sorted({*routes, NO_ROUTE}))}
         if len(self._routes) > ROUTES:
             raise ValueError(f"{len(self._routes)} paths, but ROUTES is {ROUTES}")
@@ -71,7 +74,7 @@ class Metrics:
         own = self._rows[process]
         self._requests, self._seconds = own["requests"], own["seconds"]
         self._images, self._confidence = own["images"], own["confidence"]
-        self._predictions = own["predictions"]
+        self._predictions, self._counts = own["predictions"], own["verdicts"]
         self._drift = Drift(signature.mean_pixel_deciles, self._rows["recent"], process)
         self._process = ProcessMetrics(self._rows["process"], process)
         self._bounds = np.array(CONFIDENCE)
@@ -93,16 +96,24 @@ class Metrics:
             self._process.note()
 
     def record_predictions(self, images: Images, predictions: Predictions) -> None:
-        """Count the classified images of a request."""
-        confidences = np.asarray(predictions.confidences)
+        """Count the images of a request; those that show no class only by their verdict."""
+        labelled = np.array([label is not None for label in predictions.labels], bool)
+        confidences = predictions.confidences[labelled]
         buckets = np.searchsorted(self._bounds, confidences)
+        verdicts = [self._verdicts[verdict] for verdict in predictions.verdicts]
         with self._lock:
             self._images[bisect_left(IMAGES, len(images))] += 1
             self._images[-1] += len(images)
-            self._predictions += np.bincount(predictions.classes, minlength=MAX_CLASSES)
+            self._predictions += np.bincount(predictions.classes[labelled], minlength=MAX_CLASSES)
+            self._counts += np.bincount(verdicts, minlength=VERDICTS)
             self._confidence[:-1] += np.bincount(buckets, minlength=len(CONFIDENCE) + 1)
             self._confidence[-1] += confidences.sum(dtype=float)
             self._drift.add(images)
+
+    def record_refusal(self, verdict: str) -> None:
+        """Count a picture that was not classified."""
+        with self._lock:
+            self._counts[self._verdicts[verdict]] += 1
 
     def text(self) -> bytes:
         """All metrics in Prometheus's text format."""
@@ -133,11 +144,19 @@ class Metrics:
             "request_images", "Images per request.", *_histogram(IMAGES, total["images"])
         )
         predictions = CounterMetricFamily(
-            "predictions", "Classified images, by predicted label.", labels=["label"]
+            "predictions", "Images that show a class, by predicted label.", labels=["label"]
         )
         for label, count in zip(self._labels, self._rows["predictions"].sum(0), strict=False):
             predictions.add_metric([label], float(count))
         yield predictions
+        verdicts = CounterMetricFamily(
+            "verdicts", "Images, by the verdict on them.", labels=["verdict"]
+        )
+        for verdict, count in zip(
+            self._verdicts, self._rows["verdicts"].sum(0).tolist(), strict=True
+        ):
+            verdicts.add_metric([verdict], count)
+        yield verdicts
         yield HistogramMetricFamily(
             "prediction_confidence",
             "Probability of the predicted label.",

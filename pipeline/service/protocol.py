@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipeline import DISTRIBUTION
 from pipeline.core.task import ImageForm
+from pipeline.inference.classifier import Predictions
 from pipeline.pictures.images import Images
 from pipeline.service.messages import ALL_OUTPUTS, InferInput, request_model
 from pipeline.service.pool import ServedModel
@@ -54,14 +54,12 @@ def read_request(body: bytes, header_length: int | None, form: ImageForm) -> Req
     return Request(request.id, _images(request.inputs[0], body[end:]), outputs)
 
 
-def write_response(
-    request: Request, model: ServedModel, answers: dict[str, NDArray[np.float32]]
-) -> Response:
-    """Build the response to a request from the model's outputs, float32 [N, classes]."""
+def write_response(request: Request, model: ServedModel, predictions: Predictions) -> Response:
+    """Build the response to a request from the model's predictions."""
     outputs: list[dict[str, Any]] = []
     tensors = []
     for name, binary in request.outputs.items():
-        answer = np.ascontiguousarray(answers[name])
+        answer = np.ascontiguousarray(getattr(predictions, name))
         output: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(answer.shape)}
         if binary:
             tensors.append(answer.astype("<f4", copy=False).tobytes())
@@ -87,14 +85,15 @@ def metadata(model: ServedModel) -> dict[str, Any]:
     """A model as the protocol describes it; the parameters are an addition of this service."""
     signature = model.signature
     shape = [-1, signature.height, signature.width]
-    classes = [-1, len(signature.labels)]
+    of_classes = [-1, len(signature.labels)]
+    shapes = {"logits": of_classes, "probabilities": of_classes, "novelty": [-1]}
     return {
         "name": model.name,
         "versions": [model.version],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "images", "datatype": "UINT8", "shape": shape}],
         "outputs": [
-            {"name": output.name, "datatype": "FP32", "shape": classes} for output in ALL_OUTPUTS
+            {"name": name, "datatype": "FP32", "shape": shape} for name, shape in shapes.items()
         ],
         "parameters": {
             "sha256": model.classifier.sha256,

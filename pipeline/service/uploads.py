@@ -7,9 +7,9 @@ from pipeline.pictures.grey import Picture
 
 ADVICE = "send the file itself as the body: curl --data-binary @FILE"
 FORM = "application/x-www-form-urlencoded"  # curl sends it with --data-binary, too
-BASE64 = rb"(iVBORw0KGgo|/9j/|Qk[0-9]|SUkq|TU0A)[\w+/=\s-]*"  # of a picture's first bytes
+BASE64 = rb"(iVBORw0KGgo|/9j/|Qk[0-9]|SUkq|TU0A|R0lGOD|UklGR)[\w+/=\s-]*"  # of a picture
 JSON = rb'\s*([\[{"]|null\b)'
-NAME = rb"@?[^\0-\x1f]{1,255}\.(png|jpe?g|bmp|tiff?)\s*"
+NAME = rb"@?[^\0-\x1f]{1,255}\.(png|jpe?g|bmp|tiff?|webp|gif)\s*"
 
 
 def read_picture(content: bytes, content_type: str, max_pixels: int) -> Picture:

@@ -29,6 +29,7 @@ from pipeline.evaluation.behaviour import (
 )
 from pipeline.evaluation.figures import Examples
 from pipeline.inference.answers import decide, prediction_sets
+from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.session import Answer, OnnxModel
 from pipeline.negatives.kinds import generate, held_out_kinds
 from pipeline.training.measuring import measure
@@ -83,7 +84,12 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
             metrics.confusion(predictions, labels, len(names)), names, task.noun
         ),
         "misclassified": figures.misclassified_sheet(
-            images[wrong], labels[wrong], predictions[wrong], confidences[wrong], names
+            images[wrong],
+            labels[wrong],
+            predictions[wrong],
+            confidences[wrong],
+            occlusion_maps(model, images[wrong[: figures.MAX_SHOWN]]),
+            names,
         ),
         "distortions": figures.behaviour_sheet(
             distorted_examples(

@@ -19,7 +19,7 @@ from tests.templates import draw
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
 
-def share(found: Sequence[str], expected: Sequence[str]) -> float:
+def share(found: Sequence[str | None], expected: Sequence[str]) -> float:
     """The share of correct predictions, below 1 since the network trains for only a few epochs."""
     return float(np.mean([a == b for a, b in zip(found, expected, strict=True)]))
 
@@ -46,7 +46,8 @@ def test_predict_answers_with_letters(letters: Checkout, photographs: Path) -> N
     assert (result.returncode, result.stderr) == (0, "")
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert share([row["label"] for row in rows], TASK.labels) >= 0.9
-    assert list(rows[0]) == ["image", "label", "confidence", *TASK.labels]
+    fields = ["label", "confidence", "set", "novelty", "verdict"]
+    assert list(rows[0]) == ["image", *fields, *TASK.labels]
 
 
 def test_predict_accepts_a_workspace(letters: Checkout, photographs: Path) -> None:

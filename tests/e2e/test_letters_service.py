@@ -33,7 +33,7 @@ def test_letters_are_read_by_http(classifier: Classifier) -> None:
         assert described["outputs"][0]["shape"] == [-1, 26]
         request = {"inputs": [images_input(images[:100])]}
         answer = client.post("/v2/models/letters-cnn/infer", json=request)
-        _, probabilities = answer.json()["outputs"]
+        _, probabilities, _ = answer.json()["outputs"]
         found = np.reshape(probabilities["data"], (100, 26)).argmax(1)
         assert (found == labels[:100]).mean() > 0.9
         assert client.get("/v2/models/mnist-cnn").status_code == 404

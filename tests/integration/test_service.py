@@ -64,7 +64,7 @@ def test_tritons_client_gets_the_results_of_the_library(
 ) -> None:
     outputs = [
         triton.InferRequestedOutput(name, binary_data=binary_output)
-        for name in ("probabilities", "logits")
+        for name in ("novelty", "probabilities", "logits")
     ]
     tensor = tensor_of(ten, binary=binary_input)
     result = client.infer("mnist-cnn", [tensor], outputs=outputs, request_id="seven")
@@ -72,6 +72,7 @@ def test_tritons_client_gets_the_results_of_the_library(
     expected = Classifier(MODEL, threads=1).predict(ten)
     np.testing.assert_allclose(result.as_numpy("probabilities"), expected.probabilities, atol=1e-6)
     np.testing.assert_allclose(result.as_numpy("logits"), expected.logits, atol=1e-4)
+    np.testing.assert_allclose(result.as_numpy("novelty"), expected.novelty, atol=1e-4)
 
 
 def test_tritons_client_finds_the_server_and_the_model(

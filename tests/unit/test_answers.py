@@ -15,12 +15,15 @@ from pipeline.batch.formats import Format
 from pipeline.core.errors import UserError
 from pipeline.core.reports import PredictionSet
 from pipeline.inference import Classifier
-from pipeline.inference.answers import class_fields, decide, labels_of
+from pipeline.inference.answers import decide
+from pipeline.inference.fields import class_fields, labels_of
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import INTERFACE, KEY, Signature
+from tests.services import client_of, make_app
 from tests.templates import FORM, LETTERS, draw, write_model
 
 WORD = "BRIDLED"
+FIELDS = ["label", "confidence", "set", "novelty", "verdict"]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ def test_letters_are_predicted_in_every_format(
         assert predict.run([str(pictures)], str(letters), normalise=True, form=form)
         lines = capsys.readouterr().out.splitlines()
         if form is Format.TABLE:
-            assert lines[0].split() == ["image", "label", "confidence", *LETTERS]
+            assert lines[0].split() == ["image", *FIELDS, *LETTERS]
             found = [line.split()[1] for line in lines[2:]]
         elif form is Format.CSV:
             rows = list(csv.DictReader(lines))
@@ -121,9 +124,88 @@ def test_letters_are_predicted_in_every_format(
         else:
             answers = [json.loads(line) for line in lines]
             found = [answer["label"] for answer in answers]
-            assert {*answers[0]} == {"image", "label", "confidence", "probabilities"}
+            assert list(answers[0]) == ["image", *FIELDS, "probabilities"]
             assert {len(answer["probabilities"]) for answer in answers} == {26}
         assert "".join(found) == WORD
+
+
+def answers_of_every_output(
+    model: Path, folder: Path, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> list[list[dict[str, Any]]]:
+    """The answers for the pictures in a folder by JSON Lines, CSV, Parquet and HTTP."""
+    assert predict.run([str(folder)], str(model), normalise=True, form=Format.JSONL)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert predict.run([str(folder)], str(model), normalise=True, form=Format.CSV)
+    table = []
+    for row in csv.DictReader(capsys.readouterr().out.splitlines()):
+        numbers = {key: float(row[key]) if row[key] else None for key in ("confidence", "novelty")}
+        shares = [float(row[label]) for label in LETTERS if row[label]]
+        labels = {
+            "label": row["label"] or None,
+            "set": row["set"].split("|") if row["set"] else None,
+        }
+        table.append(row | labels | numbers | {"probabilities": shares or None})
+    assert score.run([folder], scratch / "out.parquet", str(model), normalise=True)
+    rows = parquet.read_table(scratch / "out.parquet").to_pylist()
+    with client_of(make_app(classifier=Classifier(model, threads=1))) as client:
+        posted = [client.post("/predict", path.read_bytes()) for path in sorted(folder.iterdir())]
+    assert {response.status_code for response in posted} == {200}
+    fields = [*FIELDS, "probabilities"]
+    return [
+        [{key: answer[key] for key in fields} for answer in answers]
+        for answers in (lines, table, rows, [response.json() for response in posted])
+    ]
+
+
+def test_every_output_gives_the_same_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    blank = np.full((80, 80), 255, np.uint8)
+    two = np.concatenate([draw("E"), draw("H")], 1)
+    far = np.hypot(*np.mgrid[-40:40, -40:40])
+    disc = np.where(far < 20, 20, 240).astype(np.uint8)
+    for name, picture in {"0": draw("E"), "1": disc, "2": blank, "3": two}.items():
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    plain = Classifier(write_model(tmp_path / "plain.onnx"))
+    found = plain.predict(np.concatenate([plain.from_image(folder / f"{n}.png") for n in "01"]))
+    between = float(found.novelty.mean())
+    model = write_model(tmp_path / "model.onnx", novelty_threshold=between, least_probability=0.2)
+    lines, *others = answers_of_every_output(model, folder, tmp_path, capsys)
+    assert [answer["verdict"] for answer in lines] == [
+        "letter",
+        "not a letter",
+        "no ink",
+        "several",
+    ]
+    assert [answer["label"] for answer in lines] == ["E", None, None, None]
+    assert lines[0]["set"] == ["E"]
+    assert lines[1]["confidence"] == max(lines[1]["probabilities"])
+    for answer in lines[2:]:
+        assert {key for key, value in answer.items() if value is not None} == {"verdict"}
+    for answers in others:
+        for answer, expected in zip(answers, lines, strict=True):
+            for key, value in expected.items():
+                inexact = isinstance(value, float) or (key == "probabilities" and value)
+                assert answer[key] == (pytest.approx(value, rel=1e-5) if inexact else value)
+
+
+def test_an_unsure_answer_has_all_its_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(draw("F")).save(folder / "0.png")
+    plain = Classifier(write_model(tmp_path / "plain.onnx"))
+    found = plain.predict(plain.from_image(folder / "0.png"))
+    third = float(np.sort(found.probabilities[0])[-3])
+    model = write_model(tmp_path / "model.onnx", least_probability=third)
+    for answers in answers_of_every_output(model, folder, tmp_path, capsys):
+        (answer,) = answers
+        assert (answer["label"], answer["verdict"]) == ("F", "unsure")
+        likely = sorted(range(26), key=lambda n: -answer["probabilities"][n])
+        assert answer["set"] == [LETTERS[n] for n in likely[:3]]
 
 
 def test_score_writes_letters(letters: Path, pictures: Path, tmp_path: Path) -> None:
@@ -131,8 +213,7 @@ def test_score_writes_letters(letters: Path, pictures: Path, tmp_path: Path) -> 
     output = tmp_path / "out.parquet"
     assert not score.run([pictures], output, str(letters), normalise=True)
     found = parquet.read_table(output)
-    columns = ["id", "label", "confidence", "probabilities", "error", "model_sha256"]
-    assert found.schema.names == columns
+    assert found.schema.names == ["id", *FIELDS, "probabilities", "error", "model_sha256"]
     assert found["label"].to_pylist() == [*WORD, None]
     probabilities = found["probabilities"].to_pylist()[:-1]
     assert [len(row) for row in probabilities] == [26] * len(WORD)

@@ -10,6 +10,8 @@ from PIL import Image
 
 from benchmarks import __main__ as command
 from benchmarks.memory import Cost
+from benchmarks.pictures import reading
+from benchmarks.pictures.reading import Counts, Outcome, count, show
 from benchmarks.pipeline import scaling
 from benchmarks.service.rates import memory_growth
 from benchmarks.tables import median_and_range, table
@@ -120,6 +122,23 @@ def test_memory_growth_excludes_the_warm_up() -> None:
     assert memory_growth([50, 90, *[100] * 8]) == pytest.approx(0)
     growing = [100 + 3 * second for second in range(300)]
     assert memory_growth(growing) == pytest.approx(3 * 180)
+
+
+def test_photographs_are_counted_by_outcome() -> None:
+    """A refusal is right if there is not exactly one digit."""
+    found = [Outcome(*each) for each in [
+        (3, 3, 0.99), (3, None, 0.0), (3, 8, 0.95), (3, 8, 0.5), (None, None, 0.0), (None, 1, 0.99),
+    ]]  # fmt: skip
+    counts = count(found)
+    assert counts == Counts(right=2, refused=1, wrong=3, wrong_and_sure=2)
+    assert re.search(r"all mixed +\| +20.0% \| +10.0% \|", show({"all mixed": counts}, 10, 0.5))
+
+
+@needs_model
+def test_photographs_of_a_condition_are_read(workspace: Workspace) -> None:
+    outcomes = reading.outcomes(workspace, 8, True, "even light")
+    assert [found.label for found in outcomes] == [found.answer for found in outcomes]
+    assert outcomes == reading.outcomes(workspace, 8, True, "even light")
 
 
 def test_tables_are_markdown() -> None:

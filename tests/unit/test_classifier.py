@@ -196,6 +196,16 @@ def test_a_file_without_checksums_loads_with_a_warning(
     assert "mnist-cnn.onnx is not verified" in caplog.text
 
 
+def test_dark_on_light_images_cause_a_warning(
+    ten: Images, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = Classifier(MODEL)
+    classifier.predict(ten)
+    assert "dark on light" not in caplog.text
+    classifier.predict(255 - ten)
+    assert "10 of 10 images look dark on light" in caplog.text
+
+
 def test_a_missing_file_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UserError, match=r"nowhere\.onnx is missing"):
         Classifier(tmp_path / "nowhere.onnx")

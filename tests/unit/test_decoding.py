@@ -72,6 +72,28 @@ def test_thumbnails_masks_and_further_frames_are_ignored() -> None:
         np.testing.assert_allclose(found.astype(int), GREY, atol=40)  # JPEG artefacts
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WebP"])
+def test_a_gif_or_webp_is_read_unless_it_has_several_frames(kind: str) -> None:
+    """A frame of an animation may show only what changes."""
+    options = {"lossless": True} if kind == "WebP" else {}
+    np.testing.assert_array_equal(decode_picture(saved(GREY, kind, **options)), GREY)
+    other = Image.fromarray(GREY[::-1])
+    animation = saved(GREY, kind, save_all=True, append_images=[other])
+    with pytest.raises(ValueError, match="it holds several frames"):
+        decode_pictures(animation)
+
+
+def test_a_gif_of_too_many_blocks_is_refused() -> None:
+    """Pillow reads a block of one byte in a microsecond."""
+    gif = saved(GREY, "GIF")
+    comment = b"!\xfe" + 100_001 * b"\1c" + b"\0"
+    palette = 13 + 3 * 2 ** (gif[10] % 8 + 1)
+    with pytest.raises(ValueError, match="more than 100,000 blocks"):
+        decode_picture(gif[:palette] + comment + gif[palette:])
+    for junk in (bytes(50), b"!\xfe\4text\0;", b"\1" * 50):
+        np.testing.assert_array_equal(decode_picture(gif.rstrip(b";") + junk), GREY)
+
+
 def test_the_number_and_total_size_of_pages_are_limited() -> None:
     with pytest.raises(ValueError, match=r"its 3 pages .* 4,799 pixels"):
         decode_pictures(pages(0, 0, 0), 4799)
@@ -290,16 +312,10 @@ def test_transparent_margins_do_not_invert_dark_ink_on_light_paper() -> None:
     assert decode_picture(saved(picture))[0, 0] == 255
 
 
-def other(kind: str, **options: Any) -> bytes:
-    return saved(Image.fromarray(GREY), kind, **options)
-
-
 PNG = saved(GREY)
 FOREIGN: list[tuple[str, bytes]] = [
     ("it is empty", b""),
-    ("it is WebP; .*PNG, JPEG, BMP, TIFF", b"RIFF\0\1\0\0WEBPVP8 "),
-    ("it is GIF; ", other("GIF")),
-    ("it is PDF; ", b"%PDF-1.7\n"),
+    ("it is PDF; .*PNG, JPEG, BMP, TIFF, WebP, GIF", b"%PDF-1.7\n"),
     ("it is HEIC; ", b"\0\0\0\x18ftypheic\0\0\0\0"),
     ("it is AVIF; ", b"\0\0\0\x1cftypavif\0\0\0\0"),
     ("it is IDX; ", idx.encode(make_digits(1, seed=1)[0])),
@@ -317,10 +333,12 @@ FOREIGN: list[tuple[str, bytes]] = [
         b'--f00\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PNG,
     ),
     ("it is the address of a file, not", b"https://example.org/digit.png\n"),
-    (r"it is not a picture \(PNG, JPEG, BMP, TIFF\)", b"these are words"),
-    (r"it is not a picture \(PNG, JPEG, BMP, TIFF\)", bytes(100)),
+    (r"it is not a picture \(PNG, JPEG, BMP, TIFF, WebP, GIF\)", b"these are words"),
+    (r"it is not a picture \(PNG, JPEG, BMP, TIFF, WebP, GIF\)", bytes(100)),
     ("it is a TIFF that is damaged", b"II*\0\x08\0\0\0\0\0"),
     ("it is a JPEG that is damaged", b"\xff\xd8\xff\xe0\0"),
+    ("it is a WebP that is damaged", b"RIFF\0\1\0\0WEBPVP8?"),
+    ("it is a GIF that is damaged", b"GIF8?a" + bytes(20)),
 ]
 
 

@@ -26,6 +26,7 @@ from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 from pipeline.evaluation.distortions import DISTORTIONS
+from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import Answer, OnnxModel
 from pipeline.mnist import TASK
@@ -163,7 +164,8 @@ def test_each_provider_that_works_is_compared_with_the_first(
 def test_the_most_confident_errors_are_shown_first(
     evaluated: Mock, digits: tuple[Images, Images]
 ) -> None:
-    images, labels, predictions, confidences, _ = evaluated.call_args.args
+    images, labels, predictions, confidences, maps, _ = evaluated.call_args.args
+    np.testing.assert_allclose(maps, occlusion_maps(OnnxModel(MODEL), images), atol=1e-3)
     assert list(confidences) == sorted(confidences, reverse=True)
     assert (labels != predictions).all()
     probabilities = OnnxModel(MODEL).run(images).probabilities

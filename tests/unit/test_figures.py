@@ -30,7 +30,9 @@ def sheet_of_errors(names: list[str], count: int) -> Figure:
     images, numbers = np.zeros((count, 9, 8), np.uint8), np.arange(count) % len(names)
     predictions = (numbers + 1) % len(names)
     confidences = np.full(count, 0.99, np.float32)
-    return misclassified_sheet(images, numbers.astype(np.uint8), predictions, confidences, names)
+    maps = np.zeros(images.shape, np.float32)
+    labels = numbers.astype(np.uint8)
+    return misclassified_sheet(images, labels, predictions, confidences, maps, names)
 
 
 @pytest.mark.parametrize("length", [4, 30])

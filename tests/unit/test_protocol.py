@@ -38,11 +38,12 @@ def test_json_requests_are_answered_in_json(client: Client, ten: Images) -> None
         content = answer.json()
         assert (content["id"], content["model_name"]) == ("a", "mnist-cnn")
         outputs = {output["name"]: output for output in content["outputs"]}
-        assert list(outputs) == ["logits", "probabilities"]
+        assert list(outputs) == ["logits", "probabilities", "novelty"]
         for name, output in outputs.items():
-            assert (output["datatype"], output["shape"]) == ("FP32", [10, 10])
-            answered = np.reshape(output["data"], (10, 10))
-            np.testing.assert_allclose(answered, getattr(expected, name), atol=1e-4)
+            values = getattr(expected, name)
+            assert (output["datatype"], output["shape"]) == ("FP32", [*values.shape])
+            answered = np.reshape(output["data"], values.shape)
+            np.testing.assert_allclose(answered, values, atol=1e-4)
 
 
 def test_binary_tensors_work_in_both_directions(client: Client, ten: Images) -> None:
@@ -54,10 +55,13 @@ def test_binary_tensors_work_in_both_directions(client: Client, ten: Images) -> 
     answer = client.post(INFER, content=body, headers=headers)
     assert answer.headers["content-type"] == "application/octet-stream"
     end = int(answer.headers["inference-header-content-length"])
-    for n, output in enumerate(json.loads(answer.content[:end])["outputs"]):
-        assert output["parameters"] == {"binary_data_size": 400}
-        values = np.frombuffer(answer.content[end + 400 * n :][:400], "<f4")
-        assert values.reshape(10, 10).argmax(1).tolist() == TEN
+    outputs = json.loads(answer.content[:end])["outputs"]
+    assert [output["parameters"]["binary_data_size"] for output in outputs] == [400, 400, 40]
+    values = np.frombuffer(answer.content[end:], "<f4")
+    for shares in (values[:100], values[100:200]):
+        assert shares.reshape(10, 10).argmax(1).tolist() == TEN
+    novelty = Classifier(MODEL, threads=1).predict(ten).novelty
+    np.testing.assert_allclose(values[200:], novelty, atol=1e-4)
 
 
 def test_the_model_version_identifies_the_file(client: Client, ten: Images) -> None:
@@ -68,8 +72,10 @@ def test_the_model_version_identifies_the_file(client: Client, ten: Images) -> N
     assert version == digest[:12]
     assert described["parameters"]["sha256"] == digest
     assert described["parameters"]["labels"] == [str(digit) for digit in TEN]
-    assert client.get("/v2").json()["version"] == "1" != version
-    assert client.get("/openapi.json").json()["info"]["version"] == "1"
+    assert client.get("/v2").json()["version"] == "2" != version
+    assert client.get("/openapi.json").json()["info"]["version"] == "2"
+    shapes = {output["name"]: output["shape"] for output in described["outputs"]}
+    assert shapes == {"logits": [-1, 10], "probabilities": [-1, 10], "novelty": [-1]}
     versioned = f"/v2/models/mnist-cnn/versions/{version}"
     assert client.get(versioned).json() == described
     assert client.get(f"{versioned}/ready").json() == {"name": "mnist-cnn", "ready": True}
@@ -140,7 +146,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
         f"outputs.0.parameters.{SHARED}", name="logits", parameters={"shared_memory_region": "a"}
     ),
     "another output": faulty_output(
-        "outputs.0.name: Input should be 'logits' or 'probabilities'", name="x"
+        "outputs.0.name: Input should be 'logits', 'probabilities' or 'novelty'", name="x"
     ),
 }
 
@@ -238,7 +244,8 @@ def test_every_route_is_described(client: Client) -> None:
             assert "422" not in operation["responses"]  # the service returns 400 instead
     assert "ValidationError" not in json.dumps(described)
     answered = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
-    assert list(answered) == ["label", "digit", "confidence", "probabilities", "image"]
+    fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
+    assert list(answered) == [*fields, "reason", "image", "explanation"]
 
 
 ERRORS = {  # status codes of each route

@@ -29,6 +29,7 @@ from pipeline.batch.readers.shards import fingerprint_of
 from pipeline.core import idx
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.pictures import reading
@@ -74,10 +75,10 @@ def scored(source: Path, *, whole: bool = True) -> dict[str, list[Any]]:
     return columns
 
 
-def digits_of(images: Images) -> list[int]:
-    """The digit that the model predicts for each image."""
-    digits: list[int] = OnnxModel(MODEL).run(images)[1].argmax(1).tolist()
-    return digits
+def digits_of(images: Images) -> list[int | None]:
+    """The digit that each image shows; None if the model finds none."""
+    labels = Classifier(MODEL).predict(images).labels
+    return [None if label is None else int(label) for label in labels]
 
 
 FORMS: dict[str, Callable[[Path, Images], object]] = {
@@ -119,7 +120,7 @@ def test_every_image_of_every_kind_of_input_is_scored_once(
     rows = np.array(found["probabilities"])
     differences = [np.abs(rows - answer).max(1) for answer in (expected, with_many)]
     assert np.minimum(*differences).max() <= 1e-6
-    assert found["digit"] == expected.argmax(1).tolist()
+    assert found["digit"] == digits_of(images)
     assert found["confidence"] == [max(row) for row in found["probabilities"]]
     assert found["error"] == [None] * 25
     assert set(found["model_sha256"]) == {model.sha256}
@@ -156,11 +157,12 @@ def test_unreadable_images_have_an_error_and_the_rest_an_answer(tmp_path: Path, 
     for row, words in zip(rows, [None, *said, None], strict=True):
         assert (row["error"] is None) is (words is None)
         assert words is None or words in row["error"]
-        answers = {row["digit"], row["confidence"], row["probabilities"] and 0}
+        answers = {row["digit"], row["verdict"], row["confidence"], row["probabilities"] and 0}
         assert (answers == {None}) is (words is not None)
     assert score.run([source], output, str(MODEL), normalise=True) is False
     row = parquet.read_table(output).to_pylist()[4]
-    assert (row["digit"], row["error"]) == (None, f"{row['id']}: no ink found")
+    fields = ("digit", "verdict", "confidence", "set", "novelty", "probabilities", "error")
+    assert [row[key] for key in fields] == [None, "no ink", *[None] * 5]
 
 
 TENSOR = pa.fixed_shape_tensor(pa.uint8(), [28, 28])
@@ -358,7 +360,8 @@ def test_repeated_values_are_stored_once(tmp_path: Path) -> None:
     group = parquet.read_metadata(tmp_path / "out.parquet").row_group(0)
     columns = [group.column(n) for n in range(group.num_columns)]
     repeated = {column.path_in_schema for column in columns if column.has_dictionary_page}
-    assert repeated == {"label", "digit", "error", "model_sha256"}
+    lists = {"set.list.element"}
+    assert repeated == {"label", "digit", "verdict", "error", "model_sha256"} | lists
 
 
 def test_scoring_uses_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -47,7 +48,7 @@ def client() -> Iterator[Client]:
 # pictures
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WebP", "GIF"])
 def test_a_posted_picture_is_classified(client: Client, ten: Images, kind: str) -> None:
     for digit in (3, 7):
         large = Image.fromarray(255 - np.pad(ten[digit], 20)).resize((300, 300))
@@ -82,15 +83,32 @@ def test_a_wrong_or_misspelt_option_is_reported(
     assert said in response.json()["error"]
 
 
-def test_a_picture_without_ink_is_refused(client: Client) -> None:
-    for blank in (np.full((280, 280), 255, np.uint8), np.zeros((28, 28), np.uint8)):
-        response = client.post("/predict", png(blank))
-        assert (response.status_code, response.json()) == (400, {"error": "no ink found"})
+def test_a_picture_that_shows_no_single_digit_has_a_verdict_and_a_reason(
+    client: Client, ten: Images
+) -> None:
+    two = np.pad(np.concatenate([ten[3], ten[7]], 1), 10)
+    blank = np.full((280, 280), 255, np.uint8)
+    for picture, verdict in ((blank, "no ink"), (np.zeros_like(two), "no ink"), (two, "several")):
+        response = client.post("/predict?explain=true", png(picture))
+        assert response.status_code == 200
+        content = response.json()
+        assert content["verdict"] == verdict
+        assert content["reason"]
+        given = {key for key, value in content.items() if value is not None}
+        assert given == {"verdict", "reason"}
+
+
+def test_an_answer_can_be_explained(client: Client, ten: Images) -> None:
+    content = client.post("/predict?normalise=false&explain=true", png(ten[4])).json()
+    expected = Classifier(MODEL, threads=1).explain(ten[4:5])[0]
+    np.testing.assert_allclose(content["explanation"], expected, atol=0.1)
+    assert np.abs(expected).max() > 1
 
 
 def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) -> None:
     content = client.post("/predict?image=false", png(ten[4])).json()
-    assert list(content) == ["label", "digit", "confidence", "probabilities"]
+    fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
+    assert list(content) == fields
 
 
 def wrong_uploads(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
@@ -131,7 +149,7 @@ def test_the_error_for_an_invalid_file_does_not_explain_sending(client: Client) 
         assert "curl" not in client.post("/predict", body, headers=form).json()["error"]
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp", "gif"])
 def test_damaged_pictures_cause_no_internal_error(client: Client, kind: str) -> None:
     file = io.BytesIO()
     Image.fromarray(make_digits(1, seed=1)[0][0]).save(file, kind)
@@ -143,6 +161,23 @@ def test_damaged_pictures_cause_no_internal_error(client: Client, kind: str) -> 
         response = client.post("/predict", bytes(damaged[: random.integers(len(whole) + 1)]))
         assert response.status_code in (200, 400)
         assert ("error" in response.json()) == (response.status_code == 400)
+
+
+def test_a_jpeg_of_many_scans_is_refused_at_once(client: Client) -> None:
+    """Decoding its scans would take minutes."""
+    file = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(file, "JPEG", progressive=True)
+    jpeg = file.getvalue()
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    body = jpeg[:-2] + 10_000 * scan + b"\xff\xd9"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        response = client.post("/predict", body)
+        seconds.append(time.perf_counter() - start)
+        assert response.status_code == 400
+        assert "scans" in response.json()["error"]
+    assert min(seconds) < 0.1
 
 
 # bodies
@@ -483,7 +518,8 @@ def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def test_another_model_is_served_by_its_signature(initials: Client) -> None:
     content = initials.post("/predict", png(draw("Q"))).json()
-    assert list(content) == ["label", "confidence", "probabilities", "image"]
+    fields = ["label", "confidence", "set", "novelty", "verdict", "probabilities", "image"]
+    assert list(content) == fields
     assert (content["label"], len(content["probabilities"])) == ("Q", 26)
     assert np.shape(content["image"]) == (40, 32)
     described = initials.get("/v2/models/templates").json()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from pipeline.inference.classifier import Predictions
 from pipeline.service.drift import Drift
 from pipeline.service.metrics import Metrics
 from tests.checkout import MODEL, needs_model
-from tests.digits import Images
-from tests.services import INFER, Client, binary_request, client_of, make_app, png
+from tests.digits import Images, make_digits
+from tests.services import INFER, Client, binary_request, client_of, make_app, metric, png
 
 pytestmark = needs_model
 DECILES = tuple(10.0 * n for n in range(1, 10))
@@ -74,6 +75,32 @@ def test_previews_do_not_count_as_input(client: Client, ten: Images) -> None:
     assert [client.metric(name) for name in names] == [count + 1 for count in before]
 
 
+def test_pictures_that_show_no_class_count_only_by_their_verdict() -> None:
+    classifier = Classifier(MODEL, threads=1)
+    images = make_digits(4, seed=1)[0]
+    found = classifier.predict(images)
+    verdicts = ["digit", "unsure", "not a digit", "not a digit"]
+    labels = ["0", "1", None, None]
+    metrics = Metrics(classifier.signature, [])
+    metrics.record_predictions(images, replace(found, verdicts=verdicts, labels=labels))
+    for verdict in ("no ink", "several", "several"):
+        metrics.record_refusal(verdict)
+    text = metrics.text().decode()
+    counts = {"digit": 1, "unsure": 1, "not a digit": 2, "no ink": 1, "several": 2}
+    assert {v: metric(text, "verdicts_total", verdict=v) for v in counts} == counts
+    assert metric(text, "predictions_total") == metric(text, "prediction_confidence_count") == 2
+    assert metric(text, "request_images_sum") == 4
+
+
+def test_a_refused_picture_is_counted_unless_it_is_a_preview(client: Client) -> None:
+    blank = png(np.zeros((80, 80), np.uint8))
+    before = client.metric("verdicts_total")
+    assert client.post("/predict?preview=true", blank).json()["verdict"] == "no ink"
+    assert client.metric("verdicts_total") == before
+    client.post("/predict", blank)
+    assert client.metric("verdicts_total") == before + 1
+
+
 def test_drift_is_measured_against_the_training_data(
     client: Client, mnist: tuple[Images, Images]
 ) -> None:
@@ -91,9 +118,9 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
     none = np.zeros((100, 10), np.float32)
     classes = np.array([3] * 99 + [5])
     answer = Predictions(
-        verdicts=[],
+        verdicts=["digit"] * 100,
         classes=classes,
-        labels=[],
+        labels=[str(number) for number in classes],
         confidences=np.array(sure + unsure),
         sets=none > 0,
         novelty=none[:, 0],

@@ -6,12 +6,17 @@ const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
 // kept in memory: a graphics process can lose its canvases
 const seen = byId("seen").getContext("2d", { willReadFrequently: true });
-const { noun } = document.body.dataset; // with its article
+const { noun, aNoun } = document.body.dataset; // such as digit, a digit
 const labels = JSON.parse(document.body.dataset.labels);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const confidently = (share) => percent(share).replace("100.0", ">99.9"); // a network is never certain
+const either = new Intl.ListFormat("en", { type: "disjunction" });
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 const UNREADABLE = "This browser does not let the page read its canvas. Choose a file instead.";
 const SECONDS = 60; // to wait for an answer
+const [FOR, AGAINST] = [[255, 140, 0], [60, 130, 255]]; // colours of ink for and against the label
+const PAUSE = 1500; // ms after a stroke until the drawing is complete
+const LARGEST = 2048; // pixels of a picture's longer side; larger pictures are shrunk
 
 let token = null;
 try {
@@ -41,22 +46,21 @@ async function classify(source) {
 }
 
 async function ask(source) {
-  const { file, preview } = source;
+  const { file, image, preview = false } = source;
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  // a browser cannot read a folder, or a file that was removed or changed since it was chosen
-  const body = file ? await file.arrayBuffer().catch(() => null) : await paper.file();
+  const body = file ? await bytesOf(file, image) : await paper.file();
   if (source !== shown) return; // the user has cleared it
   if (!body) {
     say(file ? `${file.name}: The browser cannot read this file.` : UNREADABLE);
     return;
   }
-  if (body.byteLength === 0) {
+  if (body.size === 0) {
     say(`${file.name}: The file is empty.`);
     return;
   }
   try {
-    // while the pen moves, the service counts no predictions
-    const response = await fetch(preview ? "predict?preview=true" : "predict", {
+    const explain = byId("explain").ariaPressed;
+    const response = await fetch(`predict?${new URLSearchParams({ preview, explain })}`, {
       method: "POST", body, headers, signal: AbortSignal.timeout(1000 * SECONDS),
     });
     const content = await response.json().catch(() => ({})); // a proxy may answer with something else
@@ -71,14 +75,45 @@ async function ask(source) {
   }
 }
 
-function show({ label, confidence, probabilities, image }) {
-  const strong = document.createElement("strong");
-  strong.textContent = label;
-  byId("verdict").replaceChildren(strong, percent(confidence));
+// The file, or a smaller one of the same type if its picture is large and the browser can shrink it.
+async function bytesOf(file, image) {
+  const small = image && Math.max(image.width, image.height) > LARGEST
+    ? await paper.shrink(image, LARGEST, file.type) : null;
+  // a browser cannot read a folder, or a file that was removed or changed since it was chosen
+  return small ?? file.arrayBuffer().then((bytes) => new Blob([bytes]), () => null);
+}
+
+function show(answer) {
+  const { label, probabilities, image, explanation } = answer;
+  const [large, small] = summary(answer);
+  say(small);
+  if (!probabilities) return; // the picture was not classified
+  if (large) {
+    const strong = document.createElement("strong");
+    strong.textContent = large;
+    byId("verdict").prepend(strong);
+  }
+  byId("bars").classList.toggle("doubtful", label === null);
   probabilities.forEach((share, n) => fill(n, share));
   const pixels = seen.createImageData(seen.canvas.width, seen.canvas.height);
-  image.flat().forEach((grey, n) => pixels.data.set([grey, grey, grey, 255], 4 * n));
+  const falls = explanation?.flat() ?? [];
+  const most = Math.max(0, ...falls.map(Math.abs));
+  image.flat().forEach((grey, n) => {
+    const weight = most ? (falls[n] ?? 0) / most : 0;
+    const colour = weight > 0 ? FOR : AGAINST;
+    const shade = (part) => grey + (part - grey) * Math.abs(weight);
+    pixels.data.set([...colour.map(shade), 255], 4 * n);
+  });
   seen.putImageData(pixels, 0, 0);
+}
+
+// An answer in words: a few large ones, if it has a label, and small ones.
+function summary({ label, confidence, set, verdict, reason }) {
+  if (verdict === noun) return [label, confidently(confidence)];
+  if (verdict === "unsure") return [either.format(set), `${percent(confidence)} for ${label}`];
+  if (verdict === "several") return ["", `Several ${noun}s: show one at a time.`];
+  if (verdict === "no ink") return ["", sentence(reason)];
+  return ["", `This does not look like ${aNoun}.`];
 }
 
 function say(text) {
@@ -114,9 +149,10 @@ byId("token-form").addEventListener("submit", (event) => {
 // drawing
 
 function forget() {
+  clearTimeout(pause);
   next = null;
   shown = null;
-  say(`Draw ${noun}.`);
+  say(`Draw ${aNoun}.`);
 }
 
 function clear() {
@@ -129,7 +165,19 @@ function undo() {
   else clear();
 }
 
-paper.onDraw((moving) => classify({ preview: moving }));
+let pause = null;
+
+// the service counts a prediction only once the drawing is complete
+paper.onDraw((moving) => {
+  clearTimeout(pause);
+  classify({ preview: true });
+  if (!moving) pause = setTimeout(classify, PAUSE, {});
+});
+byId("explain").addEventListener("click", ({ currentTarget: button }) => {
+  button.ariaPressed = String(button.ariaPressed === "false");
+  byId("legend").hidden = button.ariaPressed === "false";
+  if (shown) classify({ ...shown, preview: true });
+});
 byId("clear").addEventListener("click", clear);
 byId("undo").addEventListener("click", undo);
 
@@ -158,14 +206,11 @@ async function take(files) {
   taken = file;
   canvas.classList.add("picture");
   say(`Reading ${file.name} …`);
-  const image = createImageBitmap(file);
-  classify({ file });
-  try {
-    const bitmap = await image;
-    if (taken === file && canvas.classList.contains("picture")) paper.put(bitmap);
-  } catch {
-    // a TIFF, which browsers do not draw, or not a picture, which the service reports
-  }
+  // a browser cannot draw a TIFF; the service reports what is not a picture
+  const image = await createImageBitmap(file).catch(() => null);
+  if (taken !== file || !canvas.classList.contains("picture")) return; // cleared meanwhile
+  if (image) paper.put(image);
+  classify({ file, image });
 }
 
 byId("file").addEventListener("change", (event) => {

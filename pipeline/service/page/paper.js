@@ -4,7 +4,7 @@ const canvas = document.getElementById("canvas");
 const spot = document.getElementById("spot"); // shows the pen that the keys move
 const SIDE = canvas.width;
 const PEN = SIDE / 13;
-const CELLS = 32; // per side, to compare the canvas with the strokes
+const CELLS = 32; // per side, to check what the browser has read from a canvas
 const SECONDS = 10; // for the browser to read its canvas
 // kept in memory: a graphics process can lose its canvases
 const copy = Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });
@@ -47,29 +47,33 @@ export function put(image) {
   pen.drawImage(image, ...place);
 }
 
-// The drawing as a PNG file; null if the browser does not let a page read its canvas: it returns
-// nothing, returns other pixels or never answers.
-export async function file() {
-  const points = strokes.flat();
+// The drawing as a PNG file; null if the browser does not let a page read its canvas.
+export function file() {
+  return inTime(read(strokes.flat()));
+}
+
+// The image as a file of this type whose longer side has this many pixels; null as above.
+export function shrink(image, side, type) {
+  const scale = side / Math.max(image.width, image.height);
+  const [width, height] = [image.width, image.height].map((of) => Math.max(1, Math.round(of * scale)));
+  const surface = Object.assign(document.createElement("canvas"), { width, height });
+  const context = surface.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, 0, 0, width, height);
+  return inTime(encode(surface, type));
+}
+
+// What the promise gives; null if it fails or takes too long. A browser that does not let a page
+// read its canvas gives nothing, gives other pixels or never answers.
+function inTime(promise) {
   const late = new Promise((resolve) => { setTimeout(resolve, 1000 * SECONDS, null); });
-  try {
-    return await Promise.race([late, read(points)]);
-  } catch {
-    return null;
-  }
+  return Promise.race([late, promise]).catch(() => null);
 }
 
 async function read(points) {
-  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
-  const image = new Image(); // not an ImageBitmap, which a graphics process can lose
-  image.src = URL.createObjectURL(blob);
-  await image.decode().finally(() => URL.revokeObjectURL(image.src));
-  small.imageSmoothingEnabled = false;
-  small.fillStyle = "#fff";
-  small.fillRect(0, 0, CELLS, CELLS);
-  small.drawImage(image, 0, 0, CELLS, CELLS);
-  const { data } = small.getImageData(0, 0, CELLS, CELLS);
-  const dark = (column, row) => data[4 * (CELLS * row + column)] < 128;
+  const blob = await written(canvas, "image/png");
+  const greys = sample(await decoded(blob));
+  const dark = (column, row) => greys[CELLS * row + column] < 128;
   const cell = (value) => Math.min(Math.floor((value * CELLS) / SIDE), CELLS - 1);
   const middle = (n) => ((n + 0.5) * SIDE) / CELLS;
   const near = ([x, y], n) =>
@@ -78,6 +82,35 @@ async function read(points) {
   const stained = Array.from({ length: CELLS * CELLS }, (_, n) => n)
     .some((n) => dark(n % CELLS, Math.floor(n / CELLS)) && !points.some((point) => near(point, n)));
   return inked && !stained ? blob : null;
+}
+
+async function encode(surface, type) {
+  const blob = await written(surface, type);
+  const before = sample(surface);
+  const after = sample(await decoded(blob));
+  const blank = before.every((grey) => grey === before[0]); // or replaced by one colour
+  return !blank && before.every((grey, n) => Math.abs(grey - after[n]) < 64) ? blob : null;
+}
+
+function written(surface, type) {
+  return new Promise((resolve) => { surface.toBlob(resolve, type); });
+}
+
+async function decoded(blob) {
+  const image = new Image(); // not an ImageBitmap, which a graphics process can lose
+  image.src = URL.createObjectURL(blob);
+  await image.decode().finally(() => URL.revokeObjectURL(image.src));
+  return image;
+}
+
+// The greys of a grid of pixels of an image on white paper.
+function sample(image) {
+  small.imageSmoothingEnabled = false;
+  small.fillStyle = "#fff";
+  small.fillRect(0, 0, CELLS, CELLS);
+  small.drawImage(image, 0, 0, CELLS, CELLS);
+  const { data } = small.getImageData(0, 0, CELLS, CELLS);
+  return Array.from({ length: CELLS * CELLS }, (_, n) => data[4 * n]);
 }
 
 function line(from, to) {

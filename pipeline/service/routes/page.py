@@ -38,12 +38,11 @@ router.mount("/page", NamedFiles(FOLDER, "app.js", "paper.js", "style.css", "ico
 
 
 def _page(signature: Signature) -> str:
-    noun = signature.noun
     values = {
         "title": signature.subject,
         "data_set": signature.data_set,
-        "noun": noun,
-        "a_noun": f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}",
+        "noun": signature.noun,
+        "a_noun": signature.a_noun,
         "labels": json.dumps(signature.labels),
         "height": signature.height,
         "width": signature.width,

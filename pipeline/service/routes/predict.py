@@ -1,7 +1,7 @@
 """/predict classifies the picture file in the body."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query
@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.inference.answers import class_fields
+from pipeline.inference.fields import answer_fields, refusal_fields
 from pipeline.pictures.decoding import TooManyPixels
+from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import in_form
+from pipeline.pictures.marks import NotOneCharacter
 from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
 from pipeline.service.state import Service, ServiceState
 from pipeline.service.uploads import read_picture
@@ -30,6 +32,7 @@ class Options(BaseModel):
     ] = True
     image: Annotated[bool, Field(description="Return the model's input, too.")] = True
     preview: Annotated[bool, Field(description="Leave the picture out of the metrics.")] = False
+    explain: Annotated[bool, Field(description="Return an occlusion map, too.")] = False
 
 
 @router.post(
@@ -43,8 +46,10 @@ class Options(BaseModel):
 async def predict(
     request: Request, options: Annotated[Options, Query()], service: ServiceState
 ) -> Response:
-    """Takes a picture file (PNG, JPEG, BMP or TIFF) as the body, as `curl --data-binary @FILE`
-    sends it, and returns its class and the probability of each class."""
+    """Takes a picture file (PNG, JPEG, BMP, TIFF, WebP or GIF) as the body, as
+    `curl --data-binary @FILE` sends it, and returns what it shows and the probability of each
+    label. Without ink, or with several characters, a picture is not classified, and most fields are
+    null."""
     kind = request.headers.get("content-type", "")
     async with service.bodies.read(request) as content:
         for pixels in (MEDIUM, service.limits.pixels):
@@ -61,24 +66,32 @@ def _classify(
     service: Service, content: bytes, content_type: str, options: Options, max_pixels: int
 ) -> Response | None:
     """The response; None if the picture has more pixels, but within the limit."""
-    model = service.pool.default
     try:
         picture = read_picture(content, content_type, max_pixels)
     except TooManyPixels:
         if max_pixels < service.limits.pixels:
             return None
         raise
-    images = in_form(
-        [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
+    return Response(
+        orjson.dumps(_answer(service, picture, options), option=orjson.OPT_SERIALIZE_NUMPY),
+        media_type="application/json",
     )
+
+
+def _answer(service: Service, picture: Picture, options: Options) -> dict[str, Any]:
+    model = service.pool.default
+    try:
+        images = in_form(
+            [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
+        )
+    except NotOneCharacter as refusal:
+        if not options.preview:
+            service.metrics.record_refusal(refusal.verdict)
+        return refusal_fields(model.signature, refusal.verdict) | {"reason": str(refusal)}
     predictions = service.predict(model, images, count=not options.preview)
-    answer = {
-        **class_fields(model.signature)[predictions.classes[0]],
-        "confidence": predictions.confidences[0],
-        "probabilities": predictions.probabilities[0],
-    }
+    answer = answer_fields(model.signature, predictions, 0)
     if options.image:
         answer["image"] = images[0]
-    return Response(
-        orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
-    )
+    if options.explain:
+        answer["explanation"] = model.classifier.explain(images)[0].round(3)
+    return answer

@@ -51,7 +51,7 @@ class PlainRoute(APIRoute):
 
 
 async def infer(request: Request) -> Response:
-    """Returns logits and probabilities of images, as JSON or as bytes after the JSON."""
+    """Returns logits, probabilities and novelty of images, as JSON or as bytes after the JSON."""
     service = await get_service(request)
     model = await find_model(request.path_params["name"], request, service)
     length = request.headers.get(protocol.HEADER_LENGTH)
@@ -67,8 +67,7 @@ def _infer(
 ) -> Response:
     request = protocol.read_request(body, header_length, model.signature.form)
     predictions = service.predict(model, request.images)
-    outputs = {"logits": predictions.logits, "probabilities": predictions.probabilities}
-    content, length = protocol.write_response(request, model, outputs)
+    content, length = protocol.write_response(request, model, predictions)
     if length is None:
         return Response(content, media_type="application/json")
     headers = {protocol.HEADER_LENGTH: str(length)}
