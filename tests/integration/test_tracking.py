@@ -224,7 +224,7 @@ def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
     with variables(MLFLOW_TRACKING_URI="none"):
         params = load_params(workspace.params)
         export.run(workspace, params.export, TASK)
-        evaluate.run(workspace, params.evaluate, TASK)
+        evaluate.run(workspace, params.evaluate, TASK, params.gate)
         gate.run(workspace, params.gate)
     ends_well_but_untracked(start(workspace, "release", MLFLOW_TRACKING_URI=server.url))
     server.start()
