@@ -6,7 +6,7 @@ counts, for each condition, the pictures read right, those refused, and those re
 a confidence of at least 0.9. Pictures without a digit, or with two, are right if they are refused.
 
 Parameters of the normaliser are chosen with `--tuning`, which draws training digits from other
-seeds and writes no report. Requires `dvc repro` first. Takes about 10 minutes on two cores.
+seeds and writes no report. Requires `dvc repro` first. Takes about 5 minutes on two cores.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pipeline.pictures.images import Images, in_form
 from pipeline.pictures.marks import NotOneCharacter
 from tests.photographs import CONDITIONS, REFUSED, Photograph, photograph
 
-PICTURES = 400  # of each condition
+PICTURES = 150  # of each condition
 SURE = 0.9
 MEASURING, TUNING = 1, 2  # seeds
 NAMES = [*CONDITIONS, *REFUSED]

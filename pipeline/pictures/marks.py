@@ -1,21 +1,20 @@
-"""Tells the marks of a character from specks, lines, frames and the edge of a table."""
+"""Tells the marks of a character from specks, frames and the edge of a table."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.core.task import NO_INK, SEVERAL
 from pipeline.pictures.paper import Grey
+from pipeline.pictures.ruling import Mask, without_ruling
 
-Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
-SLOPES = np.tan(np.radians(np.arange(-3, 3.1, 0.25)))  # of ruling
-COVERED = 0.8  # share of the picture's side that a line of ruling covers
 CERTAIN = 6  # times the grain: what is darker is ink
+CLEARLY = 1.5  # times that: how dark the darkest ink is
 LARGEST = 0.25  # share of the ink that the largest stroke has
 MIN_SIZE = 5  # pixels: of ink
-SOLID = 0.7  # share of its box that a blot fills
+SOLID = 0.75  # share of its box that a blot fills
 BLOT = 0.6  # ratio of its sides
+FLAT = 0.2  # ratio of height to width: no character is flatter
 OUTLINE = 0.12  # share of its box that the outline of a frame covers
 FULL = 0.85  # share of a side that a character fills if it is cropped close to its ink
 THIN = 0.6  # share of its box that the inside of a frame covers
@@ -40,12 +39,20 @@ def character_in(ink: Grey, grain: float) -> tuple[Mask, Mask]:
     NotOneCharacter if there is no ink.
     """
     threshold = CERTAIN * grain
-    found = _parts(ink, threshold)
-    if not found.any():
-        faint = _parts(ink, threshold / 2).any()
+    most, found = 0.0, np.zeros(ink.shape, bool)
+    all_ink = ink[ink > threshold].sum()
+    # The threshold that leaves the most ink wins: at a low one, a frame may touch the character.
+    for least in np.geomspace(threshold, max(threshold, ink.max() / 2), 4):
+        parts = _parts(ink, least)
+        if (left := float(ink[parts].sum())) > most:
+            most, found, threshold = left, parts, float(least)
+        if most > all_ink / 2:
+            break
+    darkest = float(np.percentile(ink[found], 95)) if most else 0.0
+    if darkest < CLEARLY * CERTAIN * grain:
+        faint = _parts(ink, CERTAIN / 2 * grain).any()
         reason = "no ink found: its contrast with the paper is too low" if faint else "no ink found"
         raise NotOneCharacter(NO_INK, reason)
-    darkest = float(np.percentile(ink[found], 95))
     threshold = max(threshold, CLEAR * darkest)
     clear = _parts(ink, threshold)
     if not clear.any():
@@ -57,7 +64,7 @@ def fills(mask: Mask) -> bool:
     """Whether a character is cropped to its ink: it extends from border to border, and is not a
     line, or the edge of a table or a frame along a border.
     """
-    labels, _ = ndimage.label(_without_lines(mask), NEIGHBOURS)
+    labels, _ = ndimage.label(without_ruling(mask), NEIGHBOURS)
     along = sum(side.mean() > ALONG for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     if along > 1 or not labels.any():
         return False
@@ -70,14 +77,18 @@ def fills(mask: Mask) -> bool:
     at_border = box[narrow].start == 0 or box[narrow].stop == mask.shape[narrow]
     if shares[narrow] < 0.5 and at_border:  # it lies along the border
         return False
-    if mark[box].mean() < OUTLINE or _is_frame(mark[box], ndimage.binary_fill_holes(mark[box])):
-        return False
+    boxes = ndimage.find_objects(labels)
+    for n in np.flatnonzero(areas >= 0.25 * areas.max()):
+        around = boxes[n - 1]
+        part = labels[around] == n
+        if part.mean() < OUTLINE and _is_frame(part, _filled(part, around, mask.shape)):
+            return False
     return (min if along else max)(shares) >= FULL  # along: a flat top, as of a 5
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
     """The part of the ink that belongs to a character; empty if it would be too small."""
-    mask = _without_lines(strength > threshold)
+    mask = without_ruling(strength > threshold)
     labels, count = ndimage.label(mask, NEIGHBOURS)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = 0
@@ -87,7 +98,7 @@ def _parts(strength: Grey, threshold: float) -> Mask:
     border = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     contact = np.max([np.bincount(side, minlength=count + 1) / len(side) for side in border], 0)
     touching = contact > TOUCHING
-    if areas[~touching].max(initial=0) > 0.05 * areas.max():  # else the character itself touches it
+    if areas[~touching].max(initial=0) > 0.2 * areas.max():  # else the character itself touches it
         areas[touching] = 0
     areas[areas <= max(2, 0.02 * areas.max())] = 0
     for n in np.flatnonzero(areas):
@@ -108,8 +119,8 @@ def _filled(part: Mask, box: Box, shape: tuple[int, ...]) -> Mask:
     closed = part.copy()
     for axis, (span, side) in enumerate(zip(box, shape, strict=True)):
         along = np.moveaxis(closed, axis, 0)
-        along[0] |= span.start == 0
-        along[-1] |= span.stop == side
+        along[0] |= span.start <= 2
+        along[-1] |= span.stop >= side - 2
     filled: Mask = ndimage.binary_fill_holes(closed)
     return filled
 
@@ -125,49 +136,6 @@ def _is_frame(part: Mask, filled: Mask) -> bool:
     return bool((filled & ~part).mean() > THIN and min(corners) > 0.5)
 
 
-def _without_lines(mask: Mask) -> Mask:
-    across, thickness = _lines(mask)
-    down, width = _lines(mask.T)
-    for lines, limit, others in ((across, thickness, down.T), (down, width, across.T)):
-        strokes = _opened((mask if lines is across else mask.T) & ~others, 2 * limit + 1, 0)
-        lines &= ~strokes
-    return mask & ~across & ~down.T
-
-
-def _lines(mask: Mask) -> tuple[Mask, int]:
-    """Thin straight lines from the left border to the right one, and their thickness in pixels."""
-    height, width = mask.shape
-    if not (mask[:, : 1 + width // 50].any() and mask[:, -1 - width // 50 :].any()):
-        return np.zeros_like(mask), 1
-    step = max(1, width // 50)
-    columns = np.arange(step // 2, width, step)
-    best, slope = np.zeros(height), 0.0
-    for tried in SLOPES:
-        shifts = np.rint(tried * (columns - width / 2)).astype(int)
-        rows = np.clip(np.arange(height)[:, None] + shifts, 0, height - 1)
-        sheared = mask[rows, columns]
-        coverage = sheared.mean(1) * (sheared[:, :2].any(1) | sheared[:, -2:].any(1))
-        if (coverage >= COVERED).sum() > (best >= COVERED).sum():
-            best, slope = coverage, tried
-    labels, _ = ndimage.label(best >= COVERED)
-    lengths = np.bincount(labels)
-    thin = (labels > 0) & (lengths[labels] <= height / 20)
-    if not thin.any():
-        return np.zeros_like(mask), 1
-    shifts = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
-    near = ndimage.maximum_filter1d(thin, 3)
-    rows = np.clip(np.arange(height)[:, None] - shifts, 0, height - 1)
-    return mask & near[rows], int(lengths[labels[thin]].max()) + 1
-
-
-def _opened(mask: Mask, length: int, axis: int) -> Mask:
-    """The part of a mask that belongs to runs of at least this length along an axis."""
-    eroded = ndimage.minimum_filter1d(mask.astype(np.uint8), length, axis)
-    shift = 0 if length % 2 else -1  # of the window of even length, to cover the same pixels
-    opened: Mask = ndimage.maximum_filter1d(eroded, length, axis, origin=shift) > 0
-    return opened
-
-
 def _spans(box: Box, shape: tuple[int, ...]) -> bool:
     """Whether a box extends along a border, from one end to the other."""
     return any(
@@ -177,7 +145,7 @@ def _spans(box: Box, shape: tuple[int, ...]) -> bool:
 
 
 def one_mark(parts: Mask) -> Mask:
-    """The parts that are close together; ValueError if they are not one character.
+    """The parts that are close together; NotOneCharacter if they are several, or a blot.
 
     A character may have several strokes, but not far apart, and not side by side and equally tall.
     """
@@ -186,23 +154,32 @@ def one_mark(parts: Mask) -> Mask:
     areas = np.bincount(labels[parts], minlength=count + 1)
     parts = parts & (areas >= 0.1 * areas.max())[labels]
     height = np.ptp(np.flatnonzero(parts.any(1))) + 1
-    columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), height // 16 + 1))
-    groups = [parts[:, columns == n] for n in range(1, runs + 1)]
-    most = max(part.sum() for part in groups)
-    rows = [np.flatnonzero(part.any(1))[[0, -1]] for part in groups]
-    top, bottom = max(rows, key=np.ptp)
-    tall = sum(
-        min(last, bottom) - max(first, top) + 1 >= 0.75 * (bottom - top + 1)
-        and part.sum() >= 0.25 * most
-        for (first, last), part in zip(rows, groups, strict=True)
+    tall = max(
+        _side_by_side(parts, height // 16 + 1, 0.75), _side_by_side(parts, height // 4 + 1, 0.5)
     )
     box = parts[box_of(parts)]
     if box.mean() > SOLID and min(box.shape) > BLOT * max(box.shape):
         raise NotOneCharacter(NO_INK, "no ink found, except for a blot")
+    if box.shape[0] < FLAT * box.shape[1]:
+        raise NotOneCharacter(NO_INK, "no ink found, except for a line")
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
         raise NotOneCharacter(SEVERAL, f"no single character found: {marks} separate marks")
     return parts
+
+
+def _side_by_side(parts: Mask, gap: int, overlap: float) -> int:
+    """How many groups of strokes are about as tall as the tallest, with gaps between them."""
+    columns, runs = ndimage.label(ndimage.maximum_filter1d(parts.any(0), gap))
+    groups = [parts[:, columns == n] for n in range(1, runs + 1)]
+    most = max(part.sum() for part in groups)
+    rows = [np.flatnonzero(part.any(1))[[0, -1]] for part in groups]
+    top, bottom = max(rows, key=np.ptp)
+    return sum(
+        min(last, bottom) - max(first, top) + 1 >= overlap * (bottom - top + 1)
+        and part.sum() >= 0.25 * most
+        for (first, last), part in zip(rows, groups, strict=True)
+    )
 
 
 def box_of(mask: Mask) -> Box:

@@ -20,7 +20,8 @@ from pipeline.pictures.paper import Grey, border_of, ink_on_paper, reduced, with
 from pipeline.pictures.sheets import on_sheet
 
 EVEN = 0.025  # of the contrast: the variation of clean paper
-SHADED = 0.3  # share of the border of clean paper that is neither clearly light nor clearly dark
+INKED = 0.6  # share of the border that the ink of a cropped character covers
+SHADED = 0.4  # share of the border of clean paper that is neither clearly light nor clearly dark
 SHARP = 2  # times the ink of the form: a smaller box of ink is examined again, closer
 FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
 
@@ -50,9 +51,10 @@ def _with_margin(grey: Grey, form: ImageForm) -> Grey:
     along = border_of(ink)
     shaded = ((along > 0.15) & (along < 0.5)).mean()
     if (
-        max(shaded, (along > 0.5).mean() - 0.1) > SHADED
+        shaded > SHADED
+        or (along > 0.5).mean() > INKED
         or np.percentile(ink[ink < 0.25], 25) > EVEN
-        or not fills(ink > 0.5)
+        or not fills(ink > 0.35)
     ):
         return grey
     margin = max(1, max(small.shape) // 4) * factor

@@ -18,7 +18,7 @@ FINE = 8  # times the ink of the form: the resolution of the working copy
 WINDOW = 0.35  # of the shorter side: wider than strokes, narrower than sheets and shadows
 COARSE = 100  # pixels: the longer side of the copy that decides what is paper
 DARK = 32  # of 255: darker paper counts as this light
-SHADE = 0.3  # of the lightest paper: what is darker than the deepest shadow is no paper
+SHADE = 0.5  # of the lightest paper: what is darker than the deepest shadow is no paper
 
 
 def reduced(grey: Grey, form: ImageForm) -> tuple[Grey, int]:

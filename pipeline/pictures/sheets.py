@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.pictures.marks import NEIGHBOURS, Box, Mask, box_of
+from pipeline.pictures.marks import NEIGHBOURS, Box, box_of
 from pipeline.pictures.paper import Grey, border_of
+from pipeline.pictures.ruling import Mask
 
 COARSE = 120  # pixels: the longer side of the copy in which a sheet is sought
 CONTRAST = 20  # of 255: between sheet and desk

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from pipeline.core.task import ImageForm
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
+from pipeline.pictures.marks import NotOneCharacter
 from pipeline.pictures.normal_form import bring_into_form
+from pipeline.pictures.ruling import without_ruling
+from pipeline.pictures.sheets import on_sheet
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 
@@ -326,3 +330,53 @@ def test_contrast_beyond_8_bits_is_preserved(ten: Images) -> None:
 def test_a_picture_one_pixel_wide_or_high_has_no_ink(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="no ink found"):
         bring_into_form(np.zeros(shape, np.uint8), MNIST)
+
+
+@pytest.mark.parametrize("slope", [-2.5, 0, 1])
+@pytest.mark.parametrize("grid", [False, True])
+def test_ruling_is_removed_but_not_a_stroke_across_it(slope: float, grid: bool) -> None:
+    y, x = np.mgrid[:200, :300]
+    tilt = np.tan(np.radians(slope))
+    lines = np.abs((y - tilt * x) % 50 - 25) < 2
+    if grid:
+        lines |= np.abs((x + tilt * y) % 50 - 25) < 2
+    stroke = (np.abs(x - 142) < 8) & (y > 30) & (y < 170)
+    left = without_ruling(lines | stroke)
+    assert left[stroke].mean() > 0.95
+    assert (left & ~ndimage.binary_dilation(stroke, iterations=3)).sum() < 0.02 * lines.sum()
+
+
+def test_a_stroke_that_ends_within_the_picture_is_no_ruling() -> None:
+    mask = np.zeros((200, 300), bool)
+    mask[100:104, 20:280] = True
+    np.testing.assert_array_equal(without_ruling(mask), mask)
+
+
+@pytest.mark.parametrize("angle", [-8, 0, 5])
+@pytest.mark.parametrize("desk", [30, 130])
+def test_a_sheet_on_a_desk_is_cut_out_upright(ten: Images, angle: int, desk: int) -> None:
+    sheet = Image.fromarray(page(ten[4]).astype(np.uint8))
+    picture = Image.new("L", (360, 360), desk)
+    picture.paste(sheet, (60, 60))
+    picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=desk)
+    found = on_sheet(np.asarray(picture, np.float32))
+    assert found.shape == pytest.approx((WIDTH, WIDTH), abs=24)
+    border = np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]])
+    assert border.min() > 200
+    digit = found < 100
+    assert digit.sum() == pytest.approx((np.asarray(sheet) < 100).sum(), rel=0.1)
+
+
+def test_a_digit_is_no_sheet(ten: Images) -> None:
+    """Light on dark, bold or with a counter."""
+    for image in ten:
+        bold = ndimage.grey_dilation(image, (3, 3)).astype(np.float32)
+        for picture in (bold, 255 - bold, np.kron(bold, np.ones((6, 6), np.float32))):
+            assert on_sheet(picture) is picture
+
+
+def test_a_dot_is_no_character() -> None:
+    y, x = np.mgrid[:100, :100]
+    dot = np.where(np.hypot(y - 40, x - 60) < 8, 30, 230).astype(np.uint8)
+    with pytest.raises(NotOneCharacter, match="blot"):
+        bring_into_form(dot, MNIST)
