@@ -98,6 +98,7 @@ def test_a_prediction_changes_if_any_of_the_nudges_changes_it() -> None:
     """Three half planes leave the middle in one direction each; the whole plane never does."""
     planes = np.zeros((4, 9, 9), np.uint8)
     planes[0, :, 4:] = planes[1, :, :5] = planes[2, 4:] = planes[3] = 255
+    planes = planes.repeat(behaviour.NUDGED, axis=0)
 
     def classify(images: Images) -> Images:
         return (images[:, 4, 4] > 0).astype(np.uint8)
