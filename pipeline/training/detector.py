@@ -14,19 +14,25 @@ from pipeline.core.task import Task
 from pipeline.training.network import normalise
 
 CLASS, NO_CLASS = 0, 1  # the labels of its training images
+SMALL = 20  # pixels: the side of a small form
 
 
 def build_detector(task: Task, _: Sequence[float] = ()) -> nn.Sequential:
-    """Build the network: normalised images, float [N, 1, H, W], to logits, float [N, 2, 1, 1]."""
+    """Build the network: normalised images, float [N, 1, H, W], to logits, float [N, 2, 1, 1].
+
+    Without padding, the export folds every BatchNorm. Only images of small forms are padded, so
+    that something is left of them.
+    """
+    padding = int(min(task.form.shape) < SMALL)
     body = nn.Sequential(
-        nn.Conv2d(1, 8, 5, stride=2, padding=2), nn.ReLU(),
-        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(1, 16, 3, 2, padding), nn.ReLU(), nn.BatchNorm2d(16),  # 13 x 13 of 28 x 28
+        nn.Conv2d(16, 32, 3, 1, padding), nn.ReLU(), nn.BatchNorm2d(32),  # 11 x 11
+        nn.Conv2d(32, 32, 3, 2, padding), nn.ReLU(), nn.BatchNorm2d(32),  # 5 x 5
+        nn.Conv2d(32, 32, 3, 1, padding), nn.ReLU(),  # 3 x 3
     )  # fmt: skip
     with torch.no_grad():
-        height, width = body(torch.zeros(1, 1, *task.form.shape)).shape[2:]
-    return nn.Sequential(*body, nn.Conv2d(32, 2, (height, width)))
+        height, width = body.eval()(torch.zeros(1, 1, *task.form.shape)).shape[2:]
+    return nn.Sequential(*body.train(), nn.Conv2d(32, 2, (height, width)))
 
 
 class Detector(nn.Module):

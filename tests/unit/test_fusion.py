@@ -53,11 +53,11 @@ def test_the_fused_network_matches_the_trained_one(seed: int, count: int) -> Non
     assert logits.shape == probabilities.shape == (count, 10)
 
 
-@pytest.mark.parametrize("side", [8, 28, 33])
+@pytest.mark.parametrize("side", [8, 16, 28, 33])
 def test_the_fused_detector_matches_the_trained_one(side: int) -> None:
     task = replace(TASK, form=ImageForm(height=side, width=side, ink=6))
     torch.manual_seed(side)
-    network = build_detector(task)
+    network = build_detector(task).eval()
     pictures = torch.from_numpy(
         np.random.default_rng(side).integers(0, 256, (5, side, side), np.uint8)
     )
