@@ -140,9 +140,12 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
     for place in places[1:]:
         page.mouse.move(*place)
     page.mouse.up()
+    expect.set_options(timeout=60_000)  # on a busy machine
     expect(page.locator("#verdict strong")).to_have_text("3")
     expect(page.locator("#verdict")).to_have_attribute("aria-busy", "false")
-    return Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+    shot = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+    page.close()
+    return shot
 
 
 def main() -> None:
