@@ -129,7 +129,7 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
     """A screenshot of the page in this colour scheme, after it has classified the drawn 3."""
     page = browser.new_page(
         color_scheme="dark" if scheme == "dark" else "light",
-        viewport={"width": 700, "height": 690},
+        viewport={"width": 700, "height": 712},
     )
     page.goto(address)
     box = page.locator("#canvas").bounding_box()
