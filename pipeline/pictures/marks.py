@@ -83,7 +83,8 @@ def fills(mask: Mask) -> bool:
         part = labels[around] == n
         if part.mean() < OUTLINE and _is_frame(part, _filled(part, around, mask.shape)):
             return False
-    return (min if along else max)(shares) >= FULL  # along: a flat top, as of a 5
+    share = min(shares) if along else max(shares)  # along: a flat top, as of a 5
+    return bool(share >= FULL)
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
@@ -153,7 +154,7 @@ def one_mark(parts: Mask) -> Mask:
     labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
     areas = np.bincount(labels[parts], minlength=count + 1)
     parts = parts & (areas >= 0.1 * areas.max())[labels]
-    height = np.ptp(np.flatnonzero(parts.any(1))) + 1
+    height = int(np.ptp(np.flatnonzero(parts.any(1)))) + 1
     tall = max(
         _side_by_side(parts, height // 16 + 1, 0.75), _side_by_side(parts, height // 4 + 1, 0.5)
     )
