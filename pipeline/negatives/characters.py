@@ -34,12 +34,13 @@ def hand_drawn(
 
     `unsteady`: how much it is bent, 1 for training.
     """
-    character = characters[random.integers(len(characters))]
+    character = characters[int(random.integers(len(characters)))]
     able = [font for font in fonts if character in characters_of(font)]
     ink = glyph(character, able[random.integers(len(able))])
     pen = int(random.integers(1, 5))
     ink = bent(ink, random, bend=0.04 * unsteady, shear=0.3 * unsteady, stretch=0.25 * unsteady)
-    return ndimage.grey_dilation(ink, (pen, pen))
+    thickened: Ink = ndimage.grey_dilation(ink, (pen, pen))
+    return thickened
 
 
 def drawable(characters: Sequence[str], fonts: Sequence[str]) -> list[str]:

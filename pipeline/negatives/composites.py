@@ -48,7 +48,7 @@ def overlaid(images: Images, random: np.random.Generator) -> Ink:
 
 def close_up(images: Images, form: ImageForm, random: np.random.Generator) -> Ink:
     """A part of an image, enlarged to the whole form, with ink up to the border."""
-    ink = cropped(images[random.integers(len(images))])
+    ink = cropped(_one_of(images, random))
     side = max(ink.shape) / random.uniform(1.5, 2.5)
     top, left = (random.uniform(0, max(1, length - side)) for length in ink.shape)
     part = Image.fromarray(ink).transform(
@@ -62,7 +62,7 @@ def close_up(images: Images, form: ImageForm, random: np.random.Generator) -> In
 
 def cut_off(images: Images, random: np.random.Generator) -> Ink:
     """An image moved so far that about half of its ink is beyond the border."""
-    image = images[random.integers(len(images))]
+    image = _one_of(images, random)
     axis, away = random.integers(2), random.choice([-1, 1])
     mass = np.cumsum(image.sum(1 - axis, dtype=float)[::away])
     lost = int(np.searchsorted(mass, mass[-1] * random.uniform(0.35, 0.6)))
@@ -74,9 +74,14 @@ def cut_off(images: Images, random: np.random.Generator) -> Ink:
 
 def mirrored(images: Images, random: np.random.Generator) -> Ink:
     """An image, with left and right exchanged."""
-    return images[random.integers(len(images))][:, ::-1]
+    return _one_of(images, random)[:, ::-1]
 
 
 def inverted(images: Images, random: np.random.Generator) -> Ink:
     """Dark ink on a light background."""
-    return 255 - images[random.integers(len(images))]
+    return 255 - _one_of(images, random)
+
+
+def _one_of(images: Images, random: np.random.Generator) -> Ink:
+    image: Ink = images[random.integers(len(images))]
+    return image

@@ -112,8 +112,10 @@ def _smooth(points: NDArray[np.float64]) -> NDArray[np.float64]:
     time = np.linspace(0, 1, 8)[:, None, None]
     start, control, end = middles[:-1], points[1:-1], middles[1:]
     curve = (1 - time) ** 2 * start + 2 * time * (1 - time) * control + time**2 * end
-    return curve.swapaxes(0, 1).reshape(-1, 2)
+    smooth: NDArray[np.float64] = curve.swapaxes(0, 1).reshape(-1, 2)
+    return smooth
 
 
 def _as_pixels(values: NDArray[np.float64]) -> Ink:
-    return np.rint(values.clip(0, 255)).astype(np.uint8)
+    pixels: Ink = np.rint(values.clip(0, 255)).astype(np.uint8)
+    return pixels

@@ -53,4 +53,5 @@ def bent(
     dy, dx = np.tensordot(random.normal(0, bend, (2, WAVES)), waves, 1)
     source = y + turn * x + dy, ratio * x + slant * y + dx
     places = [(place + 1) / 2 * (side - 1) for place, side in zip(source, ink.shape, strict=True)]
-    return ndimage.map_coordinates(ink, np.broadcast_arrays(*places), order=1)
+    found: Ink = ndimage.map_coordinates(ink, np.broadcast_arrays(*places), order=1)
+    return found

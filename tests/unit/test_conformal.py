@@ -2,17 +2,19 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.evaluation.conformal import coverage_interval, least_probability, threshold
 
 CALIBRATION, NEW, TRIALS = 20, 400, 4000
 
 
-def covered(coverage: float) -> np.ndarray:
+def covered(coverage: float) -> NDArray[np.float64]:
     """The share of new scores up to the threshold, in many trials with exchangeable scores."""
     scores = np.random.default_rng(1).lognormal(size=(TRIALS, CALIBRATION + NEW))
     thresholds = [threshold(row[:CALIBRATION], coverage) for row in scores]
-    return (scores[:, CALIBRATION:] <= np.array(thresholds)[:, None]).mean(1)
+    shares: NDArray[np.float64] = (scores[:, CALIBRATION:] <= np.array(thresholds)[:, None]).mean(1)
+    return shares
 
 
 @pytest.mark.parametrize(("coverage", "expected"), [(0.9, 19 / 21), (0.5, 11 / 21)])
