@@ -31,7 +31,7 @@ BENCHMARKS = {
         ("novelty", "inference.novelty", "images that show no digit", "data", "2 min"),
         ("pictures", "pictures.reading", "photographs, read right, wrong or not", "data", "5 min"),
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
-        ("serving", "service.load", "our service and MLflow's under load", "wrk", "14 min"),
+        ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
         (
             "overhead",
             "pipeline.overhead",

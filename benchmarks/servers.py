@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -48,8 +48,12 @@ def server(
             time.sleep(0.2)
         yield process
     finally:
+        children = process.children(recursive=True) if process.is_running() else []
         process.terminate()
         process.wait()
+        for child in children:  # some servers leave their workers running
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def free_port() -> int:

@@ -40,6 +40,15 @@ def _mlflow(workers: int) -> Callable[[Path, int], Sequence[str]]:
     return command
 
 
+def _litserve(model: Path, port: int) -> Sequence[str]:
+    serve = [sys.executable, "-m", "benchmarks.service.litserve_server"]
+    return [*serve, str(model / "model.onnx"), str(port)]
+
+
+def _prediction(address: str, image: NDArray[np.uint8]) -> Request:
+    return Request(f"{address}/predict", JSON, json.dumps({"images": [image.tolist()]}).encode())
+
+
 def _invocation(address: str, image: NDArray[np.uint8]) -> Request:
     body = json.dumps({"inputs": {"images": [image.tolist()]}}).encode()
     return Request(f"{address}/invocations", JSON, body)
@@ -48,6 +57,7 @@ def _invocation(address: str, image: NDArray[np.uint8]) -> Request:
 BASELINES = {
     "MLflow, JSON": Baseline("mlflow", _mlflow(1), "/ping", _invocation),
     "MLflow per core, JSON": Baseline("mlflow", _mlflow(available_cores()), "/ping", _invocation),
+    "LitServe, JSON": Baseline("litserve", _litserve, "/health", _prediction),
 }
 
 

@@ -1,14 +1,14 @@
-"""python -m benchmarks serving: the HTTP service and `mlflow models serve` under load.
+"""python -m benchmarks serving: the HTTP service and other servers of the model under load.
 
 wrk posts one image repeatedly on 1, 16, 64 and 256 connections; each connection sends its next
 request when it has the answer. Our service, with a process per core, receives bytes and JSON by the
-Open Inference Protocol and a PNG file; MLflow's server, with the same model, receives JSON: as it
-starts by default, with one process, and with one per core. They take turns. Then 64 connections
-post to our service for five minutes while its memory is watched. wrk shares the cores with the
-server.
+Open Inference Protocol and a PNG file. Other servers of the same model receive JSON: MLflow's as it
+starts by default, with one process, and with one per core; LitServe with a worker per core. They
+take turns. Then 64 connections post to our service for five minutes while its memory is watched.
+wrk shares the cores with the servers.
 
 Writes reports/benchmarks/serving.json, .md and .png. Requires wrk (`apt-get install wrk`) and an
-idle machine. Takes fourteen minutes.
+idle machine. Takes sixteen minutes.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main(
     model = model_seconds(classifier)
     save_figure(draw(loads, soaked), reports(workspace) / "serving.png")
     result = {"loads": loads, "soak": soaked, "model_seconds": model}
-    libraries = ["fastapi", "httptools", "mlflow", "uvicorn", "uvloop"]
+    libraries = ["fastapi", "httptools", "litserve", "mlflow", "uvicorn", "uvloop"]
     write_report(workspace, "serving", result, show(loads, soaked, model), libraries)
 
 

@@ -29,6 +29,7 @@ onnxruntime.set_default_logger_severity(3)  # errors only
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 BATCH_SIZES = {CPU: 32, OPENVINO: 256, CUDA: 256}  # images per call
+MANY = 8  # images; for fewer, no other provider is faster than the CPU provider
 _REGISTERING = Lock()
 Session: TypeAlias = onnxruntime.InferenceSession
 

@@ -22,6 +22,7 @@ from pipeline.inference.providers import (
     BATCH_SIZES,
     CPU,
     CUDA,
+    MANY,
     Session,
     UnusableError,
     available_cores,
@@ -29,7 +30,6 @@ from pipeline.inference.providers import (
 )
 from pipeline.inference.signature import Signature
 
-MANY = 8  # images; for fewer, no other provider is faster than the CPU provider
 INTERFACE = [
     ("images", "tensor(uint8)"),
     ("logits", "tensor(float)"),

@@ -14,6 +14,7 @@ from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.conformal import least_probability, threshold
 from pipeline.training.detector import Detector, build_detector
+from pipeline.training.fusion import ClassifierWithDetector
 from pipeline.training.network import Classifier, build_network, load_weights
 
 
@@ -24,9 +25,9 @@ def run(workspace: Workspace, params: Calibrate, task: Task) -> None:
     data = read_tensors(workspace.calibration_set)
     batches = torch.from_numpy(data["images"]).split(500)
     with torch.inference_mode():
-        classifier = Classifier(network, task).eval()
-        probabilities = torch.cat([classifier(batch)[1] for batch in batches]).numpy()
-        novelty = torch.cat([Detector(detector, task).eval()(batch) for batch in batches]).numpy()
+        trained = ClassifierWithDetector(Classifier(network, task), Detector(detector, task)).eval()
+        outputs = zip(*map(trained, batches), strict=True)
+        _, probabilities, novelty = (torch.cat(output).numpy() for output in outputs)
     novelty_threshold = threshold(novelty, 1 - params.refused)
     of_truth = probabilities[np.arange(len(probabilities)), data["labels"]]
     report = CalibrationReport(

@@ -14,6 +14,8 @@ from pipeline.core.task import Task
 from pipeline.training.network import normalise
 
 CLASS, NO_CLASS = 0, 1  # the labels of its training images
+# By logistic regression on training images and generated ones, about 0.3 for 0.7 of the log-odds.
+ENERGY = 0.4
 SMALL = 20  # pixels: the side of a small form
 
 
@@ -36,7 +38,7 @@ def build_detector(task: Task, _: Sequence[float] = ()) -> nn.Sequential:
 
 
 class Detector(nn.Module):
-    """The trained detector from raw images to novelty: the reference for the export."""
+    """The trained detector from raw images to log-odds: the reference for the export."""
 
     def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
@@ -44,6 +46,15 @@ class Detector(nn.Module):
         self.task = task
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 images [N, H, W] to novelty, float [N]: the log-odds that there is no class."""
+        """Map uint8 images [N, H, W] to the log-odds that there is no class, float [N]."""
         scores: Tensor = self.network(normalise(images, self.task)).flatten(1)
         return scores[:, NO_CLASS] - scores[:, CLASS]
+
+
+def novelty_of(odds: Tensor, logits: Tensor) -> Tensor:
+    """Novelty, float [N], from a detector's log-odds [N] and a classifier's logits [N, classes].
+
+    The energy of the logits (Liu et al. 2020, arXiv:2010.03759) is high where no class is strong.
+    The classifier knows its classes better than the detector, which knows more of other images.
+    """
+    return odds - ENERGY * logits.logsumexp(1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.task import ImageForm, Task
-from pipeline.training.detector import NO_CLASS
+from pipeline.training.detector import NO_CLASS, novelty_of
 from pipeline.training.network import split_at_last_relu
 
 
@@ -53,9 +53,9 @@ class FusedDetector(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 images [N, H, W] to novelty, float [N]."""
-        novelty: Tensor = self.network(images.unsqueeze(1).float() - self.mean).flatten()
-        return novelty
+        """Map uint8 images [N, H, W] to log-odds, float [N]."""
+        odds: Tensor = self.network(images.unsqueeze(1).float() - self.mean).flatten()
+        return odds
 
 
 class ClassifierWithDetector(nn.Module):
@@ -69,7 +69,7 @@ class ClassifierWithDetector(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map uint8 images [N, H, W] to logits, probabilities [N, classes] and novelty [N]."""
         logits, probabilities = self.classifier(images)
-        return logits, probabilities, self.detector(images)
+        return logits, probabilities, novelty_of(self.detector(images), logits)
 
 
 def fuse(network: nn.Sequential, form: ImageForm) -> nn.Sequential:

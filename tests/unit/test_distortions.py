@@ -49,7 +49,8 @@ def test_a_distortion_changes_images_in_the_same_way_every_time(name: str, image
     """Also if more images follow: a figure shows the images that were measured."""
     before = images.copy()
     first, again = (DISTORTIONS[name](images) for _ in range(2))
-    assert (first.shape, first.dtype) == (images.shape, np.uint8)
+    assert first.shape == images.shape
+    assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(DISTORTIONS[name](images[:7]), first[:7])
     np.testing.assert_array_equal(images, before)

@@ -15,8 +15,8 @@ from pipeline.core.files import sha256
 from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
 from pipeline.inference import Classifier, choice, providers
 from pipeline.inference.choice import pack, unpack
-from pipeline.inference.providers import CPU, CUDA, OPENVINO
-from pipeline.inference.session import MANY, OnnxModel
+from pipeline.inference.providers import CPU, CUDA, MANY, OPENVINO
+from pipeline.inference.session import OnnxModel
 from tests.checkout import MODEL, needs_model, needs_openvino
 from tests.digits import Images, make_digits
 

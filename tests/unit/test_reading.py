@@ -27,7 +27,7 @@ def test_a_file_larger_than_memory_is_refused(
     os.truncate(path, 1 << 42)  # sparse: takes no disk space
     with pytest.raises(UserError, match=r"large\.npy is too large for"):
         reading.read_file(path)
-    monkeypatch.setattr(reading, "_free_memory", lambda: 100 << 10)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 << 20))
     with Path("/dev/zero").open("rb") as endless:
         monkeypatch.setattr(sys, "stdin", endless)
         monkeypatch.setattr(sys.stdin, "buffer", endless, raising=False)
@@ -39,11 +39,11 @@ def test_a_file_can_use_half_of_the_free_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pixels require the other half."""
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=200))
-    path = tmp_path / "file"
-    path.write_bytes(bytes(100))
-    assert reading.read_file(path) == bytes(100)
-    path.write_bytes(bytes(101))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 << 20))
+    path, half = tmp_path / "file", 2 << 20
+    path.write_bytes(bytes(half))
+    assert reading.read_file(path) == bytes(half)
+    path.write_bytes(bytes(half + 1))
     with pytest.raises(UserError, match="file is too large for"):
         reading.read_file(path)
 
