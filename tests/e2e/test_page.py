@@ -393,7 +393,7 @@ def test_the_page_says_in_words_what_a_picture_shows(
     app = make_app(classifier=Classifier(model, threads=1))
     said = {
         "letter": r"^E>?\d+\.\d %$",
-        "unsure": r"^F or \w\d+\.\d % for F$",
+        "unsure": r"^F or \w>?\d+\.\d % for F$",
         "disc": r"^This does not look like a letter\.$",
         "two": "^Several letters",
         "nothing": "^No ink",
