@@ -20,7 +20,7 @@ from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import export
-from pipeline.training.detector import build_detector
+from pipeline.training.detector import ENERGY, build_detector
 from pipeline.training.network import Classifier
 from tests.digits import make_digits
 
@@ -82,7 +82,8 @@ def test_it_takes_raw_images_in_batches_of_any_size(
         inputs = (torch.from_numpy(images)[:, None] / 255.0 - 0.1307) / 0.3081
         expected = network(inputs).flatten(1)
         class_, no_class = detector(inputs).flatten(1).T
-    np.testing.assert_allclose(novelty, no_class - class_, atol=1e-4)
+        energy = -expected.logsumexp(1)
+    np.testing.assert_allclose(novelty, no_class - class_ + ENERGY * energy, atol=1e-4)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     np.testing.assert_allclose(probabilities, expected.softmax(1), atol=1e-5)
     assert logits.dtype == probabilities.dtype == novelty.dtype == np.float32
