@@ -129,7 +129,7 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
     """A screenshot of the page in this colour scheme, after it has classified the drawn 3."""
     page = browser.new_page(
         color_scheme="dark" if scheme == "dark" else "light",
-        viewport={"width": 700, "height": 690},
+        viewport={"width": 700, "height": 712},
     )
     page.goto(address)
     box = page.locator("#canvas").bounding_box()
@@ -140,9 +140,12 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
     for place in places[1:]:
         page.mouse.move(*place)
     page.mouse.up()
+    expect.set_options(timeout=60_000)  # on a busy machine
     expect(page.locator("#verdict strong")).to_have_text("3")
     expect(page.locator("#verdict")).to_have_attribute("aria-busy", "false")
-    return Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+    shot = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+    page.close()
+    return shot
 
 
 def main() -> None:

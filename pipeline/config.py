@@ -108,7 +108,7 @@ class Backprop(Section):
 
 class Detect(Section):
     seed: Annotated[int, Field(ge=0, le=2**31)]
-    epochs: Annotated[int, Field(ge=1, le=1000)]
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
     negatives: Annotated[int, Field(ge=100)]
     printed: Count
 

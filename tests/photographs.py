@@ -76,8 +76,9 @@ def light_paper(random: Random) -> Scene:
     side = int(np.exp(random.uniform(np.log(120), np.log(900))))
     height = random.uniform(0.3, 0.7)
     room = 0.5 - 0.6 * height
+    other = int(side * random.uniform(1, 1.4))
     return Scene(
-        shape=(side, int(side * random.uniform(1, 1.4)))[:: random.choice([1, -1])],
+        shape=(side, other) if random.choice([1, -1]) == 1 else (other, side),
         height=height,
         place=tuple(0.5 + random.uniform(-room, room, 2)),
         paper=tuple(np.array(WHITE) * random.uniform(0.8, 1.05)),
@@ -285,7 +286,8 @@ def render(scene: Scene, digits: list[tuple[NDArray[np.uint8], int]], random: Ra
     if scene.blur:
         surface = ndimage.gaussian_filter(surface, (scene.blur * size, scene.blur * size, 0))
     noisy = 255 * surface + random.normal(0, scene.noise, surface.shape)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    pixels: Images = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def encoded(pixels: Images, scene: Scene) -> bytes:
@@ -375,7 +377,7 @@ def _drawn(label: int, size: int, pen: float, random: Random) -> Layer:
         draw.line(path, 255, round(width))
         for a, b in path:
             draw.ellipse((a - width / 2, b - width / 2, a + width / 2, b + width / 2), 255)
-    return np.asarray(page.reduce(scale), np.float32) / 255
+    return np.asarray(page.reduce(scale), np.float32) / np.float32(255)
 
 
 def _specks(scene: Scene, random: Random) -> Layer:
@@ -404,7 +406,8 @@ def _desk(scene: Scene, x: Layer, y: Layer, along: Layer, across: Layer) -> Laye
             (width / 2 - across) / width - right,
         )
         distance = np.minimum.reduce(sides)
-    return np.clip(0.5 - distance * min(scene.shape) / 1.5, 0, 1).astype(np.float32)
+    desk: Layer = np.clip(0.5 - distance * min(scene.shape) / 1.5, 0, 1).astype(np.float32)
+    return desk
 
 
 def _light(scene: Scene, x: Layer, y: Layer) -> Layer:

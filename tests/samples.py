@@ -1,6 +1,8 @@
 """python -m tests.samples: draws the photographs in tests/pictures, with fixed seeds.
 
-A file's name tells its condition, and its digit or the verdict with which it is refused.
+They are the first of each condition that are read right, to notice when that changes; how many are
+read at all is measured by `python -m benchmarks pictures`. A file's name tells its condition, and
+its digit or the verdict with which it is refused.
 """
 
 import gzip
@@ -11,6 +13,12 @@ import numpy as np
 
 from pipeline.core import idx
 from pipeline.core.task import NO_INK, SEVERAL
+from pipeline.inference.classifier import Classifier
+from pipeline.mnist import TASK
+from pipeline.pictures.decoding import decode_picture
+from pipeline.pictures.images import in_form
+from pipeline.pictures.marks import NotOneCharacter
+from tests.checkout import MODEL
 from tests.photographs import CONDITIONS, REFUSED, Photograph, Scene, photograph
 
 FOLDER = Path(__file__).with_name("pictures")
@@ -34,7 +42,7 @@ def main() -> None:
         found: list[Photograph] = []
         while len(found) < COUNTS.get(condition, 2):
             picture = photograph(condition, images, labels, random, compressed)
-            if len(picture.content) < LARGEST:
+            if len(picture.content) < LARGEST and read(picture) == expected(condition, picture):
                 found.append(picture)
         for n, picture in enumerate(found):
             name = f"{condition.replace(',', '').replace('%', 'percent').replace(' ', '-')}"
@@ -44,6 +52,15 @@ def main() -> None:
 def compressed(scene: Scene) -> Scene:
     """A scene as a JPEG of low quality."""
     return replace(scene, quality=min(scene.quality or 60, 60))
+
+
+def read(picture: Photograph) -> str:
+    """The digit that the released model reads, or the verdict of a refusal."""
+    try:
+        image = in_form([decode_picture(picture.content)], TASK.form, normalise=True)
+    except NotOneCharacter as error:
+        return error.verdict
+    return str(Classifier(MODEL, threads=1).predict(image).classes[0])
 
 
 def expected(condition: str, picture: Photograph) -> str:

@@ -176,7 +176,8 @@ def row_of(workspace: Workspace, run: Run, precision: str, path: Path) -> dict[s
     probabilities = model.run(images).probabilities
 
     def classify(images: Images) -> NDArray[np.int64]:
-        return model.run(images).logits.argmax(1)
+        classes: NDArray[np.int64] = model.run(images).logits.argmax(1)
+        return classes
 
     summary = summarise(probabilities, labels)
     distorted = distorted_accuracy(classify, images, labels)

@@ -15,6 +15,8 @@ HERE = Workspace(Path())
 FILES: dict[type[Report], Path] = {
     reports.BackpropReport: HERE.backprop_summary,
     reports.TrainingReport: HERE.training_report,
+    reports.DetectorReport: HERE.detector_report,
+    reports.CalibrationReport: HERE.calibration_report,
     reports.ExportReport: HERE.export_report,
     reports.Metrics: HERE.metrics,
     reports.Subject: HERE.subject,
@@ -23,7 +25,10 @@ FILES: dict[type[Report], Path] = {
     reports.GateReport: HERE.gate_report,
     reports.JudgedProviders: HERE.judged_providers,
 }
-PARTS = (reports.Hardware, reports.FlowRun, reports.ProviderReport, reports.Criterion)
+PARTS = (
+    *(reports.Hardware, reports.FlowRun, reports.PredictionSet, reports.ProviderReport),
+    reports.Criterion,
+)
 
 
 def page() -> str:

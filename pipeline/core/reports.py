@@ -159,7 +159,7 @@ class Behaviour(Report):
     model_sha256: Sha256  #: SHA-256 of the exported file
     #: fraction of the distorted images that are classified correctly, by distortion
     distorted_accuracy: dict[str, float]
-    #: fraction of the images whose predicted class is another one after a small change, by change
+    #: fraction of every second image whose predicted class a small change alters, by change
     changed_predictions: dict[str, float]
     #: fraction of the test images whose true label is in the prediction set, by stated coverage
     coverage: dict[str, float]

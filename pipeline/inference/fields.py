@@ -1,12 +1,14 @@
 """The fields of an answer, which `predict`, `score` and the HTTP service share."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
+
+if TYPE_CHECKING:  # slow to import: every command imports this module
+    from pipeline.inference.classifier import Predictions
 
 
 def field_names(signature: Signature) -> list[str]:
@@ -17,7 +19,7 @@ def field_names(signature: Signature) -> list[str]:
     ]
 
 
-def answer_fields(signature: Signature, found: Predictions, n: int) -> dict[str, Any]:
+def answer_fields(signature: Signature, found: "Predictions", n: int) -> dict[str, Any]:
     """The fields of the answer for image `n`; those that name a class are None if it shows none."""
     name = class_fields(signature)[found.classes[n]]
     return {

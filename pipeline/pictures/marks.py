@@ -9,10 +9,12 @@ from pipeline.pictures.ruling import Mask, without_ruling
 
 Box = tuple[slice, slice]
 CERTAIN = 6  # times the grain: what is darker is ink
+CLEARLY = 1.5  # times that: how dark the darkest ink is
 LARGEST = 0.25  # share of the ink that the largest stroke has
 MIN_SIZE = 5  # pixels: of ink
-SOLID = 0.7  # share of its box that a blot fills
+SOLID = 0.75  # share of its box that a blot fills
 BLOT = 0.6  # ratio of its sides
+FLAT = 0.2  # ratio of height to width: no character is flatter
 OUTLINE = 0.12  # share of its box that the outline of a frame covers
 FULL = 0.85  # share of a side that a character fills if it is cropped close to its ink
 THIN = 0.6  # share of its box that the inside of a frame covers
@@ -46,11 +48,11 @@ def character_in(ink: Grey, grain: float) -> tuple[Mask, Mask]:
             most, found, threshold = left, parts, float(least)
         if most > all_ink / 2:
             break
-    if most == 0:
+    darkest = float(np.percentile(ink[found], 95)) if most else 0.0
+    if darkest < CLEARLY * CERTAIN * grain:
         faint = _parts(ink, CERTAIN / 2 * grain).any()
         reason = "no ink found: its contrast with the paper is too low" if faint else "no ink found"
         raise NotOneCharacter(NO_INK, reason)
-    darkest = float(np.percentile(ink[found], 95))
     threshold = max(threshold, CLEAR * darkest)
     clear = _parts(ink, threshold)
     if not clear.any():
@@ -75,11 +77,14 @@ def fills(mask: Mask) -> bool:
     at_border = box[narrow].start == 0 or box[narrow].stop == mask.shape[narrow]
     if shares[narrow] < 0.5 and at_border:  # it lies along the border
         return False
+    boxes = ndimage.find_objects(labels)
     for n in np.flatnonzero(areas >= 0.25 * areas.max()):
-        part = labels[(around := ndimage.find_objects(labels == n)[0])] == n
-        if _is_frame(part, _filled(part, around, mask.shape)) and part.mean() < OUTLINE:
+        around = boxes[n - 1]
+        part = labels[around] == n
+        if part.mean() < OUTLINE and _is_frame(part, _filled(part, around, mask.shape)):
             return False
-    return (min if along else max)(shares) >= FULL  # along: a flat top, as of a 5
+    share = min(shares) if along else max(shares)  # along: a flat top, as of a 5
+    return bool(share >= FULL)
 
 
 def _parts(strength: Grey, threshold: float) -> Mask:
@@ -149,11 +154,15 @@ def one_mark(parts: Mask) -> Mask:
     labels, count = ndimage.label(ndimage.maximum_filter(parts, 2 * (reach // 2) + 1))
     areas = np.bincount(labels[parts], minlength=count + 1)
     parts = parts & (areas >= 0.1 * areas.max())[labels]
-    height = np.ptp(np.flatnonzero(parts.any(1))) + 1
-    tall = max(_side_by_side(parts, height // 16 + 1, 0.75), _side_by_side(parts, height // 4, 0.5))
+    height = int(np.ptp(np.flatnonzero(parts.any(1)))) + 1
+    tall = max(
+        _side_by_side(parts, height // 16 + 1, 0.75), _side_by_side(parts, height // 4 + 1, 0.5)
+    )
     box = parts[box_of(parts)]
     if box.mean() > SOLID and min(box.shape) > BLOT * max(box.shape):
         raise NotOneCharacter(NO_INK, "no ink found, except for a blot")
+    if box.shape[0] < FLAT * box.shape[1]:
+        raise NotOneCharacter(NO_INK, "no ink found, except for a line")
     marks = max(int((areas >= 0.1 * areas.max()).sum()), tall)
     if marks > 1:
         raise NotOneCharacter(SEVERAL, f"no single character found: {marks} separate marks")

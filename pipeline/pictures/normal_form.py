@@ -19,9 +19,9 @@ from pipeline.pictures.marks import (
 from pipeline.pictures.paper import Grey, border_of, ink_on_paper, reduced, without_grain
 from pipeline.pictures.sheets import on_sheet
 
-EVEN = 0.025  # of the contrast: the variation of clean paper
-INKED = 0.5  # share of the border that the ink of a cropped character covers
-SHADED = 0.3  # share of the border of clean paper that is neither clearly light nor clearly dark
+EVEN = 0.04  # of the contrast: the variation of clean paper
+INKED = 0.6  # share of the border that the ink of a cropped character covers
+SHADED = 0.4  # share of the border of clean paper that is neither clearly light nor clearly dark
 SHARP = 2  # times the ink of the form: a smaller box of ink is examined again, closer
 FAINT = 32 / 255  # of the darkest ink: the antialiased edge of a stroke
 

@@ -51,7 +51,8 @@ def _rows(shape: tuple[int, ...], slope: float, columns: NDArray[np.int64]) -> N
     """The row of each pixel, [H, columns], after the picture is sheared around its middle."""
     height, width = shape
     shifts = np.rint(slope * (columns - width / 2)).astype(int)
-    return np.clip(np.arange(height)[:, None] + shifts, 0, height - 1)
+    rows: NDArray[np.int64] = np.clip(np.arange(height)[:, None] + shifts, 0, height - 1)
+    return rows
 
 
 def _opened(mask: Mask, length: int, axis: int) -> Mask:

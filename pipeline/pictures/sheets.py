@@ -38,8 +38,9 @@ def on_sheet(grey: Grey) -> Grey:
     small = np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
     if min(small.shape) < 5:
         return grey
-    for level in (small, -small):
-        desk = float(np.percentile(border_of(level), 95))
+    levels: tuple[Grey, Grey] = (small, -small)
+    for level in levels:
+        desk = np.float32(np.percentile(border_of(level), 95))
         labels, count = ndimage.label(level > desk + CONTRAST, NEIGHBOURS)
         if count == 0:
             continue
@@ -62,10 +63,10 @@ def _straightened(grey: Grey, found: Rectangle, origin: tuple[int, int], factor:
         factor * (start + place + 0.5)
         for start, place in zip(origin, (u * cos - v * sin, u * sin + v * cos), strict=True)
     )
-    size = [max(1, round(factor * (length - 2 * cut))) for length in (width, height)]
+    right, bottom = (max(1, round(factor * (length - 2 * cut))) for length in (width, height))
     coefficients = (cos, -sin, x, sin, cos, y)
     upright = Image.fromarray(grey).transform(
-        size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+        (right, bottom), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
     )
     return np.asarray(upright)
 

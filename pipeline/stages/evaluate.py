@@ -74,7 +74,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
     curves = test_curves(workspace, images, labels, task)
     write_csv(workspace.curves, curves)
 
-    floors = gate.min_refused_negatives
+    floors, distorted_floors = gate.min_refused_negatives, gate.min_distorted_accuracy
     wrong = np.flatnonzero(predictions != labels)
     confidences = probabilities.max(1)
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
@@ -95,7 +95,7 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
             distorted_examples(
                 *test,
                 {UNDISTORTED: summary.accuracy, **behaviour.distorted_accuracy},
-                {UNDISTORTED: gate.min_accuracy, **gate.min_distorted_accuracy},
+                {UNDISTORTED: gate.min_accuracy, **dict[str, float](distorted_floors.items())},
             ),
             "accuracy on all test images",
         ),
@@ -166,7 +166,8 @@ def measure_behaviour(
         return model.run(images, params.batch_size)
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        return run(images).logits.argmax(1)
+        classes: NDArray[np.int64] = run(images).logits.argmax(1)
+        return classes
 
     def refused(answer: Answer) -> float:
         found = decide(model.signature, answer.probabilities, answer.novelty)

@@ -136,7 +136,7 @@ def test_digits_drawn_by_mouse_are_read(page: Page) -> None:
         expect(page.locator("#verdict strong")).to_have_text(str(digit))
         shares = page.locator("#bars .share").all_inner_texts()
         assert len(shares) == 10
-        assert max(range(10), key=lambda n: float(shares[n].removesuffix(" %"))) == digit
+        assert max(range(10), key=lambda n: float(shares[n].strip("> %"))) == digit
         widths = page.locator("#bars .bar span").evaluate_all(
             "bars => bars.map(bar => bar.getBoundingClientRect().width)"
         )
@@ -393,7 +393,7 @@ def test_the_page_says_in_words_what_a_picture_shows(
     app = make_app(classifier=Classifier(model, threads=1))
     said = {
         "letter": r"^E>?\d+\.\d %$",
-        "unsure": r"^F or \w\d+\.\d % for F$",
+        "unsure": r"^F or \w>?\d+\.\d % for F$",
         "disc": r"^This does not look like a letter\.$",
         "two": "^Several letters",
         "nothing": "^No ink",

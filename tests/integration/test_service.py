@@ -83,7 +83,8 @@ def test_tritons_client_finds_the_server_and_the_model(
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     metadata = client.get_model_metadata("mnist-cnn")
     assert metadata["name"] == "mnist-cnn"
-    assert [tensor["name"] for tensor in metadata["outputs"]] == ["logits", "probabilities"]
+    names = [tensor["name"] for tensor in metadata["outputs"]]
+    assert names == ["logits", "probabilities", "novelty"]
     (version,) = metadata["versions"]
     assert client.is_model_ready("mnist-cnn")
     assert client.is_model_ready("mnist-cnn", version)

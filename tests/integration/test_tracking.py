@@ -30,7 +30,16 @@ from pipeline.core.reports import FlowRun, JudgedProviders, Metrics, TrainingRep
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.registry import open_classifier
-from pipeline.stages import evaluate, export, fetch, gate, prepare, release
+from pipeline.stages import (
+    calibrate,
+    detect,
+    evaluate,
+    export,
+    fetch,
+    gate,
+    prepare,
+    release,
+)
 from pipeline.tracking import Component, background, links
 from tests.checkout import PROJECT, SMALL, TEST, TRAINING, UNTRACKED
 from tests.digits import make_digits, write_mirror
@@ -223,8 +232,10 @@ def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
         ends_well_but_untracked(training)
     with variables(MLFLOW_TRACKING_URI="none"):
         params = load_params(workspace.params)
+        detect.run(workspace, params, TASK)
+        calibrate.run(workspace, params.calibrate, TASK)
         export.run(workspace, params.export, TASK)
-        evaluate.run(workspace, params.evaluate, TASK)
+        evaluate.run(workspace, params.evaluate, TASK, params.gate)
         gate.run(workspace, params.gate)
     ends_well_but_untracked(start(workspace, "release", MLFLOW_TRACKING_URI=server.url))
     server.start()

@@ -49,7 +49,8 @@ def test_a_distortion_changes_images_in_the_same_way_every_time(name: str, image
     """Also if more images follow: a figure shows the images that were measured."""
     before = images.copy()
     first, again = (DISTORTIONS[name](images) for _ in range(2))
-    assert (first.shape, first.dtype) == (images.shape, np.uint8)
+    assert first.shape == images.shape
+    assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(DISTORTIONS[name](images[:7]), first[:7])
     np.testing.assert_array_equal(images, before)
@@ -98,6 +99,7 @@ def test_a_prediction_changes_if_any_of_the_nudges_changes_it() -> None:
     """Three half planes leave the middle in one direction each; the whole plane never does."""
     planes = np.zeros((4, 9, 9), np.uint8)
     planes[0, :, 4:] = planes[1, :, :5] = planes[2, 4:] = planes[3] = 255
+    planes = planes.repeat(behaviour.NUDGED, axis=0)
 
     def classify(images: Images) -> Images:
         return (images[:, 4, 4] > 0).astype(np.uint8)

@@ -202,8 +202,8 @@ def test_refusals_and_coverage_are_those_of_answers() -> None:
     def run(images: Images, _: int) -> Answer:
         probabilities = np.zeros((len(images), 10), np.float32) + np.float32(0.05)
         probabilities[:, :2] = [0.35, 0.25]
-        blank = ~images.any((1, 2))
-        return Answer(np.log(probabilities), probabilities, blank.astype(np.float32))
+        blank = np.asarray(~images.any((1, 2)), np.float32)
+        return Answer(np.log(probabilities), probabilities, blank)
 
     rules = tuple(
         PredictionSet(coverage=coverage, least_probability=least)

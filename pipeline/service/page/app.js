@@ -8,8 +8,8 @@ const canvas = byId("canvas");
 const seen = byId("seen").getContext("2d", { willReadFrequently: true });
 const { noun, aNoun } = document.body.dataset; // such as digit, a digit
 const labels = JSON.parse(document.body.dataset.labels);
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const confidently = (share) => percent(share).replace("100.0", ">99.9"); // a network is never certain
+// a network is never certain
+const percent = (share) => `${(100 * share).toFixed(1)} %`.replace("100.0", ">99.9");
 const either = new Intl.ListFormat("en", { type: "disjunction" });
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 const UNREADABLE = "This browser does not let the page read its canvas. Choose a file instead.";
@@ -109,7 +109,7 @@ function show(answer) {
 
 // An answer in words: a few large ones, if it has a label, and small ones.
 function summary({ label, confidence, set, verdict, reason }) {
-  if (verdict === noun) return [label, confidently(confidence)];
+  if (verdict === noun) return [label, percent(confidence)];
   if (verdict === "unsure") return [either.format(set), `${percent(confidence)} for ${label}`];
   if (verdict === "several") return ["", `Several ${noun}s: show one at a time.`];
   if (verdict === "no ink") return ["", sentence(reason)];
