@@ -29,7 +29,7 @@ from pipeline.pictures.images import Images, in_form
 from pipeline.pictures.marks import NotOneCharacter
 from tests.photographs import CONDITIONS, REFUSED, Photograph, photograph
 
-PICTURES = 150  # of each condition
+PICTURES = 106  # of each condition
 SURE = 0.9
 MEASURING, TUNING = 1, 2  # seeds
 NAMES = [*CONDITIONS, *REFUSED]
