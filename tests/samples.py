@@ -45,8 +45,9 @@ def main() -> None:
             if len(picture.content) < LARGEST and read(picture) == expected(condition, picture):
                 found.append(picture)
         for n, picture in enumerate(found):
-            name = f"{condition.replace(',', '').replace('%', 'percent').replace(' ', '-')}"
-            (FOLDER / f"{name}-{n}={expected(condition, picture)}.jpg").write_bytes(picture.content)
+            name = f"{condition}-{n}={expected(condition, picture)}.jpg"
+            plain = name.replace(",", "").replace("%", "percent").replace(" ", "-")
+            (FOLDER / plain).write_bytes(picture.content)
 
 
 def compressed(scene: Scene) -> Scene:

@@ -29,7 +29,7 @@ from pipeline.pictures.images import Images, in_form
 from pipeline.pictures.marks import NotOneCharacter
 from tests.photographs import CONDITIONS, REFUSED, Photograph, photograph
 
-PICTURES = 150  # of each condition
+PICTURES = 106  # of each condition
 SURE = 0.9
 MEASURING, TUNING = 1, 2  # seeds
 NAMES = [*CONDITIONS, *REFUSED]
@@ -143,7 +143,7 @@ def show(counts: dict[str, Counts], pictures: int, sure: float) -> str:
 
 
 def examples(workspace: Workspace) -> Image.Image:
-    """The first pictures of each condition, each with the model's input beside it."""
+    """The first pictures of each condition, each next to the model's input."""
     classifier = Classifier(workspace.released_model, threads=1)
     side, step = THUMBNAIL, THUMBNAIL + 60
     sheet = Image.new("RGB", (EXAMPLES * step, len(NAMES) * (side + 18)), "white")

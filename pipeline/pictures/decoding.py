@@ -21,7 +21,6 @@ MAX_CHUNKS = 100_000  # of a PNG, segments of a JPEG, or blocks of a GIF
 MAX_RUNS = 1 << 20  # bytes of a run-length encoded BMP: Pillow decodes it slowly
 PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
 END_OF_JPEG = b"\xff\xd9"
-SEVERAL_FRAMES = "it holds several frames: save one of them as a PNG"
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # of a PNG
 THUMBNAIL_OR_MASK = 1 | 4  # bits of TIFF's NewSubfileType
 
@@ -58,7 +57,7 @@ def _decode(content: bytes, max_pixels: int | None, max_pages: int) -> list[Pict
         if content.startswith(PNG):
             content = _pixel_chunks(content)
         elif content.startswith(GIF):
-            content = _one_frame(content)
+            content = _gif_blocks(content)
         elif content.startswith((b"II", b"MM")):  # TIFF
             _check_directories(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -109,7 +108,7 @@ def _pages(picture: Image.Image) -> list[int]:
     """The frames of a TIFF that are pages; of any other file, the only frame."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
         if getattr(picture, "is_animated", False):
-            raise ValueError(SEVERAL_FRAMES)
+            raise ValueError("it holds several frames: save one of them as a PNG")
         return [0]
     frames = []
     for frame in range(MAX_PAGES + 1):
@@ -201,22 +200,20 @@ def _pixel_chunks(png: bytes) -> bytes:
     raise ValueError(f"it is a PNG of more than {MAX_CHUNKS:,} chunks")
 
 
-def _one_frame(gif: bytes) -> bytes:
-    """A GIF up to the end of its only frame; a ValueError if another one follows."""
-    place, frames, inside = 13 + _palette_size(gif[10:11]), 0, False
+def _gif_blocks(gif: bytes) -> bytes:
+    """A GIF up to the end of its last block; a ValueError if it has too many."""
+    place, inside = 13 + _palette_size(gif[10:11]), False
     for _ in range(MAX_CHUNKS):
         kind = gif[place : place + 1]
         if inside:
             inside = kind > b"\0"
             place += 1 + (gif[place] if inside else 0)
         elif kind == b",":
-            frames, inside = frames + 1, True
+            inside = True
             place += 11 + _palette_size(gif[place + 9 : place + 10])
         elif kind == b"!":
             inside = True
             place += 2
-        elif frames > 1:
-            raise ValueError(SEVERAL_FRAMES)
         else:
             return gif[:place]
     raise ValueError(f"it is a GIF of more than {MAX_CHUNKS:,} blocks")

@@ -1,6 +1,6 @@
 """Separates ink from paper: how much of the paper's light the ink takes away.
 
-Light is rarely even: it falls off, shadows have edges, and paper lies on a desk. Each pixel is
+Light is rarely even: it falls off, shadows have edges, and a sheet is on a desk. Each pixel is
 therefore compared with the paper around it. A stroke is thinner than the window in which the
 comparison looks for paper; shadows and desks are wider, or reach the border.
 """

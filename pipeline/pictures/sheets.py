@@ -1,4 +1,4 @@
-"""Finds a sheet of paper that lies on a desk."""
+"""Cuts out a sheet of paper that is on a desk."""
 
 from typing import NamedTuple
 

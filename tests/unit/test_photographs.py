@@ -21,7 +21,9 @@ def test_there_are_small_pictures_of_every_condition() -> None:
 @needs_model
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
 def test_a_photograph_is_read_or_refused(path: Path) -> None:
-    assert read(Photograph(path.read_bytes(), None)) == path.stem.partition("=")[2]
+    assert (
+        read(Photograph(path.read_bytes(), None)).replace(" ", "-") == path.stem.partition("=")[2]
+    )
 
 
 @pytest.mark.parametrize("condition", [*CONDITIONS, *REFUSED])
