@@ -88,7 +88,7 @@ def on_paper(classifier: Classifier, characters: Kind, task: Task, images: int) 
         picture = 255 - np.pad(enlarged, MARGIN)
         try:
             read.append(bring_into_form(picture, task.form))
-        except ValueError:  # no ink, or several marks: an answer of its own
+        except ValueError:  # no ink, or several marks: a refusal
             continue
     shares = _refused(classifier, np.stack(read))
     part = len(read) / images

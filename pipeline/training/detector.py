@@ -2,7 +2,7 @@
 
 A classifier answers one of its classes for every image, often with certainty: its training has
 never shown it anything else. The detector is trained on images of the classes and on images that
-show none (pipeline/negatives), in a network of its own, so that the classifier stays as it is.
+show none (pipeline/negatives). It is a separate network, so that the classifier stays as it is.
 """
 
 from collections.abc import Sequence

@@ -162,7 +162,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evaluate.batch_size": [0],
     "evaluate.latency_calls": [0],
     "gate.min_accuracy": [99.4],
-    "gate.min_distorted_accuracy": [{"shfted": 0.9}, {"shifted": 99.0}, 0.9],
+    "gate.min_distorted_accuracy": [{"shift": 0.9}, {"shifted": 99.0}, 0.9],
     "gate.max_changed_predictions": [{"shifted": 0.1}],
     "gate.test_sha256": ["unknown"],
     "release.allow_regression": ["no", 0],
