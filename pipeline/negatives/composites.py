@@ -13,7 +13,7 @@ Images = Ink  # [N, H, W]
 
 
 def side_by_side(images: Images, random: np.random.Generator) -> Ink:
-    """Two or three images in a row or column, which overlap, touch or keep a distance."""
+    """Two or three images in a rough row or column, which overlap, touch or keep a distance."""
     column = random.random() < 0.3
     if column:
         images = images.swapaxes(1, 2)
@@ -24,7 +24,7 @@ def side_by_side(images: Images, random: np.random.Generator) -> Ink:
     canvas = np.zeros((height, width), np.uint8)
     left = 0
     for part in parts:
-        top = int(random.integers(0, 13))
+        top = int(random.integers(0, 21))
         place = canvas[top : top + part.shape[0], left : left + part.shape[1]]
         np.maximum(place, part, out=place)
         left += max(7, part.shape[1] + int(random.integers(-5, 8)))
