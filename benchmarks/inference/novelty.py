@@ -1,4 +1,4 @@
-"""What the released file says about images that show no digit, and about distorted digits.
+"""python -m benchmarks novelty: the released file on images that show no digit, and on digits.
 
 Measured on kinds of images that the detector was not trained on: other fonts, other code, the test
 set. The time of one image is compared with that of the same file without the detector.

@@ -10,6 +10,7 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "service": "serve",
     "core": "train",
     "mnist": "train",
+    "negatives": "train",
     "backprop": "train",
     "training": "train",
     "evaluation": "train",

@@ -39,10 +39,10 @@ def test_files_are_found_by_name_folder_and_pattern(
 def test_ignored_files_of_a_folder_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a.png", "b.webp", "c.WEBP", "d.heic", "Makefile", ".DS_Store", "e.parquet"):
+    for name in ("a.png", "b.avif", "c.AVIF", "d.heic", "Makefile", ".DS_Store", "e.parquet"):
         (tmp_path / name).touch()
     find_input_files([str(tmp_path)]).report()
-    said = "ignored: 2 .webp, 1 .heic, 1 .parquet, 1 without suffix\n"
+    said = "ignored: 2 .avif, 1 .heic, 1 .parquet, 1 without suffix\n"
     assert capsys.readouterr().err == said
     assert find_input_files([str(tmp_path)], tables=True).files[1:] == [str(tmp_path / "e.parquet")]
 

@@ -52,14 +52,14 @@ def complaint(*overrides: str, path: Path = PARAMS) -> str:
 
 
 def test_unchanged_values_leave_every_byte_of_the_file() -> None:
-    for overrides in ([], ["train.epochs=30", "train.device=auto"]):
+    for overrides in ([], ["train.epochs=32", "train.device=auto"]):
         assert overridden(overrides, PARAMS) == ORIGINAL
 
 
 @pytest.mark.parametrize(
     ("override", "before", "after"),
     [
-        ("train.epochs=2", "epochs: 30", "epochs: 2"),
+        ("train.epochs=2", "epochs: 32", "epochs: 2"),
         ("train.rotation=1.5", "rotation: 12.0", "rotation: 1.5"),
         (
             "train.dropout=[0.1,0,0,0]",
@@ -196,7 +196,7 @@ def test_the_result_is_a_valid_params_file_and_the_original_is_unchanged(tmp_pat
         ("+train.epochs=2", "give one value for one key"),
         ("++train.epochs=2", "give one value for one key"),
         ("~train.epochs", "give one value for one key"),
-        ("~train.epochs=30", "give one value for one key"),
+        ("~train.epochs=32", "give one value for one key"),
         ("train.epochs=1,2", "give one value for one key"),
         ("train.epochs=range(1,3)", "give one value for one key"),
         ("train.epochs=choice(1,2)", "give one value for one key"),
@@ -246,7 +246,7 @@ def test_all_invalid_values_are_reported_together() -> None:
         (b"train: \xff", " is not valid YAML"),
         ("", ": "),
         ("- train\n", ": "),
-        (ORIGINAL.replace("epochs: 30", "epochs: 0"), ": train: epochs is 0"),
+        (ORIGINAL.replace("epochs: 32", "epochs: 0"), ": train: epochs is 0"),
     ],
 )
 @pytest.mark.parametrize("overrides", [[], ["train.epochs=2"]])
