@@ -98,11 +98,12 @@ needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not i
 
 
 @needs_wrk
-def test_the_service_is_compared_to_mlflow_serving(project: Checkout) -> None:
+def test_the_service_is_compared_to_other_servers(project: Checkout) -> None:
     arguments = ["--connections", "1", "64", "--seconds", "1", "--rounds", "1", "--soak", "2"]
     report, text = benchmark(project, "serving", *arguments)
     ours = ["ours, bytes", "ours, JSON", "ours, PNG"]
-    assert list(report["loads"]) == [*ours, "MLflow, JSON", "MLflow per core, JSON"]
+    others = ["MLflow, JSON", "MLflow per core, JSON", "LitServe, JSON"]
+    assert list(report["loads"]) == [*ours, *others]
     for by_connections in report["loads"].values():
         assert list(by_connections) == ["1", "64"]
         for (found,) in by_connections.values():

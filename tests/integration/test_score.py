@@ -62,8 +62,8 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
         "score.run(sys.argv[1:2], Path('out.parquet'), sys.argv[2], normalise=False)\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"  # KiB
     )
-    peaks, counts = [], (20_000, 60_000)
-    for count in counts:  # 16 and 47 MB of pixels
+    peaks, counts = [], (20_000, 100_000)
+    for count in counts:  # 16 and 78 MB of pixels
         path = tmp_path / "in.npy"
         np.lib.format.open_memmap(path, "w+", np.uint8, (count, 28, 28)).flush()
         command = [sys.executable, "-c", program, str(path), str(MODEL)]
