@@ -27,6 +27,7 @@ from pipeline.backprop.network import Pair, Weights, random_weights
 from pipeline.backprop.ranges import Input, LearningRate, LearningRates, Target, WeightsOrRandom
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing
+from pipeline.evaluation.titles import Distortion, Nudge
 from pipeline.training.recipe import Recipe
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -34,9 +35,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 TimeOut = Annotated[float, Field(gt=0)]
-# as in evaluation.distortions, which is slow to import
-Distortion = Literal["shifted", "rotated", "scaled", "noisy", "thinner", "thicker"]
-Nudge = Literal["shift", "rotation", "stroke"]
 Provider = Literal["CPUExecutionProvider", "OpenVINOExecutionProvider", "CUDAExecutionProvider"]
 
 

@@ -239,6 +239,7 @@ def use_letters(workspace: Checkout) -> Checkout:
                 "test_images": test,
                 "test_sha256": hashlib.sha256(expected).hexdigest(),
                 "parameters": 17_266,
+                "max_model_bytes": 250_000,
             },
         }
     )

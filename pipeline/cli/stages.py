@@ -126,7 +126,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     from pipeline.stages import evaluate
 
     task = load_task(params.task, workspace.root)
-    evaluate.run(workspace, params.evaluate, task, params.gate)
+    evaluate.run(workspace, params.evaluate, task)
 
 
 @stage

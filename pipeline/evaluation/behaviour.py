@@ -43,19 +43,16 @@ def changed_predictions(
 
 
 def distorted_examples(
-    images: Images,
-    labels: Labels,
-    accuracy: Mapping[str, float],
-    floors: Mapping[str, float],
+    images: Images, labels: Labels, accuracy: Mapping[str, float]
 ) -> list[Examples]:
     """The first image of up to COLUMNS classes, without and with each distortion.
 
-    `accuracy` and `floors`, the lowest allowed ones: by distortion, or UNDISTORTED.
+    `accuracy`: by distortion, or UNDISTORTED.
     """
     chosen = np.unique(labels, return_index=True)[1][:COLUMNS]
     first = images[: chosen.max() + 1]
-    rows = [Examples(UNDISTORTED, first[chosen], accuracy[UNDISTORTED], floors.get(UNDISTORTED))]
+    rows = [Examples(UNDISTORTED, first[chosen], accuracy[UNDISTORTED])]
     for name, distort in DISTORTIONS.items():
         distorted = distort(first)[chosen]
-        rows.append(Examples(distort.title, distorted, accuracy[name], floors.get(name)))
+        rows.append(Examples(distort.title, distorted, accuracy[name]))
     return rows

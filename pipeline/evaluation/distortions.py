@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.evaluation.titles import DISTORTION_TITLES, NUDGE_TITLES
+
 SEED = 1
 Images = NDArray[np.uint8]
 Amounts = NDArray[np.floating[Any]]
@@ -97,23 +99,23 @@ def _affine(
 
 
 DISTORTIONS = {
-    "shifted": Distortion("shifted by up to 2 pixels", shifted),
-    "rotated": Distortion("rotated by up to 15°", rotated),
-    "scaled": Distortion("0.9 to 1.1 times as large", scaled),
-    "noisy": Distortion("Gaussian noise, σ = 0.2", noisy),
-    "thinner": Distortion("thinner strokes", lambda images, draw: thinner(images)),
-    "thicker": Distortion("thicker strokes", lambda images, draw: thicker(images)),
+    "shifted": Distortion(DISTORTION_TITLES["shifted"], shifted),
+    "rotated": Distortion(DISTORTION_TITLES["rotated"], rotated),
+    "scaled": Distortion(DISTORTION_TITLES["scaled"], scaled),
+    "noisy": Distortion(DISTORTION_TITLES["noisy"], noisy),
+    "thinner": Distortion(DISTORTION_TITLES["thinner"], lambda images, draw: thinner(images)),
+    "thicker": Distortion(DISTORTION_TITLES["thicker"], lambda images, draw: thicker(images)),
 }
 NUDGES = {
     "shift": Nudge(
-        "shifted by 1 pixel",
+        NUDGE_TITLES["shift"],
         tuple(
             partial(ndimage.shift, shift=(0, down, right), order=0)
             for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1))
         ),
     ),
     "rotation": Nudge(
-        "rotated by 5°",
+        NUDGE_TITLES["rotation"],
         tuple(
             partial(
                 ndimage.rotate,
@@ -126,5 +128,5 @@ NUDGES = {
             for angle in (5, -5)
         ),
     ),
-    "stroke": Nudge("thinner or thicker", (thinner, thicker)),
+    "stroke": Nudge(NUDGE_TITLES["stroke"], (thinner, thicker)),
 }

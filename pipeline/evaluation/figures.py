@@ -25,7 +25,6 @@ class Examples(NamedTuple):
     title: str
     images: NDArray[np.uint8]  # [N, H, W]
     share: float  # 0..1
-    floor: float | None  # lowest share that the gate allows; None if it does not judge it
 
 
 def sample_sheet(
@@ -159,10 +158,7 @@ def misclassified_sheet(
 
 
 def behaviour_sheet(rows: Sequence[Examples], meaning: str) -> Figure:
-    """Draw a line per kind of images: examples, and the share with the lowest that is allowed.
-
-    `meaning`: what the share is.
-    """
+    """Draw a line per kind of images: examples, and a share of all; `meaning` says of what."""
     columns, height, width = rows[0].images.shape
     side = 0.6  # inches
     sizes = (columns * side * width / height, 3)
@@ -180,16 +176,13 @@ def behaviour_sheet(rows: Sequence[Examples], meaning: str) -> Figure:
         text = f"{row.share:.2%}"
         above = {"textcoords": "offset points", "ha": "center", "size": 9}
         axes.annotate(text, (row.share, middle), (0, 6), **above)
-        if row.floor is not None:
-            axes.plot([row.floor, row.share], [middle] * 2, color="tab:gray", linewidth=0.8)
-            axes.plot(row.floor, middle, "|", color="black", markersize=14, markeredgewidth=2)
         axes.plot(row.share, middle, "o", color=TEST)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=1))
-    axes.set_title(f"{meaning}, and the\nlowest that the gate allows ( | )", size=10)
+    axes.set_title(meaning, size=10)
     return figure
 
 

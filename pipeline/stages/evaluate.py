@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Evaluate, Gate
+from pipeline.config import Evaluate
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
 from pipeline.core.files import read_csv, read_tensors, sha256, write_csv
@@ -38,7 +38,7 @@ from pipeline.training.network import build_network
 SEED = 2  # of the generated images that show no class
 
 
-def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
+def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     """Write metrics, behaviour, speed, curves, tables and figures to reports/evaluation.
 
     Two figures show the lowest values that `gate` allows; no measurement depends on them.
@@ -74,7 +74,6 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
     curves = test_curves(workspace, images, labels, task)
     write_csv(workspace.curves, curves)
 
-    floors, distorted_floors = gate.min_refused_negatives, gate.min_distorted_accuracy
     wrong = np.flatnonzero(predictions != labels)
     confidences = probabilities.max(1)
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
@@ -95,15 +94,12 @@ def run(workspace: Workspace, params: Evaluate, task: Task, gate: Gate) -> None:
             distorted_examples(
                 *test,
                 {UNDISTORTED: summary.accuracy, **behaviour.distorted_accuracy},
-                {UNDISTORTED: gate.min_accuracy, **dict[str, float](distorted_floors.items())},
             ),
             "accuracy on all test images",
         ),
         "negatives": figures.behaviour_sheet(
             [
-                Examples(
-                    name, images[:COLUMNS], behaviour.refused_negatives[name], floors.get(name)
-                )
+                Examples(name, images[:COLUMNS], behaviour.refused_negatives[name])
                 for name, images in negatives.items()
             ],
             f"refused as {model.signature.foreign}",

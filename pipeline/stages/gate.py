@@ -8,7 +8,7 @@ from pipeline.core.files import write_text
 from pipeline.core.gate_input import GateInput, read_gate_input
 from pipeline.core.reports import Behaviour, Criterion, GateReport, Number, ProviderReport
 from pipeline.core.workspace import Workspace
-from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
+from pipeline.evaluation.titles import DISTORTION_TITLES, NUDGE_TITLES
 from pipeline.tracking import Component, background
 
 Value = Number | str | None
@@ -79,7 +79,7 @@ def of_behaviour(
 ) -> list[Criterion]:
     """The criteria on changed images, prediction sets and refusals, measured on the same file.
 
-    Only what `params` lists is judged.
+    Only what `params` lists is judged, in an order that does not depend on that of the file.
     """
     measured, refused = (behaviour.model_sha256, behaviour.refused) if behaviour else (None, None)
     accuracy = behaviour.distorted_accuracy if behaviour else {}
@@ -89,21 +89,27 @@ def of_behaviour(
     return [
         equal("behaviour: file SHA-256", measured, model_sha256),
         *(
-            at_least(f"{DISTORTIONS[name].title}: accuracy", accuracy.get(name), least)
-            for name, least in params.min_distorted_accuracy.items()
+            at_least(f"{title}: accuracy", accuracy.get(name), params.min_distorted_accuracy[name])
+            for name, title in DISTORTION_TITLES.items()
+            if name in params.min_distorted_accuracy
         ),
         *(
-            at_most(f"{NUDGES[name].title}: changed predictions", changed.get(name), most)
-            for name, most in params.max_changed_predictions.items()
+            at_most(
+                f"{title}: changed predictions",
+                changed.get(name),
+                params.max_changed_predictions[name],
+            )
+            for name, title in NUDGE_TITLES.items()
+            if name in params.max_changed_predictions
         ),
         *(
             at_least(f"prediction sets: coverage of {stated}", coverage.get(stated), least)
-            for stated, least in params.min_coverage.items()
+            for stated, least in sorted(params.min_coverage.items())
         ),
         at_most("test images: refused", refused, params.max_refused),
         *(
             at_least(f"{kind}: refused", negatives.get(kind), least)
-            for kind, least in params.min_refused_negatives.items()
+            for kind, least in sorted(params.min_refused_negatives.items())
         ),
     ]
 

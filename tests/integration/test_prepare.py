@@ -16,7 +16,7 @@ from pipeline.stages import prepare
 from tests.checkout import PROJECT
 
 # of data/train.safetensors
-TRAINING_SHA256 = "70e548f0a6f87564bac5816c20f848bdb5d36ba95c64159e70bd8a7b75c7ecb6"
+TRAINING_SHA256 = "cf2f607c5ed237b97e3bb697d2679ed5d5987e3e9486bbc6fe4dedd6cb7cd8cd"
 
 
 def test_real_mnist_has_the_digest_of_the_gate_and_matches_torchvision(tmp_path: Path) -> None:

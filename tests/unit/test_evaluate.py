@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
-from pipeline.config import Evaluate, load_params
+from pipeline.config import Evaluate
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_csv
 from pipeline.core.reports import (
@@ -32,7 +32,7 @@ from pipeline.inference.session import Answer, OnnxModel
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
 from pipeline.stages import evaluate
-from tests.checkout import MODEL, PROJECT, needs_model
+from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.releases import signature
 
@@ -70,7 +70,7 @@ def evaluated(workspace: Workspace, digits: tuple[Images, Images]) -> Mock:
     sheet = Mock(wraps=figures.misclassified_sheet)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "misclassified_sheet", sheet)
-        evaluate.run(workspace, PARAMS, TASK, load_params(PROJECT / "params.yaml").gate)
+        evaluate.run(workspace, PARAMS, TASK)
     return sheet
 
 

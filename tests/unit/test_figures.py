@@ -67,7 +67,7 @@ def test_counts_appear_only_where_they_fit(classes: int, numbers: int) -> None:
 
 def test_class_names_are_not_parsed_as_formulas() -> None:
     names = ["$\\frac$", "$x"]
-    rows = [Examples(name, np.zeros((3, 9, 8), np.uint8), 0.9, None) for name in names]
+    rows = [Examples(name, np.zeros((3, 9, 8), np.uint8), 0.9) for name in names]
     for figure in (
         behaviour_sheet(rows, "share"),
         sample_sheet(np.zeros((2, 9, 8), np.uint8), np.array([0, 1], np.uint8), names),
