@@ -148,9 +148,14 @@ def scoring(reports: Path) -> Values:
 def serving(reports: Path) -> Values:
     """The HTTP service under load, on 64 connections."""
     report = read(reports, "serving")
-    names = {"bytes": "ours, bytes", "json": "ours, JSON", "png": "ours, PNG"}
-    names |= {"mlflow": "MLflow, JSON", "mlflow_per_core": "MLflow per core, JSON"}
-    names |= {"litserve": "LitServe, JSON"}
+    names = {
+        "bytes": "ours, bytes",
+        "json": "ours, JSON",
+        "png": "ours, PNG",
+        "mlflow": "MLflow, JSON",
+        "mlflow_per_core": "MLflow per core, JSON",
+        "litserve": "LitServe, JSON",
+    }
     loads = {name: report["loads"][request]["64"] for name, request in names.items()}
     rates = {f"{name}_rate": f"{median(rates_of(runs)):,.0f}" for name, runs in loads.items()}
     latency = {

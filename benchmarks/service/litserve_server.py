@@ -4,14 +4,14 @@ LitServe as its guide shows it: one process for HTTP, a worker per core that hol
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from litserve import LitAPI, LitServer
 from numpy.typing import NDArray
 
-from pipeline.inference.providers import CPU, available_cores
+from pipeline.inference.providers import CPU, available_cores, load
 
 
 class Model(LitAPI):  # type: ignore[misc]
@@ -23,9 +23,7 @@ class Model(LitAPI):  # type: ignore[misc]
 
     def setup(self, device: str) -> None:
         """Load the model in a worker."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(self.path, options, [CPU])
+        self.session = load(CPU, Path(self.path).read_bytes(), 1)
 
     def decode_request(self, request: dict[str, Any]) -> NDArray[np.uint8]:
         """The images, [N, H, W]."""

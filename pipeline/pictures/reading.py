@@ -62,7 +62,7 @@ def read_file(path: Path, *, pipes: bool = False) -> bytes:
         kinds = {stat.S_IFREG, stat.S_IFDIR, *([stat.S_IFIFO] if pipes else [])}
         if stat.S_IFMT(about.st_mode) not in kinds:  # opening a folder gives its own error
             raise UserError(f"{path} {NO_FILE}")
-        if not _fits(about.st_size):
+        if about.st_size > CHUNK and about.st_size > _free_memory():
             raise UserError(f"{path} is {TOO_LARGE}")
         with path.open("rb") as file:
             return _all_of(file, str(path))
@@ -138,17 +138,18 @@ def _from_stdin() -> bytes:
 
 
 def _all_of(file: BinaryIO, name: str) -> bytes:
-    content = bytearray()
     try:
-        while piece := file.read(CHUNK):
-            content += piece
-            if not _fits(len(content)):
-                raise MemoryError
+        content = bytearray(file.read(CHUNK))
+        if len(content) == CHUNK:  # there is always memory for less
+            most = _free_memory()
+            while piece := file.read(CHUNK):
+                content += piece
+                if len(content) > most:
+                    raise MemoryError
         return bytes(content)
     except MemoryError as error:
         raise UserError(f"{name} is {TOO_LARGE}") from error
 
 
-def _fits(size: int) -> bool:
-    """Whether there is memory for so many bytes and for their pixels."""
-    return size <= CHUNK or size <= psutil.virtual_memory().available // 2
+def _free_memory() -> int:
+    return psutil.virtual_memory().available // 2  # bytes: content and pixels have to fit

@@ -48,6 +48,16 @@ def test_a_file_can_use_half_of_the_free_memory(
         reading.read_file(path)
 
 
+def test_memory_that_the_content_takes_while_it_is_read_does_not_count_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([8 << 20, 8 << 20])  # before the file is opened, and before its second piece
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=next(free, 0)))
+    path = tmp_path / "file"
+    path.write_bytes(bytes(4 << 20))
+    assert len(reading.read_file(path)) == 4 << 20
+
+
 def test_data_after_a_compressed_file_is_ignored(tmp_path: Path) -> None:
     images = make_digits(3, seed=1)[0]
     content = idx.encode(images)
