@@ -1,36 +1,36 @@
 """python -m benchmarks accuracy: our recipes over many seeds and on distorted digits.
 
-Trains `release`, `fast` and `fast` cut to three epochs with ten seeds each, on all cores with one
-thread per training, exports the last epoch of each and measures it in ONNX Runtime on the test set:
-undistorted, shifted, rotated, scaled, noisy, with thinner and with thicker strokes. All networks
-see the same distorted images. The worst of the seeds in each number that the gate bounds is where
-its thresholds come from. The two baselines, one training each, are files that `python -m benchmarks
-training` leaves in artifacts/benchmarks/; run that first.
+Trains `release`, `fast` and `fast` cut to three epochs with ten seeds each, and the two baselines
+with one, on all cores with one thread per training. Exports the last epoch of each and measures it
+in ONNX Runtime on the test set: undistorted, shifted, rotated, scaled, noisy, with thinner and with
+thicker strokes. All networks see the same distorted images. The worst of the seeds in each number
+that the gate bounds is where its thresholds come from.
 
-Takes about an hour on two cores with bfloat16, three without. Every measured network is a row of
-reports/benchmarks/accuracy.csv and is not trained again, so an interrupted command resumes, unless
-recipe, code or data have changed. The report is written when all rows exist. For a quick look:
-`--seeds 2`.
+Takes about an hour and a half on two cores with bfloat16, four without. Every measured network is a
+row of reports/benchmarks/accuracy.csv and is not trained again, so an interrupted command resumes,
+unless recipe, code or data have changed. The report is written when all rows exist. For a quick
+look: `--seeds 2`.
 """
 
 import argparse
 from collections import Counter
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from benchmarks.models import export, model_path, read_set, task_of
+from benchmarks.models import export, read_set, task_of
 from benchmarks.report import reports, write_report
 from benchmarks.tables import table
 from benchmarks.training.recipes import load_recipe
-from benchmarks.training.runs import add_row, add_rows, code_digest, digest, read_rows
-from benchmarks.training.speed import EXAMPLE, ORIGINAL, RECIPES, file_name
+from benchmarks.training.runs import add_rows, code_digest, digest, read_rows
+from benchmarks.training.speed import EXAMPLE, ORIGINAL, RECIPES, file_name, methods
 from pipeline.config import Gate, load_params
-from pipeline.core.errors import UserError
 from pipeline.core.files import read_tensors, sha256
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.behaviour import UNDISTORTED, changed_predictions, distorted_accuracy
@@ -38,10 +38,9 @@ from pipeline.evaluation.distortions import DISTORTIONS, NUDGES, Images
 from pipeline.evaluation.metrics import summarise
 from pipeline.inference.session import OnnxModel
 from pipeline.stages.train import code_digests
-from pipeline.training import trainer
-from pipeline.training.device import choose_device, choose_precision
-from pipeline.training.network import build_network
+from pipeline.training.device import choose_precision
 
+CPU = torch.device("cpu")
 FIRST_SEED, SEEDS = 11, 10  # seeds that no choice has used
 PROJECT = Path(__file__).parents[2]
 BASELINE_CODE = [
@@ -89,23 +88,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(workspace: Workspace, seeds: int) -> None:
     """Train what is missing, measure, and write the report if there are ten seeds."""
     decided_by = {method: deciding(workspace, method) for method in (*RECIPES, *BASELINES)}
-    baseline_runs = [Run(method, 1, decided_by[method]) for method in BASELINES]
-    done = finished(workspace)
-    for run in [run for run in baseline_runs if run not in done]:
-        path = model_path(workspace, file_name(run.method))
-        if not path.exists():
-            raise UserError(f"{path} is missing: `python -m benchmarks training` writes it")
-        add_row(runs_file(workspace), row_of(workspace, run, "float32", path))
     numbers = range(FIRST_SEED, FIRST_SEED + seeds)
     ours = [Run(method, seed, decided_by[method]) for method in RECIPES for seed in numbers]
-    missing = [(workspace, run) for run in ours if run not in done]
+    runs = [*(Run(method, FIRST_SEED, decided_by[method]) for method in BASELINES), *ours]
+    done = finished(workspace)
+    missing = [(workspace, run) for run in runs if run not in done]
     add_rows(runs_file(workspace), train_once, missing)
     done = finished(workspace)
     found: dict[str, Measured] = {
         method: {
-            column: [
-                float(done[run][column]) for run in (*baseline_runs, *ours) if run.method == method
-            ]
+            column: [float(done[run][column]) for run in runs if run.method == method]
             for column in (*LOWEST, *HIGHEST)
         }
         for method in (*RECIPES, *BASELINES)
@@ -153,20 +145,16 @@ def deciding(workspace: Workspace, method: str) -> str:
 
 def train_once(workspace: Workspace, run: Run) -> dict[str, Any]:
     """Train on all training images, measure the exported last epoch; the row of the table."""
-    recipe = load_recipe(workspace, RECIPES[run.method], seed=run.seed)
     images, labels = read_set(workspace.training_set)
-    task = task_of(workspace)
-    for epoch in trainer.train(task, images, labels, recipe):
-        weights = epoch.weights
-    trained = build_network(task)
-    trained.load_state_dict(weights)
-    precision = choose_precision(recipe.precision, choose_device(recipe.device))
+    method = methods(workspace)[run.method]
+    for network in islice(method.start(images, labels, run.seed), method.epochs):
+        trained = network
     path = export(workspace, trained, f"{file_name(run.method)}-{run.seed}")
-    return row_of(workspace, run, str(precision).removeprefix("torch."), path)
+    return row_of(workspace, run, path)
 
 
-def row_of(workspace: Workspace, run: Run, precision: str, path: Path) -> dict[str, Any]:
-    """The row of a network that was trained in this precision and exported to `path`.
+def row_of(workspace: Workspace, run: Run, path: Path) -> dict[str, Any]:
+    """The row of a network that was exported to `path`.
 
     It includes what the gate bounds, 0..1, on the test set.
     """
@@ -184,12 +172,20 @@ def row_of(workspace: Workspace, run: Run, precision: str, path: Path) -> dict[s
     changed = changed_predictions(classify, images, probabilities.argmax(1))
     return {
         **run._asdict(),
-        "precision": precision,
+        "precision": precision(workspace, run.method),
         **dict(zip(ACCURACIES, [summary.accuracy, *distorted.values()], strict=True)),
         RECALL: summary.lowest_recall,
         CALIBRATION: summary.expected_calibration_error,
         **dict(zip(CHANGES, changed.values(), strict=True)),
     }
+
+
+def precision(workspace: Workspace, method: str) -> str:
+    """The precision in which this machine trains by the method."""
+    if method not in RECIPES:
+        return "float32"
+    chosen = choose_precision(load_recipe(workspace, RECIPES[method]).precision, CPU)
+    return str(chosen).removeprefix("torch.")
 
 
 def thresholds(gate: Gate) -> dict[str, float]:
