@@ -235,6 +235,7 @@ def use_letters(workspace: Checkout) -> Checkout:
                 "test_images": test,
             },
             "train": {"epochs": 4, "noise": 0.05, "dropout": [0.0]},
+            "calibrate": {"refused": 0.01},
             "gate": {
                 "test_images": test,
                 "test_sha256": hashlib.sha256(expected).hexdigest(),

@@ -26,7 +26,7 @@ def test_letters_are_read_by_http(classifier: Classifier) -> None:
     with client_of(make_app(classifier=classifier)) as client:
         read = [client.post("/predict", png(image)).json() for image in images[labels == Q]]
         assert all("digit" not in answer for answer in read)
-        assert np.mean([answer["label"] == "Q" for answer in read]) > 0.8
+        assert np.mean([answer["label"] == "Q" for answer in read]) >= 0.7
         assert np.shape(read[0]["image"]) == (32, 32)
         described = client.get("/v2/models/letters-cnn").json()
         assert described["inputs"][0]["shape"] == [-1, 32, 32]

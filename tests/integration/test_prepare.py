@@ -10,6 +10,7 @@ from torchvision.datasets import MNIST
 
 from pipeline.config import load_params
 from pipeline.core.files import sha256
+from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.stages import prepare
@@ -37,8 +38,16 @@ def test_real_mnist_has_the_digest_of_the_gate_and_matches_torchvision(tmp_path:
     for name, _ in MNIST.resources:
         content = gzip.decompress((workspace.raw / name).read_bytes())
         (theirs / name).with_suffix("").write_bytes(content)
-    for path, is_training in ((workspace.training_set, True), (workspace.test_set, False)):
-        ours, reference = load_file(path), MNIST(tmp_path, train=is_training)
-        np.testing.assert_array_equal(ours["images"], reference.data.numpy(), strict=True)
-        np.testing.assert_array_equal(ours["labels"], reference.targets.numpy())
-        path.unlink()
+    training, test = (
+        LabelledImages(data.data.numpy(), data.targets.numpy().astype(np.uint8))
+        for data in (MNIST(tmp_path, train=is_training) for is_training in (True, False))
+    )
+    rest, drawn = prepare.split(training, params.prepare.calibration_images)
+    for path, reference in (
+        (workspace.training_set, rest),
+        (workspace.calibration_set, drawn),
+        (workspace.test_set, test),
+    ):
+        ours = load_file(path)
+        np.testing.assert_array_equal(ours["images"], reference.images, strict=True)
+        np.testing.assert_array_equal(ours["labels"], reference.labels, strict=True)

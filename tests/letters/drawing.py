@@ -18,7 +18,7 @@ TRAINING_SEED, TEST_SEED = 1, 2
 
 @cache
 def draw(count: int, seed: int) -> LabelledImages:
-    """Letters in random fonts, sizes and positions, slightly rotated, with slight noise."""
+    """Letters in random fonts, sizes and positions, slightly rotated."""
     random = np.random.default_rng(seed)
     labels = (np.arange(count) % len(TASK.labels)).astype(np.uint8)
     return LabelledImages(np.stack([_draw(TASK.labels[n], random) for n in labels]), labels)
@@ -45,9 +45,7 @@ def _draw(letter: str, random: np.random.Generator) -> np.ndarray:
     x, y = SIZE / 2 + random.integers(-2, 3, 2)
     thick = int(random.integers(0, 2))
     ImageDraw.Draw(picture).text((x, y), letter, 255, font, "mm", stroke_width=thick)
-    rotated = picture.rotate(random.uniform(-10, 10), Image.Resampling.BILINEAR)
-    noisy = np.asarray(rotated) + random.normal(0, 8, (SIZE, SIZE))
-    return noisy.clip(0, 255).astype(np.uint8)
+    return np.asarray(picture.rotate(random.uniform(-10, 10), Image.Resampling.BILINEAR))
 
 
 @cache
