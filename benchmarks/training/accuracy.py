@@ -90,7 +90,7 @@ def main(workspace: Workspace, seeds: int) -> None:
     decided_by = {method: deciding(workspace, method) for method in (*RECIPES, *BASELINES)}
     numbers = range(FIRST_SEED, FIRST_SEED + seeds)
     ours = [Run(method, seed, decided_by[method]) for method in RECIPES for seed in numbers]
-    runs = [*(Run(method, FIRST_SEED, decided_by[method]) for method in BASELINES), *ours]
+    runs = ours + [Run(method, FIRST_SEED, decided_by[method]) for method in BASELINES]
     done = finished(workspace)
     missing = [(workspace, run) for run in runs if run not in done]
     add_rows(runs_file(workspace), train_once, missing)

@@ -3,6 +3,8 @@
 Each function takes images [N, H, W], from which it draws.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from PIL import Image
 
@@ -13,22 +15,25 @@ Images = Ink  # [N, H, W]
 
 
 def side_by_side(images: Images, random: np.random.Generator) -> Ink:
-    """Two or three images in a rough row or column, which overlap, touch or keep a distance."""
-    column = random.random() < 0.3
-    if column:
-        images = images.swapaxes(1, 2)
+    """Two or three images in a rough row of any direction: they overlap, touch or are apart."""
     parts = [
         cropped(images[n]) for n in random.integers(len(images), size=random.choice([2, 2, 3]))
     ]
-    height, width = (sum(part.shape[axis] for part in parts) + 40 for axis in (0, 1))
-    canvas = np.zeros((height, width), np.uint8)
-    left = 0
-    for part in parts:
-        top = int(random.integers(0, 21))
+    angle = random.choice([0, np.pi / 2, random.uniform(0, np.pi)], p=[0.4, 0.2, 0.4])
+    along, across = np.array([[np.sin(angle), np.cos(angle)], [np.cos(angle), -np.sin(angle)]])
+    middle, middles = np.zeros(2), [np.zeros(2)]
+    for first, second in pairwise(parts):
+        sides = np.add(first.shape, second.shape) / 2
+        touching = (sides / np.maximum(abs(along), 1e-9)).min()
+        middle = middle + max(7, touching + random.integers(-7, 9)) * along
+        middles.append(middle + random.uniform(-5, 5) * across)
+    corners = np.rint([at - np.divide(p.shape, 2) for at, p in zip(middles, parts, strict=True)])
+    corners = (corners - corners.min(0)).astype(int)
+    canvas = np.zeros(np.max(corners + [part.shape for part in parts], axis=0), np.uint8)
+    for (top, left), part in zip(corners, parts, strict=True):
         place = canvas[top : top + part.shape[0], left : left + part.shape[1]]
         np.maximum(place, part, out=place)
-        left += max(7, part.shape[1] + int(random.integers(-5, 8)))
-    return canvas.T if column else canvas
+    return canvas
 
 
 def overlaid(images: Images, random: np.random.Generator) -> Ink:

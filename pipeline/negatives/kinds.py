@@ -30,7 +30,7 @@ def training_kinds(task: Task, known: LabelledImages) -> dict[str, Kind]:
     kinds = {
         "scribbles": Kind(drawings.scribble, 4),
         "shapes": Kind(drawings.shape, 2),
-        "several": Kind(partial(composites.side_by_side, images), 8),
+        "several": Kind(partial(composites.side_by_side, images), 12),
         "close-ups": Kind(partial(composites.close_up, images, form), 1, in_form=True),
         "noise": Kind(partial(drawings.noise, form), 2, in_form=True),
         "blank": Kind(partial(drawings.blank, form), 0.3, in_form=True),

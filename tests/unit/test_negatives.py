@@ -14,6 +14,7 @@ from pipeline.negatives.characters import (
     drawable,
     glyph,
 )
+from pipeline.negatives.composites import side_by_side
 from pipeline.negatives.form import fit
 from pipeline.negatives.kinds import generate, held_out_kinds, printed_labels, training_kinds
 from tests.digits import Images, make_digits
@@ -70,6 +71,16 @@ def test_nothing_that_is_measured_on_was_trained_on() -> None:
     shared = {draw.__name__ for draw in draws[0] & draws[1]}
     # with other fonts or from other images
     assert shared == {"hand_drawn", "mirrored", "inverted"}
+
+
+def test_several_images_are_in_rows_of_any_direction() -> None:
+    """Of two squares in a row, one covers the other in part at most."""
+    squares = np.zeros((3, 28, 28), np.uint8)
+    squares[:, 8:20, 8:20] = 255
+    drawn = [side_by_side(squares, np.random.default_rng(seed)) for seed in range(100)]
+    assert all(1.2 * 12 * 12 < (ink > 0).sum() <= 3 * 12 * 12 for ink in drawn)
+    wide, tall = (np.mean([ink.shape[a] > 1.5 * ink.shape[1 - a] for ink in drawn]) for a in (1, 0))
+    assert min(wide, tall, 1 - wide - tall) > 0.15
 
 
 @pytest.mark.parametrize("task", [TASK, LETTERS])
