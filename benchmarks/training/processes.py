@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 from tqdm import tqdm
 
+from pipeline.service.processes import end_with_parent
 from pipeline.training.device import reuse_memory
 
 Result = TypeVar("Result")
@@ -48,7 +49,7 @@ def on_all_cores(
     """Yield what `train` returns for each tuple of arguments, in order of completion.
 
     One training per core runs at a time, with one thread each. If one fails, the rest are
-    cancelled.
+    cancelled; if the caller is killed, they end.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, initializer=_prepare) as pool:
@@ -62,5 +63,6 @@ def on_all_cores(
 
 
 def _prepare() -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     reuse_memory()
