@@ -107,11 +107,6 @@ def test_a_table_of_trainings_gets_new_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_without_baseline_models_the_error_says_what_to_run(workspace: Workspace) -> None:
-    with pytest.raises(UserError, match=r"python -m benchmarks training"):
-        accuracy.main(workspace, seeds=1)
-
-
 def test_no_two_ablations_are_the_same() -> None:
     chosen = recipe()
     seen = [(ablations.recipe_of(chosen, a, 1, 8, 100), a.trainer) for a in ABLATIONS.values()]
