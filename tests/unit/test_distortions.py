@@ -9,9 +9,9 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from pipeline.config import Distortion, Nudge
 from pipeline.evaluation import behaviour
 from pipeline.evaluation.distortions import DISTORTIONS, NUDGES, SEED
+from pipeline.evaluation.titles import Distortion, Nudge
 from tests.digits import Images, make_digits
 
 
