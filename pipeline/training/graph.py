@@ -5,6 +5,7 @@ GPU to compute them.
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,9 @@ def _recording(trainer: "Trainer") -> "Replay | None":
 def _waiting(trainer: "Trainer", batch: Tensor) -> str | None:
     """What in a step waits for the device; torch recovers badly from a recording that fails."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings(action="ignore"):  # that this mode is a prototype
+            torch.cuda.set_sync_debug_mode("error")
         trainer.step(batch)
     except RuntimeError as error:
         return str(error).splitlines()[0]
