@@ -209,7 +209,8 @@ def gpu(reports: Path) -> Values:
     trainings = {(each["recipe"], each["name"]): each for each in report["trainings"]}
 
     def seconds(recipe: str, name: str) -> float:
-        return sum(row["seconds"] for row in trainings[recipe, name]["runs"][0]["epochs"])
+        epochs = trainings[recipe, name]["runs"][0]["epochs"]
+        return float(sum(row["seconds"] for row in epochs))
 
     values = {"name": report["machine"]["gpu"]["name"]}
     for recipe in ("fast", "release"):
