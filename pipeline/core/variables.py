@@ -53,6 +53,15 @@ MLFLOW_URL = Variable(
 )
 USER = Variable("USER", TRACKING, "The user that MLflow shows for a run.", "pipeline")
 
+RELEASES = "Releases"
+BASELINE = Variable(
+    "PIPELINE_BASELINE",
+    RELEASES,
+    "What a new model must not be inferior to: an ONNX file, or a `models/` folder with releases, "
+    "such as that of a pull request's base branch.",
+    "the releases in the workspace",
+)
+
 FLOW = "Prefect flow"
 WEBHOOK = Variable(
     "PIPELINE_WEBHOOK",
@@ -173,6 +182,9 @@ GITHUB_WORKFLOW_REF = Variable(
     "GITHUB_WORKFLOW_REF",
     PROGRAMS,
     "The path of that workflow. A release's provenance names it as the builder.",
+)
+GITHUB_ACTOR = Variable(
+    "GITHUB_ACTOR", PROGRAMS, "The user who started that workflow. The ledger of releases names it."
 )
 PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python interpreter first.")
 
