@@ -15,6 +15,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool
+from pipeline.service.token import Tokens
 
 for _name in ("httpx", "pipeline"):  # keep Sphinx's log to pages
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -25,7 +26,7 @@ TOKEN = "TOKEN"  # noqa: S105 (a placeholder)
 @cache
 def app() -> FastAPI:
     """The service, which requires the token."""
-    return create_app(ModelPool(Classifier(threads=1)), Limits(), TOKEN)
+    return create_app(ModelPool(Classifier(threads=1)), Limits(), Tokens(use=TOKEN))
 
 
 def ask(method: str, path: str, **content: Any) -> httpx.Response:
