@@ -2,12 +2,20 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_workspace
+from pipeline.cli.app import (
+    OTHERS,
+    app,
+    examples,
+    find_workspace,
+    named_path,
+    named_workspace,
+)
 from pipeline.core.errors import UserError
 
 
@@ -38,6 +46,16 @@ NormaliseOption = Annotated[
         help="Convert pictures to the model's form first: invert dark on light, scale and centre.",
     ),
 ]
+TrustOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=named_path,
+        metavar="KEY",
+        help="A public key: refuse a model whose release it has not signed. Repeat the option to "
+        "trust several keys.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(
@@ -55,6 +73,7 @@ def predict(
         ),
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     output: Annotated[
         str,
@@ -83,7 +102,13 @@ def predict(
 
     workspace = named_workspace(context)
     if not predict.run(
-        files, model, normalise=normalise, output=output, form=form, workspace=workspace
+        files,
+        model,
+        normalise=normalise,
+        output=output,
+        form=form,
+        workspace=workspace,
+        trust=trust or (),
     ):
         raise typer.Exit(UserError.status)
 
@@ -106,6 +131,7 @@ def score(
         str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -127,7 +153,15 @@ def score(
     from pipeline.batch import score
 
     workspace = named_workspace(context)
-    if not score.run(files, output, model, normalise=normalise, cluster=ray, workspace=workspace):
+    if not score.run(
+        files,
+        output,
+        model,
+        normalise=normalise,
+        cluster=ray,
+        workspace=workspace,
+        trust=trust or (),
+    ):
         raise typer.Exit(UserError.status)
 
 
@@ -138,6 +172,7 @@ def score(
 def serve(
     context: typer.Context,
     model: ModelOption = None,
+    trust: TrustOption = None,
     host: Annotated[
         str,
         typer.Option(
@@ -169,7 +204,8 @@ def serve(
     The page is at /, the documentation of the interface at /docs. /predict takes a picture file,
     Open Inference Protocol clients find the model by its name, and Prometheus scrapes /metrics.
     If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
-    documentation and the health checks requires the header Authorization: Bearer TOKEN.
+    documentation and the health checks requires the header Authorization: Bearer TOKEN. Requests
+    that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
     """
     from pipeline.service import server
 
@@ -177,4 +213,12 @@ def serve(
     with suppress(UserError):  # outside a workspace, the page has no reports to show
         workspace = workspace or find_workspace(context)
     json_log = json_log or not sys.stderr.isatty()
-    server.run(model, host, port, workers=workers, json_log=json_log, workspace=workspace)
+    server.run(
+        model,
+        host,
+        port,
+        workers=workers,
+        json_log=json_log,
+        workspace=workspace,
+        trust=trust or (),
+    )

@@ -5,11 +5,12 @@ import logging
 import resource
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -85,12 +86,14 @@ def run(
     workers: int | None = None,
     json_log: bool,
     workspace: Workspace | None,
+    trust: Sequence[Path] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
     `model` is a file, models:/NAME@ALIAS, or None for the released model. `workers` is the number
     of processes, by default one per core, or one if the model runs on a GPU. `workspace` provides
-    the reports that the page shows, and the MLflow store. UserError if the service cannot start.
+    the reports that the page shows, and the MLflow store. `trust`: files with public keys, one of
+    which must have signed the release of the model. UserError if the service cannot start.
     """
     log.set_up(json_log=json_log)
     if not host.strip():
@@ -100,7 +103,7 @@ def run(
     if model is not None and not model.strip():
         raise UserError("--model is empty; without it, the service uses the released model")
     tokens = read_tokens()
-    classifier = open_classifier(model, workspace, threads=1)
+    classifier = open_classifier(model, workspace, threads=1, verify=trust)
     on_cpu = "CUDA" not in classifier.providers[0]  # a GPU's memory has room for few copies
     count = workers or (default_count(available_cores()) if on_cpu else 1)
     settings = Settings(classifier, limits_of_process(count), tokens, workspace, json_log)
