@@ -24,7 +24,7 @@ from pipeline.core.variables import SERVE_TOKEN_FILE
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.server import make_server
 from pipeline.service.sockets import listen
 from tests.checkout import MODEL, PROJECT
@@ -39,7 +39,8 @@ def make_app(
     limits: Limits | None = None, classifier: Classifier | None = None, **options: Any
 ) -> FastAPI:
     """The service with a model, by default the released one."""
-    return create_app(ModelPool(classifier or Classifier(MODEL, threads=1)), limits, **options)
+    model = ServedModel(classifier or Classifier(MODEL, threads=1))
+    return create_app(ModelPool(model), limits, **options)
 
 
 class Client:

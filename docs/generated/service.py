@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
 
 for _name in ("httpx", "pipeline"):  # keep Sphinx's log to pages
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -25,7 +25,7 @@ TOKEN = "TOKEN"  # noqa: S105 (a placeholder)
 @cache
 def app() -> FastAPI:
     """The service, which requires the token."""
-    return create_app(ModelPool(Classifier(threads=1)), Limits(), TOKEN)
+    return create_app(ModelPool(ServedModel(Classifier(threads=1))), Limits(), TOKEN)
 
 
 def ask(method: str, path: str, **content: Any) -> httpx.Response:

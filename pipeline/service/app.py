@@ -38,11 +38,11 @@ def create_app(
     With a token, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`. The page
     shows the workspace's reports. `place`: of this process among those of the service.
     """
-    limits, place, model = limits or Limits(), place or alone(), pool.default
+    limits, place, model = limits or Limits(), place or alone(), pool.champion
     # not include_router, which hides the routes from Authentication and the tests
     routes = [route for router in ROUTERS for route in router.routes]
     paths = [route.path for route in routes if isinstance(route, APIRoute)]
-    metrics = Metrics(model.signature, paths, place.rows["metrics"], place.process)
+    metrics = Metrics(pool, paths, place.rows["metrics"], place.process)
     cores = -(-available_cores() // len(place.rows))
     threads = Threads(limits, cores, Tally(place, "working"))
     in_progress = Tally(place, "requests")

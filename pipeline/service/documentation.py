@@ -13,7 +13,7 @@ from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import OPEN_ROUTES
-from pipeline.service.pool import ServedModel
+from pipeline.service.pool import Roles, ServedModel
 
 SCHEMAS = "#/components/schemas/"
 PICTURES, PROTOCOL, OPERATION = "Pictures", "Open Inference Protocol", "Operation"
@@ -169,6 +169,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         ),
         "verdict": (Literal[signature.verdicts], "What the picture shows."),
         "probabilities": (list[float] | None, "One for each label, in their order."),
+        "version": (str, "The version of the model."),
         "reason": (str | None, "Why the picture was not classified."),
         "image": (
             list[list[int]] | None,
@@ -180,7 +181,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
             "erased, in nats; negative if they rise.",
         ),
     }
-    always = {*field_names(signature)}
+    always = {*field_names(signature), "version"}
     details: Any = {
         name: (kind, Field(... if name in always else None, description=meaning))
         for name, (kind, meaning) in fields.items()
@@ -197,11 +198,12 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
     label = class_fields(model.signature)[0]
     values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
     return {
-        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True)),
+        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True))
+        | {"version": model.version},
         "describe_server": protocol.server_metadata(model),
         "server_live": {"live": True},
         "server_ready": {"ready": True},
-        "describe_model": protocol.metadata(model),
+        "describe_model": protocol.metadata(model, Roles(model)),
         "model_ready": {"name": model.name, "ready": True},
         "infer": {
             "model_name": model.name,

@@ -25,7 +25,7 @@ from pipeline.service import log
 from pipeline.service.app import create_app
 from pipeline.service.connections import Connection
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.processes import (
     allocate,
     default_count,
@@ -135,7 +135,7 @@ def run(
 
 
 def _serve(settings: Settings, place: Place, listeners: list[socket.socket]) -> None:
-    pool, limits = ModelPool(settings.classifier), settings.limits
+    pool, limits = ModelPool(ServedModel(settings.classifier)), settings.limits
     app = create_app(pool, limits, settings.token, settings.workspace, place)
     make_server(app, limits, place).run(sockets=listeners)
 

@@ -12,6 +12,7 @@ from pipeline.pictures.images import Images
 from pipeline.service.bodies import Bodies
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
+from pipeline.service.middleware.access_log import MODEL
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.threads import Threads
 
@@ -37,8 +38,13 @@ class Service:
             raise ValueError(f"a request may have at most {limit:,} images, not {len(images):,}")
         predictions = model.classifier.predict(images)
         if count:
-            self.metrics.record_predictions(images, predictions)
+            self.metrics.record_predictions(model.version, images, predictions)
         return predictions
+
+    async def after_answer(
+        self, model: ServedModel, images: Images, predictions: Predictions, request_id: str | None
+    ) -> None:
+        """Routes call this once the client has the answer of `model` to `images`, [N, H, W]."""
 
 
 async def get_service(request: Request) -> Service:
@@ -50,9 +56,15 @@ async def get_service(request: Request) -> Service:
 ServiceState = Annotated[Service, Depends(get_service)]
 
 
+def note_model(request: Request, model: ServedModel) -> ServedModel:
+    """Note for the access log which model answers a request; returns the model."""
+    request.scope[MODEL] = model
+    return model
+
+
 async def find_model(name: str, request: Request, service: ServiceState) -> ServedModel:
     """The model with this name, and the version in the path if there is one."""
-    return service.pool.get(name, request.path_params.get("version"))
+    return note_model(request, service.pool.get(name, request.path_params.get("version")))
 
 
 NamedModel = Annotated[ServedModel, Depends(find_model)]

@@ -22,13 +22,13 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page(service: ServiceState) -> Response:
     """The page for the default model."""
-    return HTMLResponse(_page(service.pool.default.signature))
+    return HTMLResponse(_page(service.pool.champion.signature))
 
 
 @router.get("/figures/{name}")
 async def figure(name: str, service: ServiceState) -> Response:
     """A figure or report of the default model."""
-    path = figures.find_figure(service.workspace, name, service.pool.default.classifier.sha256)
+    path = figures.find_figure(service.workspace, name, service.pool.champion.sha256)
     if path is None:
         raise HTTPException(404, f"no figure {name!r} of this model")
     return FileResponse(path)
