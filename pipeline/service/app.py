@@ -22,6 +22,7 @@ from pipeline.service.routes import docs, operation, page, predict, protocol, sl
 from pipeline.service.shared import Place, Tally, alone
 from pipeline.service.state import Service
 from pipeline.service.threads import Threads
+from pipeline.service.token import Tokens
 
 ROUTERS = [module.router for module in (slashes, predict, protocol, operation, page, docs)]
 
@@ -29,15 +30,17 @@ ROUTERS = [module.router for module in (slashes, predict, protocol, operation, p
 def create_app(
     pool: ModelPool,
     limits: Limits | None = None,
-    token: str | None = None,
+    tokens: Tokens | None = None,
     workspace: Workspace | None = None,
     place: Place | None = None,
 ) -> FastAPI:
     """Create the service for these models.
 
-    With a token, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`. The page
-    shows the workspace's reports. `place`: of this process among those of the service.
+    With a token for use, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`;
+    routes below `ADMIN_PREFIX` always require the admin token. The page shows the workspace's
+    reports. `place`: of this process among those of the service.
     """
+    tokens = tokens or Tokens()
     limits, place, model = limits or Limits(), place or alone(), pool.champion
     # not include_router, which hides the routes from Authentication and the tests
     routes = [route for router in ROUTERS for route in router.routes]
@@ -49,7 +52,7 @@ def create_app(
     middleware = [  # outermost first
         Middleware(AccessLog, metrics=metrics),
         Middleware(Responses),
-        *([] if token is None else [Middleware(Authentication, token=token)]),
+        Middleware(Authentication, tokens=tokens),
         Middleware(Admission, in_progress=in_progress, limit=limits.requests),
         Middleware(InternalErrors),
     ]
@@ -74,5 +77,5 @@ def create_app(
         threads=threads,
         workspace=workspace,
     )
-    documentation.complete(app, model, token=token is not None)
+    documentation.complete(app, model, token=tokens.use is not None)
     return app

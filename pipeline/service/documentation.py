@@ -12,7 +12,7 @@ from pipeline.inference.signature import Signature
 from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
 from pipeline.service.messages import request_model
-from pipeline.service.middleware.authentication import OPEN_ROUTES
+from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
 from pipeline.service.pool import Roles, ServedModel
 
 SCHEMAS = "#/components/schemas/"
@@ -84,6 +84,8 @@ METRICS_RESPONSES: Responses = PROTECTED | {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
+FORBIDDEN = _errors(_403="The token may not change the service, or nobody may.")
+BEARER = {"type": "http", "scheme": "bearer"}
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_BODY = {
     "requestBody": {
@@ -143,13 +145,17 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
                 content = operation["requestBody"]["content"]["application/json"]
                 value = _request_example(model.signature.form)
                 content["examples"] = {"one": {"summary": "A vertical stroke", "value": value}}
-            if token and path in OPEN_ROUTES:
+            if path.startswith(ADMIN_PREFIX):
+                operation["security"] = [{"admin token": []}]
+            elif token and path in OPEN_ROUTES:
                 operation["security"] = []
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     if token:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = {"token": BEARER}
         schema["security"] = [{"token": []}]
+    if any(path.startswith(ADMIN_PREFIX) for path in schema["paths"]):
+        components.setdefault("securitySchemes", {})["admin token"] = BEARER
 
 
 def _answer_model(signature: Signature) -> type[BaseModel]:

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -38,7 +38,7 @@ from pipeline.service.processes import (
 )
 from pipeline.service.shared import Place, alone
 from pipeline.service.sockets import listen, url
-from pipeline.service.token import read_token
+from pipeline.service.token import Tokens, read_tokens
 
 LOG = logging.getLogger(__name__)
 GRACE = 10  # seconds for requests in progress to finish when the service stops
@@ -72,7 +72,7 @@ class Settings:
 
     classifier: Classifier
     limits: Limits
-    token: str | None = field(repr=False)
+    tokens: Tokens
     workspace: Workspace | None
     json_log: bool
 
@@ -99,13 +99,13 @@ def run(
         )
     if model is not None and not model.strip():
         raise UserError("--model is empty; without it, the service uses the released model")
-    token = read_token()
+    tokens = read_tokens()
     classifier = open_classifier(model, workspace, threads=1)
     on_cpu = "CUDA" not in classifier.providers[0]  # a GPU's memory has room for few copies
     count = workers or (default_count(available_cores()) if on_cpu else 1)
-    settings = Settings(classifier, limits_of_process(count), token, workspace, json_log)
+    settings = Settings(classifier, limits_of_process(count), tokens, workspace, json_log)
     listeners = listen(host, port)
-    if token is None and host not in ("127.0.0.1", "localhost", "::1"):
+    if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
             "anyone who can reach %s can use the service: set %s or %s to require a token",
             *(host, SERVE_TOKEN.name, SERVE_TOKEN_FILE.name),
@@ -136,7 +136,7 @@ def run(
 
 def _serve(settings: Settings, place: Place, listeners: list[socket.socket]) -> None:
     pool, limits = ModelPool(ServedModel(settings.classifier)), settings.limits
-    app = create_app(pool, limits, settings.token, settings.workspace, place)
+    app = create_app(pool, limits, settings.tokens, settings.workspace, place)
     make_server(app, limits, place).run(sockets=listeners)
 
 
