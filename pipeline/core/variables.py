@@ -41,6 +41,13 @@ SIGNING_KEY_FILE = Variable(
     "The private key with which the stage `release` signs, made by `python -m pipeline keys`.",
     "releases are not signed",
 )
+BASELINE = Variable(
+    "PIPELINE_BASELINE",
+    RELEASES,
+    "What a new model must not be inferior to: an ONNX file, or a `models/` folder with releases, "
+    "such as that of a pull request's base branch.",
+    "the releases in the workspace",
+)
 
 FLOW = "Prefect flow"
 WEBHOOK = Variable(
@@ -170,6 +177,9 @@ GITHUB_WORKFLOW_REF = Variable(
     "GITHUB_WORKFLOW_REF",
     PROGRAMS,
     "The path of that workflow. A release's provenance names it as the builder.",
+)
+GITHUB_ACTOR = Variable(
+    "GITHUB_ACTOR", PROGRAMS, "The user who started that workflow. The ledger of releases names it."
 )
 PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python interpreter first.")
 
