@@ -34,6 +34,7 @@ class LoadError(UserError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.release: int | None = None  # the number of the refused release, if it is one
 
 
 def load_release(
@@ -44,6 +45,14 @@ def load_release(
     `trust`: public keys, one of which must have signed it; none: it need not be signed. `like`:
     the signature of the champion, whose interface it must have. LoadError if it is refused.
     """
+    try:
+        return _load_release(release, trust, like)
+    except LoadError as error:
+        error.release = release.number
+        raise
+
+
+def _load_release(release: Release, trust: Sequence[Path], like: Signature | None) -> ServedModel:
     try:
         verify_checksums(release.folder)
     except UserError as error:

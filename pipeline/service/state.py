@@ -1,6 +1,6 @@
 """The state that all routes share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
@@ -10,9 +10,11 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Predictions
 from pipeline.pictures.images import Images
 from pipeline.service.bodies import Bodies
+from pipeline.service.following import Follower
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
 from pipeline.service.middleware.access_log import MODEL
+from pipeline.service.orders import Orders
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.threads import Threads
 
@@ -26,7 +28,10 @@ class Service:
     metrics: Metrics
     bodies: Bodies
     threads: Threads
+    orders: Orders
     workspace: Workspace | None  # has the reports
+    follower: Follower | None = None  # None: the service keeps its model
+    webhook_secret: str | None = field(default=None, repr=False)
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:
         """The model's predictions for the images of a request, [N, H, W].
