@@ -24,7 +24,7 @@ from pipeline.core.variables import SERVE_TOKEN_FILE
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.server import make_server
 from pipeline.service.sockets import listen
 from pipeline.service.token import Tokens
@@ -44,7 +44,7 @@ def make_app(
     **options: Any,
 ) -> FastAPI:
     """The service with a model, by default the released one, and these tokens."""
-    pool = ModelPool(classifier or Classifier(MODEL, threads=1))
+    pool = ModelPool(ServedModel(classifier or Classifier(MODEL, threads=1)))
     return create_app(pool, limits, Tokens(token, admin_token), **options)
 
 

@@ -96,6 +96,15 @@ ADMIN_TOKEN = Variable(
     "such requests are refused",
 )
 ADMIN_TOKEN_FILE = Variable("PIPELINE_ADMIN_TOKEN_FILE", SERVICE, "A file with that token instead.")
+WEBHOOK_SECRET = Variable(
+    "PIPELINE_MLFLOW_SECRET",
+    SERVICE,
+    "The secret with which MLflow signs its webhook, so that the service follows an alias at once.",
+    "the webhook is refused",
+)
+WEBHOOK_SECRET_FILE = Variable(
+    "PIPELINE_MLFLOW_SECRET_FILE", SERVICE, "A file with that secret instead."
+)
 
 RAY = "Ray cluster"
 RAY_USE_TLS = Variable("RAY_USE_TLS", RAY, "`1` encrypts the connections to a Ray cluster.")

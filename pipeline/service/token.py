@@ -5,7 +5,14 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.core.variable import Variable
-from pipeline.core.variables import ADMIN_TOKEN, ADMIN_TOKEN_FILE, SERVE_TOKEN, SERVE_TOKEN_FILE
+from pipeline.core.variables import (
+    ADMIN_TOKEN,
+    ADMIN_TOKEN_FILE,
+    SERVE_TOKEN,
+    SERVE_TOKEN_FILE,
+    WEBHOOK_SECRET,
+    WEBHOOK_SECRET_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -14,6 +21,7 @@ class Tokens:
 
     use: str | None = field(default=None, repr=False)  # None: anyone may use the service
     admin: str | None = field(default=None, repr=False)  # None: nobody may change it
+    webhook: str | None = field(default=None, repr=False)  # MLflow's secret; None: no webhook
 
 
 def read_tokens() -> Tokens:
@@ -21,7 +29,11 @@ def read_tokens() -> Tokens:
 
     UserError if one is unusable, or if both are the same: any user could then change the service.
     """
-    tokens = Tokens(_read(SERVE_TOKEN, SERVE_TOKEN_FILE), _read(ADMIN_TOKEN, ADMIN_TOKEN_FILE))
+    tokens = Tokens(
+        _read(SERVE_TOKEN, SERVE_TOKEN_FILE),
+        _read(ADMIN_TOKEN, ADMIN_TOKEN_FILE),
+        _read(WEBHOOK_SECRET, WEBHOOK_SECRET_FILE),
+    )
     if tokens.use is not None and tokens.use == tokens.admin:
         raise UserError(
             f"{SERVE_TOKEN.name} and {ADMIN_TOKEN.name} are the same token, so that every user "
