@@ -2,12 +2,13 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_workspace
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
@@ -20,12 +21,20 @@ def _model(context: typer.Context, name: str | None) -> str | None:
     return name
 
 
+def _served_model(context: typer.Context, name: str | None) -> str | None:
+    """The model that --model names; None: the champion of the workspace, which is followed."""
+    workspace = named_workspace(context)
+    if name is None and (workspace is None or workspace.checksums.exists()):
+        return None
+    return _model(context, name)
+
+
+MODEL = "An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released model "
 ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
-        help="An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released "
-        "model of the workspace or of this package.",
+        help=f"{MODEL}of the workspace or of this package.",
         show_default=False,
         callback=_model,
     ),
@@ -36,6 +45,16 @@ NormaliseOption = Annotated[
         "--normalise",
         "--normalize",
         help="Convert pictures to the model's form first: invert dark on light, scale and centre.",
+    ),
+]
+TrustOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=named_path,
+        metavar="KEY",
+        help="A public key: refuse a model whose release it has not signed. Repeat the option to "
+        "trust several keys.",
+        show_default=False,
     ),
 ]
 
@@ -55,6 +74,7 @@ def predict(
         ),
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     output: Annotated[
         str,
@@ -83,7 +103,13 @@ def predict(
 
     workspace = named_workspace(context)
     if not predict.run(
-        files, model, normalise=normalise, output=output, form=form, workspace=workspace
+        files,
+        model,
+        normalise=normalise,
+        output=output,
+        form=form,
+        workspace=workspace,
+        trust=trust or (),
     ):
         raise typer.Exit(UserError.status)
 
@@ -106,6 +132,7 @@ def score(
         str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -127,7 +154,15 @@ def score(
     from pipeline.batch import score
 
     workspace = named_workspace(context)
-    if not score.run(files, output, model, normalise=normalise, cluster=ray, workspace=workspace):
+    if not score.run(
+        files,
+        output,
+        model,
+        normalise=normalise,
+        cluster=ray,
+        workspace=workspace,
+        trust=trust or (),
+    ):
         raise typer.Exit(UserError.status)
 
 
@@ -137,7 +172,16 @@ def score(
 )
 def serve(
     context: typer.Context,
-    model: ModelOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help=f"{MODEL}of the workspace or of this package. The service follows the workspace "
+            "or the alias, but not a file.",
+            show_default=False,
+            callback=_served_model,
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -160,6 +204,17 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    follow: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How often to look for a new champion; 0: only when told. By default 1, or 30 for "
+            "an alias in MLflow.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: TrustOption = None,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
@@ -169,12 +224,21 @@ def serve(
     The page is at /, the documentation of the interface at /docs. /predict takes a picture file,
     Open Inference Protocol clients find the model by its name, and Prometheus scrapes /metrics.
     If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
-    documentation and the health checks requires the header Authorization: Bearer TOKEN.
+    documentation and the health checks requires the header Authorization: Bearer TOKEN. Requests
+    that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
     """
     from pipeline.service import server
 
     workspace = named_workspace(context)
     with suppress(UserError):  # outside a workspace, the page has no reports to show
         workspace = workspace or find_workspace(context)
-    json_log = json_log or not sys.stderr.isatty()
-    server.run(model, host, port, workers=workers, json_log=json_log, workspace=workspace)
+    server.run(
+        model,
+        host,
+        port,
+        workers=workers,
+        json_log=json_log or not sys.stderr.isatty(),
+        workspace=workspace,
+        trust=trust or (),
+        follow=follow,
+    )

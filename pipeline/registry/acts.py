@@ -16,10 +16,10 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import publish_directory, sha256, sync, write_bytes, write_text
 from pipeline.core.reports import JUDGED_PROVIDERS
 from pipeline.core.workspace import Workspace
+from pipeline.inference.trust import SIGNATURES
 from pipeline.registry.folder import (
     CARD,
     PROVENANCE,
-    SIGNATURE,
     SUMS,
     Release,
     verify_checksums,
@@ -151,13 +151,13 @@ def _copy(workspace: Workspace, champion: Release) -> None:
     names = [*COPIED, champion.model.name]
     for name in names:
         _write(workspace.models / name, (champion.folder / name).read_bytes())
-    signature = champion.folder / SIGNATURE
-    if signature.exists():
-        _write(workspace.models / SIGNATURE, signature.read_bytes())
+    signatures = [name for name in SIGNATURES if (champion.folder / name).exists()]
+    for name in signatures:
+        _write(workspace.models / name, (champion.folder / name).read_bytes())
     sums = "".join(f"{sha256(workspace.models / name)}  {name}\n" for name in sorted(names))
     _write(workspace.checksums, sums.encode())
     stale = [path for path in workspace.models.glob("*.onnx") if path.name != champion.model.name]
-    stale += [] if signature.exists() else [workspace.models / SIGNATURE]
+    stale += [workspace.models / name for name in SIGNATURES if name not in signatures]
     for path in stale:
         path.unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """A release folder: complete from the moment it has its name, and never changed.
 
-SHA256SUMS in it lists its other files, except the signature.
+SHA256SUMS in it lists its other files, except signatures.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checksums, sha256
+from pipeline.inference.trust import SIGNATURES
 
 SUMS = "SHA256SUMS"
-SIGNATURE = "release.sig"
 CARD, PROVENANCE, METRICS = "MODEL_CARD.md", "provenance.json", "metrics.json"
-GOLDEN, ANSWERS = "golden.json", "answers.json"
+GOLDEN, ANSWERS, BOM = "golden.json", "answers.json", "bom.json"
 FIGURES = (
     *("curves.png", "confusion.png", "misclassified.png", "distortions.png"),
     "negatives.png",
@@ -72,7 +72,7 @@ class Release:
 def verify_checksums(folder: Path) -> None:
     """UserError if a file that SHA256SUMS lists is missing or changed, or a file is not listed."""
     listed = read_checksums(folder / SUMS)
-    found = {path.name for path in folder.iterdir()} - {SUMS, SIGNATURE}
+    found = {path.name for path in folder.iterdir()} - {SUMS, *SIGNATURES}
     if extra := sorted(found - listed.keys()):
         raise UserError(f"{folder / extra[0]} is not listed in {folder / SUMS}: remove it")
     for name, digest in listed.items():

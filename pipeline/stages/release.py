@@ -29,10 +29,12 @@ from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry import acts, outcome, rule
 from pipeline.registry import folder as files
+from pipeline.registry.bom import bom
 from pipeline.registry.ledger import Line
 from pipeline.registry.provenance import provenance
 from pipeline.registry.releases import Releases
 from pipeline.registry.rule import Judgement
+from pipeline.registry.signing import sign, signing_key
 from pipeline.stages.gate import judge
 from pipeline.tracking import Component, background
 
@@ -89,15 +91,19 @@ def register(
 ) -> Line:
     """Write the release folder of a judged model and register it; returns the ledger's line."""
     name, reports = f"{model.signature.model}.onnx", workspace.evaluation_reports
-    calibration = read_tensors(workspace.calibration_set)
+    key, calibration = signing_key(), read_tensors(workspace.calibration_set)
     assert judgement.answers is not None
     with acts.new_folder(workspace) as folder:
         write_bytes(folder / name, workspace.model.read_bytes())
         card = model_card(snapshot, model.signature, params, task)
         write_text(folder / files.CARD, card)
-        write_json(folder / files.PROVENANCE, provenance(workspace, params, snapshot, name))
+        statement = provenance(workspace, params, snapshot, name)
+        write_json(folder / files.PROVENANCE, statement)
         judged_providers(workspace, snapshot, params.gate).write(folder / JUDGED_PROVIDERS)
-        snapshot.evaluation.metrics.write(folder / files.METRICS)
+        metrics = snapshot.evaluation.metrics
+        metrics.write(folder / files.METRICS)
+        content = bom(workspace, statement, model.signature, metrics, card)
+        write_json(folder / files.BOM, content)
         snapshot.evaluation.behaviour.write(folder / workspace.behaviour.name)
         for figure in files.FIGURES:
             write_bytes(folder / figure, existing(reports / figure, REPRO).read_bytes())
@@ -105,6 +111,8 @@ def register(
         answers = golden.make(model, calibration["images"], calibration["labels"])
         write_json(folder / files.GOLDEN, answers)
         acts.seal(folder)
+        if key is not None:
+            sign(folder, key)
         release = acts.register(
             workspace,
             folder,

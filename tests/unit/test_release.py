@@ -155,7 +155,7 @@ def test_the_first_release_becomes_the_champion(workspace: Workspace) -> None:
     names = {path.name for path in found.folder.iterdir()}
     assert names == {
         *(*COPIES, *FIGURES, "SHA256SUMS", "metrics.json", "behaviour.json"),
-        *("answers.json", "golden.json"),
+        *("answers.json", "golden.json", "bom.json"),
     }
     assert {path.stat().st_mode & 0o777 for path in found.folder.iterdir()} == {0o644}
     assert found.folder.stat().st_mode & 0o777 == 0o755
