@@ -67,7 +67,7 @@ class Baselines:
 def find_baselines(workspace: Workspace) -> Baselines:
     """The baselines that PIPELINE_BASELINE names, or by default the releases of the workspace.
 
-    UserError if it names neither an ONNX file nor a folder with a released model.
+    UserError if it names neither a file nor a folder.
     """
     own, named = Releases.of(workspace), variables.BASELINE.get()
     if not named:
@@ -75,14 +75,13 @@ def find_baselines(workspace: Workspace) -> Baselines:
     path = Path(named)
     if path.is_file():
         return Baselines(Baseline(NAMED, path, sha256(path), None), (), own.lines)
-    releases = Releases(path)
-    found = _of_folder(releases, [*releases.lines, *own.lines])
-    if found.champion is None:
+    if not path.is_dir():
         raise UserError(
-            f"{variables.BASELINE.name} is {named}, which is neither an ONNX file nor a folder "
-            "with a released model"
+            f"{variables.BASELINE.name} is {named}, which is neither an ONNX file nor a folder: "
+            "name a models/ folder, or unset it"
         )
-    return found
+    releases = Releases(path)
+    return _of_folder(releases, [*releases.lines, *own.lines])
 
 
 def _of_folder(releases: Releases, lines: Sequence[Line]) -> Baselines:

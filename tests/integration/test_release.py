@@ -249,11 +249,20 @@ import itertools, os, shutil, signal, sys
 from pathlib import Path
 from pipeline.core.workspace import Workspace
 from pipeline.registry import acts
-from tests.releases import make_release
 
 WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate"}
+def release():  # a third one, with the model of the second
+    with acts.new_folder(workspace) as folder:
+        for file in Path("models/releases/2").iterdir():
+            shutil.copy(file, folder)
+        (folder / "SHA256SUMS").unlink()
+        (folder / "MODEL_CARD.md").write_text("the third")
+        acts.seal(folder)
+        acts.register(workspace, folder, "not inferior")
+    acts.promote(workspace, 3, "test")
+
 ACTS = {
-    "release": lambda: make_release(workspace, 3),
+    "release": release,
     "promote": lambda: acts.promote(workspace, 2, "test"),
     "rollback": lambda: acts.rollback(workspace, 2, "test"),
 }
