@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.inference.classifier import Classifier
 from pipeline.registry import lookup
 from pipeline.registry.releases import Releases
 from pipeline.service.loading import (
@@ -15,7 +14,6 @@ from pipeline.service.loading import (
     LoadError,
     load_release,
     require_interface,
-    require_signature,
     warm_up,
 )
 from pipeline.service.pool import ServedModel
@@ -44,10 +42,13 @@ class Pointer:
     def load(self, serving: ServedModel | None) -> ServedModel | None:
         """The champion, unless the service has it already, or there is no pointer.
 
-        `serving`: the champion of the service, whose interface the new one must have. LoadError or
-        another UserError if it is refused.
+        `serving`: the champion of the service, whose interface the new one must have. LoadError if
+        it is refused.
         """
-        release = Releases.of(self.workspace).champion()
+        try:
+            release = Releases.of(self.workspace).champion()
+        except UserError as error:  # pointer and folder disagree
+            raise LoadError("checksum", str(error)) from error
         if release is None:
             return None
         if serving and (serving.sha256, serving.release) == (release.sha256, release.number):
@@ -117,14 +118,7 @@ def open_model(
 
 def _open(name: str | None, workspace: Workspace | None, trust: tuple[Path, ...]) -> ServedModel:
     """A model that the service keeps; if it is a release of the workspace, with its number."""
-    if trust and name is not None and not name.startswith("models:/"):
-        require_signature(Path(name).parent, trust)
-    elif trust:
-        raise UserError(
-            f"{name or 'the released model'} has no signature to verify with --trust: serve a "
-            "release of a workspace"
-        )
-    classifier: Classifier = lookup.open_classifier(name, workspace, threads=THREADS)
+    classifier = lookup.open_classifier(name, workspace, threads=THREADS, verify=trust)
     release = Releases.of(workspace).by_digest(classifier.sha256) if workspace else None
     if release is None:
         return ServedModel(classifier)
