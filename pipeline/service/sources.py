@@ -53,7 +53,7 @@ class Pointer:
             return None
         if serving and (serving.sha256, serving.release) == (release.sha256, release.number):
             return None
-        return load_release(release, self.trust, serving and serving.signature)
+        return load_release(release, self.trust, serving.signature if serving else None)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Alias:
             return None
         releases = Releases.of(self.workspace) if self.workspace else None
         if releases and (release := releases.by_digest(found.sha256)):
-            return load_release(release, self.trust, serving and serving.signature)
+            return load_release(release, self.trust, serving.signature if serving else None)
         if self.trust:
             text = f"{found.uri} is not among the releases of the workspace, so it is not signed"
             raise LoadError("signature", text)

@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.registry import acts
-from pipeline.registry.releases import Release
+from pipeline.registry.releases import Release, Releases
 from pipeline.service.following import Follower
 from pipeline.service.loading import LoadError, load_release
 from pipeline.service.metrics import Metrics
@@ -115,8 +115,7 @@ def test_a_model_without_a_role_is_closed_after_its_last_request(workspace: Work
 
 
 def release_of(workspace: Workspace, number: int) -> Release:
-    (release,) = [r for r in acts.Releases.of(workspace).all.values() if r.number == number]
-    return release
+    return Releases.of(workspace).find(number)
 
 
 def names() -> list[str]:
