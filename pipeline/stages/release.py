@@ -1,6 +1,7 @@
 """The `release` stage: judge the model, register it in models/, and promote it if allowed."""
 
 import re
+from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
