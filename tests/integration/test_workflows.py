@@ -81,7 +81,7 @@ def paths(text: str) -> set[str]:
     """The files and folders that a workflow names, in steps and in hashFiles(...)."""
     found = set(re.findall(r"hashFiles\('([^']+)'\)", text))
     found |= set(re.findall(r"uses: (\./\S+)", text))
-    for step in steps(text):
+    for step in steps(re.sub(r"\$\{\{ steps\..*?\}\}\S*", "", text)):  # known only to the workflow
         values = step.get("with", {})
         found |= {
             line
