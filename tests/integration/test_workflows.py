@@ -87,7 +87,7 @@ def paths(text: str) -> set[str]:
             line
             for key in values
             if key.endswith(("path", "checksums"))
-            for line in str(values[key]).split()
+            for line in str(values[key] or "").split()
         }
         here = step.get("working-directory", "")
         words = step.get("run", "").replace('"', " ").replace("@", " ").split()
