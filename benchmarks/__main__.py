@@ -41,6 +41,7 @@ BENCHMARKS = {
             "10 to 20 min",
         ),
         ("scaling", "pipeline.scaling", "time and memory by images and epochs", "data", "3 min"),
+        ("rule", "pipeline.rule", "the release rule, simulated", "params.yaml", "20 s"),
         ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
         (
             "gpu",

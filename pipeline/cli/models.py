@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import (
-    OTHERS,
-    app,
-    examples,
-    find_workspace,
-    named_path,
-    named_workspace,
-)
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
