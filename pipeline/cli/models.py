@@ -182,6 +182,7 @@ def serve(
             callback=_served_model,
         ),
     ] = None,
+    trust: TrustOption = None,
     host: Annotated[
         str,
         typer.Option(
@@ -214,7 +215,6 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    trust: TrustOption = None,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
