@@ -192,7 +192,6 @@ def test_each_step_of_a_release_is_on_disk_before_the_next(
         ("sync", models / "ledger.jsonl"),  # promoted
         ("move", models / "release.json"),
         ("sync", models),
-        ("move", models / "MODEL_CARD.md"),
         ("move", models / "mnist-cnn.onnx"),
         ("sync", models),
         ("move", models / "SHA256SUMS"),
