@@ -137,11 +137,11 @@ class Metrics:
                 labels = [route, METHODS[method], str(STATUSES[status])]
                 requests.add_metric(labels, float(total["requests"][number, method, status]))
             if total["seconds"][number].any():
-                seconds.add_metric([route], *_histogram(SECONDS, total["seconds"][number]))
+                seconds.add_metric([route], *histogram(SECONDS, total["seconds"][number]))
         yield requests
         yield seconds
         yield HistogramMetricFamily(
-            "request_images", "Images per request.", *_histogram(IMAGES, total["images"])
+            "request_images", "Images per request.", *histogram(IMAGES, total["images"])
         )
         predictions = CounterMetricFamily(
             "predictions", "Images that show a class, by predicted label.", labels=["label"]
@@ -160,7 +160,7 @@ class Metrics:
         yield HistogramMetricFamily(
             "prediction_confidence",
             "Probability of the predicted label.",
-            *_histogram(CONFIDENCE, self._rows["confidence"].sum(0)),
+            *histogram(CONFIDENCE, self._rows["confidence"].sum(0)),
         )
         yield GaugeMetricFamily(
             "input_drift",
@@ -170,7 +170,7 @@ class Metrics:
         )
 
 
-def _histogram(
+def histogram(
     bounds: Sequence[float], row: NDArray[np.float64]
 ) -> tuple[list[tuple[str, float]], float]:
     """Prometheus's cumulative buckets, and the sum, of a histogram in a row."""
