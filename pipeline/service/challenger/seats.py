@@ -17,7 +17,7 @@ from pipeline.service.processes import allocate, start
 
 @dataclass(frozen=True)
 class Seat:
-    """What a process of the service needs to take part in a trial. Spawned processes may have it."""
+    """What a process of the service needs to take part in a trial; for spawned processes, too."""
 
     rules: Rules
     memory: Any  # of the rows of the trial

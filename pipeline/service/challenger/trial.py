@@ -133,10 +133,8 @@ class Trial:
     def evidence(self) -> dict[str, float]:
         """The evidence of each test against the challenger."""
         wealth = self.total("log_wealth").tolist()
-        return {
-            name: test.evidence(wealth[TESTS.index(name)])
-            for name, test in self.rules.tests.items()
-        }
+        tests = self.rules.tests.items()
+        return {name: test.evidence(own) for (name, test), own in zip(tests, wealth, strict=True)}
 
     def explain(self) -> str | None:
         """Why the trial has ended, with the numbers; None while it goes on."""
@@ -167,7 +165,8 @@ class Trial:
     def _judge(self) -> None:
         """End a canary if a test rejects. A challenger that only gets copies does no harm."""
         if self.rules.is_canary and self.reason is None:
-            for name, evidence in self.evidence().items():
-                if evidence >= 1 / self.rules.tests[name].level:
+            for (name, test), wealth in zip(
+                self.rules.tests.items(), self.total("log_wealth").tolist(), strict=True
+            ):
+                if test.rejects(wealth):
                     self.end(name)
-                    return
