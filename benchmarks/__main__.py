@@ -32,6 +32,7 @@ BENCHMARKS = {
         ("pictures", "pictures.reading", "photographs, read right, wrong or not", "data", "5 min"),
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
         ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
+        ("canary", "service.canary", "when a canary ends (simulated)", "nothing", "1 min"),
         (
             "overhead",
             "pipeline.overhead",

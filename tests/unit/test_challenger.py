@@ -14,7 +14,7 @@ from pipeline.inference.session import Answer
 from pipeline.service.challenger import messages
 from pipeline.service.challenger.link import Link, share_of
 from pipeline.service.challenger.messages import MOST_IMAGES, Copy, Outcomes, outcomes_of
-from pipeline.service.challenger.sequential import SequentialTest
+from pipeline.service.challenger.sequential import GAMBLERS, SequentialTest
 from pipeline.service.challenger.trial import (
     LEVEL,
     ROW,
@@ -65,7 +65,7 @@ def test_what_is_tolerated_ends_a_trial_as_rarely_as_stated(test: SequentialTest
 def test_the_level_holds_when_the_share_depends_on_what_came_before() -> None:
     """An adversary who stops misbehaving as soon as the evidence grows gains nothing."""
     test, random = CANARY.tests["disagreement"], np.random.default_rng(2)
-    log_wealth = np.zeros((4000, 4))
+    log_wealth = np.zeros((4000, GAMBLERS))
     rejected = np.zeros(4000, bool)
     for _ in range(400):
         ahead = np.exp(log_wealth).mean(1) > 1

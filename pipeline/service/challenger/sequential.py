@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-GAMBLERS = 4
-HIGHEST = 0.8  # mean for which the boldest gambler bets
+GAMBLERS = 6
+LOWEST, HIGHEST = 1.3, 0.8  # the gamblers bet best for means from LOWEST p to HIGHEST
 MOST_TOLERATED = 0.3
 LARGEST = 700  # natural logarithm of the largest wealth that a float can hold
 
@@ -40,8 +40,11 @@ class SequentialTest:
 
     @cached_property
     def bets(self) -> NDArray[np.float64]:
-        """λ of each gambler [GAMBLERS]: the best ones for events whose share is 2 p to HIGHEST."""
-        shares = np.geomspace(2 * self.tolerated, HIGHEST, GAMBLERS)
+        """λ of each gambler [GAMBLERS]: the best bets if a share of all xᵢ is 1, the others 0.
+
+        Of each share, from a little above p to HIGHEST.
+        """
+        shares = np.geomspace(LOWEST * self.tolerated, HIGHEST, GAMBLERS)
         bets: NDArray[np.float64] = (shares - self.tolerated) / (
             self.tolerated * (1 - self.tolerated)
         )
