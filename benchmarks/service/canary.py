@@ -61,7 +61,7 @@ def simulate(
 ) -> NDArray[np.int64]:
     """After how many requests each of the trials ends, [runs]; 0 if it does not.
 
-    Requests are answered differently with probability `share`, each on its own. The evidence grows
+    Requests are answered differently independently, with probability `share`. The evidence grows
     with these alone, so only they are simulated: at geometric distances.
     """
     most = int(REQUESTS * share + 8 * (REQUESTS * share) ** 0.5) + 10  # ever found in REQUESTS

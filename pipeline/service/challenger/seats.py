@@ -34,7 +34,7 @@ class Seat:
 def seats(
     load: Callable[[], process.Model], rules: Rules, count: int, *, json_log: bool = False
 ) -> Iterator[list[Seat]]:
-    """Run the challenger in a process of its own; yields a seat for each process of the service.
+    """Run the challenger in a separate process; yields a seat for each process of the service.
 
     `load` returns the challenger, in its process. It must be small: see `processes.start`.
     """

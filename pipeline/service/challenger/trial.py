@@ -1,7 +1,7 @@
 """The counts of a trial and its verdict, in memory that all its processes share.
 
-Each process of the service and that of the challenger has a row, which it alone writes; whoever
-reads adds them up. So all decide together, without a lock, and a process that dies leaves its
+Each process of the service and that of the challenger has a row, which it alone writes; a
+reader adds them up. So all decide together, without a lock, and a process that dies leaves its
 counts behind.
 """
 
