@@ -24,9 +24,10 @@ from pipeline.core.variables import SERVE_TOKEN_FILE
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.server import make_server
 from pipeline.service.sockets import listen
+from pipeline.service.token import Tokens
 from tests.checkout import MODEL, PROJECT
 from tests.digits import Images
 from tests.servers import wait_until
@@ -36,10 +37,15 @@ SERVE = [sys.executable, "-m", "pipeline", "serve"]
 
 
 def make_app(
-    limits: Limits | None = None, classifier: Classifier | None = None, **options: Any
+    limits: Limits | None = None,
+    classifier: Classifier | None = None,
+    token: str | None = None,
+    admin_token: str | None = None,
+    **options: Any,
 ) -> FastAPI:
-    """The service with a model, by default the released one."""
-    return create_app(ModelPool(classifier or Classifier(MODEL, threads=1)), limits, **options)
+    """The service with a model, by default the released one, and these tokens."""
+    pool = ModelPool(ServedModel(classifier or Classifier(MODEL, threads=1)))
+    return create_app(pool, limits, Tokens(token, admin_token), **options)
 
 
 class Client:

@@ -14,7 +14,8 @@ from PIL import Image
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
+from pipeline.service.token import Tokens
 
 for _name in ("httpx", "pipeline"):  # keep Sphinx's log to pages
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -25,7 +26,8 @@ TOKEN = "TOKEN"  # noqa: S105 (a placeholder)
 @cache
 def app() -> FastAPI:
     """The service, which requires the token."""
-    return create_app(ModelPool(Classifier(threads=1)), Limits(), TOKEN)
+    pool = ModelPool(ServedModel(Classifier(threads=1)))
+    return create_app(pool, Limits(), Tokens(use=TOKEN))
 
 
 def ask(method: str, path: str, **content: Any) -> httpx.Response:

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,12 +21,20 @@ def _model(context: typer.Context, name: str | None) -> str | None:
     return name
 
 
+def _served_model(context: typer.Context, name: str | None) -> str | None:
+    """The model that --model names; None: the champion of the workspace, which is followed."""
+    workspace = named_workspace(context)
+    if name is None and (workspace is None or workspace.checksums.exists()):
+        return None
+    return _model(context, name)
+
+
+MODEL = "An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released model "
 ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
-        help="An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released "
-        "model of the workspace or of this package.",
+        help=f"{MODEL}of the workspace or of this package.",
         show_default=False,
         callback=_model,
     ),
@@ -137,7 +146,16 @@ def score(
 )
 def serve(
     context: typer.Context,
-    model: ModelOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help=f"{MODEL}of the workspace or of this package. The service follows the workspace "
+            "or the alias, but not a file.",
+            show_default=False,
+            callback=_served_model,
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -160,6 +178,24 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    follow: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How often to look for a new champion; 0: only when told. By default 1, or 30 for "
+            "an alias in MLflow.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="KEY",
+            help="A public key; only releases that it has signed are served. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
@@ -176,5 +212,13 @@ def serve(
     workspace = named_workspace(context)
     with suppress(UserError):  # outside a workspace, the page has no reports to show
         workspace = workspace or find_workspace(context)
-    json_log = json_log or not sys.stderr.isatty()
-    server.run(model, host, port, workers=workers, json_log=json_log, workspace=workspace)
+    server.run(
+        model,
+        host,
+        port,
+        workers=workers,
+        json_log=json_log or not sys.stderr.isatty(),
+        workspace=workspace,
+        trust=trust or (),
+        follow=follow,
+    )

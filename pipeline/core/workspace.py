@@ -97,7 +97,12 @@ class Workspace:
     gate_report = WorkspacePath("reports/gate.json")  #: verdict of the gate
     gate_table = WorkspacePath("reports/gate.md")  #: verdict of the gate as a Markdown table
 
-    releases = WorkspacePath("models", folder=True)  #: released model and accompanying files
+    models = WorkspacePath("models", folder=True)  #: all releases, and copies of the champion
+    #: a folder for each release, named after its number
+    releases = WorkspacePath("models/releases", folder=True)
+    pointer = WorkspacePath("models/release.json")  #: number and SHA-256 of the champion
+    ledger = WorkspacePath("models/ledger.jsonl")  #: all acts on releases, a line each
+    release_report = WorkspacePath("reports/release.json")  #: verdict of the release rule
     #: intended use and limits of the released model
     model_card = WorkspacePath("models/MODEL_CARD.md")
     provenance = WorkspacePath("models/provenance.json")  #: inputs and build of the released model
@@ -108,8 +113,6 @@ class Workspace:
     #: locked while results are published to MLflow
     tracking_lock = WorkspacePath("artifacts/track.lock")
     tracked = WorkspacePath("artifacts/mlflow.json")  #: addresses of these results in MLflow
-    #: promotions not yet applied to MLflow's alias
-    pending_promotions = WorkspacePath("artifacts/promotion.json")
 
     #: locked while stages run; contains the owner's name
     lock_file = WorkspacePath("artifacts/workspace.lock")
@@ -142,23 +145,22 @@ class Workspace:
 
     @property
     def released_model(self) -> Path:
-        """The ONNX file in `releases`, which is named after its model.
+        """The copy of the champion's ONNX file in `models`, which is named after its model.
 
-        If there are several files, it is the one that SHA256SUMS lists: in a folder that cannot be
-        exchanged, such as a mount point, the release of another model leaves the old one in place.
-        UserError if SHA256SUMS does not list exactly one of them.
+        If there are several files, it is the one that SHA256SUMS lists: the promotion of a model of
+        another name may have been interrupted. UserError if SHA256SUMS does not list exactly one.
         """
-        found = sorted(self.releases.glob("[!.]*.onnx"))
+        found = sorted(self.models.glob("[!.]*.onnx"))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             listed = read_checksums(self.checksums) if self.checksums.exists() else {}
             found = [path for path in found if path.name in listed]
             if len(found) != 1:
                 raise UserError(
-                    f"{self.releases} contains {names}, but {self.checksums.name} does not list "
+                    f"{self.models} contains {names}, but {self.checksums.name} does not list "
                     "exactly one of them: remove those that are not released"
                 )
-        return found[0] if found else self.releases / "model.onnx"
+        return found[0] if found else self.models / "model.onnx"
 
     def check_places(self) -> None:
         """UserError if a folder is in the place of a file, or a file in the place of a folder.

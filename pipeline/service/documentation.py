@@ -12,14 +12,17 @@ from pipeline.inference.signature import Signature
 from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
 from pipeline.service.messages import request_model
-from pipeline.service.middleware.authentication import OPEN_ROUTES
-from pipeline.service.pool import ServedModel
+from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
+from pipeline.service.pool import Roles, ServedModel
+from pipeline.service.repository_messages import IndexRequest, LoadRequest
 
 SCHEMAS = "#/components/schemas/"
 PICTURES, PROTOCOL, OPERATION = "Pictures", "Open Inference Protocol", "Operation"
+REPOSITORY = "Model repository"
 TAGS = [
     {"name": PICTURES, "description": "Send a picture file, get its label."},
     {"name": PROTOCOL, "description": "Version 2 of the inference protocol of KServe and Triton."},
+    {"name": REPOSITORY, "description": "Triton's extension for loading other releases."},
     {"name": OPERATION, "description": "Monitor the service."},
 ]
 operation_id = attrgetter("name")  # of a route: the name of its function
@@ -53,6 +56,7 @@ NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong
 NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
 PROTECTED = NO_TOKEN | INTERNAL_ERROR
 NOT_FOUND = _errors(_404="The service has no such model.")
+ADMIN = _errors(_403="The service has no admin token, or the request has the token for use.")
 BODY_ERRORS = PROTECTED | _errors(
     _400="The request is malformed.",
     _408="The body did not arrive in time.",
@@ -84,6 +88,8 @@ METRICS_RESPONSES: Responses = PROTECTED | {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
+FORBIDDEN = _errors(_403="The token may not change the service, or nobody may.")
+BEARER = {"type": "http", "scheme": "bearer"}
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_BODY = {
     "requestBody": {
@@ -92,6 +98,10 @@ PICTURE_BODY = {
         "content": {f"image/{kind.lower()}": PICTURE for kind in FORMATS},
     }
 }
+INDEX_BODY, LOAD_BODY = (
+    {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"{SCHEMAS}{name}"}}}}}
+    for name in ("IndexRequest", "LoadRequest")
+)
 INFER_BODY = {
     "parameters": [
         {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -124,7 +134,9 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
     """Complete the description of the interface with what the model's signature says."""
     schema = app.openapi()  # cached by the framework
     components = schema["components"]
-    for made in (_answer_model(model.signature), request_model(model.signature.form)):
+    signature = model.signature
+    answer, infer = _answer_model(signature), request_model(signature.form)
+    for made in (answer, infer, IndexRequest, LoadRequest):
         described = made.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         components["schemas"] |= described.pop("$defs", {}) | {made.__name__: described}
     examples = _response_examples(model)
@@ -143,13 +155,17 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
                 content = operation["requestBody"]["content"]["application/json"]
                 value = _request_example(model.signature.form)
                 content["examples"] = {"one": {"summary": "A vertical stroke", "value": value}}
-            if token and path in OPEN_ROUTES:
+            if path.startswith(ADMIN_PREFIX):
+                operation["security"] = [{"admin token": []}]
+            elif token and path in OPEN_ROUTES:
                 operation["security"] = []
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     if token:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = {"token": BEARER}
         schema["security"] = [{"token": []}]
+    if any(path.startswith(ADMIN_PREFIX) for path in schema["paths"]):
+        components.setdefault("securitySchemes", {})["admin token"] = BEARER
 
 
 def _answer_model(signature: Signature) -> type[BaseModel]:
@@ -169,6 +185,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         ),
         "verdict": (Literal[signature.verdicts], "What the picture shows."),
         "probabilities": (list[float] | None, "One for each label, in their order."),
+        "version": (str, "The version of the model."),
         "reason": (str | None, "Why the picture was not classified."),
         "image": (
             list[list[int]] | None,
@@ -180,7 +197,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
             "erased, in nats; negative if they rise.",
         ),
     }
-    always = {*field_names(signature)}
+    always = {*field_names(signature), "version"}
     details: Any = {
         name: (kind, Field(... if name in always else None, description=meaning))
         for name, (kind, meaning) in fields.items()
@@ -197,11 +214,12 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
     label = class_fields(model.signature)[0]
     values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
     return {
-        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True)),
+        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True))
+        | {"version": model.version},
         "describe_server": protocol.server_metadata(model),
         "server_live": {"live": True},
         "server_ready": {"ready": True},
-        "describe_model": protocol.metadata(model),
+        "describe_model": protocol.metadata(model, Roles(model)),
         "model_ready": {"name": model.name, "ready": True},
         "infer": {
             "model_name": model.name,

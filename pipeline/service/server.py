@@ -5,11 +5,12 @@ import logging
 import resource
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -18,14 +19,12 @@ from starlette.types import ASGIApp
 from pipeline.core.errors import UserError
 from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
 from pipeline.core.workspace import Workspace
-from pipeline.inference.classifier import Classifier
 from pipeline.inference.providers import available_cores
-from pipeline.registry import open_classifier
 from pipeline.service import log
 from pipeline.service.app import create_app
 from pipeline.service.connections import Connection
 from pipeline.service.limits import Limits
-from pipeline.service.pool import ModelPool
+from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.processes import (
     allocate,
     default_count,
@@ -38,7 +37,9 @@ from pipeline.service.processes import (
 )
 from pipeline.service.shared import Place, alone
 from pipeline.service.sockets import listen, url
-from pipeline.service.token import read_token
+from pipeline.service.sources import Source, open_model
+from pipeline.service.state import Service
+from pipeline.service.token import Tokens, read_tokens
 
 LOG = logging.getLogger(__name__)
 GRACE = 10  # seconds for requests in progress to finish when the service stops
@@ -70,9 +71,10 @@ class Server(uvicorn.Server):
 class Settings:
     """What all processes of the service need."""
 
-    classifier: Classifier
+    model: ServedModel
+    source: Source | None  # what names the champion
     limits: Limits
-    token: str | None = field(repr=False)
+    tokens: Tokens
     workspace: Workspace | None
     json_log: bool
 
@@ -85,12 +87,14 @@ def run(
     workers: int | None = None,
     json_log: bool,
     workspace: Workspace | None,
+    trust: Sequence[Path] = (),
+    follow: float | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
-    `model` is a file, models:/NAME@ALIAS, or None for the released model. `workers` is the number
-    of processes, by default one per core, or one if the model runs on a GPU. `workspace` provides
-    the reports that the page shows, and the MLflow store. UserError if the service cannot start.
+    `model`, `workspace`, `trust` and `follow` are those of `sources.open_model`; the workspace also
+    provides the reports that the page shows. `workers` is the number of processes, by default one
+    per core, or one if the model runs on a GPU. UserError if the service cannot start.
     """
     log.set_up(json_log=json_log)
     if not host.strip():
@@ -99,13 +103,15 @@ def run(
         )
     if model is not None and not model.strip():
         raise UserError("--model is empty; without it, the service uses the released model")
-    token = read_token()
-    classifier = open_classifier(model, workspace, threads=1)
-    on_cpu = "CUDA" not in classifier.providers[0]  # a GPU's memory has room for few copies
+    tokens = read_tokens()
+    served, source = open_model(model, workspace, tuple(trust), follow)
+    # a GPU's memory has room for few copies
+    on_cpu = "CUDA" not in served.classifier.providers[0]
     count = workers or (default_count(available_cores()) if on_cpu else 1)
-    settings = Settings(classifier, limits_of_process(count), token, workspace, json_log)
+    limits = limits_of_process(count)
+    settings = Settings(served, source, limits, tokens, workspace, json_log)
     listeners = listen(host, port)
-    if token is None and host not in ("127.0.0.1", "localhost", "::1"):
+    if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
             "anyone who can reach %s can use the service: set %s or %s to require a token",
             *(host, SERVE_TOKEN.name, SERVE_TOKEN_FILE.name),
@@ -135,8 +141,12 @@ def run(
 
 
 def _serve(settings: Settings, place: Place, listeners: list[socket.socket]) -> None:
-    pool, limits = ModelPool(settings.classifier), settings.limits
-    app = create_app(pool, limits, settings.token, settings.workspace, place)
+    pool, limits = ModelPool(settings.model), settings.limits
+    app = create_app(pool, limits, settings.tokens, settings.workspace, place, settings.source)
+    service: Service = app.state.service
+    if service.follower is not None:
+        service.follower.obey()  # a process that replaces another starts where that one was
+        service.follower.start()
     make_server(app, limits, place).run(sockets=listeners)
 
 

@@ -1,6 +1,6 @@
 """The state that all routes share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
@@ -10,8 +10,11 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Predictions
 from pipeline.pictures.images import Images
 from pipeline.service.bodies import Bodies
+from pipeline.service.following import Follower
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
+from pipeline.service.middleware.access_log import MODEL
+from pipeline.service.orders import Orders
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.threads import Threads
 
@@ -25,7 +28,10 @@ class Service:
     metrics: Metrics
     bodies: Bodies
     threads: Threads
+    orders: Orders
     workspace: Workspace | None  # has the reports
+    follower: Follower | None = None  # None: the service keeps its model
+    webhook_secret: str | None = field(default=None, repr=False)
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:
         """The model's predictions for the images of a request, [N, H, W].
@@ -37,8 +43,13 @@ class Service:
             raise ValueError(f"a request may have at most {limit:,} images, not {len(images):,}")
         predictions = model.classifier.predict(images)
         if count:
-            self.metrics.record_predictions(images, predictions)
+            self.metrics.record_predictions(model.version, images, predictions)
         return predictions
+
+    async def after_answer(
+        self, model: ServedModel, images: Images, predictions: Predictions, request_id: str | None
+    ) -> None:
+        """Routes call this once the client has the answer of `model` to `images`, [N, H, W]."""
 
 
 async def get_service(request: Request) -> Service:
@@ -50,9 +61,15 @@ async def get_service(request: Request) -> Service:
 ServiceState = Annotated[Service, Depends(get_service)]
 
 
+def note_model(request: Request, model: ServedModel) -> ServedModel:
+    """Note for the access log which model answers a request; returns the model."""
+    request.scope[MODEL] = model
+    return model
+
+
 async def find_model(name: str, request: Request, service: ServiceState) -> ServedModel:
     """The model with this name, and the version in the path if there is one."""
-    return service.pool.get(name, request.path_params.get("version"))
+    return note_model(request, service.pool.get(name, request.path_params.get("version")))
 
 
 NamedModel = Annotated[ServedModel, Depends(find_model)]

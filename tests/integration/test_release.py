@@ -107,7 +107,7 @@ def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> N
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    before = everything(workspace.releases)
+    before = everything(workspace.models)
     run("git", "init", "--quiet")
     run("dvc", "init", "--quiet")
     run("git", "add", ".")
@@ -116,7 +116,7 @@ def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> N
     said = run("dvc", "exp", "run", "--temp", "--name", "worse", "--set-param", setting)
     assert "would be refused" in said
     assert "worse" in run("dvc", "exp", "list", "--name-only").split()
-    assert everything(workspace.releases) == before
+    assert everything(workspace.models) == before
 
 
 # the command
@@ -158,7 +158,7 @@ def test_a_release_from_another_folder_is_champion_of_the_workspaces_store(
     )
     assert allowed.returncode == 0, allowed.stderr
     assert "allow_regression is true" in allowed.stdout
-    assert sums_verify(workspace.releases)
+    assert sums_verify(workspace.models)
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
     from mlflow import MlflowClient
 
@@ -186,9 +186,9 @@ def test_models_and_artifacts_may_be_on_another_disk(
         shutil.copytree(elsewhere, folder, dirs_exist_ok=True)
     try:
         release.run(workspace, load_params(workspace.params), TASK)
-        assert sums_verify(workspace.releases)
+        assert sums_verify(workspace.models)
         assert sums_verify(elsewhere) == (place == "link")
-        assert len(list(workspace.releases.iterdir())) == 5
+        assert len(list(workspace.models.iterdir())) == 5
     finally:
         if place != "link":
             subprocess.run(["umount", str(folder)], check=True)
@@ -246,7 +246,7 @@ def test_sigkill_before_any_write_leaves_the_old_release_or_the_new_one(
     release.run(workspace, load_params(workspace.params), TASK)
     answer(workspace, 5, 0)
     edit(workspace.training_report, git_revision="another")
-    shutil.copytree(workspace.releases, tmp_path / "old")
+    shutil.copytree(workspace.models, tmp_path / "old")
     tracked = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
     folders = [str(tmp_path / name) for name in ("old", "left")]
     result = python(workspace.root, "-c", KILLED, *folders, **tracked)

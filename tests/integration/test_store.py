@@ -387,7 +387,7 @@ def test_of_two_runs_of_one_training_the_complete_one_is_kept(
 def write_release(workspace: Workspace) -> str:
     """Write a release of the training `new` into models/; return the model's digest."""
     made = make_workspace(workspace.root.parent / "made")
-    made.releases.rename(workspace.releases)
+    made.models.rename(workspace.models)
     digest = sha256(workspace.released_model)
     workspace.model_card.write_text(
         "---\nlicense: mit\n---\n# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"

@@ -546,7 +546,7 @@ def champion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Champion:
 def release_of(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace with an untracked release of a model of this name."""
     workspace = make_workspace(folder / "project", replace(TASK, model=name))
-    shutil.rmtree(workspace.releases)
+    shutil.rmtree(workspace.models)
     edit(workspace.training_report, run_id=name)  # MLflow caches addresses by run
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
     with variables(MLFLOW_TRACKING_URI="none"):

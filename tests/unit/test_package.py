@@ -24,6 +24,8 @@ NEVER_IMPORTED = {  # programs, plug-ins and version limits
     ("ray", DISTRIBUTION),
     ("serve", "dumb-init"),
     ("serve", "uvloop"),
+    ("sign", "pyopenssl"),
+    ("tracking", "flask-wtf"),
     ("tracking", "pip"),
     ("tracking", "psycopg2-binary"),
     ("train", "onnxscript"),

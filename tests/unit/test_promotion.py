@@ -12,7 +12,7 @@ def test_a_release_records_every_model_it_replaces_until_published(
 ) -> None:
     """Otherwise the alias would stay at a replaced model, or move away from a newer one."""
     workspace = Workspace(tmp_path)
-    workspace.releases.mkdir()
+    workspace.models.mkdir()
 
     def release(content: bytes) -> str:
         new = tmp_path / "new"

@@ -95,7 +95,7 @@ def nothing_changes(workspace: Workspace) -> Iterator[None]:
 def test_a_release_consists_of_five_files_with_valid_checksums(workspace: Workspace) -> None:
     before = {path.name for path in workspace.root.iterdir()}
     run(workspace)
-    folder = workspace.releases
+    folder = workspace.models
     assert sorted(path.name for path in folder.iterdir()) == FILES
     lines = [line.split("  ") for line in workspace.checksums.read_text().splitlines()]
     listed = {name: digest for digest, name in lines}
@@ -192,9 +192,9 @@ def test_another_baseline_can_be_given(workspace: Workspace, tmp_path: Path) -> 
 
 
 def test_a_first_release_requires_no_comparison(workspace: Workspace) -> None:
-    shutil.rmtree(workspace.releases)
+    shutil.rmtree(workspace.models)
     run(workspace)
-    assert sorted(path.name for path in workspace.releases.iterdir()) == FILES
+    assert sorted(path.name for path in workspace.models.iterdir()) == FILES
 
 
 @pytest.mark.parametrize("fault", ["broken", "unsigned", "other outputs"])
@@ -338,7 +338,7 @@ def test_a_model_of_other_weights_or_another_task_is_not_released(
 
 @pytest.mark.parametrize("name", ["speed", "per_class", "training_report", "gate_report"])
 def test_a_failed_first_release_leaves_no_files(workspace: Workspace, name: str) -> None:
-    shutil.rmtree(workspace.releases)
+    shutil.rmtree(workspace.models)
     path = getattr(workspace, name)
     path.unlink()
     with nothing_changes(workspace), pytest.raises(UserError, match=f"{path.name} is missing"):
@@ -360,9 +360,9 @@ def test_an_experiment_reports_the_comparison_and_releases_nothing(
     with nothing_changes(workspace):
         run(workspace)
     assert "would be refused: the released model is significantly better" in capsys.readouterr().out
-    shutil.rmtree(workspace.releases)
+    shutil.rmtree(workspace.models)
     run(workspace)
-    assert list(workspace.releases.iterdir()) == []  # DVC expects the folder
+    assert list(workspace.models.iterdir()) == []  # DVC expects the folder
 
 
 # the card

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +16,8 @@ from pipeline.pictures.grey import Picture
 from pipeline.pictures.images import in_form
 from pipeline.pictures.marks import NotOneCharacter
 from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
-from pipeline.service.state import Service, ServiceState
+from pipeline.service.pool import ServedModel
+from pipeline.service.state import Service, ServiceState, note_model
 from pipeline.service.uploads import read_picture
 
 MEDIUM = 2**20  # pixels: few pictures have more
@@ -51,9 +53,10 @@ async def predict(
     label. Without ink, or with several characters, a picture is not classified, and most fields are
     null."""
     kind = request.headers.get("content-type", "")
+    model = note_model(request, service.pool.champion)
     async with service.bodies.read(request) as content:
         for pixels in (MEDIUM, service.limits.pixels):
-            task = partial(_classify, service, content, kind, options, pixels)
+            task = partial(_classify, service, model, content, kind, options, pixels)
             size = PIXEL * pixels + BYTE * len(content)
             response = await service.threads.run(request, task, size)
             if response is not None:
@@ -63,7 +66,12 @@ async def predict(
 
 
 def _classify(
-    service: Service, content: bytes, content_type: str, options: Options, max_pixels: int
+    service: Service,
+    model: ServedModel,
+    content: bytes,
+    content_type: str,
+    options: Options,
+    max_pixels: int,
 ) -> Response | None:
     """The response; None if the picture has more pixels, but within the limit."""
     try:
@@ -72,26 +80,30 @@ def _classify(
         if max_pixels < service.limits.pixels:
             return None
         raise
-    return Response(
-        orjson.dumps(_answer(service, picture, options), option=orjson.OPT_SERIALIZE_NUMPY),
-        media_type="application/json",
-    )
+    answer, task = _answer(service, model, picture, options)
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, media_type="application/json", background=task)
 
 
-def _answer(service: Service, picture: Picture, options: Options) -> dict[str, Any]:
-    model = service.pool.default
+def _answer(
+    service: Service, model: ServedModel, picture: Picture, options: Options
+) -> tuple[dict[str, Any], BackgroundTask | None]:
+    """The answer, and what to do once it is sent."""
     try:
         images = in_form(
             [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
         )
     except NotOneCharacter as refusal:
         if not options.preview:
-            service.metrics.record_refusal(refusal.verdict)
-        return refusal_fields(model.signature, refusal.verdict) | {"reason": str(refusal)}
+            service.metrics.record_refusal(model.version, refusal.verdict)
+        answer = refusal_fields(model.signature, refusal.verdict)
+        return answer | {"reason": str(refusal), "version": model.version}, None
     predictions = service.predict(model, images, count=not options.preview)
-    answer = answer_fields(model.signature, predictions, 0)
+    answer = answer_fields(model.signature, predictions, 0) | {"version": model.version}
     if options.image:
         answer["image"] = images[0]
     if options.explain:
         answer["explanation"] = model.classifier.explain(images)[0].round(3)
-    return answer
+    if options.preview:
+        return answer, None
+    return answer, BackgroundTask(service.after_answer, model, images, predictions, None)

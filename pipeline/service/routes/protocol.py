@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -68,10 +69,12 @@ def _infer(
     request = protocol.read_request(body, header_length, model.signature.form)
     predictions = service.predict(model, request.images)
     content, length = protocol.write_response(request, model, predictions)
+    task = BackgroundTask(service.after_answer, model, request.images, predictions, request.id)
     if length is None:
-        return Response(content, media_type="application/json")
+        return Response(content, media_type="application/json", background=task)
     headers = {protocol.HEADER_LENGTH: str(length)}
-    return Response(content, headers=headers, media_type="application/octet-stream")
+    kind = "application/octet-stream"
+    return Response(content, headers=headers, media_type=kind, background=task)
 
 
 router.routes += [
@@ -95,7 +98,7 @@ router.routes += [
 )
 async def describe_server(service: ServiceState) -> dict[str, Any]:
     """Returns its name, the version of its interface and the protocol extensions it supports."""
-    return protocol.server_metadata(service.pool.default)
+    return protocol.server_metadata(service.pool.champion)
 
 
 @router.get("/v2/health/live", summary="Check that the server is alive", responses=INTERNAL_ERROR)
@@ -117,9 +120,9 @@ async def server_ready() -> ServerReady:
     responses=PROTECTED | NOT_FOUND,
 )
 @router.get(VERSION, include_in_schema=False)
-async def describe_model(model: NamedModel) -> dict[str, Any]:
-    """Returns its inputs, outputs and classes, and the SHA-256 of its file."""
-    return protocol.metadata(model)
+async def describe_model(model: NamedModel, service: ServiceState) -> dict[str, Any]:
+    """Returns its versions, inputs, outputs and classes, and the SHA-256 of its file."""
+    return protocol.metadata(model, service.pool.roles)
 
 
 @router.get(

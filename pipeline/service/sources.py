@@ -1,0 +1,143 @@
+"""What names the champion of a service: the pointer of a workspace, or an alias in MLflow."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.errors import UserError
+from pipeline.core.workspace import Workspace
+from pipeline.inference.classifier import Classifier
+from pipeline.registry import lookup
+from pipeline.registry.releases import Releases
+from pipeline.service.loading import (
+    THREADS,
+    LoadError,
+    load_release,
+    require_interface,
+    require_signature,
+    warm_up,
+)
+from pipeline.service.pool import ServedModel
+
+EVERY = 1.0  # seconds between looks at the pointer
+EVERY_ALIAS = 30.0  # seconds between questions to MLflow
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The pointer models/release.json of a workspace."""
+
+    workspace: Workspace
+    trust: tuple[Path, ...] = ()  # public keys, one of which must have signed a release
+    seconds: float = EVERY  # between looks; 0: only on demand
+
+    def state(self) -> object:
+        """Something that changes whenever the pointer or the files of the champion change."""
+        pointer = self.workspace.pointer
+        try:
+            folder = self.workspace.releases / str(json.loads(pointer.read_bytes())["release"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return _stamps(pointer)
+        return _stamps(pointer, folder, *sorted(folder.glob("*")))
+
+    def load(self, serving: ServedModel | None) -> ServedModel | None:
+        """The champion, unless the service has it already, or there is no pointer.
+
+        `serving`: the champion of the service, whose interface the new one must have. LoadError or
+        another UserError if it is refused.
+        """
+        release = Releases.of(self.workspace).champion()
+        if release is None:
+            return None
+        if serving and (serving.sha256, serving.release) == (release.sha256, release.number):
+            return None
+        return load_release(release, self.trust, serving and serving.signature)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """An alias of a registered model: models:/NAME@ALIAS."""
+
+    uri: str
+    workspace: Workspace | None  # determines the MLflow store
+    trust: tuple[Path, ...] = ()
+    seconds: float = EVERY_ALIAS
+
+    def state(self) -> object:
+        """The model version that the alias names. UserError if MLflow does not answer."""
+        return lookup.find_version(self.uri, self.workspace)
+
+    def load(self, serving: ServedModel | None) -> ServedModel | None:
+        """The same as of a pointer. A version that is a release here is loaded from its folder."""
+        found = lookup.find_version(self.uri, self.workspace)
+        if serving and serving.sha256 == found.sha256:
+            return None
+        releases = Releases.of(self.workspace) if self.workspace else None
+        if releases and (release := releases.by_digest(found.sha256)):
+            return load_release(release, self.trust, serving and serving.signature)
+        if self.trust:
+            text = f"{found.uri} is not among the releases of the workspace, so it is not signed"
+            raise LoadError("signature", text)
+        model = ServedModel(lookup.open_classifier(found.uri, self.workspace, threads=THREADS))
+        if serving:
+            require_interface(model.signature, serving.signature, found.uri)
+        warm_up(model)
+        return model
+
+
+Source = Pointer | Alias
+
+
+def open_model(
+    name: str | None,
+    workspace: Workspace | None,
+    trust: tuple[Path, ...] = (),
+    seconds: float | None = None,
+) -> tuple[ServedModel, Source | None]:
+    """The model to serve first, and what names the next ones; None: nothing does.
+
+    `name`: an ONNX file, models:/NAME@ALIAS, models:/NAME/VERSION, or None for the champion of the
+    workspace or, without one, the released model. `seconds`: between looks, by default as the
+    source needs. UserError if the model cannot be served.
+    """
+    if name is not None and name.startswith("models:/") and "@" in name:
+        alias = Alias(name, workspace, trust, EVERY_ALIAS if seconds is None else seconds)
+        model = alias.load(None)
+        assert model is not None
+        return model, alias
+    if name is None and workspace is not None and workspace.checksums.exists():
+        pointer = Pointer(workspace, trust, EVERY if seconds is None else seconds)
+        model = pointer.load(None)
+        if model is None:  # no release has a folder yet
+            model = _open(str(workspace.released_model), workspace, trust)
+        return model, pointer
+    return _open(name, workspace, trust), None
+
+
+def _open(name: str | None, workspace: Workspace | None, trust: tuple[Path, ...]) -> ServedModel:
+    """A model that the service keeps; if it is a release of the workspace, with its number."""
+    if trust and name is not None and not name.startswith("models:/"):
+        require_signature(Path(name).parent, trust)
+    elif trust:
+        raise UserError(
+            f"{name or 'the released model'} has no signature to verify with --trust: serve a "
+            "release of a workspace"
+        )
+    classifier: Classifier = lookup.open_classifier(name, workspace, threads=THREADS)
+    release = Releases.of(workspace).by_digest(classifier.sha256) if workspace else None
+    if release is None:
+        return ServedModel(classifier)
+    return ServedModel(classifier, release.number, release.folder)
+
+
+def _stamps(*paths: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, time of change, size and inode of each file that there is."""
+    found = []
+    for path in paths:
+        try:
+            stat = os.stat(path)  # noqa: PTH116 (also of a folder)
+        except OSError:
+            continue
+        found.append((path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(found)
