@@ -1,9 +1,12 @@
 """A trial of a challenger: the sequential test, the counts, the share of requests, the queue."""
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,8 @@ import pytest
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.session import Answer
-from pipeline.service.challenger import messages
+from pipeline.service.challenger import copies, messages
+from pipeline.service.challenger.copies import LENGTH, CopyQueue
 from pipeline.service.challenger.link import Link, share_of
 from pipeline.service.challenger.messages import MOST_IMAGES, Copy, Outcomes, outcomes_of
 from pipeline.service.challenger.sequential import GAMBLERS, SequentialTest
@@ -171,11 +175,32 @@ def model() -> ServedModel:
     return ServedModel(Classifier(MODEL, threads=1))
 
 
-@pytest.fixture
-def ends_of_a_link() -> Iterator[tuple[socket.socket, socket.socket]]:
+class Far:
+    """The challenger's end of a link."""
+
+    def __init__(self, model: ServedModel, memory: Any, connection: socket.socket) -> None:
+        self.queue, self.connection, self._form = (
+            CopyQueue(memory),
+            connection,
+            model.signature.form,
+        )
+
+    def copy(self) -> Copy:
+        """The first copy in the queue."""
+        content = self.queue.take()
+        assert content is not None
+        return messages.unpack_copy(content, self._form)
+
+
+@contextmanager
+def linked(model: ServedModel, rules: Rules) -> Iterator[tuple[Link, Far]]:
+    """A link to no process, and its other end. The trial has started."""
+    size = messages.copy_bytes(model.signature.form, len(model.signature.labels))
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    memory, (trial,) = copies.allocate(size), trials(1, rules)
+    trial.start()
     with closing(near), closing(far):
-        yield near, far
+        yield Link(trial, model.sha256, model, CopyQueue(memory), near), Far(model, memory, far)
 
 
 @needs_model
@@ -209,65 +234,95 @@ def test_an_image_that_shows_no_class_is_compared_too(model: ServedModel) -> Non
     assert outcomes.verdicts.tolist() == [model.signature.verdicts.index(model.signature.foreign)]
 
 
+def test_the_queue_is_in_order_and_bounded() -> None:
+    queue = CopyQueue(copies.allocate(5))
+    for start in (0, 7):  # the second time, entries are used again
+        sent = [b"%d" % number for number in range(start, start + 2 * LENGTH)]
+        accepted = [content for content in sent if queue.put(content)]
+        assert accepted == sent[:LENGTH]
+        assert [queue.take() for _ in accepted] == accepted
+        assert queue.take() is None
+        assert queue.put(b"")
+        assert queue.take() == b""
+    assert queue.put(b"12345")
+    assert not queue.put(b"123456")
+
+
 @needs_model
-def test_copies_are_dropped_while_nobody_reads(
-    model: ServedModel, ten: Images, ends_of_a_link: tuple[socket.socket, socket.socket]
-) -> None:
-    (trial,) = trials(1, Rules())
-    link = Link(trial, model, ends_of_a_link[0])
+def test_copies_are_dropped_while_nobody_reads(model: ServedModel, ten: Images) -> None:
     many = np.repeat(ten, 10, 0)
     predictions = model.classifier.predict(many)
-    for _ in range(1000):
-        link.compare(many, predictions, 0.001)
-    assert 0 < trial.total("dropped") < 1000
-    assert trial.reason is None
-    received = messages.unpack_copy(ends_of_a_link[1].recv(2**20), model.signature.form)
-    np.testing.assert_array_equal(received.images, many[:MOST_IMAGES])
+    with linked(model, Rules()) as (link, far):
+        for _ in range(LENGTH + 7):
+            link.compare(model, many, predictions, 0.001)
+        assert link.trial.total("dropped") == 7
+        assert link.trial.reason is None
+        np.testing.assert_array_equal(far.copy().images, many[:MOST_IMAGES])
+        link.compare(model, many, predictions, 0.001)
+        assert link.trial.total("dropped") == 7
 
 
 @needs_model
-def test_a_challenger_whose_process_has_ended_is_noticed(
-    model: ServedModel, ten: Images, ends_of_a_link: tuple[socket.socket, socket.socket]
+def test_nothing_is_compared_before_the_challenger_is_loaded(
+    model: ServedModel, ten: Images
 ) -> None:
-    (trial,) = trials(1, Rules())
-    link = Link(trial, model, ends_of_a_link[0])
-    ends_of_a_link[1].close()
-    link.compare(ten, model.classifier.predict(ten), 0.001)
-    assert trial.reason == "crashed"
+    with linked(model, CANARY) as (link, _):
+        chosen = next(name for name in map(str, range(1000)) if link.takes(model, name))
+        link.trial._own["ready"] = False
+        assert not link.takes(model, chosen)
 
 
 @needs_model
-def test_nobody_waits_longer_than_the_deadline(
-    model: ServedModel, ten: Images, ends_of_a_link: tuple[socket.socket, socket.socket]
+def test_a_challenger_whose_process_has_ended_is_noticed(model: ServedModel, ten: Images) -> None:
+    with linked(model, Rules()) as (link, far):
+        far.connection.close()
+        link.compare(model, ten, model.classifier.predict(ten), 0.001)
+        assert link.trial.reason == "crashed"
+
+
+@needs_model
+def test_a_trial_ends_when_another_champion_answers(
+    model: ServedModel, ten: Images, tmp_path: Path
 ) -> None:
+    shutil.copy(MODEL, tmp_path / "other.onnx")
+    with (tmp_path / "other.onnx").open("ab") as file:
+        file.write(b"\x12\x01x")  # the name of the producer, once more
+    other = ServedModel(Classifier(tmp_path / "other.onnx", threads=1))
+    with linked(model, Rules()) as (link, far):
+        link.compare(other, ten, model.classifier.predict(ten), 0.001)
+        assert link.trial.reason == "replaced"
+        assert far.queue.take() is None
+
+
+@needs_model
+def test_nobody_waits_longer_than_the_deadline(model: ServedModel, ten: Images) -> None:
     """A late reply is not taken for that of another request."""
-    (trial,) = trials(1, Rules(percent=10, deadline=0.05))
-    link, form = Link(trial, model, ends_of_a_link[0]), model.signature.form
     predictions = model.classifier.predict(ten[:1])
+    parts = (predictions.logits, predictions.probabilities, predictions.novelty)
+    changed = Answer(*(part + 1 for part in parts))
 
-    async def ask(reply_to: int | None) -> tuple[Predictions | None, int]:
-        """What is answered if the challenger sends a reply with this number."""
+    async def ask(link: Link, far: Far, reply_to: int | None) -> tuple[Predictions | None, int]:
+        """What is answered if the challenger sends a reply with this number; 0: the right one."""
         asked = asyncio.create_task(link.ask(ten[:1], predictions, 0.001))
         await asyncio.sleep(0)
-        number = messages.unpack_copy(ends_of_a_link[1].recv(2**20), form).number
+        number = far.copy().number
         if reply_to is not None:
-            answer = Answer(*(part + 1 for part in (predictions.logits, predictions.probabilities,
-                                                    predictions.novelty)))  # fmt: skip
-            ends_of_a_link[1].send(messages.pack_reply(reply_to or number, answer))
+            far.connection.send(messages.pack_reply(reply_to or number, changed))
         return await asked, number
 
-    async def ask_three_times() -> None:
-        found, late = await ask(None)
+    async def ask_three_times(link: Link, far: Far) -> None:
+        found, late = await ask(link, far, None)
         assert found is None
-        assert trial.total("failures").tolist() == [0, 1]
-        found, _ = await ask(late)
+        assert link.trial.total("failures").tolist() == [0, 1]
+        found, _ = await ask(link, far, late)
         assert found is None
-        found, _ = await ask(0)
+        found, _ = await ask(link, far, 0)
         assert found is not None
-        np.testing.assert_array_equal(found.logits, predictions.logits + 1)
+        np.testing.assert_array_equal(found.logits, changed.logits)
+        assert link.trial.total("answered") == 1
 
-    asyncio.run(ask_three_times())
-    assert trial.total("answered") == 1
+    with linked(model, Rules(percent=10, deadline=0.05)) as (link, far):
+        asyncio.run(ask_three_times(link, far))
 
 
 def test_the_tolerated_share_is_stated() -> None:

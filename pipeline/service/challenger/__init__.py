@@ -2,6 +2,7 @@
 
 - `sequential` is the test that ends a trial, `trial` the counts and the verdict that the processes
   of the service share, `report` shows them.
-- `messages` is what passes between the service and the challenger, `process` the challenger's
-  process, `link` its counterpart in each process of the service; `seats` connects them.
+- `messages` is what passes between the service and the challenger, `copies` the queue in between.
+- `process` is the challenger's process, `link` its counterpart in each process of the service;
+  `seats` connects them.
 """

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.session import Answer
 from pipeline.pictures.images import Images
+from pipeline.service.challenger.copies import CopyQueue
 from pipeline.service.challenger.messages import (
     MOST_BYTES,
     NO_REPLY,
@@ -19,19 +20,33 @@ from pipeline.service.challenger.messages import (
     pack_copy,
     unpack_reply,
 )
-from pipeline.service.challenger.trial import CRASHED, Trial
+from pipeline.service.challenger.trial import CRASHED, REPLACED, Trial
 from pipeline.service.pool import ServedModel
+
+WAKE = b"!"  # says that the queue has a copy
 
 
 class Link:
     """The connection of a process of the service to the challenger's process.
 
-    Nothing waits to send a copy: while the socket's queue is full, copies are dropped.
+    Nothing waits to send a copy: while the queue is full, copies are dropped.
     """
 
-    def __init__(self, trial: Trial, challenger: ServedModel, connection: socket.socket) -> None:
-        """`connection`: of datagrams, to the process that runs the challenger."""
-        self.trial, self.challenger, self._connection = trial, challenger, connection
+    def __init__(
+        self,
+        trial: Trial,
+        champion: str,
+        challenger: ServedModel,
+        queue: CopyQueue,
+        connection: socket.socket,
+    ) -> None:
+        """`champion`: SHA-256 of the model with which the challenger is compared.
+
+        `queue`: to the process that runs the challenger. `connection`: of datagrams, to wake it and
+        to get its replies.
+        """
+        self.trial, self.challenger, self._champion = trial, challenger, champion
+        self._queue, self._connection = queue, connection
         connection.setblocking(False)
         signature = challenger.signature
         self._classes = len(signature.labels)
@@ -40,17 +55,23 @@ class Link:
         self._numbers = _numbers()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def takes(self, request_id: str) -> bool:
-        """Whether the challenger is to answer the request with this id, as long as it can."""
-        trial = self.trial
-        return trial.reason is None and share_of(request_id) < trial.rules.percent / 100
+    def takes(self, champion: ServedModel, request_id: str) -> bool:
+        """Whether the challenger is to answer the request with this id to the champion."""
+        rules = self.trial.rules
+        return (
+            rules.is_canary
+            and share_of(request_id) < rules.percent / 100
+            and self._is_running(champion)
+        )
 
-    def compare(self, images: Images, predictions: Predictions, seconds: float) -> None:
+    def compare(
+        self, champion: ServedModel, images: Images, predictions: Predictions, seconds: float
+    ) -> None:
         """Send the challenger a copy of what the champion has answered in `seconds`.
 
         In a canary, only what the challenger answers is compared.
         """
-        if self.trial.reason is None and not self.trial.rules.is_canary:
+        if not self.trial.rules.is_canary and self._is_running(champion):
             self._send(NO_REPLY, images, predictions, seconds)
 
     async def ask(
@@ -82,19 +103,29 @@ class Link:
         self.trial.count("answered")
         return Predictions.of(self.challenger.signature, answer)
 
+    def _is_running(self, champion: ServedModel) -> bool:
+        if not self.trial.running:
+            return False
+        if champion.sha256 != self._champion:
+            self.trial.end(REPLACED)
+            return False
+        return True
+
     def _send(self, number: int, images: Images, predictions: Predictions, seconds: float) -> bool:
         """Send a copy; whether the queue had room."""
         images = images[: self._most]
         outcomes = outcomes_of(self.challenger.signature, predictions, len(images))
+        is_put = self._queue.put(pack_copy(Copy(number, seconds, outcomes, images)))
+        if not is_put:
+            self.trial.count("dropped")
         try:
-            self._connection.send(pack_copy(Copy(number, seconds, outcomes, images)))
+            self._connection.send(WAKE)
         except ConnectionError:
             self.trial.end(CRASHED)
             return False
-        except OSError:  # the queue is full
-            self.trial.count("dropped")
-            return False
-        return True
+        except OSError:  # it has yet to receive earlier ones
+            pass
+        return is_put
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

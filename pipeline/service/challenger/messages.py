@@ -1,4 +1,4 @@
-"""What passes between the service and the challenger's process: a datagram each.
+"""What passes between the service and the challenger's process, as bytes.
 
 A copy has a request's images and what the champion made of them, a reply the challenger's answer.
 """
@@ -15,9 +15,10 @@ from pipeline.inference.session import Answer
 from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 
-MOST_IMAGES = 64  # of a request that are compared; a datagram has room for few more
-MOST_BYTES = 160_000  # of a datagram: systems limit it, Linux to 200 KiB
+MOST_IMAGES = 64  # of a request that are compared
+MOST_BYTES = 160_000  # of a reply: systems limit a datagram, Linux to 200 KiB
 NO_REPLY = 0
+_OUTCOME = 4  # bytes for an image
 _COPY, _REPLY = struct.Struct("<Qd"), struct.Struct("<Q")
 
 
@@ -48,24 +49,29 @@ def outcomes_of(signature: Signature, predictions: Predictions, count: int) -> O
 
 def comparable(form: ImageForm, classes: int) -> int:
     """How many images of this form a copy has room for, and its reply with these classes."""
-    largest = max(form.height * form.width + 4, 4 * (2 * classes + 1))
+    largest = max(form.pixels + _OUTCOME, 4 * (2 * classes + 1))
     return max(1, min(MOST_IMAGES, MOST_BYTES // largest))
 
 
+def copy_bytes(form: ImageForm, classes: int) -> int:
+    """The largest number of bytes of a copy."""
+    return _COPY.size + comparable(form, classes) * (_OUTCOME + form.pixels)
+
+
 def pack_copy(copy: Copy) -> bytes:
-    """The copy as a datagram."""
+    """The copy as bytes."""
     head = _COPY.pack(copy.number, copy.seconds)
     return b"".join([head, *(part.tobytes() for part in copy.outcomes), copy.images.tobytes()])
 
 
-def unpack_copy(datagram: bytes, form: ImageForm) -> Copy:
-    """The copy in a datagram. ValueError if it is none."""
-    number, seconds = _COPY.unpack_from(datagram)
-    count, rest = divmod(len(datagram) - _COPY.size, 4 + form.height * form.width)
+def unpack_copy(content: bytes, form: ImageForm) -> Copy:
+    """The copy in bytes from `pack_copy`. ValueError if they are none."""
+    number, seconds = _COPY.unpack_from(content)
+    count, rest = divmod(len(content) - _COPY.size, _OUTCOME + form.pixels)
     if rest:
         raise ValueError("not a copy of images in this form")
-    numbers = np.frombuffer(datagram, np.int16, 2 * count, _COPY.size)
-    images = np.frombuffer(datagram, np.uint8, offset=_COPY.size + 4 * count)
+    numbers = np.frombuffer(content, np.int16, 2 * count, _COPY.size)
+    images = np.frombuffer(content, np.uint8, offset=_COPY.size + _OUTCOME * count)
     outcomes = Outcomes(numbers[:count], numbers[count:])
     return Copy(number, seconds, outcomes, images.reshape(count, *form.shape))
 

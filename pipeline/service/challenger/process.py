@@ -22,16 +22,17 @@ from pipeline.inference.session import Answer
 from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 from pipeline.service import log
+from pipeline.service.challenger.copies import CopyQueue
 from pipeline.service.challenger.messages import (
     NO_REPLY,
+    Copy,
     outcomes_of,
     pack_reply,
     unpack_copy,
 )
-from pipeline.service.challenger.trial import ROW, Rules, Trial
+from pipeline.service.challenger.trial import CRASHED, ROW, Rules, Trial
 
 LOG = logging.getLogger(__name__)
-LARGEST = 2**18  # bytes: more than a datagram has
 LOWEST = 19  # priority
 REPLY_SECONDS = 0.1  # for a process of the service to make room for a reply
 
@@ -52,35 +53,45 @@ def run(
     rules: Rules,
     memory: Any,
     process: int,
+    queues: Sequence[Any],
     sockets: Sequence[socket.socket],
     json_log: bool,
 ) -> None:
-    """Answer what arrives at the sockets, one for each process of the service, until it ends.
+    """Answer copies from the processes of the service, until it ends.
 
     `load` returns the challenger. `memory`: of the trial's rows; this process has that at
-    `process`.
+    `process`. `queues`: the memory of a CopyQueue for each process of the service. `sockets`: where
+    each says that it has put a copy, and gets replies.
     """
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     log.set_up(json_log=json_log)
     if not rules.is_canary:
-        _lower_priority()
+        os.nice(LOWEST)
     trial = Trial(rules, np.frombuffer(memory, ROW), process)
-    model = load()
-    form = model.signature.form
-    model.predict(np.zeros((1, *form.shape), np.uint8))  # the first call is slower
+    try:
+        model = load()
+        # the first call is slower
+        model.predict(np.zeros((1, *model.signature.form.shape), np.uint8))
+    except Exception:
+        LOG.exception("the challenger cannot be loaded")
+        trial.end(CRASHED)
+        log.flush()
+        return
+    trial.start()
     with selectors.DefaultSelector() as selector:
-        for each in sockets:
+        for each, queue in zip(sockets, queues, strict=True):
             each.settimeout(REPLY_SECONDS)
-            selector.register(each, selectors.EVENT_READ)
+            selector.register(each, selectors.EVENT_READ, CopyQueue(queue))
         while True:
             for key, _ in selector.select():
                 assert isinstance(key.fileobj, socket.socket)
-                _answer(key.fileobj, model, trial)
+                key.fileobj.recv(1)
+                while (content := key.data.take()) is not None:
+                    _answer(key.fileobj, unpack_copy(content, model.signature.form), model, trial)
 
 
-def _answer(connection: socket.socket, model: Model, trial: Trial) -> None:
+def _answer(connection: socket.socket, copy: Copy, model: Model, trial: Trial) -> None:
     """Answer one copy of a request, and compare."""
-    copy = unpack_copy(connection.recv(LARGEST), model.signature.form)
     if trial.reason is not None:
         return
     begun = time.perf_counter()
@@ -110,11 +121,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(0)
-
-
-def _lower_priority() -> None:
-    """Compute only while the processors have nothing else to do."""
-    os.nice(LOWEST)
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

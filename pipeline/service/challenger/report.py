@@ -1,7 +1,7 @@
 """What a trial shows: to Prometheus, and as JSON."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal, get_args
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -9,12 +9,35 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from pydantic import BaseModel, Field
 
 from pipeline.service.challenger.link import Link
 from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS
-from pipeline.service.metrics import SECONDS, histogram
+from pipeline.service.histograms import histogram
+from pipeline.service.metrics import SECONDS
 
-SHADOW, CANARY, ENDED = "shadow", "canary", "ended"
+State = Literal["starting", "shadow", "canary", "ended"]
+
+
+class TrialStatus(BaseModel):
+    """The trial of a challenger."""
+
+    state: State
+    version: str = Field(description="The version of the challenger.")
+    release: int | None = Field(description="Its number; null if it is not a release.")
+    percent: float = Field(description="The share of requests that it may answer.")
+    tolerated: float = Field(description="The share that it may answer differently.")
+    reason: Literal[REASONS] | None = Field(description="Why the trial has ended.")
+    explanation: str | None = Field(description="The reason with its numbers.")
+    requests: int = Field(description="The compared requests.")
+    differ: int = Field(description="Of these, those that the models answered differently.")
+    slow: int = Field(description="Of these, those for which the challenger was slow.")
+    failures: int = Field(description="The requests that it failed to answer.")
+    answered: int = Field(description="The answers of the challenger that clients got.")
+    dropped: int = Field(description="The copies for which the queue had no room.")
+    evidence: dict[str, float] = Field(
+        description="The evidence against the challenger, by test; a canary ends at 300."
+    )
 
 
 class TrialMetrics:
@@ -32,7 +55,7 @@ class TrialMetrics:
             labels=["state", "version"],
         )
         current = state_of(self._link)
-        for name in (SHADOW, CANARY, ENDED):
+        for name in get_args(State):
             state.add_metric([name, self._link.challenger.version], float(name == current))
         yield state
         ended = GaugeMetricFamily(
@@ -92,24 +115,31 @@ class TrialMetrics:
         yield evidence
 
 
-def state_of(link: Link) -> str:
-    """`shadow`, `canary` or `ended`."""
+def state_of(link: Link) -> State:
+    """`starting`, `shadow`, `canary` or `ended`."""
     if link.trial.reason is not None:
-        return ENDED
-    return CANARY if link.trial.rules.is_canary else SHADOW
+        return "ended"
+    if not link.trial.running:
+        return "starting"
+    return "canary" if link.trial.rules.is_canary else "shadow"
 
 
-def status(link: Link) -> dict[str, Any]:
-    """The trial as JSON: state, reason and counts."""
+def status(link: Link) -> TrialStatus:
+    """The trial at present, of all processes together."""
     trial = link.trial
-    names = ("requests", "differ", "slow", "answered", "dropped")
-    return {
-        "state": state_of(link),
-        "version": link.challenger.version,
-        "percent": trial.rules.percent,
-        "reason": trial.reason,
-        "explanation": trial.explain(),
-        **{name: int(trial.total(name)) for name in names},
-        "failures": int(trial.total("failures").sum()),
-        "evidence": trial.evidence(),
-    }
+    return TrialStatus(
+        state=state_of(link),
+        version=link.challenger.version,
+        release=link.challenger.release,
+        percent=trial.rules.percent,
+        tolerated=trial.rules.tolerated,
+        reason=trial.reason,
+        explanation=trial.explain(),
+        requests=int(trial.total("requests")),
+        differ=int(trial.total("differ")),
+        slow=int(trial.total("slow")),
+        failures=int(trial.total("failures").sum()),
+        answered=int(trial.total("answered")),
+        dropped=int(trial.total("dropped")),
+        evidence=trial.evidence(),
+    )

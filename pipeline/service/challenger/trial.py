@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.service.challenger.messages import Outcomes
 from pipeline.service.challenger.sequential import GAMBLERS, SequentialTest
+from pipeline.service.histograms import add
 from pipeline.service.metrics import SECONDS
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ FAILURES = ("error", "deadline")
 PAIRS = tuple((label, verdict) for label in ("same", "other") for verdict in ("same", "other"))
 ROW = np.dtype(  # of one process
     [
+        ("ready", np.int64),  # whether this process has loaded the challenger
         ("ended", np.int64),  # place in REASONS, from 1; 0: not ended by this process
         ("requests", np.int64),  # compared
         ("differ", np.int64),  # of these, those with an image that the models answer differently
@@ -68,9 +69,9 @@ class Rules:
         """The test of each of TESTS; together, they have the level LEVEL."""
         level = LEVEL / len(TESTS)
         shares = (self.tolerated, SLOW_TOLERATED, FAILURES_TOLERATED)
-        return MappingProxyType(
-            {name: SequentialTest(share, level) for name, share in zip(TESTS, shares, strict=True)}
-        )
+        return {
+            name: SequentialTest(share, level) for name, share in zip(TESTS, shares, strict=True)
+        }
 
 
 class Trial:
@@ -85,6 +86,15 @@ class Trial:
         """The sum over the processes of a number in ROW."""
         found: NDArray[Any] = self._rows[name].sum(0)
         return found
+
+    @property
+    def running(self) -> bool:
+        """Whether the challenger is loaded, and the trial has not ended."""
+        return bool(self._rows["ready"].any()) and self.reason is None
+
+    def start(self) -> None:
+        """Note that this process has loaded the challenger."""
+        self._own["ready"] = True
 
     @property
     def reason(self) -> str | None:
@@ -109,8 +119,7 @@ class Trial:
         with self._lock:
             self._own["images"] += np.bincount(2 * labels + verdicts, minlength=len(PAIRS))
             for name, taken in zip(("champion", "challenger"), seconds, strict=True):
-                self._own[name][bisect_left(SECONDS, taken)] += 1
-                self._own[name][-1] += taken
+                add(self._own[name], bisect_left(SECONDS, taken), taken)
             self._own["requests"] += 1
             self._own["differ"] += differ
             self._own["slow"] += slow

@@ -1,7 +1,4 @@
-"""Challengers with faults, for tests: each is a class that wraps the released model.
-
-They are loaded in the challenger's process, which finds them by name.
-"""
+"""Challengers with faults: each wraps a model, and is loaded in the challenger's process."""
 
 import os
 import time
