@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_workspace
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
@@ -47,6 +47,16 @@ NormaliseOption = Annotated[
         help="Convert pictures to the model's form first: invert dark on light, scale and centre.",
     ),
 ]
+TrustOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=named_path,
+        metavar="KEY",
+        help="A public key: refuse a model whose release it has not signed. Repeat the option to "
+        "trust several keys.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(
@@ -64,6 +74,7 @@ def predict(
         ),
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     output: Annotated[
         str,
@@ -92,7 +103,13 @@ def predict(
 
     workspace = named_workspace(context)
     if not predict.run(
-        files, model, normalise=normalise, output=output, form=form, workspace=workspace
+        files,
+        model,
+        normalise=normalise,
+        output=output,
+        form=form,
+        workspace=workspace,
+        trust=trust or (),
     ):
         raise typer.Exit(UserError.status)
 
@@ -115,6 +132,7 @@ def score(
         str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -136,7 +154,15 @@ def score(
     from pipeline.batch import score
 
     workspace = named_workspace(context)
-    if not score.run(files, output, model, normalise=normalise, cluster=ray, workspace=workspace):
+    if not score.run(
+        files,
+        output,
+        model,
+        normalise=normalise,
+        cluster=ray,
+        workspace=workspace,
+        trust=trust or (),
+    ):
         raise typer.Exit(UserError.status)
 
 
@@ -156,6 +182,7 @@ def serve(
             callback=_served_model,
         ),
     ] = None,
+    trust: TrustOption = None,
     host: Annotated[
         str,
         typer.Option(
@@ -185,14 +212,6 @@ def serve(
             metavar="SECONDS",
             help="How often to look for a new champion; 0: only when told. By default 1, or 30 for "
             "an alias in MLflow.",
-            show_default=False,
-        ),
-    ] = None,
-    trust: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="KEY",
-            help="A public key; only releases that it has signed are served. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -235,7 +254,8 @@ def serve(
     The page is at /, the documentation of the interface at /docs. /predict takes a picture file,
     Open Inference Protocol clients find the model by its name, and Prometheus scrapes /metrics.
     If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
-    documentation and the health checks requires the header Authorization: Bearer TOKEN.
+    documentation and the health checks requires the header Authorization: Bearer TOKEN. Requests
+    that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
     """
     from pipeline.service import server
     from pipeline.service.challenger.trial import TOLERATED, Rules

@@ -13,7 +13,7 @@ from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
-from pipeline.service.pool import Roles, ServedModel
+from pipeline.service.pool import CHAMPION, Roles, ServedModel
 from pipeline.service.repository_messages import IndexRequest, LoadRequest
 
 SCHEMAS = "#/components/schemas/"
@@ -222,6 +222,10 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
         "server_ready": {"ready": True},
         "describe_model": protocol.metadata(model, Roles(model)),
         "model_ready": {"name": model.name, "ready": True},
+        "repository_index": [
+            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
+            | {"role": CHAMPION, "release": 1}
+        ],
         "infer": {
             "model_name": model.name,
             "model_version": model.version,

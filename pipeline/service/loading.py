@@ -17,6 +17,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.providers import CPU, MANY
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
+from pipeline.inference.trust import verify
 from pipeline.registry.releases import Release, verify_checksums
 from pipeline.service.pool import ServedModel
 
@@ -57,7 +58,7 @@ def _load_release(release: Release, trust: Sequence[Path], like: Signature | Non
         verify_checksums(release.folder)
     except UserError as error:
         raise LoadError("checksum", str(error)) from error
-    require_signature(release.folder, trust)
+    require_signature(release, trust)
     try:
         onnx_model = OnnxModel(release.model, CPU, THREADS, release.sha256)
     except UserError as error:
@@ -71,16 +72,16 @@ def _load_release(release: Release, trust: Sequence[Path], like: Signature | Non
     return model
 
 
-def require_signature(folder: Path, trust: Sequence[Path]) -> None:
-    """LoadError unless one of these public keys has signed the folder; without keys, do nothing."""
+def require_signature(release: Release, trust: Sequence[Path]) -> None:
+    """LoadError unless one of these public keys has signed the release, if there are any keys."""
     if not trust:
         return
-    from pipeline.registry import signing  # its libraries are installed only where it is needed
-
     try:
-        signing.verify(folder, trust)
+        signed = verify(release.folder, trust)
     except UserError as error:
         raise LoadError("signature", str(error)) from error
+    if signed.get(release.model.name) != release.sha256:
+        raise LoadError("signature", f"{release.model} is not the file that was signed")
 
 
 def require_interface(found: Signature, expected: Signature, where: str) -> None:

@@ -184,7 +184,8 @@ def _serve(
     )
     service: Service = app.state.service
     if service.follower is not None:
-        service.follower.obey()  # a process that replaces another starts where that one was
+        service.follower.check()  # a process that replaces another starts where that one was
+        service.follower.obey()
         service.follower.start()
     make_server(app, limits, place).run(sockets=listeners)
 

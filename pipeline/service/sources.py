@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.inference.classifier import Classifier
 from pipeline.registry import lookup
 from pipeline.registry.releases import Releases
 from pipeline.service.loading import (
@@ -15,7 +14,6 @@ from pipeline.service.loading import (
     LoadError,
     load_release,
     require_interface,
-    require_signature,
     warm_up,
 )
 from pipeline.service.pool import ServedModel
@@ -44,15 +42,18 @@ class Pointer:
     def load(self, serving: ServedModel | None) -> ServedModel | None:
         """The champion, unless the service has it already, or there is no pointer.
 
-        `serving`: the champion of the service, whose interface the new one must have. LoadError or
-        another UserError if it is refused.
+        `serving`: the champion of the service, whose interface the new one must have. LoadError if
+        it is refused.
         """
-        release = Releases.of(self.workspace).champion()
+        try:
+            release = Releases.of(self.workspace).champion()
+        except UserError as error:  # pointer and folder disagree
+            raise LoadError("checksum", str(error)) from error
         if release is None:
             return None
         if serving and (serving.sha256, serving.release) == (release.sha256, release.number):
             return None
-        return load_release(release, self.trust, serving and serving.signature)
+        return load_release(release, self.trust, serving.signature if serving else None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Alias:
             return None
         releases = Releases.of(self.workspace) if self.workspace else None
         if releases and (release := releases.by_digest(found.sha256)):
-            return load_release(release, self.trust, serving and serving.signature)
+            return load_release(release, self.trust, serving.signature if serving else None)
         if self.trust:
             text = f"{found.uri} is not among the releases of the workspace, so it is not signed"
             raise LoadError("signature", text)
@@ -134,14 +135,7 @@ def open_challenger(
 
 def _open(name: str | None, workspace: Workspace | None, trust: tuple[Path, ...]) -> ServedModel:
     """A model that the service keeps; if it is a release of the workspace, with its number."""
-    if trust and name is not None and not name.startswith("models:/"):
-        require_signature(Path(name).parent, trust)
-    elif trust:
-        raise UserError(
-            f"{name or 'the released model'} has no signature to verify with --trust: serve a "
-            "release of a workspace"
-        )
-    classifier: Classifier = lookup.open_classifier(name, workspace, threads=THREADS)
+    classifier = lookup.open_classifier(name, workspace, threads=THREADS, verify=trust)
     release = Releases.of(workspace).by_digest(classifier.sha256) if workspace else None
     if release is None:
         return ServedModel(classifier)

@@ -123,7 +123,9 @@ def test_the_locks_contain_every_dependency_and_agree() -> None:
     )
     assert extras == PROVIDED.keys() - {"cpu"}
     assert BASE.union(*(PROVIDED[extra] for extra in extras)) - {DISTRIBUTION} <= locked
-    assert BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] <= serving
+    assert (
+        BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] | PROVIDED["sign"] <= serving
+    )
     assert pins(SERVE_LOCK) <= pins(LOCK)
 
 
