@@ -6,6 +6,7 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks.pipeline.rule import power_table, slip_table
+from benchmarks.service.canary import rows
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 
@@ -73,6 +74,18 @@ def rule(reports: Path) -> Values:
         "mcnemar": f"{slip['mcnemar']['mean_true_loss']:.1%}",
         "candidates": f"{slip['candidates']}",
         "worse": f"{slip['worse']:.2%}",
+        "made": made(report),
+    }
+
+
+def canary(reports: Path) -> Values:
+    """When simulated canaries end."""
+    report = read(reports, "canary")
+    bad = report["bad"]
+    return {
+        "": rows(report),
+        "soon": f"{bad['requests']}",
+        "soon_share": f"{bad['ended_share']:.2%}",
         "made": made(report),
     }
 
@@ -219,4 +232,7 @@ def overhead(reports: Path) -> Values:
     }
 
 
-ALL = (training, accuracy, rule, step, inference, pictures, scoring, serving, scaling, overhead)
+ALL = (
+    *(training, accuracy, rule, step, inference, pictures, scoring, serving, canary, scaling),
+    overhead,
+)
