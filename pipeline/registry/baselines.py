@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Baseline:
 
     def classes(
         self, candidate: Signature, images: NDArray[np.uint8], test_sha256: str, provider: str
-    ) -> NDArray[np.integer]:
+    ) -> NDArray[np.integer[Any]]:
         """The predicted classes [N] of the test images, uint8 [N, H, W].
 
         They are those in answers.json if it is about this test set; otherwise the model runs.
@@ -50,7 +51,8 @@ class Baseline:
                 answers = Answers.read(self.answers)
                 if (answers.model_sha256, answers.test_sha256) == (self.sha256, test_sha256):
                     return answers.classes()
-            return model.run(images).logits.argmax(1)
+            classes: NDArray[np.integer[Any]] = model.run(images).logits.argmax(1)
+            return classes
         except UserError as error:
             raise IncomparableError(first_line(error)) from error
 
