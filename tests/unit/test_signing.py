@@ -3,6 +3,7 @@
 import base64
 import json
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def folder(tmp_path: Path, keys: tuple[Path, Path]) -> Path:
 
 def test_a_signed_release_is_verified(folder: Path, keys: tuple[Path, Path]) -> None:
     assert verify(folder, [keys[1]]) == {name: sha256(folder / name) for name in FILES}
+
+
+def test_verification_does_without_the_library_that_signs(
+    folder: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's environment does not have it."""
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    with pytest.raises(ImportError):
+        sign(folder, keys[0])
+    assert verify(folder, [keys[1]])
 
 
 def test_other_programs_for_openssf_signatures_verify_it(
