@@ -11,6 +11,7 @@ from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
 from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
+from pipeline.service.challenger import report
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
 from pipeline.service.pool import CHAMPION, Roles, ServedModel
@@ -222,10 +223,7 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
         "server_ready": {"ready": True},
         "describe_model": protocol.metadata(model, Roles(model)),
         "model_ready": {"name": model.name, "ready": True},
-        "repository_index": [
-            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
-            | {"role": CHAMPION, "release": 1}
-        ],
+        "describe_trial": report.example(model).model_dump(),
         "infer": {
             "model_name": model.name,
             "model_version": model.version,

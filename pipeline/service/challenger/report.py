@@ -12,9 +12,10 @@ from prometheus_client.core import (
 from pydantic import BaseModel, Field
 
 from pipeline.service.challenger.link import Link
-from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS
+from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS, TOLERATED
 from pipeline.service.histograms import histogram
 from pipeline.service.metrics import SECONDS
+from pipeline.service.pool import ServedModel
 
 State = Literal["starting", "shadow", "canary", "ended"]
 
@@ -142,4 +143,24 @@ def status(link: Link) -> TrialStatus:
         answered=int(trial.total("answered")),
         dropped=int(trial.total("dropped")),
         evidence=trial.evidence(),
+    )
+
+
+def example(model: ServedModel) -> TrialStatus:
+    """A trial of a model, for the documentation."""
+    return TrialStatus(
+        state="canary",
+        version=model.version,
+        release=model.release,
+        percent=5,
+        tolerated=TOLERATED,
+        reason=None,
+        explanation=None,
+        requests=1200,
+        differ=9,
+        slow=0,
+        failures=0,
+        answered=1200,
+        dropped=0,
+        evidence={"disagreement": 0.02, "latency": 0.01, "failures": 0.4},
     )
