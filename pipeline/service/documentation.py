@@ -223,6 +223,10 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
         "server_ready": {"ready": True},
         "describe_model": protocol.metadata(model, Roles(model)),
         "model_ready": {"name": model.name, "ready": True},
+        "repository_index": [
+            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
+            | {"role": CHAMPION, "release": 1}
+        ],
         "describe_trial": report.example(model).model_dump(),
         "infer": {
             "model_name": model.name,
