@@ -12,7 +12,7 @@ from prometheus_client.core import (
 from pydantic import BaseModel, Field
 
 from pipeline.service.challenger.link import Link
-from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS, TOLERATED
+from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS, TOLERATED, Reason
 from pipeline.service.histograms import histogram
 from pipeline.service.metrics import SECONDS
 from pipeline.service.pool import ServedModel
@@ -28,7 +28,7 @@ class TrialStatus(BaseModel):
     release: int | None = Field(description="Its number; null if it is not a release.")
     percent: float = Field(description="The share of requests that it may answer.")
     tolerated: float = Field(description="The share that it may answer differently.")
-    reason: Literal[REASONS] | None = Field(description="Why the trial has ended.")
+    reason: Reason | None = Field(description="Why the trial has ended.")
     explanation: str | None = Field(description="The reason with its numbers.")
     requests: int = Field(description="The compared requests.")
     differ: int = Field(description="Of these, those that the models answered differently.")
@@ -36,7 +36,7 @@ class TrialStatus(BaseModel):
     failures: int = Field(description="The requests that it failed to answer.")
     answered: int = Field(description="The answers of the challenger that clients got.")
     dropped: int = Field(description="The copies for which the queue had no room.")
-    evidence: dict[str, float] = Field(
+    evidence: dict[Reason, float] = Field(
         description="The evidence against the challenger, by test; a canary ends at 300."
     )
 
