@@ -1,5 +1,6 @@
 """Workspaces that are ready for a release, made quickly, with models of chosen answers."""
 
+import base64
 import re
 import shutil
 from collections.abc import Sequence
@@ -11,15 +12,32 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from pipeline.core.files import sha256
-from pipeline.core.reports import PredictionSet
+from pipeline.core.files import sha256, write_bytes, write_json, write_text
+from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders, PredictionSet
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
+from pipeline.inference import golden
+from pipeline.inference.choice import pack
+from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.mnist import TASK
+from pipeline.registry import acts, answers
+from pipeline.registry.folder import FIGURES, Release
 from tests.checkout import PROJECT
-from tests.reports import gate_params, write_evaluation, write_training, write_verdict
+from tests.reports import (
+    BEHAVIOUR,
+    METRICS,
+    TRAINING,
+    gate_params,
+    write_evaluation,
+    write_training,
+    write_verdict,
+)
 
+PNG = base64.b64decode(  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+MARGIN = 0.1  # of the release rule, for so few test images
 IMAGES = 100  # of the test set, all of the first class
 
 
@@ -29,14 +47,76 @@ def make_workspace(folder: Path, task: Task = TASK) -> Workspace:
     Both predict the same until `answer` changes that.
     """
     workspace = Workspace(folder)
-    workspace.releases.mkdir(parents=True)
-    shutil.copy(PROJECT / "params.yaml", workspace.params)
+    workspace.models.mkdir(parents=True)
+    text = (PROJECT / "params.yaml").read_text(encoding="utf-8")
+    text, number = re.subn(r"(\n  margin: )[\d.]+", rf"\g<1>{MARGIN}", text)
+    assert number == 1
+    write_text(workspace.params, text)
+    for name in FIGURES:
+        write_bytes(workspace.evaluation_reports / name, PNG)
     write_training(workspace)
     write_training_set(workspace, np.zeros((40, task.form.height, task.form.width), np.uint8))
-    stub(workspace.releases / f"{task.model}.onnx", column=0, task=task)
+    shutil.copy(workspace.training_set, workspace.calibration_set)
+    stub(workspace.models / f"{task.model}.onnx", column=0, task=task)
     stub(workspace.model, column=1, task=task)
     answer(workspace, 0, 0, task)
     return workspace
+
+
+def make_release(
+    workspace: Workspace,
+    variation: int = 0,
+    *,
+    verdict: str = "not inferior",
+    promoted: bool = True,
+    task: Task = TASK,
+    run_id: str = "0" * 32,
+    card: str = "---\nlicense: mit\n---\n# mnist-cnn\n",
+) -> Release:
+    """Register a release with all its files, and promote it unless told otherwise.
+
+    Its model predicts the class given by the pixel at row 0 and column `variation`.
+    """
+    images = golden_images(task)
+    with acts.new_folder(workspace) as folder:
+        path = folder / f"{task.model}.onnx"
+        stub(path, column=variation, task=task)
+        model = OnnxModel(path)
+        write_text(folder / "MODEL_CARD.md", card)
+        JudgedProviders(
+            model_sha256=model.sha256,
+            providers=["CPUExecutionProvider"],
+            max_logit_difference=0.5,
+            max_novelty_difference=0.5,
+            images=pack(images[:4]),
+        ).write(folder / JUDGED_PROVIDERS)
+        METRICS.write(folder / "metrics.json")
+        BEHAVIOUR.model_copy(update={"model_sha256": model.sha256}).write(folder / "behaviour.json")
+        metadata = {"invocationId": run_id, "startedOn": TRAINING.started}
+        write_json(
+            folder / "provenance.json",
+            {
+                "subject": [{"name": path.name, "digest": {"sha256": model.sha256}}],
+                "predicate": {"runDetails": {"metadata": metadata}},
+            },
+        )
+        for name in FIGURES:
+            write_bytes(folder / name, PNG)
+        answers.Answers.of(model.sha256, "a" * 64, np.zeros(10, np.int64)).write(
+            folder / "answers.json"
+        )
+        write_json(folder / "golden.json", golden.make(model, images))
+        write_json(folder / "bom.json", {"bomFormat": "CycloneDX"})
+        acts.seal(folder)
+        release = acts.register(workspace, folder, verdict)
+    return acts.promote(workspace, release.number, "test") if promoted else release
+
+
+def golden_images(task: Task = TASK) -> NDArray[np.uint8]:
+    """Images on which models of different variations differ, uint8 [100, H, W]."""
+    images = np.zeros((golden.IMAGES, task.form.height, task.form.width), np.uint8)
+    images[:, 0] = np.arange(images[:, 0].size).reshape(images[:, 0].shape) * 7 % len(task.labels)
+    return images
 
 
 def answer(workspace: Workspace, only_old: int, only_new: int, task: Task = TASK) -> None:
@@ -100,7 +180,7 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if signed:
         helper.set_model_props(model, signature(task).to_metadata())
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
 
 

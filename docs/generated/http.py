@@ -10,7 +10,7 @@ from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
 from docs.generated.service import app, ask, picture
 from pipeline.service import limits
-from pipeline.service.middleware.authentication import OPEN_ROUTES
+from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
 
 UNSAID = "Successful Response"  # the description that FastAPI uses by default
 WITHOUT_EXAMPLE = {"/metrics"}  # its response is long and has a separate page
@@ -37,6 +37,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     yield f"### {method} {path}\n"
     yield f"{sentence(operation['summary'])} {sentence(operation.get('description', ''))}\n"
     token = "none" if path in OPEN_ROUTES else "the token, if the service has one"
+    token = "the admin token" if path.startswith(ADMIN_PREFIX) else token
     yield f"Authentication: {token}.\n"
     parameters = [
         [
@@ -82,7 +83,7 @@ def _link(name: str) -> str:
 
 
 def _example(method: str, path: str, operation: dict[str, Any]) -> str | None:
-    if path in WITHOUT_EXAMPLE:
+    if path in WITHOUT_EXAMPLE or path.startswith(ADMIN_PREFIX):
         return None
     address = path
     for parameter in operation.get("parameters", []):

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,14 @@ def run(
     output: str = "-",
     form: Format | None = None,
     workspace: Workspace | None = None,
+    trust: Sequence[Path] = (),
 ) -> bool:
     """Write the answer for every image; False if some could not be read.
 
     Errors go to standard error. The answers go to standard output or to the file `output`, which
     appears once it is complete. Their format is `form`, else the one that the file's suffix
-    implies. `model` and `workspace` are passed to `open_classifier`.
+    implies. `model`, `workspace` and `trust`, files with public keys, are passed to
+    `open_classifier`.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` closes the pipe
     found = find_input_files(names)
@@ -56,7 +58,7 @@ def run(
     elif sys.stdout is None:
         raise UserError("standard output is closed: name a file with --output")
     found.report()
-    classifier = open_classifier(model, workspace)
+    classifier = open_classifier(model, workspace, verify=trust)
     among_answers = target is None and form is not Format.TABLE and sys.stdout.isatty()
     files = tqdm(found.files, unit=" files", leave=False, disable=among_answers or None)
     count = Tally()

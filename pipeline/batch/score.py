@@ -47,11 +47,12 @@ def run(
     normalise: bool,
     cluster: str | None = None,
     workspace: Workspace | None = None,
+    trust: Sequence[Path] = (),
 ) -> bool:
     """Score all images of `names` into `output`; False if some could not be read.
 
-    `cluster`: the address of a Ray cluster that does the work, or None for this machine. `model`
-    and `workspace` are passed to `open_classifier`.
+    `cluster`: the address of a Ray cluster that does the work, or None for this machine. `model`,
+    `workspace` and `trust`, files with public keys, are passed to `open_classifier`.
     """
     if Path(output).suffix.lower() in OTHERS:
         raise UserError(f"{output}: `score` writes Parquet; `predict` writes CSV and JSON Lines")
@@ -60,7 +61,8 @@ def run(
     found = find_input_files(map(str, names), tables=True)
     target = validate_output(str(output), found)
     found.report()
-    classifier = open_classifier(model, workspace, threads=0 if cluster is None else 1)
+    threads = 0 if cluster is None else 1
+    classifier = open_classifier(model, workspace, threads=threads, verify=trust)
     scratch = target.with_name(f"{target.name}.partial")
     with scratch_folder(scratch):
         shards = open_shards(

@@ -1,17 +1,16 @@
-"""Commands that use a model: predict, score, serve."""
+"""Commands that classify files with a model: predict, score."""
 
-import sys
-from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_workspace
+from pipeline.cli.app import OTHERS, app, examples, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
-def _model(context: typer.Context, name: str | None) -> str | None:
+def named_model(context: typer.Context, name: str | None) -> str | None:
     """The model that --model names, else that of --workspace, else None: the released one."""
     if name == "":
         raise UserError("--model is empty: is a variable not set?")
@@ -20,14 +19,14 @@ def _model(context: typer.Context, name: str | None) -> str | None:
     return name
 
 
+MODEL = "An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released model "
 ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
-        help="An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released "
-        "model of the workspace or of this package.",
+        help=f"{MODEL}of the workspace or of this package.",
         show_default=False,
-        callback=_model,
+        callback=named_model,
     ),
 ]
 NormaliseOption = Annotated[
@@ -36,6 +35,16 @@ NormaliseOption = Annotated[
         "--normalise",
         "--normalize",
         help="Convert pictures to the model's form first: invert dark on light, scale and centre.",
+    ),
+]
+TrustOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=named_path,
+        metavar="KEY",
+        help="A public key: refuse a model whose release it has not signed. Repeat the option to "
+        "trust several keys.",
+        show_default=False,
     ),
 ]
 
@@ -55,6 +64,7 @@ def predict(
         ),
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     output: Annotated[
         str,
@@ -83,7 +93,13 @@ def predict(
 
     workspace = named_workspace(context)
     if not predict.run(
-        files, model, normalise=normalise, output=output, form=form, workspace=workspace
+        files,
+        model,
+        normalise=normalise,
+        output=output,
+        form=form,
+        workspace=workspace,
+        trust=trust or (),
     ):
         raise typer.Exit(UserError.status)
 
@@ -106,6 +122,7 @@ def score(
         str, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
     model: ModelOption = None,
+    trust: TrustOption = None,
     normalise: NormaliseOption = False,
     ray: Annotated[
         str | None,
@@ -127,54 +144,13 @@ def score(
     from pipeline.batch import score
 
     workspace = named_workspace(context)
-    if not score.run(files, output, model, normalise=normalise, cluster=ray, workspace=workspace):
+    if not score.run(
+        files,
+        output,
+        model,
+        normalise=normalise,
+        cluster=ray,
+        workspace=workspace,
+        trust=trust or (),
+    ):
         raise typer.Exit(UserError.status)
-
-
-@app.command(
-    rich_help_panel=OTHERS,
-    epilog=examples("serve", "serve --port 0 --model artifacts/model.onnx"),
-)
-def serve(
-    context: typer.Context,
-    model: ModelOption = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST",
-            help="The address to listen on; 0.0.0.0 stands for all addresses of this machine.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="The port to listen on; 0 picks a free one."
-        ),
-    ] = 8000,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="NUMBER",
-            help="The number of processes; by default one per core.",
-            show_default=False,
-        ),
-    ] = None,
-    json_log: Annotated[
-        bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
-    ] = False,
-) -> None:
-    """Serve a model over HTTP, with a page to draw on.
-
-    The page is at /, the documentation of the interface at /docs. /predict takes a picture file,
-    Open Inference Protocol clients find the model by its name, and Prometheus scrapes /metrics.
-    If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
-    documentation and the health checks requires the header Authorization: Bearer TOKEN.
-    """
-    from pipeline.service import server
-
-    workspace = named_workspace(context)
-    with suppress(UserError):  # outside a workspace, the page has no reports to show
-        workspace = workspace or find_workspace(context)
-    json_log = json_log or not sys.stderr.isatty()
-    server.run(model, host, port, workers=workers, json_log=json_log, workspace=workspace)

@@ -23,7 +23,9 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
 OF_PACKAGES = {
     "onnxruntime": "cpu",
     "onnxruntime_ep_openvino": "openvino",
+    "cryptography": "verify",
     "mlflow": "tracking",
+    "model_signing": "sign",
     "ray": "ray",
 }
 

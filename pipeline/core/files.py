@@ -1,7 +1,6 @@
 """Atomic writes: sync a temporary file or folder next to the target to disk, then rename it."""
 
 import csv
-import ctypes
 import errno
 import hashlib
 import io
@@ -9,9 +8,8 @@ import json
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ from numpy.typing import NDArray
 from pipeline.core.errors import UserError
 
 REPRO = "; run `dvc repro`"  # the remedy for a file that a stage writes
-# errors for a folder that cannot be renamed: a mount point, another file system, no permission
-NO_EXCHANGE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
 
 
 @contextmanager
@@ -38,9 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
         try:  # a signal can raise as soon as the file exists
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -50,49 +46,16 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def replacing_directory(path: Path, last: Sequence[str] = ()) -> Iterator[Path]:
-    """Yield an empty folder for files, which replaces `path` if the block ends without an error.
+def publish_directory(new: Path, target: Path) -> None:
+    """Rename the folder of files `new` to `target`, which must not exist.
 
-    The new folder is synced to disk first, and the old one is deleted afterwards. If `path` is a
-    link, the folder it points to is replaced. In a folder that cannot be exchanged, such as a mount
-    point, files are replaced one by one, those in `last` after all others; other files remain.
+    Files and folder are synced first: after a power loss, `target` is complete or missing.
     """
-    target = Path(os.path.realpath(path))
-    target.mkdir(parents=True, exist_ok=True)
-    with _scratch_directory(target) as scratch:
-        new = Path(scratch) / target.name
-        new.mkdir()
-        yield new
-        for file in new.iterdir():
-            _sync(file)
-        _sync(new)
-        try:
-            exchange_directories(new, target)
-        except OSError as error:
-            if error.errno not in NO_EXCHANGE:
-                raise
-            _replace_files(new, target, last)
-        _sync(target.parent)
-
-
-def exchange_directories(new: Path, target: Path) -> None:
-    """Swap the directories `new` and `target`, which must be on the same file system.
-
-    On Linux this is one atomic step (RENAME_EXCHANGE). Elsewhere it takes several renames, and a
-    crash between them leaves the old content next to `target`.
-    """
-    at_cwd, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <linux/fcntl.h> and <linux/fs.h>
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None or renameat2(at_cwd, bytes(new), at_cwd, bytes(target), exchange) != 0:
-        aside = new.with_name(f"{new.name}.old")
-        target.rename(aside)
-        try:
-            new.rename(target)
-        except BaseException:
-            aside.rename(target)
-            raise
-        aside.rename(new)
+    for path in sorted(new.iterdir()):
+        sync(path)
+    sync(new)
+    new.rename(target)
+    sync(target.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -208,26 +171,7 @@ def _destination(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() and writable else path
 
 
-def _scratch_directory(target: Path) -> "tempfile.TemporaryDirectory[str]":
-    """A temporary folder next to `target`, or inside it if the parent is read-only."""
-    prefix = f".{target.name}-"
-    try:
-        return tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix)
-    except OSError as error:
-        if error.errno not in NO_EXCHANGE:
-            raise
-        return tempfile.TemporaryDirectory(dir=target, prefix=prefix)
-
-
-def _replace_files(new: Path, target: Path, last: Sequence[str]) -> None:
-    """Copy the files of `new` to `target`. No file is replaced before all copies are complete."""
-    first = sorted(file.name for file in new.iterdir() if file.name not in last)
-    with ExitStack() as stack:  # exits its blocks in reverse order
-        for name in reversed([*first, *last]):
-            stack.enter_context(replacing(target / name)).write_bytes((new / name).read_bytes())
-
-
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -3,27 +3,8 @@
 Code reads variables through this module, so that each name appears once. The reference lists them.
 """
 
-import os
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Variable:
-    """An environment variable."""
-
-    name: str
-    group: str
-    meaning: str
-    default: str = ""  # value if it is not set, or a description of what happens then
-
-    def get(self) -> str | None:
-        """The value; None if the variable is not set."""
-        return os.environ.get(self.name)
-
-    def set_default(self) -> None:
-        """Set the variable to its default, for libraries that read it, unless it is already set."""
-        os.environ.setdefault(self.name, self.default)
-
+from pipeline.core import script_variables
+from pipeline.core.variable import Variable
 
 COMMANDS = "Commands"
 DEBUG = Variable(
@@ -41,6 +22,15 @@ MLFLOW_TRACKING_URI = Variable(
     "The MLflow server or database that shows runs and models. `none` turns tracking off.",
     "sqlite:///mlflow.db",
 )
+_MLFLOW_LOGIN = (  # MLflow's client reads these
+    Variable(
+        "MLFLOW_TRACKING_USERNAME",
+        TRACKING,
+        "The user of that server, if it requires a login. For the stack, see "
+        "`docker/secrets/mlflow.env`.",
+    ),
+    Variable("MLFLOW_TRACKING_PASSWORD", TRACKING, "The password of that user."),
+)
 MLFLOW_EXPERIMENT_NAME = Variable(
     "MLFLOW_EXPERIMENT_NAME", TRACKING, "The experiment of all runs.", "the name of the model"
 )
@@ -52,6 +42,21 @@ MLFLOW_URL = Variable(
     "`MLFLOW_TRACKING_URI` if that is an HTTP address, otherwise `http://127.0.0.1:5000`",
 )
 USER = Variable("USER", TRACKING, "The user that MLflow shows for a run.", "pipeline")
+
+RELEASES = "Releases"
+SIGNING_KEY_FILE = Variable(
+    "PIPELINE_SIGNING_KEY_FILE",
+    RELEASES,
+    "The private key with which the stage `release` signs, made by `python -m pipeline keys`.",
+    "releases are not signed",
+)
+BASELINE = Variable(
+    "PIPELINE_BASELINE",
+    RELEASES,
+    "What a new model must not be inferior to: an ONNX file, or a `models/` folder with releases, "
+    "such as that of a pull request's base branch.",
+    "the releases in the workspace",
+)
 
 FLOW = "Prefect flow"
 WEBHOOK = Variable(
@@ -92,6 +97,23 @@ SERVE_TOKEN = Variable(
     "no token is required",
 )
 SERVE_TOKEN_FILE = Variable("PIPELINE_SERVE_TOKEN_FILE", SERVICE, "A file with that token instead.")
+ADMIN_TOKEN = Variable(
+    "PIPELINE_ADMIN_TOKEN",
+    SERVICE,
+    "The token for requests that change the service, such as loading a model; it also grants what "
+    "`PIPELINE_SERVE_TOKEN` grants.",
+    "such requests are refused",
+)
+ADMIN_TOKEN_FILE = Variable("PIPELINE_ADMIN_TOKEN_FILE", SERVICE, "A file with that token instead.")
+WEBHOOK_SECRET = Variable(
+    "PIPELINE_MLFLOW_SECRET",
+    SERVICE,
+    "The secret with which MLflow signs its webhook, so that the service follows an alias at once.",
+    "the webhook is refused",
+)
+WEBHOOK_SECRET_FILE = Variable(
+    "PIPELINE_MLFLOW_SECRET_FILE", SERVICE, "A file with that secret instead."
+)
 
 RAY = "Ray cluster"
 RAY_USE_TLS = Variable("RAY_USE_TLS", RAY, "`1` encrypts the connections to a Ray cluster.")
@@ -174,69 +196,19 @@ GITHUB_WORKFLOW_REF = Variable(
     PROGRAMS,
     "The path of that workflow. A release's provenance names it as the builder.",
 )
+GITHUB_ACTOR = Variable(
+    "GITHUB_ACTOR", PROGRAMS, "The user who started that workflow. The ledger of releases names it."
+)
 PATH = Variable("PATH", PROGRAMS, "A flow run puts the folder of its Python interpreter first.")
 
-CONTAINERS = "Containers: `docker/build`, `docker/run`, `docker/stack`"
-_CONTAINERS = (
-    Variable(
-        "CONTAINER_ENGINE", CONTAINERS, "The engine.", "`docker` if it runs, otherwise `podman`"
-    ),
-    Variable("CONTAINER_IMAGE", CONTAINERS, "The image that runs the stages.", "gated-mnist:train"),
-    Variable(
-        "CONTAINER_USER",
-        CONTAINERS,
-        "The user and group that containers run as, as numbers `USER:GROUP`.",
-        "the owner of the checkout",
-    ),
-    Variable(
-        "CONTAINER_MIRROR",
-        CONTAINERS,
-        "A folder with the files of the data set, mounted in containers.",
-        "the first folder in `fetch.mirrors`, if there is one",
-    ),
-    Variable(
-        "CONTAINER_GPU", CONTAINERS, "`none` gives containers no GPU.", "all GPUs, if there are any"
-    ),
-    Variable("CONTAINER_OPTIONS", CONTAINERS, "Additional engine options for `docker/run`."),
-    Variable(
-        "BASE_IMAGE", CONTAINERS, "The base image of both images.", "the one in the Dockerfile"
-    ),
-    Variable("CA", CONTAINERS, "A file of CA certificates that builds need for the package index."),
-    Variable(
-        "VERSION", CONTAINERS, "The version in the image labels.", "the output of `git describe`"
-    ),
-    Variable("MLFLOW_PORT", CONTAINERS, "The port of MLflow on 127.0.0.1.", "5000"),
-    Variable("PREFECT_PORT", CONTAINERS, "The port of Prefect on 127.0.0.1.", "4200"),
-    Variable(
-        "COMPOSE_PROFILES",
-        CONTAINERS,
-        "`postgres` stores the data of MLflow and Prefect in PostgreSQL.",
-        "SQLite",
-    ),
-    Variable("COMPOSE_PROJECT_NAME", CONTAINERS, "The prefix of container names.", "gated-mnist"),
-    Variable(
-        "POSTGRES_IMAGE",
-        CONTAINERS,
-        "The PostgreSQL image.",
-        "docker.io/library/postgres:17-bookworm",
-    ),
-)
-
-MAKE = "Make targets"
+_CONTAINERS = script_variables.CONTAINER_VARIABLES
 PORT = Variable(
-    "PORT", MAKE, "The port of `make serve`, `make mlflow` or `make prefect`.", "8000, 5000 or 4200"
+    "PORT",
+    script_variables.MAKE,
+    "The port of `make serve`, `make mlflow` or `make prefect`.",
+    "8000, 5000 or 4200",
 )
-_MAKE = (
-    Variable(
-        "PYTHON", MAKE, "The Python, 3.11 or newer, with which environments are created.", "python3"
-    ),
-    Variable(
-        "BASE",
-        MAKE,
-        "The commit that `make report` and `make mutants` compare with.",
-        "`HEAD` and `main`",
-    ),
-)
+_MAKE = script_variables.MAKE_VARIABLES
 
 
 def all_variables() -> list[Variable]:

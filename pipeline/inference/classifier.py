@@ -8,6 +8,7 @@ classifier.predict(classifier.from_image("photo.jpg")).labels  # any picture of 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from pipeline.inference.answers import decide
 from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
-from pipeline.inference.session import OnnxModel
+from pipeline.inference.session import Answer, OnnxModel
+from pipeline.inference.signature import Signature
+from pipeline.inference.trust import verify_model
 from pipeline.pictures.grey import as_grey
 from pipeline.pictures.images import Images, as_images, as_pixels, dark_on_light, in_form
 from pipeline.pictures.reading import read_images
@@ -44,6 +47,17 @@ class Predictions:
     probabilities: NDArray[np.float32]  #: [N, classes]
     logits: NDArray[np.float32]  #: [N, classes]
 
+    @classmethod
+    def of(cls, signature: Signature, answer: Answer) -> "Predictions":
+        """The predictions that follow from a model's answer, by the rules in its signature."""
+        decisions = decide(signature, answer.probabilities, answer.novelty)
+        return cls(
+            **decisions._asdict(),
+            **answer._asdict(),
+            classes=answer.probabilities.argmax(1),
+            confidences=answer.probabilities.max(1),
+        )
+
 
 class Classifier:
     """Classifies images with an exported model. Threads may share one, processes may pickle it."""
@@ -55,20 +69,25 @@ class Classifier:
         provider: str = "auto",
         threads: int = 0,
         sha256: str | None = None,
+        verify: str | Path | Sequence[str | Path] = (),
     ) -> None:
         """Load a model file, by default the released model.
 
         The file must have the SHA-256 `sha256` or, by default, the one in SHA256SUMS next to it, if
         there is one. To load a model from MLflow, use `pipeline.registry.open_classifier`.
+        `verify`: files with public keys; one of them must have signed the release of the model.
         `provider` is an execution provider of ONNX Runtime. `auto` is the CPU provider and, for
         many images, the fastest one that works here and is listed in providers.json next to the
         file. `threads`: 0 means one per core. UserError if the file is missing, broken or not the
         expected one.
         """
         model = released_model() if model is None else model
+        keys = [Path(key) for key in ([verify] if isinstance(verify, str | Path) else verify)]
         if sha256 is None:
-            self._model = _verified(Path(model), provider, threads)
+            self._model = _verified(Path(model), provider, threads, keys)
         else:
+            if keys and verify_model(Path(model), keys) != sha256:
+                raise UserError(f"{model} is signed, but does not have the SHA-256 {sha256}")
             self._model = OnnxModel(Path(model), provider, threads, sha256)
         self.sha256 = self._model.sha256  #: SHA-256 of the file
         self.signature = self._model.signature  #: the model signature in the file
@@ -93,14 +112,7 @@ class Classifier:
         pixels = as_images(images, self.signature.form)
         if warning := dark_on_light(pixels):
             LOG.warning(warning)
-        found = self._model.run(pixels)
-        decisions = decide(self.signature, found.probabilities, found.novelty)
-        return Predictions(
-            **decisions._asdict(),
-            **found._asdict(),
-            classes=found.probabilities.argmax(1),
-            confidences=found.probabilities.max(1),
-        )
+        return Predictions.of(self.signature, self._model.run(pixels))
 
     def explain(self, images: ArrayLike) -> NDArray[np.float32]:
         """An occlusion map of each image, float32 [N, H, W].
@@ -130,15 +142,20 @@ class Classifier:
         return in_form([as_grey(picture)], form, normalise=True)
 
 
-def _verified(path: Path, provider: str, threads: int) -> OnnxModel:
+def _verified(path: Path, provider: str, threads: int, keys: Sequence[Path]) -> OnnxModel:
     """Load and verify a model. Retry once: a release may replace file and checksums meanwhile."""
     try:
-        model = OnnxModel(path, provider, threads, digest := _listed(path))
+        model = OnnxModel(path, provider, threads, digest := _expected(path, keys))
     except UserError:
-        model = OnnxModel(path, provider, threads, digest := _listed(path))
+        model = OnnxModel(path, provider, threads, digest := _expected(path, keys))
     if digest is None:
         LOG.warning("%s is not verified: there is no %s next to it", path, CHECKSUMS)
     return model
+
+
+def _expected(path: Path, keys: Sequence[Path]) -> str | None:
+    """The SHA-256 that the file must have; None if nothing says so."""
+    return verify_model(path, keys) if keys else _listed(path)
 
 
 def _listed(path: Path) -> str | None:

@@ -6,20 +6,23 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 
-from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
 from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
+from pipeline.service.examples import request_example, response_examples
 from pipeline.service.messages import request_model
-from pipeline.service.middleware.authentication import OPEN_ROUTES
+from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
 from pipeline.service.pool import ServedModel
+from pipeline.service.repository_messages import IndexRequest, LoadRequest
 
 SCHEMAS = "#/components/schemas/"
 PICTURES, PROTOCOL, OPERATION = "Pictures", "Open Inference Protocol", "Operation"
+REPOSITORY = "Model repository"
 TAGS = [
     {"name": PICTURES, "description": "Send a picture file, get its label."},
     {"name": PROTOCOL, "description": "Version 2 of the inference protocol of KServe and Triton."},
+    {"name": REPOSITORY, "description": "Triton's extension for loading other releases."},
     {"name": OPERATION, "description": "Monitor the service."},
 ]
 operation_id = attrgetter("name")  # of a route: the name of its function
@@ -53,6 +56,8 @@ NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong
 NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
 PROTECTED = NO_TOKEN | INTERNAL_ERROR
 NOT_FOUND = _errors(_404="The service has no such model.")
+NO_CHALLENGER = _errors(_404="The service has no challenger.")
+ADMIN = _errors(_403="The service has no admin token, or the request has the token for use.")
 BODY_ERRORS = PROTECTED | _errors(
     _400="The request is malformed.",
     _408="The body did not arrive in time.",
@@ -84,6 +89,8 @@ METRICS_RESPONSES: Responses = PROTECTED | {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
+FORBIDDEN = _errors(_403="The token may not change the service, or nobody may.")
+BEARER = {"type": "http", "scheme": "bearer"}
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_BODY = {
     "requestBody": {
@@ -92,6 +99,22 @@ PICTURE_BODY = {
         "content": {f"image/{kind.lower()}": PICTURE for kind in FORMATS},
     }
 }
+INDEX_BODY, LOAD_BODY = (
+    {
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"{SCHEMAS}{name}"},
+                    "examples": {"one": {"summary": summary, "value": value}},
+                }
+            }
+        }
+    }
+    for name, summary, value in (
+        ("IndexRequest", "Models in memory", {"ready": True}),
+        ("LoadRequest", "Release 2", {"parameters": {"release": 2}}),
+    )
+)
 INFER_BODY = {
     "parameters": [
         {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -124,10 +147,12 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
     """Complete the description of the interface with what the model's signature says."""
     schema = app.openapi()  # cached by the framework
     components = schema["components"]
-    for made in (_answer_model(model.signature), request_model(model.signature.form)):
+    signature = model.signature
+    answer, infer = _answer_model(signature), request_model(signature.form)
+    for made in (answer, infer, IndexRequest, LoadRequest):
         described = made.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         components["schemas"] |= described.pop("$defs", {}) | {made.__name__: described}
-    examples = _response_examples(model)
+    examples = response_examples(model)
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
@@ -141,15 +166,19 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
                     parameter["schema"]["enum"] = [model.name]
             if path.endswith("/infer"):
                 content = operation["requestBody"]["content"]["application/json"]
-                value = _request_example(model.signature.form)
+                value = request_example(model.signature.form)
                 content["examples"] = {"one": {"summary": "A vertical stroke", "value": value}}
-            if token and path in OPEN_ROUTES:
+            if path.startswith(ADMIN_PREFIX):
+                operation["security"] = [{"admin token": []}]
+            elif token and path in OPEN_ROUTES:
                 operation["security"] = []
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     if token:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = {"token": BEARER}
         schema["security"] = [{"token": []}]
+    if any(path.startswith(ADMIN_PREFIX) for path in schema["paths"]):
+        components.setdefault("securitySchemes", {})["admin token"] = BEARER
 
 
 def _answer_model(signature: Signature) -> type[BaseModel]:
@@ -169,6 +198,7 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         ),
         "verdict": (Literal[signature.verdicts], "What the picture shows."),
         "probabilities": (list[float] | None, "One for each label, in their order."),
+        "version": (str, "The version of the model."),
         "reason": (str | None, "Why the picture was not classified."),
         "image": (
             list[list[int]] | None,
@@ -180,44 +210,9 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
             "erased, in nats; negative if they rise.",
         ),
     }
-    always = {*field_names(signature)}
+    always = {*field_names(signature), "version"}
     details: Any = {
         name: (kind, Field(... if name in always else None, description=meaning))
         for name, (kind, meaning) in fields.items()
     }
     return create_model("Answer", __doc__=Answer.__doc__, **details)
-
-
-def _response_examples(model: ServedModel) -> dict[str, Any]:
-    """An example response of each operation, by id."""
-    others = len(model.signature.labels) - 1
-    novelty = round(model.signature.novelty_threshold - 5, 2)
-    probabilities = [0.982, *[round(0.018 / others, 6)] * others]
-    tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
-    label = class_fields(model.signature)[0]
-    values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
-    return {
-        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True)),
-        "describe_server": protocol.server_metadata(model),
-        "server_live": {"live": True},
-        "server_ready": {"ready": True},
-        "describe_model": protocol.metadata(model),
-        "model_ready": {"name": model.name, "ready": True},
-        "infer": {
-            "model_name": model.name,
-            "model_version": model.version,
-            "outputs": [tensor | {"data": probabilities}],
-        },
-    }
-
-
-def _request_example(form: ImageForm) -> dict[str, Any]:
-    """A request with the image of a stroke, two pixels wide and as tall as the form's ink."""
-    top, middle = (form.height - form.ink) // 2, form.width // 2
-    data = [
-        255 if top <= row < top + form.ink and column in (middle - 1, middle) else 0
-        for row in range(form.height)
-        for column in range(form.width)
-    ]
-    shape = [1, form.height, form.width]
-    return {"inputs": [{"name": "images", "shape": shape, "datatype": "UINT8", "data": data}]}

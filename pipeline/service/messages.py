@@ -168,6 +168,7 @@ class ModelParameters(BaseModel):
     """What this service adds to the protocol's description of a model."""
 
     sha256: str = Field(description="The SHA-256 of the ONNX file.")
+    release: int | None = Field(description="The number of the release; null if it is none.")
     data_set: str
     noun: str = Field(description="What one image shows.")
     labels: list[str] = Field(description="The classes, in the order of the outputs.")
@@ -178,7 +179,7 @@ class ModelMetadata(BaseModel):
     """A model."""
 
     name: str
-    versions: list[str]
+    versions: list[str] = Field(description="Those that the service has, the champion first.")
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]

@@ -17,7 +17,7 @@ from pipeline.core.task import ImageForm
 from pipeline.inference.classifier import Predictions
 from pipeline.pictures.images import Images
 from pipeline.service.messages import ALL_OUTPUTS, InferInput, request_model
-from pipeline.service.pool import ServedModel
+from pipeline.service.pool import Roles, ServedModel
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -81,22 +81,26 @@ def server_metadata(model: ServedModel) -> dict[str, Any]:
     return {"name": DISTRIBUTION, "version": version, "extensions": ["binary_tensor_data"]}
 
 
-def metadata(model: ServedModel) -> dict[str, Any]:
-    """A model as the protocol describes it; the parameters are an addition of this service."""
+def metadata(model: ServedModel, roles: Roles) -> dict[str, Any]:
+    """A model as the protocol describes it; the parameters are an addition of this service.
+
+    `roles`: the models of the service, whose versions are listed.
+    """
     signature = model.signature
     shape = [-1, signature.height, signature.width]
     of_classes = [-1, len(signature.labels)]
     shapes = {"logits": of_classes, "probabilities": of_classes, "novelty": [-1]}
     return {
         "name": model.name,
-        "versions": [model.version],
+        "versions": [each.version for _, each in roles.models()],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "images", "datatype": "UINT8", "shape": shape}],
         "outputs": [
             {"name": name, "datatype": "FP32", "shape": shape} for name, shape in shapes.items()
         ],
         "parameters": {
-            "sha256": model.classifier.sha256,
+            "sha256": model.sha256,
+            "release": model.release,
             "data_set": signature.data_set,
             "noun": signature.noun,
             "labels": signature.labels,

@@ -9,10 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.service import metrics
+from pipeline.service import metrics, orders
 
 TALLIES = np.dtype([(name, np.int64) for name in ("requests", "buffered", "working")])
-ROW = np.dtype([("serving", np.int64), ("metrics", metrics.ROW), ("tallies", TALLIES)])
+ROW = np.dtype(
+    [
+        ("serving", np.int64),
+        ("metrics", metrics.ROW),
+        ("orders", orders.ROW),
+        ("tallies", TALLIES),
+    ]
+)
 
 
 class Place(NamedTuple):

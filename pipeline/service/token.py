@@ -1,19 +1,53 @@
-"""The token that clients must send, if the environment sets one."""
+"""The tokens that clients must send, if the environment sets them."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
+from pipeline.core.variable import Variable
+from pipeline.core.variables import (
+    ADMIN_TOKEN,
+    ADMIN_TOKEN_FILE,
+    SERVE_TOKEN,
+    SERVE_TOKEN_FILE,
+    WEBHOOK_SECRET,
+    WEBHOOK_SECRET_FILE,
+)
 
 
-def read_token() -> str | None:
-    """The token in the environment or in the file that it names. UserError if it is unusable."""
-    token, file = SERVE_TOKEN.get(), SERVE_TOKEN_FILE.get()
+@dataclass(frozen=True)
+class Tokens:
+    """What a client must send to use the service, and to change it."""
+
+    use: str | None = field(default=None, repr=False)  # None: anyone may use the service
+    admin: str | None = field(default=None, repr=False)  # None: nobody may change it
+    webhook: str | None = field(default=None, repr=False)  # MLflow's secret; None: no webhook
+
+
+def read_tokens() -> Tokens:
+    """The tokens in the environment, or in the files that it names.
+
+    UserError if one is unusable, or if both are the same: any user could then change the service.
+    """
+    tokens = Tokens(
+        _read(SERVE_TOKEN, SERVE_TOKEN_FILE),
+        _read(ADMIN_TOKEN, ADMIN_TOKEN_FILE),
+        _read(WEBHOOK_SECRET, WEBHOOK_SECRET_FILE),
+    )
+    if tokens.use is not None and tokens.use == tokens.admin:
+        raise UserError(
+            f"{SERVE_TOKEN.name} and {ADMIN_TOKEN.name} are the same token, so that every user "
+            "could change the service; choose another one for either"
+        )
+    return tokens
+
+
+def _read(in_environment: Variable, in_file: Variable) -> str | None:
+    token, file, name = in_environment.get(), in_file.get(), in_environment.name
     if token is not None and file is not None:
-        raise UserError(f"both {SERVE_TOKEN.name} and {SERVE_TOKEN_FILE.name} are set; unset one")
-    name = SERVE_TOKEN.name
+        raise UserError(f"both {name} and {in_file.name} are set; unset one")
     if file is not None:
-        name = SERVE_TOKEN_FILE.name
+        name = in_file.name
         try:
             token = Path(file).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:

@@ -28,8 +28,8 @@ MIB = 2**20
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with small sets and a released model."""
     workspace = small_workspace(tmp_path)
-    workspace.releases.mkdir()
-    shutil.copy(MODEL, workspace.releases)
+    workspace.models.mkdir()
+    shutil.copy(MODEL, workspace.models)
     return workspace
 
 

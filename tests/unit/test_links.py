@@ -56,7 +56,7 @@ def test_a_training_link_is_valid_for_the_same_run_only(workspace: Workspace) ->
 
 
 def test_a_release_link_is_valid_for_the_same_file_only(workspace: Workspace) -> None:
-    workspace.releases.mkdir()
+    workspace.models.mkdir()
     workspace.released_model.write_bytes(b"a model")
     links.record(workspace, Component.RELEASE, "models/1")
     assert "release" in links.addresses(workspace)
@@ -72,7 +72,7 @@ def test_links_use_public_addresses_and_components_are_independent(
     workspace.backprop_reports.mkdir(parents=True)
     workspace.backprop_summary.write_text("{}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/")
-    workspace.releases.mkdir()
+    workspace.models.mkdir()
     workspace.released_model.write_bytes(b"a model")
     links.record(workspace, Component.RELEASE, "models/1")
     monkeypatch.setenv("PIPELINE_MLFLOW_URL", "https://me:secret@digits.example/")

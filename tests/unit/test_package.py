@@ -24,6 +24,9 @@ NEVER_IMPORTED = {  # programs, plug-ins and version limits
     ("ray", DISTRIBUTION),
     ("serve", "dumb-init"),
     ("serve", "uvloop"),
+    ("sign", DISTRIBUTION),
+    ("sign", "pyopenssl"),
+    ("tracking", "flask-wtf"),
     ("tracking", "pip"),
     ("tracking", "psycopg2-binary"),
     ("train", "onnxscript"),
@@ -121,7 +124,10 @@ def test_the_locks_contain_every_dependency_and_agree() -> None:
     )
     assert extras == PROVIDED.keys() - {"cpu"}
     assert BASE.union(*(PROVIDED[extra] for extra in extras)) - {DISTRIBUTION} <= locked
-    assert BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] <= serving
+    assert (
+        BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] | PROVIDED["verify"]
+        <= serving
+    )
     assert pins(SERVE_LOCK) <= pins(LOCK)
 
 

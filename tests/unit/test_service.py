@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import itertools
 import json
 import re
 import struct
@@ -27,9 +28,10 @@ from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.service.bodies import decompress
+from pipeline.service.middleware.authentication import ADMIN_PREFIX
 from pipeline.service.routes import docs, page
 from pipeline.service.server import run
-from pipeline.service.token import read_token
+from pipeline.service.token import Tokens, read_tokens
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.reports import SUBJECT
@@ -95,7 +97,7 @@ def test_a_picture_that_shows_no_single_digit_has_a_verdict_and_a_reason(
         assert content["verdict"] == verdict
         assert content["reason"]
         given = {key for key, value in content.items() if value is not None}
-        assert given == {"verdict", "reason"}
+        assert given == {"verdict", "reason", "version"}
 
 
 def test_an_answer_can_be_explained(client: Client, ten: Images) -> None:
@@ -108,7 +110,7 @@ def test_an_answer_can_be_explained(client: Client, ten: Images) -> None:
 def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) -> None:
     content = client.post("/predict?image=false", png(ten[4])).json()
     fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
-    assert list(content) == fields
+    assert list(content) == [*fields, "version"]
 
 
 def wrong_uploads(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
@@ -348,7 +350,7 @@ def test_only_linked_static_files_are_served(client: Client) -> None:
 
 OPEN_TO_ALL = {
     "/", "/docs", "/docs/swagger-ui.css", "/figures/loss.svg", "/openapi.json", "/page/app.js",
-    "/v2", "/v2/health/live", "/v2/health/ready", "/anything/",
+    "/v2", "/v2/health/live", "/v2/health/ready", "/anything/", "/hooks/mlflow",
 }  # fmt: skip
 TOKEN = "s3cret-e"
 
@@ -388,7 +390,8 @@ def test_a_token_protects_every_route_except_the_open_ones(ten: Images) -> None:
     with client_of(app) as client:
         for path, method in paths | {(path, "GET") for path in closed}:
             response = client.request(method, path)
-            assert (response.status_code != 401) == (path in OPEN_TO_ALL), (method, path)
+            refused = response.status_code in (401, 403)
+            assert refused == (path not in OPEN_TO_ALL), (method, path)
         for sneaky in ("//predict", "/predict/", "/%70redict", "/page/../predict",
                        "/docs/..;/metrics", "/Metrics", "/v2/models/mnist-cnn/"):  # fmt: skip
             response = client.post(f"http://service{sneaky}", png(ten[1]), follow_redirects=True)
@@ -414,22 +417,82 @@ def test_the_token_grants_access(ten: Images, given: str) -> None:
     assert response.json()["digit"] == 1
 
 
+LOAD = "/v2/repository/models/mnist-cnn/load"
+ADMIN = "0nly-for-admins"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "given", "used", "changed"),
+    [
+        ({}, None, 200, 403),
+        ({}, ADMIN, 200, 403),
+        ({"token": TOKEN}, None, 401, 403),
+        ({"token": TOKEN}, TOKEN, 200, 403),
+        ({"token": TOKEN}, ADMIN, 401, 403),
+        ({"admin_token": ADMIN}, None, 200, 401),
+        ({"admin_token": ADMIN}, TOKEN, 200, 401),
+        ({"admin_token": ADMIN}, ADMIN, 200, 200),
+        ({"token": TOKEN, "admin_token": ADMIN}, None, 401, 401),
+        ({"token": TOKEN, "admin_token": ADMIN}, TOKEN, 200, 403),
+        ({"token": TOKEN, "admin_token": ADMIN}, ADMIN, 200, 200),
+        ({"token": TOKEN, "admin_token": ADMIN}, ADMIN[:-1], 401, 401),
+    ],
+)
+def test_only_the_admin_token_grants_changes(
+    tokens: dict[str, str], given: str | None, used: int, changed: int
+) -> None:
+    def load(request: Request) -> Response:
+        return Response()
+
+    app = make_app(**tokens)  # type: ignore[arg-type]
+    app.router.routes.insert(0, Route(LOAD.replace("mnist-cnn", "{name}"), load, methods=["POST"]))
+    headers = {} if given is None else {"Authorization": f"Bearer {given}"}
+    with client_of(app) as client:
+        assert client.get("/metrics", headers=headers).status_code == used
+        assert client.get("/v2/health/ready", headers=headers).status_code == 200
+        for path in (LOAD, "/v2/repository/models/%6Dnist-cnn/load"):
+            assert client.post(path, headers=headers).status_code == changed
+
+
+def test_routes_that_change_the_service_are_behind_the_admin_token() -> None:
+    """Every other route with a method other than GET is named here."""
+    version = Classifier(MODEL, threads=1).sha256[:12]
+    harmless = {
+        "/predict",
+        "/v2/repository/index",
+        "/hooks/mlflow",
+        INFER,
+        INFER.replace("/infer", f"/versions/{version}/infer"),
+    }
+    found = {path for path, method in routes(make_app()) if method not in {"GET", "HEAD"}}
+    others = {path for path in found if not path.startswith(ADMIN_PREFIX)}
+    assert others == {*harmless, "/anything/"}
+
+
 @pytest.fixture
 def no_token(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("PIPELINE_SERVE_TOKEN", "PIPELINE_SERVE_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
+    for kind, file in itertools.product(("SERVE", "ADMIN"), ("", "_FILE")):
+        monkeypatch.delenv(f"PIPELINE_{kind}_TOKEN{file}", raising=False)
     return monkeypatch
 
 
-@pytest.mark.parametrize("name", ["PIPELINE_SERVE_TOKEN", "PIPELINE_SERVE_TOKEN_FILE"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("PIPELINE_SERVE_TOKEN", "use"),
+        ("PIPELINE_SERVE_TOKEN_FILE", "use"),
+        ("PIPELINE_ADMIN_TOKEN", "admin"),
+        ("PIPELINE_ADMIN_TOKEN_FILE", "admin"),
+    ],
+)
 def test_whitespace_around_a_token_is_ignored(
-    no_token: pytest.MonkeyPatch, tmp_path: Path, name: str
+    no_token: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: str
 ) -> None:
-    assert read_token() is None
+    assert read_tokens() == Tokens()
     text = " open sesame \r\n"
     (tmp_path / "token").write_text(text)
     no_token.setenv(name, str(tmp_path / "token") if name.endswith("FILE") else text)
-    assert read_token() == "open sesame"
+    assert read_tokens() == Tokens(**{kind: "open sesame"})
 
 
 @pytest.mark.parametrize("token", ["", " ", "s3cret-é", "a\nb"])
@@ -438,21 +501,33 @@ def test_an_empty_or_unsendable_token_is_refused(
 ) -> None:
     no_token.setenv("PIPELINE_SERVE_TOKEN", token)
     with pytest.raises(UserError, match="PIPELINE_SERVE_TOKEN"):
-        read_token()
+        read_tokens()
     no_token.delenv("PIPELINE_SERVE_TOKEN")
     (tmp_path / "token").write_text(token)
     no_token.setenv("PIPELINE_SERVE_TOKEN_FILE", str(tmp_path / "token"))
     with pytest.raises(UserError, match="PIPELINE_SERVE_TOKEN_FILE"):
-        read_token()
+        read_tokens()
 
 
 def test_an_unreadable_token_file_is_reported(no_token: pytest.MonkeyPatch, tmp_path: Path) -> None:
     no_token.setenv("PIPELINE_SERVE_TOKEN_FILE", str(tmp_path / "missing"))
     with pytest.raises(UserError, match="missing' cannot be read: No such file"):
-        read_token()
+        read_tokens()
     no_token.setenv("PIPELINE_SERVE_TOKEN", "a")
     with pytest.raises(UserError, match="both"):
-        read_token()
+        read_tokens()
+
+
+def test_a_token_cannot_be_both_for_use_and_for_changes(no_token: pytest.MonkeyPatch) -> None:
+    no_token.setenv("PIPELINE_SERVE_TOKEN", TOKEN)
+    no_token.setenv("PIPELINE_ADMIN_TOKEN", f" {TOKEN}\n")
+    with pytest.raises(UserError, match="PIPELINE_ADMIN_TOKEN"):
+        read_tokens()
+    no_token.setenv("PIPELINE_ADMIN_TOKEN", ADMIN)
+    tokens = read_tokens()
+    assert tokens == Tokens(TOKEN, ADMIN)
+    assert TOKEN not in repr(tokens)
+    assert ADMIN not in repr(tokens)
 
 
 # starting
@@ -518,8 +593,8 @@ def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def test_another_model_is_served_by_its_signature(initials: Client) -> None:
     content = initials.post("/predict", png(draw("Q"))).json()
-    fields = ["label", "confidence", "set", "novelty", "verdict", "probabilities", "image"]
-    assert list(content) == fields
+    fields = ["label", "confidence", "set", "novelty", "verdict", "probabilities"]
+    assert list(content) == [*fields, "version", "image"]
     assert (content["label"], len(content["probabilities"])) == ("Q", 26)
     assert np.shape(content["image"]) == (40, 32)
     described = initials.get("/v2/models/templates").json()

@@ -120,8 +120,8 @@ def test_a_file_in_place_of_a_folder_is_refused(workspace: Workspace, name: str)
 
 def test_the_checksums_determine_the_released_model(workspace: Workspace) -> None:
     """In a mounted folder, a release under another name leaves the old file."""
-    workspace.releases.mkdir()
-    new, old = workspace.releases / "new.onnx", workspace.releases / "letters.onnx"
+    workspace.models.mkdir()
+    new, old = workspace.models / "new.onnx", workspace.models / "letters.onnx"
     new.touch()
     assert workspace.released_model == new
     old.touch()

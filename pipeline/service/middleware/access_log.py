@@ -6,9 +6,11 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.service.metrics import NO_ROUTE, Metrics
+from pipeline.service.middleware.request_ids import REQUEST_ID
 
 LOG = logging.getLogger("pipeline.service.access")
 LONGEST_PATH = 500  # characters
+MODEL = "pipeline.model"  # in the scope of a request: the ServedModel that answers it
 
 
 class AccessLog:
@@ -38,13 +40,14 @@ class AccessLog:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", NO_ROUTE)
         self._metrics.record_response(route, scope["method"], status, seconds)
-        LOG.info(
-            "request",
-            extra={
-                "method": scope["method"],
-                "path": scope["path"][:LONGEST_PATH],
-                "status": status,
-                "milliseconds": round(1000 * seconds, 3),
-                "client": (scope.get("client") or ["?"])[0],
-            },
-        )
+        fields = {
+            "method": scope["method"],
+            "path": scope["path"][:LONGEST_PATH],
+            "status": status,
+            "milliseconds": round(1000 * seconds, 3),
+            "client": (scope.get("client") or ["?"])[0],
+            "request_id": scope[REQUEST_ID],
+        }
+        if (model := scope.get(MODEL)) is not None:
+            fields |= {"version": model.version, "release": model.release}
+        LOG.info("request", extra=fields)

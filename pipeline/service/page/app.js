@@ -68,11 +68,19 @@ async function ask(source) {
     byId("token-form").hidden = response.status !== 401;
     const text = response.status === 401 ? "the token is missing or wrong" : content.error;
     const problem = sentence(text ?? `the service returned status ${response.status}`);
+    if (response.ok && content.version !== document.body.dataset.version) renew(content.version);
     if (response.ok) show(content);
     else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
     if (source === shown) say("The service is not responding.");
   }
+}
+
+// Another model has answered than the one that the page was made for: show its version and figures.
+function renew(version) {
+  document.body.dataset.version = version;
+  byId("version").textContent = version;
+  if (!byId("model").hidden) showFigures();
 }
 
 // The file, or a smaller one of the same type if its picture is large and the browser can shrink it.
@@ -258,12 +266,14 @@ for (const [n, tab] of tabs.entries()) {
 }
 window.addEventListener("hashchange", follow);
 
-// figures, which the service provides only for the model that it serves
+// figures of the model that the page was made for, even if the service has another one meanwhile
+
+const figure = (name) => `figures/${name}?version=${document.body.dataset.version}`;
 
 async function showFigures() {
   let found = null;
   try {
-    const response = await fetch("figures/metrics.json");
+    const response = await fetch(figure("metrics.json"));
     if (response.ok) found = await response.json();
   } catch {
     // treated as no reports
@@ -272,7 +282,9 @@ async function showFigures() {
   byId("measured").hidden = found === null;
   for (const image of document.querySelectorAll("#model img[data-of-the-model]")) {
     image.closest("figure").hidden = found === null;
-    if (found) image.src = `figures/${image.dataset.ofTheModel}`;
+    if (!found) continue;
+    image.src = figure(image.dataset.ofTheModel);
+    image.parentElement.href = figure(image.dataset.ofTheModel);
   }
   if (found) showMetrics(found);
 }

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from pipeline.inference.signature import Signature
 from pipeline.service import figures
+from pipeline.service.pool import ServedModel
 from pipeline.service.routes.static_files import NamedFiles
 from pipeline.service.state import ServiceState
 
@@ -21,14 +21,16 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def page(service: ServiceState) -> Response:
-    """The page for the default model."""
-    return HTMLResponse(_page(service.pool.default.signature))
+    """The page for the champion."""
+    return HTMLResponse(_page(service.pool.champion))
 
 
 @router.get("/figures/{name}")
-async def figure(name: str, service: ServiceState) -> Response:
-    """A figure or report of the default model."""
-    path = figures.find_figure(service.workspace, name, service.pool.default.classifier.sha256)
+async def figure(name: str, service: ServiceState, version: str | None = None) -> Response:
+    """A figure or report of a model, by default of the champion."""
+    champion = service.pool.champion
+    model = service.pool.get(champion.name, version)
+    path = figures.find_figure(service.workspace, name, model)
     if path is None:
         raise HTTPException(404, f"no figure {name!r} of this model")
     return FileResponse(path)
@@ -37,8 +39,11 @@ async def figure(name: str, service: ServiceState) -> Response:
 router.mount("/page", NamedFiles(FOLDER, "app.js", "paper.js", "style.css", "icon.svg"))
 
 
-def _page(signature: Signature) -> str:
+def _page(model: ServedModel) -> str:
+    signature = model.signature
     values = {
+        "version": model.version,
+        "model": model.label,
         "title": signature.subject,
         "data_set": signature.data_set,
         "noun": signature.noun,
