@@ -42,6 +42,9 @@ report: $(INSTALLED) ## print the gate's verdict and the changes in metrics sinc
 	if [ -z "$$digest" ] || ! grep -q "$$digest" reports/gate.json; \
 	then echo "## No verdict: the pipeline stopped before the gate"; exit; fi; \
 	cat reports/gate.md; echo; \
+	if grep -qs "$$digest" reports/release.json; \
+	then python -c 'import json; found = json.load(open("reports/release.json")); \
+	  print("The release rule: **{verdict}**. {reason}.\n".format(**found))'; fi; \
 	grep -q "$$digest" models/SHA256SUMS || printf 'Not released: models/ holds a different model.\n\n'; \
 	dvc metrics diff --md "$$BASE"
 

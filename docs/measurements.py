@@ -5,6 +5,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.pipeline.rule import power_table, slip_table
+from benchmarks.service.canary import rows
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 
@@ -59,6 +61,33 @@ def accuracy(reports: Path) -> Values:
         for distortion in methods["original"]
     ]
     return {"": table(["test accuracy", *methods], rows), "made": made(report)}
+
+
+def rule(reports: Path) -> Values:
+    """How often an equally good model is released, and how far releases can slip."""
+    report = read(reports, "rule")
+    slip = report["slip"]
+    return {
+        "": power_table(report),
+        "slip": slip_table(report),
+        "most": f"{slip['rule']['max_true_loss']:.2%}",
+        "mcnemar": f"{slip['mcnemar']['mean_true_loss']:.1%}",
+        "candidates": f"{slip['candidates']}",
+        "worse": f"{slip['worse']:.2%}",
+        "made": made(report),
+    }
+
+
+def canary(reports: Path) -> Values:
+    """When simulated canaries end."""
+    report = read(reports, "canary")
+    bad = report["bad"]
+    return {
+        "": rows(report),
+        "soon": f"{bad['requests']}",
+        "soon_share": f"{bad['ended_share']:.2%}",
+        "made": made(report),
+    }
 
 
 def step(reports: Path) -> Values:
@@ -217,4 +246,7 @@ def overhead(reports: Path) -> Values:
     }
 
 
-ALL = (training, accuracy, step, inference, pictures, scoring, serving, swaps, scaling, overhead)
+ALL = (
+    *(training, accuracy, rule, step, inference, pictures, scoring, serving, canary, swaps),
+    *(scaling, overhead),
+)

@@ -230,7 +230,8 @@ def test_a_copy_of_the_champion_is_verified_by_its_release(
     stub(models / NAME, column=1)
     with pytest.raises(UserError, match=NAME):
         verify_model(models / NAME, [keys[1]])
-    for content in ([], {}, {"release": "../3"}, {"release": 4}):
+    damaged: list[Any] = [[], {}, {"release": "../3"}, {"release": 4}]
+    for content in damaged:
         write_json(models / "release.json", content)
         with pytest.raises(UserError):
             verify_model(models / NAME, [keys[1]])
