@@ -6,7 +6,7 @@ GIVEN_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 SERVING := .venv-serve/installed
-EXTRAS := gpu openvino score serve sign train tracking flow ray dev # those of requirements.txt: all but cpu
+EXTRAS := gpu openvino score serve sign verify train tracking flow ray dev # those of requirements.txt: all but cpu
 PAGES := '*.md' ':!models' ':!reports' # the stages write the last two
 TEXT := ':!models' ':!reports' ':!docs/phrases.txt' # all tracked text except these
 LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
@@ -142,7 +142,7 @@ mutants: $(INSTALLED) ## check that tests detect 40 small faults in code that di
 
 lock: $(INSTALLED) ## update both lock files from pyproject.toml, and versions.json
 	$(LOCKED) $(addprefix --extra ,$(EXTRAS)) --output-file requirements.txt
-	$(LOCKED) --extra cpu --extra openvino --extra score --extra serve --extra sign --constraint requirements.txt \
+	$(LOCKED) --extra cpu --extra openvino --extra score --extra serve --extra verify --constraint requirements.txt \
 	  --output-file requirements-serve.txt
 	python -m pipeline.orchestration.lock
 
