@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.service import protocol
+from pipeline.service.challenger import report
 from pipeline.service.pool import CHAMPION, Roles, ServedModel
 
 
@@ -28,6 +29,7 @@ def response_examples(model: ServedModel) -> dict[str, Any]:
             {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
             | {"role": CHAMPION, "release": 1}
         ],
+        "describe_trial": report.example(model).model_dump(),
         "infer": {
             "model_name": model.name,
             "model_version": model.version,
