@@ -10,8 +10,8 @@ from statistics import mean, stdev
 
 from benchmarks.tables import table
 from benchmarks.training.effects import CHOSEN, effects
-from docs import measurements
-from docs.measurements import Values
+from docs import measurements, training_measurements
+from docs.measured import Values, read
 from pipeline.core.errors import UserError
 from pipeline.core.reports import BackpropReport, ExportReport, Metrics, Speed, TrainingReport
 
@@ -85,7 +85,7 @@ def gate(reports: Path) -> Values:
 
 def recipe(reports: Path) -> Values:
     """The accuracy of our recipes over seeds."""
-    accuracy = measurements.read(reports, "accuracy")
+    accuracy = read(reports, "accuracy")
     values = {}
     for name in ("release", "fast", "shortest"):
         found = accuracy["accuracy"][f"ours, {name}"]["undistorted"]
@@ -138,7 +138,8 @@ def ablations(reports: Path) -> Values:
 
 OWN = (results, gate, recipe, backprop, ablations)
 SUBJECTS: dict[str, Callable[[Path], Values]] = {
-    function.__name__: function for function in (*OWN, *measurements.ALL)
+    function.__name__: function
+    for function in (*OWN, *measurements.ALL, *training_measurements.ALL)
 }
 
 
