@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def within_cap(
-    clients: Sequence[str], trusted: Sequence[bool], cap: int
-) -> NDArray[np.bool_]:
+def within_cap(clients: Sequence[str], trusted: Sequence[bool], cap: int) -> NDArray[np.bool_]:
     """Whether each image [N], in the order of age, is among the first `cap` of its client.
 
     Images whose label is trusted are always within, and do not count.

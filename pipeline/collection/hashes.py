@@ -60,9 +60,9 @@ def distances(images: Images, hashes: Hashes) -> NDArray[np.int64]:
 
 
 def near_pairs(images: Images, limit: int) -> NDArray[np.int64]:
-    """Pairs of images [P, 2], the earlier one first, with hashes that differ in `limit` bits or less.
+    """Pairs of images [P, 2] that are near: up to `limit` bits of their hashes differ.
 
-    Sorted by the later image.
+    The earlier image of a pair comes first. The pairs are sorted by the later one.
     """
     hashes = perceptual_hashes(images)
     found = [np.zeros((0, 2), np.int64)]

@@ -42,7 +42,7 @@ class KnownImages:
         write_bytes(path, save({"digests": self.digests, "hashes": self.hashes}))
 
     def match(self, images: Images, limit: int) -> NDArray[np.bool_]:
-        """Whether each image is one of these, or near one: up to `limit` bits of its hash differ."""
+        """Whether each image is one of these, or near one: up to `limit` bits differ."""
         return same(images, self.digests) | (distances(images, self.hashes) <= limit)
 
 

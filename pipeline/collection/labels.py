@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 LEAST = 50  # images; fewer say too little about how often a label is wrong
 
 
-def doubtful(
-    labels: NDArray[np.uint8], probabilities: NDArray[np.float32]
-) -> NDArray[np.bool_]:
+def doubtful(labels: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether each label [N] is probably wrong, given a model's probabilities [N, classes].
 
     None is, if there are fewer than LEAST images or only one class.

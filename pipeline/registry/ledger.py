@@ -47,6 +47,7 @@ class Line(BaseModel):
     reason: str | None = None
     held: bool = False  # registered after a rollback: only a person promotes
     test_sha256: str | None = None  # of the test set
+    live_sha256: str | None = None  # of the live test set, if it was judged
     look: int | None = None  # number of the look at it
     comparisons: tuple[Comparison, ...] = ()
     previous: str | None = None  # SHA-256 of the line before; None for the first

@@ -36,7 +36,13 @@ from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.releases import signature
 
-PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10, negatives=10)
+PARAMS = Evaluate(
+    providers=("CPUExecutionProvider",),
+    batch_size=7,
+    latency_calls=10,
+    negatives=10,
+    live_minimum=20,
+)
 COUNT = 60
 
 
