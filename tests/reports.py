@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.config import Gate
-from pipeline.core.collect_report import LiveReport
+from pipeline.core.collect_report import LiveQuality, LiveReport
 from pipeline.core.files import write_csv, write_json, write_text
 from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import (
@@ -126,14 +126,12 @@ BEHAVIOUR = Behaviour(
     refused=0.006,
     refused_negatives={"noise": 0.97, "scribbles": 0.9},
 )
-LIVE = LiveReport(
+LIVE = LiveReport(model_sha256="f" * 64, live_sha256=None, images=0, quality=None)
+MEASURED_LIVE = LiveReport(
     model_sha256="f" * 64,
-    live_sha256=None,
-    images=0,
-    accuracy=None,
-    accuracy_low=None,
-    accuracy_high=None,
-    refused=None,
+    live_sha256="7" * 64,
+    images=500,
+    quality=LiveQuality(accuracy=0.9, accuracy_low=0.87, accuracy_high=0.92, refused=0.01),
 )
 SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.collect_report import LiveReport
+from pipeline.core.collect_report import LiveQuality, LiveReport
 from pipeline.core.files import read_tensors, sha256
 from pipeline.evaluation.metrics import accuracy_interval
 
@@ -22,16 +22,20 @@ def measure_live(path: Path, minimum: int, model_sha256: str, classify: Classify
     """
     exists = path.exists()
     images = len((found := read_tensors(path))["labels"]) if exists else 0
-    digest = sha256(path) if exists else None
-    if images < minimum:
-        return LiveReport(
-            model_sha256=model_sha256, live_sha256=digest, images=images,
-            accuracy=None, accuracy_low=None, accuracy_high=None, refused=None,
-        )  # fmt: skip
-    classes, refused = classify(found["images"])
-    correct = int((classes == found["labels"]).sum())
-    low, high = accuracy_interval(correct, images)
+    quality = None
+    if images >= minimum:
+        classes, refused = classify(found["images"])
+        correct = int((classes == found["labels"]).sum())
+        low, high = accuracy_interval(correct, images)
+        quality = LiveQuality(
+            accuracy=correct / images,
+            accuracy_low=low,
+            accuracy_high=high,
+            refused=float(refused.mean()),
+        )
     return LiveReport(
-        model_sha256=model_sha256, live_sha256=digest, images=images, accuracy=correct / images,
-        accuracy_low=low, accuracy_high=high, refused=float(refused.mean()),
-    )  # fmt: skip
+        model_sha256=model_sha256,
+        live_sha256=sha256(path) if exists else None,
+        images=images,
+        quality=quality,
+    )

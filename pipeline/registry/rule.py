@@ -153,11 +153,11 @@ def compare(
 def conclude(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
     """The verdict of comparisons, and the decisive one in a sentence."""
     worst = max(comparisons, key=lambda comparison: comparison.upper_bound - comparison.margin)
+    images = "test images" if worst.on == TEST_SET else f"images of the {worst.on}"
     figures = (
-        f"only the {worst.baseline} is right on {worst.only_baseline_right} of the "
-        f"{worst.images:,} images of the {worst.on}, only the new model on "
-        f"{worst.only_candidate_right}, so its error rate may be {worst.upper_bound:+.3%} "
-        f"different, and the margin is {worst.margin:+.3%}"
+        f"only the {worst.baseline} is right on {worst.only_baseline_right} of {worst.images:,} "
+        f"{images}, only the new model on {worst.only_candidate_right}, so its error rate may "
+        f"be {worst.upper_bound:+.3%} different, and the margin is {worst.margin:+.3%}"
     )
     if not worst.upper_bound < worst.margin:
         return Verdict.INFERIOR, f"the new model is not shown to be within the margin: {figures}"

@@ -118,8 +118,8 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
         f"{summary.accuracy:.2%} of {len(images):,} test images, 95 % interval "
         f"{summary.accuracy_low:.2%} to {summary.accuracy_high:.2%}"
     )
-    if live.accuracy is not None:
-        print(f"{live.accuracy:.2%} of {live.images:,} images of the live test set")
+    if live.quality is not None:
+        print(f"{live.quality.accuracy:.2%} of {live.images:,} images of the live test set")
 
 
 def measure_providers(

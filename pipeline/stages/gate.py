@@ -118,9 +118,10 @@ def of_behaviour(
 
 def of_live(live: LiveReport | None, model_sha256: str | None, params: Gate) -> list[Criterion]:
     """The criteria on the live test set; none if it was too small to be measured."""
-    if live is not None and not live.measured:
+    if live is not None and live.quality is None:
         return []
-    measured, accuracy = (live.model_sha256, live.accuracy) if live else (None, None)
+    measured = live.model_sha256 if live else None
+    accuracy = live.quality.accuracy if live and live.quality else None
     return [
         equal("live test set: file SHA-256", measured, model_sha256),
         at_least("live test set: accuracy", accuracy, params.min_live_accuracy),
