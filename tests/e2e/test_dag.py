@@ -13,8 +13,8 @@ from pipeline.orchestration import dag
 from tests.checkout import Checkout
 
 STAGES = [
-    *("backprop", "fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate"),
-    *("gate", "release"),
+    *("backprop", "fetch", "prepare", "collect", "train", "detect", "calibrate", "export"),
+    *("evaluate", "gate", "release"),
 ]
 
 
