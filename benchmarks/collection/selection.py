@@ -61,7 +61,7 @@ def main(workspace: Workspace, images: int) -> None:
     poison = [
         {"clients": clients}
         | voting.poisoned(plain, rules(2), clients=clients, images=POISONED, classes=classes)
-        for clients in (1, 2, 5)
+        for clients in (1, 2, 8)
     ]
     limits = sorted({0, 8, 16, 24, 32, params.near})
     test, training = (
@@ -86,20 +86,15 @@ def show(result: dict[str, Any]) -> str:
         [
             [
                 row["traffic"], row["voters"], row["votes"],
-                f"{row['collected']:,} of {row['images']:,}", row["wrong"], _reasons(row),
+                _collected(row), row["wrong"], _reasons(row),
             ]
             for row in result["flips"]
         ],
     )  # fmt: skip
     poison = table(
-        ["Clients that vote together", "Collected", "Wrong labels", "Why refused"],
+        ["Clients", "Collected", "Wrong labels", "Why refused"],
         [
-            [
-                row["clients"],
-                f"{row['collected']:,} of {row['images']:,}",
-                row["wrong"],
-                _reasons(row),
-            ]
+            [row["clients"], _collected(row), row["wrong"], _reasons(row)]
             for row in result["poison"]
         ],
     )
@@ -111,6 +106,7 @@ def show(result: dict[str, Any]) -> str:
             for row in result["copies"]
         ],
     )
+    cap, images = result["cap_per_client"], result["poisoned"]
     return f"""\
 ## Flipped labels
 
@@ -118,20 +114,25 @@ Each vote names another class with a probability of {result["rate"]:.0%}.
 
 {flips}
 
-## Clients that vote for a wrong class together
+## Clients that vote for a wrong class
 
-They agree on {result["poisoned"]} images; on the others, two users each agree on the right one. Votes of one user
-count on {result["cap_per_client"]} images.
+Clients agree in pairs, each pair on the wrong class of up to {cap} images, on which their votes
+count, and on {images} images in all. One client alone votes on all of those. On the other
+images, two users agree on the right class.
 
 {poison}
 
 ## Altered test images
 
 Share that counts as a test image, by the number of bits in which hashes may differ; `collect.near` is
-{result["near"]}. The last row are false alarms.
+{result["near"]}. The last row has the false alarms.
 
 {copied}
 """
+
+
+def _collected(row: dict[str, Any]) -> str:
+    return f"{row['collected']:,} of {row['images']:,}"
 
 
 def _reasons(row: dict[str, Any]) -> str:

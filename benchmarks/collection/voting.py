@@ -45,15 +45,16 @@ def flipped(
 def poisoned(
     traffic: Traffic, rules: Rules, *, clients: int, images: int, classes: int
 ) -> dict[str, Any]:
-    """On the first images, these clients agree on a wrong class; two honest users vote on the rest.
+    """On the first images, these clients vote for a wrong class; two honest users vote on the rest.
 
-    Each client votes on all of these images.
+    They vote in pairs, each pair on as many images as its votes count on. One alone votes on all.
     """
     false = (traffic.labels[:images] + 1) % classes
+    each = rules.cap_per_client if clients > 1 else images
     votes = [
         Vote(_name(n), _time(n), f"user:poison {client}", str(false[n]))
-        for n in range(images)
         for client in range(clients)
+        for n in range(client // 2 * each, min(images, (client // 2 + 1) * each))
     ]
     for voter in ("a", "b"):
         votes += _votes(traffic.labels, voter, start=images)
@@ -69,7 +70,7 @@ def _votes(labels: Array, voter: str, start: int = 0) -> list[Vote]:
 
 
 def _outcome(traffic: Traffic, votes: Sequence[Vote], rules: Rules, classes: int) -> dict[str, Any]:
-    """How many images are collected, how many of them with a wrong label, and why others are not."""
+    """How many images are collected, how many of them with a wrong label, and why not others."""
     none = traffic.images[:0]
     known = Known(KnownImages.of(none), digests(none))
     voted = sorted({int(vote.entry) for vote in votes})

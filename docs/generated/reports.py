@@ -7,13 +7,14 @@ from pydantic import BaseModel
 from docs.generated.files import written_by
 from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
-from pipeline.core import reports
+from pipeline.core import collect_report, reports
 from pipeline.core.report_file import Report
 from pipeline.core.workspace import Workspace
 
 HERE = Workspace(Path())
 FILES: dict[type[Report], Path] = {
     reports.BackpropReport: HERE.backprop_summary,
+    collect_report.CollectReport: HERE.collect_report,
     reports.TrainingReport: HERE.training_report,
     reports.DetectorReport: HERE.detector_report,
     reports.CalibrationReport: HERE.calibration_report,
@@ -21,19 +22,20 @@ FILES: dict[type[Report], Path] = {
     reports.Metrics: HERE.metrics,
     reports.Subject: HERE.subject,
     reports.Behaviour: HERE.behaviour,
+    collect_report.LiveReport: HERE.live_report,
     reports.Speed: HERE.speed,
     reports.GateReport: HERE.gate_report,
     reports.JudgedProviders: HERE.judged_providers,
 }
 PARTS = (
     *(reports.Hardware, reports.FlowRun, reports.PredictionSet, reports.ProviderReport),
-    reports.Criterion,
+    *(collect_report.LiveQuality, reports.Criterion),
 )
 
 
 def page() -> str:
     """A table of the fields of each report, and of the objects in them."""
-    comments = attribute_comments(reports.__name__)
+    comments = attribute_comments(reports.__name__) | attribute_comments(collect_report.__name__)
     parts = []
     for model, path in FILES.items():
         about = f"{model.__doc__} Written by {written_by(path.as_posix())}."
