@@ -26,6 +26,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.evaluation.figures import Examples, behaviour_sheet
 
 SHOWN = 20  # images of each line of the figure
+COLUMNS = ("id", "fate", "label", "doubtful")  # of the table of images
 TRAINING, LIVE = "training", "live test set"
 
 
@@ -144,25 +145,22 @@ def write_reports(
         live_sha256=sha256(workspace.live_set),
     ).write(workspace.collect_report)
     doubtful = {*selection.doubtful_live}
-    write_csv(
-        workspace.collected,
-        [
-            {"id": i, "fate": fate, "label": label, "doubtful": int(i in doubtful)}
-            for i, fate, label in sorted(fates)
-        ]
-        or [dict.fromkeys(("id", "fate", "label", "doubtful"), "")],
-    )
+    rows = [
+        dict(zip(COLUMNS, (i, fate, label, int(i in doubtful)), strict=True))
+        for i, fate, label in sorted(fates)
+    ]
+    write_csv(workspace.collected, rows, COLUMNS)
     groups = [(TRAINING, training.images), (LIVE, live.images)] + [
         (f"refused: {reason}", refused.images[[each is reason for each in refused.reasons]])
         for reason in Reason
     ]
-    rows = [
+    lines = [
         Examples(
             f"{title}, {len(images):,}", _filled(images, task), len(images) / max(1, len(fates))
         )
         for title, images in groups
     ]
-    save_figure(behaviour_sheet(rows, "share of the images with votes"), workspace.collect_figure)
+    save_figure(behaviour_sheet(lines, "share of the images with votes"), workspace.collect_figure)
 
 
 def _by_class(collected: Collected, names: Sequence[str]) -> dict[str, int]:
