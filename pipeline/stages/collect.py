@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from pipeline.collection.candidates import Candidates, Reason
-from pipeline.collection.hashes import digests
+from pipeline.collection.hashes import Images, digests
 from pipeline.collection.known import KnownImages
 from pipeline.collection.selection import Collected, Known, Rules, Selection, select
 from pipeline.collection.votes import Vote
@@ -69,13 +69,14 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
     from pipeline.journal.entry import form_of, pixels_of
 
     votes = [Vote(*row.values()) for row in reading.votes(journal).to_pylist()]
-    images, probabilities = [], []
+    images: list[Images] = []
+    probabilities: list[list[float]] = []
     ids: list[str] = []
     clients: list[str] = []
     foreign = 0
     columns = ["id", "model", "pixels", "probabilities", "client"]
     for batch in reading.entries(journal, ids={vote.entry for vote in votes}, columns=columns):
-        rows = batch.to_pylist()
+        rows = batch.select(["id", "model", "probabilities", "client"]).to_pylist()
         usable = [
             row["model"] == task.model and len(row["probabilities"]) == len(task.labels)
             for row in rows
@@ -168,7 +169,7 @@ def _by_class(collected: Collected, names: Sequence[str]) -> dict[str, int]:
     return dict(zip(names, map(int, counts), strict=True))
 
 
-def _filled(images: np.ndarray, task: Task) -> np.ndarray:
+def _filled(images: Images, task: Task) -> Images:
     """The first SHOWN of the images, followed by blank ones."""
     blank = np.zeros((SHOWN, *task.form.shape), np.uint8)
     return np.concatenate([images[:SHOWN], blank])[:SHOWN]

@@ -173,7 +173,8 @@ def test_votes_on_copies_count_for_the_original_once_per_voter() -> None:
 def test_a_label_is_settled_by_agreeing_users_or_a_reviewer(
     votes: list[str], outcome: Outcome
 ) -> None:
-    assert settle([vote(1, *text.split()) for text in votes], 2) == outcome
+    split = [text.rpartition(" ") for text in votes]
+    assert settle([vote(1, voter, label) for voter, _, label in split], 2) == outcome
 
 
 def test_reviewed_images_do_not_count_towards_the_cap() -> None:
