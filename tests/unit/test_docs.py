@@ -9,6 +9,7 @@ from docs.generated import commands, environment, files, make, parameters, repor
 from docs.generated.markdown import attribute_comments, sentence, table
 from docs.generated.schema import describe
 from pipeline.config import Params
+from pipeline.core import collect_report
 from pipeline.core import reports as report_models
 from pipeline.core.report_file import Report
 from pipeline.core.variables import all_variables
@@ -96,7 +97,8 @@ def test_every_variable_is_documented() -> None:
 
 
 def test_every_report_field_and_limit_is_documented() -> None:
-    comments = attribute_comments(report_models.__name__)
+    modules = (report_models, collect_report)
+    comments = {key: v for each in modules for key, v in attribute_comments(each.__name__).items()}
     models: list[type[BaseModel]] = [*reports.FILES, *reports.PARTS]
     for model in models:
         for field in set(model.model_fields) - {"schema_version"}:
