@@ -17,6 +17,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.providers import CPU, MANY
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
+from pipeline.inference.trust import verify
 from pipeline.registry.releases import Release, verify_checksums
 from pipeline.service.pool import ServedModel
 
@@ -72,16 +73,11 @@ def _load_release(release: Release, trust: Sequence[Path], like: Signature | Non
 
 
 def require_signature(release: Release, trust: Sequence[Path]) -> None:
-    """LoadError unless one of these public keys has signed the release; without keys, do nothing.
-
-    The ONNX file that is loaded afterwards must have the signed SHA-256, not that of SHA256SUMS.
-    """
+    """LoadError unless one of these public keys has signed the release, if there are any keys."""
     if not trust:
         return
-    from pipeline.registry import signing  # its libraries are installed only where it is needed
-
     try:
-        signed = signing.verify(release.folder, trust)
+        signed = verify(release.folder, trust)
     except UserError as error:
         raise LoadError("signature", str(error)) from error
     if signed.get(release.model.name) != release.sha256:

@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.inference.classifier import Classifier
 from pipeline.registry import lookup
 from pipeline.registry.releases import Releases
 from pipeline.service.loading import (
@@ -42,15 +42,18 @@ class Pointer:
     def load(self, serving: ServedModel | None) -> ServedModel | None:
         """The champion, unless the service has it already, or there is no pointer.
 
-        `serving`: the champion of the service, whose interface the new one must have. LoadError or
-        another UserError if it is refused.
+        `serving`: the champion of the service, whose interface the new one must have. LoadError if
+        it is refused.
         """
-        release = Releases.of(self.workspace).champion()
+        try:
+            release = Releases.of(self.workspace).champion()
+        except UserError as error:  # pointer and folder disagree
+            raise LoadError("checksum", str(error)) from error
         if release is None:
             return None
         if serving and (serving.sha256, serving.release) == (release.sha256, release.number):
             return None
-        return load_release(release, self.trust, serving and serving.signature)
+        return load_release(release, self.trust, serving.signature if serving else None)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Alias:
             return None
         releases = Releases.of(self.workspace) if self.workspace else None
         if releases and (release := releases.by_digest(found.sha256)):
-            return load_release(release, self.trust, serving and serving.signature)
+            return load_release(release, self.trust, serving.signature if serving else None)
         if self.trust:
             text = f"{found.uri} is not among the releases of the workspace, so it is not signed"
             raise LoadError("signature", text)
@@ -113,9 +116,26 @@ def open_model(
     return _open(name, workspace, trust), None
 
 
+def open_challenger(
+    name: str, workspace: Workspace | None, trust: tuple[Path, ...], champion: ServedModel
+) -> ServedModel:
+    """A model to compare with the champion, whose interface it must have.
+
+    `name`: a release number, an ONNX file, models:/NAME@ALIAS or models:/NAME/VERSION. UserError if
+    it cannot be served.
+    """
+    if name.isdecimal():
+        if workspace is None:
+            raise UserError(f"--challenger {name} is a release number, but there is no workspace")
+        return load_release(Releases.of(workspace).find(int(name)), trust, champion.signature)
+    model, _ = open_model(name, workspace, trust, 0)
+    require_interface(model.signature, champion.signature, name)
+    return model
+
+
 def _open(name: str | None, workspace: Workspace | None, trust: tuple[Path, ...]) -> ServedModel:
     """A model that the service keeps; if it is a release of the workspace, with its number."""
-    classifier: Classifier = lookup.open_classifier(name, workspace, threads=THREADS, verify=trust)
+    classifier = lookup.open_classifier(name, workspace, threads=THREADS, verify=trust)
     release = Releases.of(workspace).by_digest(classifier.sha256) if workspace else None
     if release is None:
         return ServedModel(classifier)

@@ -1,6 +1,7 @@
 """The `release` stage: judge the model, register it in models/, and promote it if allowed."""
 
 import re
+from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
@@ -71,11 +72,12 @@ def run(workspace: Workspace, params: Params, task: Task) -> None:
     acts.complete(workspace)
     line = Releases.of(workspace).registered(model.sha256)
     if line is None:
+        key = signing_key()  # an unusable one must not cost a look at the test set
         judgement = rule.judge(workspace, params, model)
         if judgement.verdict is Verdict.INFERIOR:
             background.publish(workspace, Component.TRAINING)
             outcome.refuse(workspace, params, judgement)
-        line = register(workspace, params, snapshot, model, task, judgement)
+        line = register(workspace, params, snapshot, model, task, judgement, key)
     outcome.write_report(workspace, params, rule.judged(line), line)
     outcome.promote(workspace, line)
     background.synchronise(workspace)
@@ -88,10 +90,14 @@ def register(
     model: OnnxModel,
     task: Task,
     judgement: Judgement,
+    key: Path | None,
 ) -> Line:
-    """Write the release folder of a judged model and register it; returns the ledger's line."""
+    """Write the release folder of a judged model and register it; returns the ledger's line.
+
+    `key`: a private key that signs the folder.
+    """
     name, reports = f"{model.signature.model}.onnx", workspace.evaluation_reports
-    key, calibration = signing_key(), read_tensors(workspace.calibration_set)
+    calibration = read_tensors(workspace.calibration_set)
     assert judgement.answers is not None
     with acts.new_folder(workspace) as folder:
         write_bytes(folder / name, workspace.model.read_bytes())

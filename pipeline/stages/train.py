@@ -37,17 +37,16 @@ from pipeline.training.trainer import NonFiniteLossError, Trainer
 # together with the task's package itself, the modules that determine the bits of the weights
 TASK_MODULES = ["augmentation", "network"]
 TRAINING_MODULES = [
-    *("average", "device", "network", "optimizer", "recipe", "schedule", "totals", "trainer"),
+    *("average", "device", "graph", "network", "optimizer", "recipe", "schedule", "totals"),
+    "trainer",
 ]
 
 
 def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
     """Train to the last epoch and write its averaged weights.
 
-    Raises UserError if a setting is invalid, training diverges or another training is running, and
-    OSError if a release could not be written later.
+    Raises UserError if a setting is invalid, training diverges or another training is running.
     """
-    workspace.require_writable()
     with training_lock(workspace):
         data = training_images(workspace.training_set, workspace.feedback)
         images, labels = map(torch.from_numpy, data)

@@ -180,13 +180,13 @@ def test_mlflow_models_are_looked_up_in_the_given_workspace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lookup, "download", download := Mock(side_effect=UserError("asked")))
+    monkeypatch.setattr(lookup, "_connected", asked := Mock(side_effect=UserError("asked")))
     Image.new("L", (28, 28)).save("a.png")
     Path("project").mkdir()
     Path("project/params.yaml").touch()
     model = ["--model", "models:/digits@champion"]
     assert program("--workspace", "project", *command, *model)[0] == 2
-    assert Workspace(Path("project")) in download.call_args.args
+    assert Workspace(Path("project")) in asked.call_args.args
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,17 +58,17 @@ def test_every_process_reports_the_metrics_of_all(ten: Images) -> None:
 
 def test_drift_is_that_of_the_last_images_of_all_processes() -> None:
     rows = np.zeros(2, RECENT_IMAGES)
-    first, second = (Drift(DECILES, rows, process) for process in range(2))
+    first, second = (Drift(rows, process) for process in range(2))
     images = np.arange(0, 100, 0.1).astype(np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     first.add(images[::2][:60])
-    assert math.isnan(first.index())
+    assert math.isnan(first.index(DECILES))
     second.add(images[1::2][:60])
-    assert first.index() == second.index() > 1  # both know 120 images, all dark
+    assert first.index(DECILES) == second.index(DECILES) > 1  # both know 120 images, all dark
     first.add(np.zeros((1000, 2, 2), np.uint8))
     second.add(images)
-    assert first.index() == second.index() < 0.1  # the last 1,000 are even
+    assert first.index(DECILES) == second.index(DECILES) < 0.1  # the last 1,000 are even
     first.add(images[:1])
-    assert first.index() < 0.1
+    assert first.index(DECILES) < 0.1
 
 
 def test_a_process_that_replaces_another_continues_its_counts_but_not_its_requests() -> None:

@@ -97,7 +97,7 @@ def test_a_picture_that_shows_no_single_digit_has_a_verdict_and_a_reason(
         assert content["verdict"] == verdict
         assert content["reason"]
         given = {key for key, value in content.items() if value is not None}
-        assert given == {"verdict", "reason"}
+        assert given == {"verdict", "reason", "version"}
 
 
 def test_an_answer_can_be_explained(client: Client, ten: Images) -> None:
@@ -110,7 +110,7 @@ def test_an_answer_can_be_explained(client: Client, ten: Images) -> None:
 def test_the_image_can_be_left_out_of_the_answer(client: Client, ten: Images) -> None:
     content = client.post("/predict?image=false", png(ten[4])).json()
     fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
-    assert list(content) == fields
+    assert list(content) == [*fields, "version"]
 
 
 def wrong_uploads(picture: bytes) -> dict[str, tuple[str, bytes, str]]:
@@ -350,7 +350,7 @@ def test_only_linked_static_files_are_served(client: Client) -> None:
 
 OPEN_TO_ALL = {
     "/", "/docs", "/docs/swagger-ui.css", "/figures/loss.svg", "/openapi.json", "/page/app.js",
-    "/v2", "/v2/health/live", "/v2/health/ready", "/anything/",
+    "/v2", "/v2/health/live", "/v2/health/ready", "/anything/", "/hooks/mlflow",
 }  # fmt: skip
 TOKEN = "s3cret-e"
 
@@ -390,7 +390,8 @@ def test_a_token_protects_every_route_except_the_open_ones(ten: Images) -> None:
     with client_of(app) as client:
         for path, method in paths | {(path, "GET") for path in closed}:
             response = client.request(method, path)
-            assert (response.status_code != 401) == (path in OPEN_TO_ALL), (method, path)
+            refused = response.status_code in (401, 403)
+            assert refused == (path not in OPEN_TO_ALL), (method, path)
         for sneaky in ("//predict", "/predict/", "/%70redict", "/page/../predict",
                        "/docs/..;/metrics", "/Metrics", "/v2/models/mnist-cnn/"):  # fmt: skip
             response = client.post(f"http://service{sneaky}", png(ten[1]), follow_redirects=True)
@@ -456,7 +457,13 @@ def test_only_the_admin_token_grants_changes(
 def test_routes_that_change_the_service_are_behind_the_admin_token() -> None:
     """Every other route with a method other than GET is named here."""
     version = Classifier(MODEL, threads=1).sha256[:12]
-    harmless = {"/predict", INFER, INFER.replace("/infer", f"/versions/{version}/infer")}
+    harmless = {
+        "/predict",
+        "/v2/repository/index",
+        "/hooks/mlflow",
+        INFER,
+        INFER.replace("/infer", f"/versions/{version}/infer"),
+    }
     found = {path for path, method in routes(make_app()) if method not in {"GET", "HEAD"}}
     others = {path for path in found if not path.startswith(ADMIN_PREFIX)}
     assert others == {*harmless, "/anything/"}
@@ -586,8 +593,8 @@ def initials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def test_another_model_is_served_by_its_signature(initials: Client) -> None:
     content = initials.post("/predict", png(draw("Q"))).json()
-    fields = ["label", "confidence", "set", "novelty", "verdict", "probabilities", "image"]
-    assert list(content) == fields
+    fields = ["label", "confidence", "set", "novelty", "verdict", "probabilities"]
+    assert list(content) == [*fields, "version", "image"]
     assert (content["label"], len(content["probabilities"])) == ("Q", 26)
     assert np.shape(content["image"]) == (40, 32)
     described = initials.get("/v2/models/templates").json()

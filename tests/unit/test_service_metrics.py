@@ -12,6 +12,7 @@ from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
 from pipeline.service.drift import Drift
 from pipeline.service.metrics import Metrics
+from pipeline.service.pool import ModelPool, ServedModel
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.services import INFER, Client, binary_request, client_of, make_app, metric, png
@@ -81,10 +82,10 @@ def test_pictures_that_show_no_class_count_only_by_their_verdict() -> None:
     found = classifier.predict(images)
     verdicts = ["digit", "unsure", "not a digit", "not a digit"]
     labels = ["0", "1", None, None]
-    metrics = Metrics(classifier.signature, [])
-    metrics.record_predictions(images, replace(found, verdicts=verdicts, labels=labels))
+    metrics = Metrics(ModelPool(ServedModel(classifier)), [])
+    metrics.record_predictions("v", images, replace(found, verdicts=verdicts, labels=labels))
     for verdict in ("no ink", "several", "several"):
-        metrics.record_refusal(verdict)
+        metrics.record_refusal("v", verdict)
     text = metrics.text().decode()
     counts = {"digit": 1, "unsure": 1, "not a digit": 2, "no ink": 1, "several": 2}
     assert {v: metric(text, "verdicts_total", verdict=v) for v in counts} == counts
@@ -111,8 +112,10 @@ def test_drift_is_measured_against_the_training_data(
 
 
 def test_metrics_have_the_documented_units_and_buckets() -> None:
-    signature = Classifier(MODEL, threads=1).signature
-    metrics = Metrics(signature.model_copy(update={"mean_pixel_deciles": DECILES}), ["/predict"])
+    classifier = Classifier(MODEL, threads=1)
+    classifier.signature = classifier.signature.model_copy(update={"mean_pixel_deciles": DECILES})
+    metrics = Metrics(ModelPool(ServedModel(classifier)), ["/predict"])
+    version = {"version": classifier.sha256[:12]}
     metrics.record_response("/predict", "POST", 503, 0.3)
     sure, unsure = [np.float32(0.97)] * 99, [np.float32(0.45)]
     none = np.zeros((100, 10), np.float32)
@@ -127,7 +130,7 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
         probabilities=none,
         logits=none,
     )
-    metrics.record_predictions(np.zeros((100, 28, 28), np.uint8), answer)
+    metrics.record_predictions(version["version"], np.zeros((100, 28, 28), np.uint8), answer)
     samples = [
         sample
         for family in text_string_to_metric_families(metrics.text().decode())
@@ -142,15 +145,16 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
     assert value("http_request_seconds_sum", route="/predict") == 0.3  # not milliseconds
     for name, up_to, labels in (
         ("http_request_seconds", {"0.2": 0, "0.5": 1}, {"route": "/predict"}),
-        ("request_images", {"64.0": 0, "128.0": 1}, {}),
-        ("prediction_confidence", {"0.4": 0, "0.5": 1, "0.95": 1, "0.99": 100}, {}),
+        ("request_images", {"64.0": 0, "128.0": 1}, version),
+        ("prediction_confidence", {"0.4": 0, "0.5": 1, "0.95": 1, "0.99": 100}, version),
     ):
         for most, count in up_to.items():
             assert value(f"{name}_bucket", le=most, **labels) == count
-    assert value("prediction_confidence_sum") == pytest.approx(99 * 0.97 + 0.45)
-    found = [value("predictions_total", label=str(digit)) for digit in range(10)]
+    assert value("prediction_confidence_sum", **version) == pytest.approx(99 * 0.97 + 0.45)
+    found = [value("predictions_total", label=str(digit), **version) for digit in range(10)]
     assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
-    assert value("input_drift") > 1  # all images are black, as a tenth of the training images
+    # all images are black, as a tenth of the training images
+    assert value("input_drift", **version) > 1
     names = {sample.name for sample in samples}
     assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
     assert not [name for name in names if name.endswith("_created")]
@@ -160,26 +164,27 @@ def test_drift_distinguishes_unfamiliar_images(
     mnist: tuple[Images, Images],
 ) -> None:
     images = np.random.default_rng(1).permutation(mnist[0][:3000])
-    drift = Drift(np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10).tolist())
+    deciles = np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10).tolist()
+    drift = Drift()
     drift.add(images[:99])
-    assert math.isnan(drift.index())  # too few
+    assert math.isnan(drift.index(deciles))  # too few
     drift.add(images[99:100])
-    assert math.isfinite(drift.index())
+    assert math.isfinite(drift.index(deciles))
     drift.add(images[100:1000])
-    assert drift.index() < 0.1
+    assert drift.index(deciles) < 0.1
     drift.add(255 - images[:1000])
-    assert 0.25 < drift.index() < math.inf
+    assert 0.25 < drift.index(deciles) < math.inf
     drift.add(np.concatenate([255 - images[:2000], images[:1000]]))  # the last 1,000 count
-    assert drift.index() < 0.1
+    assert drift.index(deciles) < 0.1
 
 
 @pytest.mark.parametrize("brightness", [0, 255])
 def test_drift_is_the_population_stability_index(brightness: int) -> None:
     """100 images in one tenth count as 100.5, the other tenths as half an image each."""
-    drift = Drift(DECILES)
+    drift = Drift()
     drift.add(np.full((100, 28, 28), brightness, np.uint8))
     shares = np.array([100.5, *[0.5] * 9]) / 105
-    assert drift.index() == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum())
+    assert drift.index(DECILES) == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum())
 
 
 def test_each_request_is_logged_once_without_its_query(
