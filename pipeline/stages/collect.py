@@ -106,10 +106,10 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
 
 
 def share_of(identifier: str) -> float:
-    """A number in 0..1 that depends on the id alone."""
+    """A number in 0..1 that depends on the id alone, whether or not it is in the random sample."""
     from pipeline.journal.ids import share
 
-    return share(identifier)
+    return share(identifier, "live")
 
 
 def write(path: Path, collected: Collected, weight: int | None = None) -> None:
