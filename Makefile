@@ -163,7 +163,7 @@ repro-container: ## run the pipeline on this checkout in a container, with all G
 stack: ## start MLflow, Prefect and a worker in containers, from docker/compose.yaml
 	docker/stack up
 	@echo "MLflow: http://127.0.0.1:$${MLFLOW_PORT:-5000}, Prefect: http://127.0.0.1:$${PREFECT_PORT:-4200}"
-	@echo "Prefect requires the password in docker/secrets/prefect.toml"
+	@echo "Their passwords are in docker/secrets/mlflow.env and docker/secrets/prefect.toml"
 
 stack-down: ## stop these containers; their data stays in volumes
 	docker/stack down

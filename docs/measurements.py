@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.service.canary import rows
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 
@@ -59,6 +60,18 @@ def accuracy(reports: Path) -> Values:
         for distortion in methods["original"]
     ]
     return {"": table(["test accuracy", *methods], rows), "made": made(report)}
+
+
+def canary(reports: Path) -> Values:
+    """When simulated canaries end."""
+    report = read(reports, "canary")
+    bad = report["bad"]
+    return {
+        "": rows(report),
+        "soon": f"{bad['requests']}",
+        "soon_share": f"{bad['ended_share']:.2%}",
+        "made": made(report),
+    }
 
 
 def step(reports: Path) -> Values:
@@ -203,4 +216,6 @@ def overhead(reports: Path) -> Values:
     }
 
 
-ALL = (training, accuracy, step, inference, pictures, scoring, serving, scaling, overhead)
+ALL = (
+    *(training, accuracy, step, inference, pictures, scoring, serving, canary, scaling, overhead),
+)

@@ -14,7 +14,8 @@ from pipeline.core.errors import exit_on_failure
 
 __all__ = ["app", "main"]
 
-for _group in ("stages", "models", "experiments", "tracking", "signing"):  # the order of the help
+_GROUPS = ("stages", "models", "registry", "experiments", "tracking", "signing")
+for _group in _GROUPS:  # the order of the help
     import_module(f"pipeline.cli.{_group}")
 
 

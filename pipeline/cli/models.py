@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import (
-    OTHERS,
-    app,
-    examples,
-    find_workspace,
-    named_path,
-    named_workspace,
-)
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
@@ -222,6 +215,36 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    challenger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A second model to compare with the first on copies of the requests: a release "
+            "number, an ONNX file, or a model in MLflow.",
+            show_default=False,
+        ),
+    ] = None,
+    canary: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="The share of requests that the challenger answers, until it fails, is slow, or "
+            "disagrees too often; by default none.",
+            show_default=False,
+        ),
+    ] = None,
+    tolerate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=30,
+            metavar="PERCENT",
+            help="The share of requests that the challenger may answer differently; by default 3.",
+            show_default=False,
+        ),
+    ] = None,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
@@ -235,10 +258,17 @@ def serve(
     that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
     """
     from pipeline.service import server
+    from pipeline.service.challenger.trial import TOLERATED, Rules
 
     workspace = named_workspace(context)
     with suppress(UserError):  # outside a workspace, the page has no reports to show
         workspace = workspace or find_workspace(context)
+    challenge = None
+    if challenger is not None:
+        rules = Rules(canary or 0, TOLERATED if tolerate is None else tolerate / 100)
+        challenge = server.Challenge(challenger, rules)
+    elif canary is not None or tolerate is not None:
+        raise UserError("--canary and --tolerate require --challenger, which names the model")
     server.run(
         model,
         host,
@@ -248,4 +278,5 @@ def serve(
         workspace=workspace,
         trust=trust or (),
         follow=follow,
+        challenge=challenge,
     )

@@ -9,11 +9,10 @@ import getpass
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -46,7 +45,9 @@ class Line(BaseModel):
     replaces: str | None = None  # SHA-256 of the champion before; None if there was none
     verdict: str | None = None  # of the release rule
     reason: str | None = None
+    held: bool = False  # registered after a rollback: only a person promotes
     test_sha256: str | None = None  # of the test set
+    look: int | None = None  # number of the look at it
     comparisons: tuple[Comparison, ...] = ()
     previous: str | None = None  # SHA-256 of the line before; None for the first
 
@@ -87,33 +88,16 @@ class Ledger:
             before = hashlib.sha256(text).hexdigest()
         return lines
 
-    def append(
-        self,
-        act: Act,
-        *,
-        release: int | None = None,
-        sha256: str | None = None,
-        replaces: str | None = None,
-        verdict: str | None = None,
-        reason: str | None = None,
-        test_sha256: str | None = None,
-        comparisons: Sequence[Comparison] = (),
-    ) -> Line:
-        """Add a line and sync it to disk. UserError as in `read`."""
+    def append(self, act: Act, **facts: Any) -> Line:
+        """Add a line with these fields and sync it to disk. UserError as in `read`."""
         lines = self.read()
         line = Line(
             seq=len(lines) + 1,
             time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             actor=actor(),
             act=act,
-            release=release,
-            sha256=sha256,
-            replaces=replaces,
-            verdict=verdict,
-            reason=reason,
-            test_sha256=test_sha256,
-            comparisons=tuple(comparisons),
             previous=lines[-1].digest if lines else None,
+            **facts,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:

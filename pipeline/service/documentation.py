@@ -56,6 +56,7 @@ NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong
 NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
 PROTECTED = NO_TOKEN | INTERNAL_ERROR
 NOT_FOUND = _errors(_404="The service has no such model.")
+NO_CHALLENGER = _errors(_404="The service has no challenger.")
 ADMIN = _errors(_403="The service has no admin token, or the request has the token for use.")
 BODY_ERRORS = PROTECTED | _errors(
     _400="The request is malformed.",

@@ -50,8 +50,10 @@ TRAINING_MODULES = [
 def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
     """Train to the last epoch and write its averaged weights.
 
-    Raises UserError if a setting is invalid, training diverges or another training is running.
+    Raises UserError if a setting is invalid, training diverges or another training is running, and
+    OSError if a release could not be written later.
     """
+    workspace.require_writable()
     with training_lock(workspace):
         data = read_tensors(workspace.training_set)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])

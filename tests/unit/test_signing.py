@@ -10,15 +10,22 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from model_signing import verifying
 
+from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256, write_json
+from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.inference.trust import SIGNATURE, verify_model
+from pipeline.mnist import TASK
+from pipeline.registry import acts, provenance, releases
 from pipeline.registry.keys import default_folder, make_keys
 from pipeline.registry.signing import sign, signing_key, verify
-from tests.releases import stub
+from pipeline.stages import release
+from tests.releases import answer, make_workspace, stub
 
 FILES = ["mnist-cnn.onnx", "MODEL_CARD.md", "provenance.json", "SHA256SUMS"]
 NAME = FILES[0]
@@ -227,6 +234,64 @@ def test_a_copy_of_the_champion_is_verified_by_its_release(
         write_json(models / "release.json", content)
         with pytest.raises(UserError):
             verify_model(models / NAME, [keys[1]])
+
+
+# the stage `release`
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace whose model has passed the gate, without MLflow and git."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.setattr(provenance, "repository", lambda root: None)
+    return make_workspace(tmp_path / "project")
+
+
+def run_release(workspace: Workspace) -> None:
+    release.run(workspace, load_params(workspace.params), TASK)
+
+
+def test_a_release_is_signed_and_stays_so(
+    workspace: Workspace, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SIGNING_KEY_FILE", str(keys[0]))
+    run_release(workspace)
+    (made,) = releases.list_releases(workspace)
+    signed = verify(made.folder, [keys[1]])
+    assert {
+        made.model.name,
+        "SHA256SUMS",
+        "metrics.json",
+        "golden.json",
+        "bom.json",
+    } < signed.keys()
+    assert Classifier(workspace.released_model, verify=keys[1]).sha256 == made.sha256
+    monkeypatch.delenv("PIPELINE_SIGNING_KEY_FILE")
+    stub(workspace.model, column=2)
+    answer(workspace, 0, 0)
+    run_release(workspace)
+    with pytest.raises(UserError, match=SIGNATURE):
+        Classifier(workspace.released_model, verify=keys[1])
+    acts.rollback(workspace)
+    assert Classifier(workspace.released_model, verify=keys[1]).sha256 == made.sha256
+
+
+def test_an_unusable_key_stops_a_release_before_it_is_judged(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SIGNING_KEY_FILE", str(tmp_path / "missing"))
+    with pytest.raises(UserError, match="missing"):
+        run_release(workspace)
+    assert releases.list_releases(workspace) == []
+    assert not workspace.ledger.exists()
+
+
+def test_the_bill_of_materials_of_a_release_is_valid_cyclonedx(workspace: Workspace) -> None:
+    run_release(workspace)
+    (made,) = releases.list_releases(workspace)
+    content = (made.folder / "bom.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(content) is None
+    assert made.sha256 in content
 
 
 # keys
