@@ -2,12 +2,11 @@
 
 import gc
 import logging
-import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -26,7 +25,7 @@ from pipeline.service.challenger.process import Model
 from pipeline.service.challenger.seats import Seat, seats
 from pipeline.service.challenger.trial import Rules
 from pipeline.service.connections import Connection
-from pipeline.service.limits import Limits
+from pipeline.service.limits import Limits, limits_of_process
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.processes import (
     allocate,
@@ -46,7 +45,6 @@ from pipeline.service.token import Tokens, read_tokens
 
 LOG = logging.getLogger(__name__)
 GRACE = 10  # seconds for requests in progress to finish when the service stops
-OTHER_FILES = 200  # open files other than connections: the model, figures
 
 
 class Server(uvicorn.Server):
@@ -219,27 +217,3 @@ def make_server(app: ASGIApp, limits: Limits, place: Place | None = None) -> uvi
         timeout_graceful_shutdown=GRACE,
     )
     return Server(config, place or alone())
-
-
-def limits_of_process(processes: int) -> Limits:
-    """The limits of each process, with no more connections than it may have open files.
-
-    Connections are divided among the processes. In each, some remain for health checks even if all
-    requests in progress are its own.
-    """
-    limits = Limits()
-    connections = max(limits.connections // processes, 2 * limits.requests)
-    connections = max(2, min(connections, _open_files(connections + OTHER_FILES) - OTHER_FILES))
-    requests = min(limits.requests, connections // 2)
-    return replace(limits, connections=connections, requests=requests)
-
-
-def _open_files(wanted: int) -> int:
-    """How many files a process may have open: `wanted` if the system allows that many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # macOS enforces a lower limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
