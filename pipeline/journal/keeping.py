@@ -1,6 +1,10 @@
 """What a journal keeps, and for how long."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+WRITTEN, DROPPED, FAILED = "written", "dropped", "failed"
+RESULTS = (WRITTEN, DROPPED, FAILED)  # what happens to an entry or vote
 
 
 @dataclass(frozen=True)
@@ -15,3 +19,11 @@ class Keeping:
     def bytes(self) -> float:
         """The same limit in bytes."""
         return 1_000_000 * self.megabytes
+
+
+@dataclass(frozen=True)
+class JournalSettings:
+    """Which journal a service writes, and what it keeps."""
+
+    root: Path
+    keeping: Keeping = Keeping()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.journal.entry import ENTRY_SCHEMA, VOTE_SCHEMA, blobs, entry_schema, lists
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import following, is_kept, is_random
-from pipeline.journal.keeping import Keeping
+from pipeline.journal.keeping import DROPPED, FAILED, WRITTEN, Keeping
 from pipeline.journal.upkeep import keep_up
 
 LOG = logging.getLogger(__name__)
@@ -24,8 +24,6 @@ PAUSE = 1.0  # seconds between parts
 UPKEEP = 60.0  # seconds between looks at the limits
 WAITING_BYTES = 32 * 2**20  # of images that wait to be written; beyond it, they are dropped
 WAITING_VOTES = 10_000  # votes that wait to be written; beyond it, they are refused
-WRITTEN, DROPPED, FAILED = "written", "dropped", "failed"
-RESULTS = (WRITTEN, DROPPED, FAILED)
 
 
 class Model(NamedTuple):
@@ -38,7 +36,7 @@ class Model(NamedTuple):
 
 
 class Other(NamedTuple):
-    """The answers of the challenger to the images of a request."""
+    """The answers of the challenger to the first images of a request."""
 
     version: str
     labels: Sequence[str | None]
@@ -216,7 +214,8 @@ def _others(answered: Answered) -> list[dict[str, str | None] | None]:
     other = answered.challenger
     if other is None:
         return [None] * len(answered.images)
-    return [
+    found: list[dict[str, str | None] | None] = [
         {"version": other.version, "label": label, "verdict": verdict}
         for label, verdict in zip(other.labels, other.verdicts, strict=True)
     ]
+    return found + [None] * (len(answered.images) - len(found))

@@ -19,12 +19,14 @@ from pipeline.core.errors import UserError
 from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
 from pipeline.core.workspace import Workspace
 from pipeline.inference.providers import available_cores
+from pipeline.journal.keeping import JournalSettings
 from pipeline.service import log
 from pipeline.service.app import create_app
 from pipeline.service.challenger.process import Model
 from pipeline.service.challenger.seats import Seat, seats
 from pipeline.service.challenger.trial import Rules
 from pipeline.service.connections import Connection
+from pipeline.service.journal_start import create_folder, keeping
 from pipeline.service.limits import Limits, limits_of_process
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.processes import (
@@ -79,6 +81,7 @@ class Settings:
     workspace: Workspace | None
     json_log: bool
     challenger: ServedModel | None = None
+    journal: JournalSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,14 @@ def run(
     trust: Sequence[Path] = (),
     follow: float | None = None,
     challenge: Challenge | None = None,
+    journal: JournalSettings | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
     `model`, `workspace`, `trust` and `follow` are those of `sources.open_model`; the workspace also
-    provides the reports that the page shows. `workers` is the number of processes, by default one
-    per core, or one if the model runs on a GPU. UserError if the service cannot start.
+    provides the reports that the page shows. `journal` keeps images and answers. `workers` is the
+    number of processes, by default one per core, or one if the model runs on a GPU. UserError if
+    the service cannot start.
     """
     log.set_up(json_log=json_log)
     if not host.strip():
@@ -116,6 +121,8 @@ def run(
     if model is not None and not model.strip():
         raise UserError("--model is empty; without it, the service uses the released model")
     tokens = read_tokens()
+    if journal is not None:
+        create_folder(journal)
     served, source = open_model(model, workspace, tuple(trust), follow)
     # a GPU's memory has room for few copies
     on_cpu = "CUDA" not in served.classifier.providers[0]
@@ -124,7 +131,7 @@ def run(
     challenger = None
     if challenge is not None:
         challenger = open_challenger(challenge.name, workspace, tuple(trust), served)
-    settings = Settings(served, source, limits, tokens, workspace, json_log, challenger)
+    settings = Settings(*(served, source, limits, tokens, workspace, json_log, challenger, journal))
     listeners = listen(host, port)
     if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -178,14 +185,16 @@ def _serve(
     pool, limits = ModelPool(settings.model), settings.limits
     link = seat.link(settings.challenger) if seat and settings.challenger else None
     app = create_app(
-        pool, limits, settings.tokens, settings.workspace, place, settings.source, link
+        *(pool, limits, settings.tokens, settings.workspace, place, settings.source),
+        *(link, settings.journal),
     )
     service: Service = app.state.service
     if service.follower is not None:
         service.follower.check()  # a process that replaces another starts where that one was
         service.follower.obey()
         service.follower.start()
-    make_server(app, limits, place).run(sockets=listeners)
+    with keeping(service.journal):
+        make_server(app, limits, place).run(sockets=listeners)
 
 
 def _serve_in_process(
