@@ -33,6 +33,7 @@ BENCHMARKS = {
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
         ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
         ("swaps", "service.swaps", "100 changes of the model under load", "-", "4 min"),
+        ("shadow", "service.shadow", "what a challenger costs", "wrk", "5 min"),
         ("canary", "service.canary", "when a canary ends (simulated)", "nothing", "1 min"),
         (
             "overhead",

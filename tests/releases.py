@@ -70,6 +70,8 @@ def make_release(
     verdict: str = "not inferior",
     promoted: bool = True,
     task: Task = TASK,
+    run_id: str = "0" * 32,
+    card: str = "---\nlicense: mit\n---\n# mnist-cnn\n",
 ) -> Release:
     """Register a release with all its files, and promote it unless told otherwise.
 
@@ -80,7 +82,7 @@ def make_release(
         path = folder / f"{task.model}.onnx"
         stub(path, column=variation, task=task)
         model = OnnxModel(path)
-        write_text(folder / "MODEL_CARD.md", f"---\nlicense: mit\n---\nVariation {variation}\n")
+        write_text(folder / "MODEL_CARD.md", card)
         JudgedProviders(
             model_sha256=model.sha256,
             providers=["CPUExecutionProvider"],
@@ -90,7 +92,7 @@ def make_release(
         ).write(folder / JUDGED_PROVIDERS)
         METRICS.write(folder / "metrics.json")
         BEHAVIOUR.model_copy(update={"model_sha256": model.sha256}).write(folder / "behaviour.json")
-        metadata = {"invocationId": f"{variation:032x}", "startedOn": TRAINING.started}
+        metadata = {"invocationId": run_id, "startedOn": TRAINING.started}
         write_json(
             folder / "provenance.json",
             {

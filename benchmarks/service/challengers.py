@@ -87,3 +87,13 @@ class Wrong(Faithful):
             logits=np.roll(predictions.logits, 1, 1),
             probabilities=np.roll(predictions.probabilities, 1, 1),
         )
+
+
+KINDS: dict[str, type[Faithful]] = {
+    "normal": Faithful,
+    "slow": Slow,
+    "hanging": Hanging,
+    "failing": Failing,
+    "crashing": Crashing,
+    "wrong": Wrong,
+}

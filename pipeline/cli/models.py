@@ -1,4 +1,4 @@
-"""Commands that use a model: predict, score."""
+"""Commands that classify files with a model: predict, score."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from pipeline.cli.app import OTHERS, app, examples, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
-def model_or_released(context: typer.Context, name: str | None) -> str | None:
+def named_model(context: typer.Context, name: str | None) -> str | None:
     """The model that --model names, else that of --workspace, else None: the released one."""
     if name == "":
         raise UserError("--model is empty: is a variable not set?")
@@ -26,7 +26,7 @@ ModelOption = Annotated[
         metavar="MODEL",
         help=f"{MODEL}of the workspace or of this package.",
         show_default=False,
-        callback=model_or_released,
+        callback=named_model,
     ),
 ]
 NormaliseOption = Annotated[

@@ -32,13 +32,17 @@ def releases(
     from tabulate import tabulate
 
     from pipeline.registry.releases import Releases
+    from pipeline.tracking import background
 
     workspace = find_workspace(context)
     found = Releases.of(workspace)
     header = ["release", "mark", "test accuracy", "date", "SHA-256", "verdict"]
     print(tabulate(list(_rows(found)), header, disable_numparse=True))
     if sync:
-        _synchronise(workspace)
+        if not background.enabled():
+            raise UserError("MLFLOW_TRACKING_URI=none turns tracking off: name a server")
+        moved = synchronise(workspace)
+        print(f"MLflow's alias champion {'moved' if moved else 'stays'}")
 
 
 @app.command(rich_help_panel=OTHERS, epilog=examples('promote 3 --reason "better on photographs"'))
@@ -82,6 +86,25 @@ def rollback(
     _done(workspace, release)
 
 
+def synchronise(workspace: Workspace) -> bool:
+    """Publish everything to MLflow and let its alias follow the champion; whether the alias moved.
+
+    UserError if the server does not work or a file cannot be read.
+    """
+    from pipeline.cli.tracking import publish
+    from pipeline.registry import alias
+    from pipeline.tracking import publisher, store
+
+    try:
+        publish(workspace)
+        with store.connect(workspace) as client:
+            return alias.follow(workspace, client)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(publisher.describe(error, workspace)) from error
+
+
 def _done(workspace: Workspace, release: "Release") -> None:
     """Print the champion; MLflow follows later, in the background."""
     from pipeline.tracking import background
@@ -112,21 +135,3 @@ def _rows(found: "Releases") -> Iterator[list[str]]:
             release.version,
             (line.verdict if line else None) or "unknown",
         ]
-
-
-def _synchronise(workspace: Workspace) -> None:
-    from pipeline.cli.tracking import publish
-    from pipeline.registry import alias
-    from pipeline.tracking import background, publisher, store
-
-    if not background.enabled():
-        raise UserError("MLFLOW_TRACKING_URI=none turns tracking off: name a server")
-    try:
-        publish(workspace)
-        with store.connect(workspace) as client:
-            moved = alias.follow(workspace, client)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(publisher.describe(error, workspace)) from error
-    print(f"MLflow's alias {alias.ALIAS} {'moved' if moved else 'stays'}")

@@ -1,4 +1,4 @@
-"""The command that serves a model over HTTP."""
+"""The command that serves a model over HTTP: serve."""
 
 import sys
 from contextlib import suppress
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path, named_workspace
-from pipeline.cli.models import MODEL, TrustOption, model_or_released
+from pipeline.cli.models import MODEL, TrustOption, named_model
 from pipeline.core.errors import UserError
 
 
@@ -17,7 +17,7 @@ def _served_model(context: typer.Context, name: str | None) -> str | None:
     workspace = named_workspace(context)
     if name is None and (workspace is None or workspace.checksums.exists()):
         return None
-    return model_or_released(context, name)
+    return named_model(context, name)
 
 
 @app.command(

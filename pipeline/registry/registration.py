@@ -1,5 +1,6 @@
 """Registers releases in MLflow, each under the run that trained it."""
 
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,15 +70,23 @@ def publish_releases(workspace: Workspace, client: MlflowClient) -> Published | 
     """Register each release in models/ that MLflow does not have; moves no alias.
 
     Returns the page of the champion, or else of the newest release; None if there is no release or
-    in a DVC experiment.
+    in a DVC experiment. Prints a warning for a release that cannot be read, but raises UserError if
+    it is the champion.
     """
     if environment.experiment():
         return None
     releases = Releases.of(workspace)
-    models = {number: read_released(release) for number, release in releases.all.items()}
+    champion = releases.champion()
+    models = {}
+    for number, release in releases.all.items():
+        try:
+            models[number] = read_released(release)
+        except UserError as error:
+            if champion is not None and champion.number == number:
+                raise
+            print(f"warning: release {number} is not in MLflow: {error}", file=sys.stderr)
     if not models:
         return None
-    champion = releases.champion()
     shown, any_new, page = champion.number if champion else max(models), False, ""
     for number, model in models.items():
         version, new = register(client, model)

@@ -9,6 +9,7 @@ from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
 from pipeline.service import protocol
+from pipeline.service.challenger import report
 from pipeline.service.descriptions import BEARER, SCHEMAS, Answer
 from pipeline.service.journal_messages import Feedback, ReviewedLabel
 from pipeline.service.messages import request_model
@@ -124,6 +125,7 @@ def _response_examples(model: ServedModel) -> dict[str, Any]:
             {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
             | {"role": CHAMPION, "release": 1}
         ],
+        "describe_trial": report.example(model).model_dump(),
         "infer": {
             "model_name": model.name,
             "model_version": model.version,

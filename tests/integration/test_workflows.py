@@ -81,13 +81,13 @@ def paths(text: str) -> set[str]:
     """The files and folders that a workflow names, in steps and in hashFiles(...)."""
     found = set(re.findall(r"hashFiles\('([^']+)'\)", text))
     found |= set(re.findall(r"uses: (\./\S+)", text))
-    for step in steps(text):
+    for step in steps(re.sub(r"\$\{\{ steps\..*?\}\}\S*", "", text)):  # known only to the workflow
         values = step.get("with", {})
         found |= {
             line
             for key in values
             if key.endswith(("path", "checksums"))
-            for line in str(values[key]).split()
+            for line in str(values[key] or "").split()
         }
         here = step.get("working-directory", "")
         words = step.get("run", "").replace('"', " ").replace("@", " ").split()

@@ -2,11 +2,7 @@
 
 import asyncio
 import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +17,16 @@ from pipeline.service.challenger.messages import MOST_IMAGES, Copy, Outcomes, ou
 from pipeline.service.challenger.sequential import GAMBLERS, SequentialTest
 from pipeline.service.challenger.trial import (
     LEVEL,
-    ROW,
     SLACK,
     TESTS,
     TIMES,
     TOLERATED,
     Rules,
-    Trial,
 )
 from pipeline.service.pool import ServedModel
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
+from tests.trials import Far, linked, trials
 
 CANARY = Rules(percent=10)
 BAD = 0.2  # share of requests that a deliberately bad challenger answers differently
@@ -44,12 +39,6 @@ def ends(test: SequentialTest, events: np.ndarray) -> np.ndarray:
     log_wealth = test.log_growth(events).cumsum(1)
     rejected = np.exp(log_wealth.clip(max=50)).mean(2) >= 1 / test.level
     return np.where(rejected.any(1), rejected.argmax(1) + 1, 0)
-
-
-def trials(count: int, rules: Rules = CANARY) -> list[Trial]:
-    """The same trial, as each of its processes sees it."""
-    rows = np.zeros(count, ROW)
-    return [Trial(rules, rows, process) for process in range(count)]
 
 
 def outcome(label: int) -> Outcomes:
@@ -104,8 +93,8 @@ def test_a_share_that_cannot_be_tested_is_an_error(tolerated: float) -> None:
 
 def test_processes_decide_together() -> None:
     """Each has seen too little to decide alone."""
-    one, other = trials(2)
-    alone = trials(1)[0]
+    one, other = trials(2, CANARY)
+    alone = trials(1, CANARY)[0]
     for number in range(60):
         if one.reason is None:
             answers = outcome(1), outcome(1 + (number % 5 == 0))
@@ -131,7 +120,7 @@ def test_processes_decide_together() -> None:
     ],
 )
 def test_a_canary_ends_for_a_reason_but_copies_do_no_harm(reason, event) -> None:  # type: ignore[no-untyped-def]
-    canary, shadow = trials(1)[0], trials(1, Rules())[0]
+    canary, shadow = trials(1, CANARY)[0], trials(1, Rules())[0]
     for _ in range(10):
         event(canary)
         event(shadow)
@@ -142,14 +131,14 @@ def test_a_canary_ends_for_a_reason_but_copies_do_no_harm(reason, event) -> None
 
 
 def test_the_first_reason_stays() -> None:
-    one, other = trials(2)
+    one, other = trials(2, CANARY)
     one.end("crashed")
     other.end("replaced")
     assert one.reason == other.reason == "crashed"
 
 
 def test_a_good_challenger_goes_on() -> None:
-    (trial,) = trials(1)
+    (trial,) = trials(1, CANARY)
     for number in range(2000):
         trial.record_comparison(outcome(1), outcome(1 + (number % 100 == 99)), FAST)
     assert trial.reason is None
@@ -173,34 +162,6 @@ def test_the_share_of_requests_is_the_percentage_and_depends_on_the_id_alone() -
 @pytest.fixture(scope="module")
 def model() -> ServedModel:
     return ServedModel(Classifier(MODEL, threads=1))
-
-
-class Far:
-    """The challenger's end of a link."""
-
-    def __init__(self, model: ServedModel, memory: Any, connection: socket.socket) -> None:
-        self.queue, self.connection, self._form = (
-            CopyQueue(memory),
-            connection,
-            model.signature.form,
-        )
-
-    def copy(self) -> Copy:
-        """The first copy in the queue."""
-        content = self.queue.take()
-        assert content is not None
-        return messages.unpack_copy(content, self._form)
-
-
-@contextmanager
-def linked(model: ServedModel, rules: Rules) -> Iterator[tuple[Link, Far]]:
-    """A link to no process, and its other end. The trial has started."""
-    size = messages.copy_bytes(model.signature.form, len(model.signature.labels))
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    memory, (trial,) = copies.allocate(size), trials(1, rules)
-    trial.start()
-    with closing(near), closing(far):
-        yield Link(trial, model.sha256, model, CopyQueue(memory), near), Far(model, memory, far)
 
 
 @needs_model
@@ -253,6 +214,7 @@ def test_copies_are_dropped_while_nobody_reads(model: ServedModel, ten: Images) 
     many = np.repeat(ten, 10, 0)
     predictions = model.classifier.predict(many)
     with linked(model, Rules()) as (link, far):
+        link.trial.start()
         for _ in range(LENGTH + 7):
             link.compare(model, many, predictions, 0.001)
         assert link.trial.total("dropped") == 7
@@ -264,17 +226,19 @@ def test_copies_are_dropped_while_nobody_reads(model: ServedModel, ten: Images) 
 
 @needs_model
 def test_nothing_is_compared_before_the_challenger_is_loaded(
-    model: ServedModel, ten: Images
+    model: ServedModel,
 ) -> None:
     with linked(model, CANARY) as (link, _):
-        chosen = next(name for name in map(str, range(1000)) if link.takes(model, name))
-        link.trial._own["ready"] = False
-        assert not link.takes(model, chosen)
+        names = [str(number) for number in range(1000)]
+        assert not any(link.takes(model, name) for name in names)
+        link.trial.start()
+        assert any(link.takes(model, name) for name in names)
 
 
 @needs_model
 def test_a_challenger_whose_process_has_ended_is_noticed(model: ServedModel, ten: Images) -> None:
     with linked(model, Rules()) as (link, far):
+        link.trial.start()
         far.connection.close()
         link.compare(model, ten, model.classifier.predict(ten), 0.001)
         assert link.trial.reason == "crashed"
@@ -289,6 +253,7 @@ def test_a_trial_ends_when_another_champion_answers(
         file.write(b"\x12\x01x")  # the name of the producer, once more
     other = ServedModel(Classifier(tmp_path / "other.onnx", threads=1))
     with linked(model, Rules()) as (link, far):
+        link.trial.start()
         link.compare(other, ten, model.classifier.predict(ten), 0.001)
         assert link.trial.reason == "replaced"
         assert far.queue.take() is None

@@ -47,6 +47,6 @@ class CopyQueue:
             return None
         entry = self._entries[taken % LENGTH]
         size = int(entry[:_WORD].view(np.int64)[0])
-        content = entry[_WORD : _WORD + size].tobytes()
+        content: bytes = entry[_WORD : _WORD + size].tobytes()
         self._counters[1] = taken + 1
         return content

@@ -20,7 +20,7 @@ from pipeline.service.challenger.messages import (
     pack_copy,
     unpack_reply,
 )
-from pipeline.service.challenger.trial import CRASHED, REPLACED, Trial
+from pipeline.service.challenger.trial import Trial
 from pipeline.service.pool import ServedModel
 
 WAKE = b"!"  # says that the queue has a copy
@@ -126,7 +126,7 @@ class Link:
         if not self.trial.running:
             return False
         if champion.sha256 != self._champion:
-            self.trial.end(REPLACED)
+            self.trial.end("replaced")
             return False
         return True
 
@@ -140,7 +140,7 @@ class Link:
         try:
             self._connection.send(WAKE)
         except ConnectionError:
-            self.trial.end(CRASHED)
+            self.trial.end("crashed")
             return False
         except OSError:  # it has yet to receive earlier ones
             pass

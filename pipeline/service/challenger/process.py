@@ -30,7 +30,7 @@ from pipeline.service.challenger.messages import (
     pack_reply,
     unpack_copy,
 )
-from pipeline.service.challenger.trial import CRASHED, ROW, Rules, Trial
+from pipeline.service.challenger.trial import ROW, Rules, Trial
 
 LOG = logging.getLogger(__name__)
 LOWEST = 19  # priority
@@ -74,7 +74,7 @@ def run(
         model.predict(np.zeros((1, *model.signature.form.shape), np.uint8))
     except Exception:
         LOG.exception("the challenger cannot be loaded")
-        trial.end(CRASHED)
+        trial.end("crashed")
         log.flush()
         return
     trial.start()
@@ -98,7 +98,8 @@ def _answer(connection: socket.socket, copy: Copy, model: Model, trial: Trial) -
     try:
         predictions = model.predict(copy.images)
     except Exception:
-        LOG.exception("the challenger failed")
+        if not trial.total("failures").any():  # of many failures, the first one is enough
+            LOG.exception("the challenger failed")
         trial.record_failure("error")
         _send(connection, copy.number, None)
         return

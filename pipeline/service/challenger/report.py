@@ -12,9 +12,10 @@ from prometheus_client.core import (
 from pydantic import BaseModel, Field
 
 from pipeline.service.challenger.link import Link
-from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS
+from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS, TOLERATED, Reason
 from pipeline.service.histograms import histogram
 from pipeline.service.metrics import SECONDS
+from pipeline.service.pool import ServedModel
 
 State = Literal["starting", "shadow", "canary", "ended"]
 
@@ -27,7 +28,7 @@ class TrialStatus(BaseModel):
     release: int | None = Field(description="Its number; null if it is not a release.")
     percent: float = Field(description="The share of requests that it may answer.")
     tolerated: float = Field(description="The share that it may answer differently.")
-    reason: Literal[REASONS] | None = Field(description="Why the trial has ended.")
+    reason: Reason | None = Field(description="Why the trial has ended.")
     explanation: str | None = Field(description="The reason with its numbers.")
     requests: int = Field(description="The compared requests.")
     differ: int = Field(description="Of these, those that the models answered differently.")
@@ -35,7 +36,7 @@ class TrialStatus(BaseModel):
     failures: int = Field(description="The requests that it failed to answer.")
     answered: int = Field(description="The answers of the challenger that clients got.")
     dropped: int = Field(description="The copies for which the queue had no room.")
-    evidence: dict[str, float] = Field(
+    evidence: dict[Reason, float] = Field(
         description="The evidence against the challenger, by test; a canary ends at 300."
     )
 
@@ -142,4 +143,24 @@ def status(link: Link) -> TrialStatus:
         answered=int(trial.total("answered")),
         dropped=int(trial.total("dropped")),
         evidence=trial.evidence(),
+    )
+
+
+def example(model: ServedModel) -> TrialStatus:
+    """A trial of a model, for the documentation."""
+    return TrialStatus(
+        state="canary",
+        version=model.version,
+        release=model.release,
+        percent=5,
+        tolerated=TOLERATED,
+        reason=None,
+        explanation=None,
+        requests=1200,
+        differ=9,
+        slow=0,
+        failures=0,
+        answered=1200,
+        dropped=0,
+        evidence={"disagreement": 0.02, "latency": 0.01, "failures": 0.4},
     )

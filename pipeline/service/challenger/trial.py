@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ SLOW_TOLERATED = 0.01  # share of requests for which the challenger may be slow:
 FAILURES_TOLERATED = 0.001
 TIMES, SLACK = 2, 0.02  # slow: takes TIMES as long as the champion and SLACK seconds
 DEADLINE = 1.0  # seconds that a request waits for the challenger
-TESTS = ("disagreement", "latency", "failures")
-CRASHED, REPLACED = "crashed", "replaced"  # the other reasons for which a trial ends
-REASONS = (*TESTS, CRASHED, REPLACED)
+Reason = Literal["disagreement", "latency", "failures", "crashed", "replaced"]
+REASONS: tuple[Reason, ...] = get_args(Reason)  # why a trial ends
+TESTS = REASONS[:3]  # those that a test finds
 FAILURES = ("error", "deadline")
 PAIRS = tuple((label, verdict) for label in ("same", "other") for verdict in ("same", "other"))
 ROW = np.dtype(  # of one process
@@ -65,7 +65,7 @@ class Rules:
         return self.percent > 0
 
     @cached_property
-    def tests(self) -> Mapping[str, SequentialTest]:
+    def tests(self) -> Mapping[Reason, SequentialTest]:
         """The test of each of TESTS; together, they have the level LEVEL."""
         level = LEVEL / len(TESTS)
         shares = (self.tolerated, SLOW_TOLERATED, FAILURES_TOLERATED)
@@ -97,12 +97,12 @@ class Trial:
         self._own["ready"] = True
 
     @property
-    def reason(self) -> str | None:
+    def reason(self) -> Reason | None:
         """Why the trial has ended; None while it goes on."""
         ended = self._rows["ended"].tolist()
         return REASONS[max(ended) - 1] if any(ended) else None
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: Reason) -> None:
         """End the trial, if it has not ended: the champion then gets all requests."""
         with self._lock:
             if self.reason is None:
@@ -139,7 +139,7 @@ class Trial:
         with self._lock:
             self._own[name] += 1
 
-    def evidence(self) -> dict[str, float]:
+    def evidence(self) -> dict[Reason, float]:
         """The evidence of each test against the challenger."""
         wealth = self.total("log_wealth").tolist()
         tests = self.rules.tests.items()
@@ -168,7 +168,7 @@ class Trial:
                 return f"another champion has replaced the one it was compared with ({requests})"
         return None
 
-    def _add(self, test: str, event: bool) -> None:
+    def _add(self, test: Reason, event: bool) -> None:
         self._own["log_wealth"][TESTS.index(test)] += self.rules.tests[test].log_growth(event)
 
     def _judge(self) -> None:
