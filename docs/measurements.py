@@ -188,6 +188,20 @@ def serving(reports: Path) -> Values:
     }
 
 
+def swaps(reports: Path) -> Values:
+    """Changes of the champion under load."""
+    report = read(reports, "swaps")
+    growth = report["memory_growth_bytes"] / 1e6
+    return {
+        **{name: f"{report[name]:,}" for name in ("connections", "swaps", "requests", "errors")},
+        "seconds": f"{report['seconds']:.0f}",
+        "followed": f"{median(report['followed_seconds']):.2f} s",
+        "longest": f"{max(report['followed_seconds']):.2f} s",
+        "growth": f"{abs(growth) if abs(growth) < 0.05 else growth:.1f} MB",
+        "made": made(report),
+    }
+
+
 def scaling(reports: Path) -> Values:
     """Time and memory by the number of images."""
     report = read(reports, "scaling")
@@ -217,5 +231,6 @@ def overhead(reports: Path) -> Values:
 
 
 ALL = (
-    *(training, accuracy, step, inference, pictures, scoring, serving, canary, scaling, overhead),
+    *(training, accuracy, step, inference, pictures, scoring, serving, swaps, canary),
+    *(scaling, overhead),
 )

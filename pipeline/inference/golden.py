@@ -1,6 +1,6 @@
 """Golden answers: images with the answers of a released model, which the same file must repeat.
 
-A release contains them. Whoever loads its model compares, before any request is answered.
+A release contains them. A service that loads its model compares them before it answers a request.
 """
 
 import zlib

@@ -140,7 +140,7 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table | None:
         return None
 
 
-def _shrink(folder: Path, limit: int) -> None:
+def _shrink(folder: Path, limit: float) -> None:
     """Delete the oldest files until all together have at most this many bytes."""
     paths = _sorted(folder)
     sizes = [path.stat().st_size for path in paths]

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +70,8 @@ class Vote(NamedTuple):
     label: str
 
 
-Count = Callable[[str, str, int], None]  # kind (entries or votes), one of RESULTS, how many
+Kind = Literal["entries", "votes"]
+Count = Callable[[Kind, str, int], None]  # with one of RESULTS, and how many
 
 
 class Writer:

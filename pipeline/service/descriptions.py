@@ -107,9 +107,24 @@ NO_REVIEWER = NO_ENTRY | _errors(
 )
 QUEUE_ERRORS = PROTECTED | NO_REVIEWER | _errors(_400="The request is malformed.")
 REVIEW_ERRORS = BODY_ERRORS | NO_REVIEWER
+ENTRY_ID = "01a21ea2-2355-7910-921b-8b0593f3c000"
 INDEX_BODY, LOAD_BODY, FEEDBACK_BODY, REVIEW_BODY = (
-    {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"{SCHEMAS}{name}"}}}}}
-    for name in ("IndexRequest", "LoadRequest", "Feedback", "ReviewedLabel")
+    {
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"{SCHEMAS}{name}"},
+                    "examples": {"one": {"summary": summary, "value": value}},
+                }
+            }
+        }
+    }
+    for name, summary, value in (
+        ("IndexRequest", "Models in memory", {"ready": True}),
+        ("LoadRequest", "Release 2", {"parameters": {"release": 2}}),
+        ("Feedback", "A label", {"id": ENTRY_ID, "label": "7"}),
+        ("ReviewedLabel", "A label", {"id": ENTRY_ID, "label": "7", "name": "ann"}),
+    )
 )
 INFER_BODY = {
     "parameters": [

@@ -5,16 +5,14 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 
-from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
-from pipeline.service import protocol
-from pipeline.service.challenger import report
 from pipeline.service.descriptions import BEARER, SCHEMAS, Answer
+from pipeline.service.examples import request_example, response_examples
 from pipeline.service.journal_messages import Feedback, ReviewedLabel
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES, REVIEW_PREFIX
-from pipeline.service.pool import CHAMPION, Roles, ServedModel
+from pipeline.service.pool import ServedModel
 from pipeline.service.repository_messages import IndexRequest, LoadRequest
 
 
@@ -35,7 +33,7 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
     for made in (answer, infer, IndexRequest, LoadRequest, Feedback, ReviewedLabel):
         described = made.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         components["schemas"] |= described.pop("$defs", {}) | {made.__name__: described}
-    examples = _response_examples(model)
+    examples = response_examples(model)
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
@@ -49,7 +47,7 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
                     parameter["schema"]["enum"] = [model.name]
             if path.endswith("/infer"):
                 content = operation["requestBody"]["content"]["application/json"]
-                value = _request_example(model.signature.form)
+                value = request_example(model.signature.form)
                 content["examples"] = {"one": {"summary": "A vertical stroke", "value": value}}
             if path.startswith(ADMIN_PREFIX):
                 operation["security"] = [{"admin token": []}]
@@ -103,44 +101,3 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         for name, (kind, meaning) in fields.items()
     }
     return create_model("Answer", __doc__=Answer.__doc__, **details)
-
-
-def _response_examples(model: ServedModel) -> dict[str, Any]:
-    """An example response of each operation, by id."""
-    others = len(model.signature.labels) - 1
-    novelty = round(model.signature.novelty_threshold - 5, 2)
-    probabilities = [0.982, *[round(0.018 / others, 6)] * others]
-    tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
-    label = class_fields(model.signature)[0]
-    values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
-    return {
-        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True))
-        | {"version": model.version},
-        "describe_server": protocol.server_metadata(model),
-        "server_live": {"live": True},
-        "server_ready": {"ready": True},
-        "describe_model": protocol.metadata(model, Roles(model)),
-        "model_ready": {"name": model.name, "ready": True},
-        "repository_index": [
-            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
-            | {"role": CHAMPION, "release": 1}
-        ],
-        "describe_trial": report.example(model).model_dump(),
-        "infer": {
-            "model_name": model.name,
-            "model_version": model.version,
-            "outputs": [tensor | {"data": probabilities}],
-        },
-    }
-
-
-def _request_example(form: ImageForm) -> dict[str, Any]:
-    """A request with the image of a stroke, two pixels wide and as tall as the form's ink."""
-    top, middle = (form.height - form.ink) // 2, form.width // 2
-    data = [
-        255 if top <= row < top + form.ink and column in (middle - 1, middle) else 0
-        for row in range(form.height)
-        for column in range(form.width)
-    ]
-    shape = [1, form.height, form.width]
-    return {"inputs": [{"name": "images", "shape": shape, "datatype": "UINT8", "data": data}]}

@@ -88,7 +88,7 @@ def test_every_visible_command_and_option_is_documented() -> None:
     assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
     assert "FILE... --output FILE [--model" in page  # what is required has no brackets
     assert "flow [STAGE...] [--force]" in page  # any number of stages
-    assert "--follow" not in page
+    assert "--wait" not in page  # hidden
 
 
 def test_every_variable_is_documented() -> None:

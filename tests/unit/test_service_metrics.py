@@ -153,9 +153,8 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
     assert value("prediction_confidence_sum", **version) == pytest.approx(99 * 0.97 + 0.45)
     found = [value("predictions_total", label=str(digit), **version) for digit in range(10)]
     assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
-    assert (
-        value("input_drift", **version) > 1
-    )  # all images are black, as a tenth of the training images
+    # all images are black, as a tenth of the training images
+    assert value("input_drift", **version) > 1
     names = {sample.name for sample in samples}
     assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
     assert not [name for name in names if name.endswith("_created")]

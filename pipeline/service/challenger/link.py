@@ -118,7 +118,8 @@ class Link:
             if not self._send(number, images, predictions, seconds):
                 return None
             async with asyncio.timeout(self.trial.rules.deadline):
-                return await future
+                answer: Answer | None = await future
+                return answer
         finally:
             del self._waiting[number]
 

@@ -1,6 +1,8 @@
 """The routes for the people whose pictures are in the journal: label them, or remove them."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -39,7 +41,12 @@ async def give_feedback(request: Request, service: ServiceState) -> Recorded:
     response_class=Response,
     responses=REMOVAL_ERRORS,
 )
-async def remove_entry(id: str, request: Request, service: ServiceState) -> Response:  # noqa: A002
-    """Removes the image, its answer and its labels. Only who got the answer knows its id."""
-    require_journal(service).remove(id, address_of(request))
+async def remove_entry(
+    entry: Annotated[str, Path(alias="id", description="The id in the answer.")],
+    request: Request,
+    service: ServiceState,
+) -> Response:
+    """Removes the image, its answer and its labels. Only the client that got the answer, and
+    reviewers, know the id."""
+    require_journal(service).remove(entry, address_of(request))
     return Response(status_code=204)
