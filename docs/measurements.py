@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.pipeline.rule import power_table, slip_table
 from benchmarks.service.canary import rows
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
@@ -60,6 +61,21 @@ def accuracy(reports: Path) -> Values:
         for distortion in methods["original"]
     ]
     return {"": table(["test accuracy", *methods], rows), "made": made(report)}
+
+
+def rule(reports: Path) -> Values:
+    """How often an equally good model is released, and how far releases can slip."""
+    report = read(reports, "rule")
+    slip = report["slip"]
+    return {
+        "": power_table(report),
+        "slip": slip_table(report),
+        "most": f"{slip['rule']['max_true_loss']:.2%}",
+        "mcnemar": f"{slip['mcnemar']['mean_true_loss']:.1%}",
+        "candidates": f"{slip['candidates']}",
+        "worse": f"{slip['worse']:.2%}",
+        "made": made(report),
+    }
 
 
 def canary(reports: Path) -> Values:
@@ -230,7 +246,35 @@ def overhead(reports: Path) -> Values:
     }
 
 
+def gpu(reports: Path) -> Values:
+    """Both recipes trained on a GPU."""
+    report = read(reports, "gpu")
+    trainings = {(each["recipe"], each["name"]): each for each in report["trainings"]}
+
+    def seconds(recipe: str, name: str) -> float:
+        epochs = trainings[recipe, name]["runs"][0]["epochs"]
+        return float(sum(row["seconds"] for row in epochs))
+
+    values = {"name": report["machine"]["gpu"]["name"]}
+    for recipe in ("fast", "release"):
+        runs = trainings[recipe, "seeds"]["runs"]
+        found = [run["test_accuracy"] for run in runs]
+        values |= {
+            f"{recipe}.seconds": f"{seconds(recipe, 'graph'):.1f}",
+            f"{recipe}.speed_up": f"{seconds(recipe, 'eager') / seconds(recipe, 'graph'):.1f}",
+            f"{recipe}.seeds": f"{len(runs)}",
+            f"{recipe}.mean": f"{mean(found):.2%}",
+            f"{recipe}.range": f"{min(found):.2%} to {max(found):.2%}",
+        }
+    machine = report["machine"]
+    made_by = (
+        f"Measured on {report['date']}: {values['name']}, driver {machine['gpu']['driver']}, CUDA "
+        f"{machine['gpu']['cuda']}; python {machine['python']}, torch {machine['torch']}."
+    )
+    return values | {"made": made_by}
+
+
 ALL = (
-    *(training, accuracy, step, inference, pictures, scoring, serving, swaps, canary),
-    *(scaling, overhead),
+    *(training, accuracy, rule, step, inference, pictures, scoring, serving, canary, swaps),
+    *(scaling, overhead, gpu),
 )

@@ -155,19 +155,41 @@ def summarise(passes: Passes, trials: int) -> dict[str, float]:
 def show(result: dict[str, Any]) -> str:
     """The report as Markdown."""
     slip = result["slip"]
+    return "\n\n".join(
+        [
+            "# The release rule, simulated",
+            f"How often a model passes that is exactly as good as the baseline, on "
+            f"{result['images']:,} test images, by margin and by the number of looks over which "
+            f"alpha = {result['alpha']:g} is divided. Two trainings of the same recipe differ in "
+            "20 to 40 discordant images, those that only one of them gets right.",
+            power_table(result),
+            f"{slip['candidates']} candidates, each {slip['worse']:.2%} worse than the champion of "
+            f"its time, in {slip['trials']} simulations: how much accuracy is lost in all.",
+            slip_table(result),
+        ]
+    )
+
+
+def power_table(result: dict[str, Any]) -> str:
+    """How often an equally good model passes, by discordant images, margin and looks."""
     cells = {
         (row["discordant"], row["looks"], row["margin"]): f"{row['passes']:.0%}"
         for row in result["power"]
     }
     columns = [(looks, margin) for margin in MARGINS for looks in LOOKS]
-    powers = table(
+    return table(
         ["discordant images", *(f"{margin:.1%}, {_looks(looks)}" for looks, margin in columns)],
         [
             [count, *(cells[count, looks, margin] for looks, margin in columns)]
             for count in sorted({count for count, *_ in cells})
         ],
     )
-    losses = table(
+
+
+def slip_table(result: dict[str, Any]) -> str:
+    """What slightly worse candidates lose in all, under each rule."""
+    slip = result["slip"]
+    return table(
         ["rule", "released", "true loss, mean", "highest", "loss on the test set, mean", "highest"],
         [
             [
@@ -186,19 +208,6 @@ def show(result: dict[str, Any]) -> str:
                 ("mcnemar", "not significantly worse than the last (McNemar)"),
             )
         ],
-    )
-    return "\n\n".join(
-        [
-            "# The release rule, simulated",
-            f"How often a model passes that is exactly as good as the baseline, on "
-            f"{result['images']:,} test images, by margin and by the number of looks over which "
-            f"alpha = {result['alpha']:g} is divided. Two trainings of the same recipe differ in "
-            "20 to 40 discordant images, those that only one of them gets right.",
-            powers,
-            f"{slip['candidates']} candidates, each {slip['worse']:.2%} worse than the champion of "
-            f"its time, in {slip['trials']} simulations: how much accuracy is lost in all.",
-            losses,
-        ]
     )
 
 

@@ -122,7 +122,7 @@ def _rows(found: "Releases") -> Iterator[list[str]]:
         "previous": found.previous(),
         "best": found.best(),
     }
-    for number, release in reversed(found.all.items()):
+    for number, release in reversed([*found.all.items()]):
         line = found.registration(release)
         own = [mark for mark, each in marks.items() if each and each.number == number]
         if line is not None and line.held and release.sha256 not in found.promoted:

@@ -1,6 +1,6 @@
 """Golden answers: images with the answers of a released model, which the same file must repeat.
 
-A release contains them. A service that loads its model compares them before it answers a request.
+A release contains them. The service compares them before a loaded model answers any request.
 """
 
 import zlib

@@ -87,9 +87,10 @@ def register(
 
 
 def promote(workspace: Workspace, number: int, reason: str | None) -> Release:
-    """Make a release the champion.
+    """Make a release the champion; after a rollback, new releases are promoted again.
 
-    UserError if there is no such release, a file of it has changed, or it is the champion already.
+    The release may be the champion already if that was chosen by a rollback. Otherwise UserError,
+    as well as if there is no such release or a file of it has changed.
     """
     return _choose(workspace, Act.PROMOTE, number, reason)
 
@@ -131,7 +132,8 @@ def _choose(workspace: Workspace, act: Act, number: int, reason: str | None) -> 
     complete(workspace)
     releases = Releases.of(workspace)
     release, champion = releases.find(number), releases.champion()
-    if champion is not None and champion.number == number:
+    ends_hold = act is Act.PROMOTE and releases.held()
+    if champion is not None and champion.number == number and not ends_hold:
         raise UserError(f"release {number} is the champion already: nothing to do")
     verify_checksums(release.folder)
     Ledger(workspace.ledger).append(

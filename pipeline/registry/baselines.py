@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Baseline:
 
     def classes(
         self, candidate: Signature, images: NDArray[np.uint8], test_sha256: str, provider: str
-    ) -> NDArray[np.integer]:
+    ) -> NDArray[np.integer[Any]]:
         """The predicted classes [N] of the test images, uint8 [N, H, W].
 
         They are those in answers.json if it is about this test set; otherwise the model runs.
@@ -50,7 +51,8 @@ class Baseline:
                 answers = Answers.read(self.answers)
                 if (answers.model_sha256, answers.test_sha256) == (self.sha256, test_sha256):
                     return answers.classes()
-            return model.run(images).logits.argmax(1)
+            classes: NDArray[np.integer[Any]] = model.run(images).logits.argmax(1)
+            return classes
         except UserError as error:
             raise IncomparableError(first_line(error)) from error
 
@@ -67,7 +69,7 @@ class Baselines:
 def find_baselines(workspace: Workspace) -> Baselines:
     """The baselines that PIPELINE_BASELINE names, or by default the releases of the workspace.
 
-    UserError if it names neither an ONNX file nor a folder with a released model.
+    UserError if it names neither a file nor a folder.
     """
     own, named = Releases.of(workspace), variables.BASELINE.get()
     if not named:
@@ -75,14 +77,13 @@ def find_baselines(workspace: Workspace) -> Baselines:
     path = Path(named)
     if path.is_file():
         return Baselines(Baseline(NAMED, path, sha256(path), None), (), own.lines)
-    releases = Releases(path)
-    found = _of_folder(releases, [*releases.lines, *own.lines])
-    if found.champion is None:
+    if not path.is_dir():
         raise UserError(
-            f"{variables.BASELINE.name} is {named}, which is neither an ONNX file nor a folder "
-            "with a released model"
+            f"{variables.BASELINE.name} is {named}, which is neither an ONNX file nor a folder: "
+            "name a models/ folder, or unset it"
         )
-    return found
+    releases = Releases(path)
+    return _of_folder(releases, [*releases.lines, *own.lines])
 
 
 def _of_folder(releases: Releases, lines: Sequence[Line]) -> Baselines:

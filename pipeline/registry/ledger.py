@@ -33,23 +33,23 @@ class Act(StrEnum):
 
 
 class Line(BaseModel):
-    """A line of the ledger."""
+    """A line of models/ledger.jsonl; a field with its default is left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    seq: Annotated[int, Field(ge=1)]  # number of the line
-    time: str  # UTC, in ISO 8601
-    actor: str  # user@host, or the actor of a GitHub workflow
-    act: Act
-    release: int | None = None  # number of the release
-    sha256: str | None = None  # of the ONNX file
-    replaces: str | None = None  # SHA-256 of the champion before; None if there was none
-    verdict: str | None = None  # of the release rule
-    reason: str | None = None
-    held: bool = False  # registered after a rollback: only a person promotes
-    test_sha256: str | None = None  # of the test set
-    look: int | None = None  # number of the look at it
-    comparisons: tuple[Comparison, ...] = ()
-    previous: str | None = None  # SHA-256 of the line before; None for the first
+    seq: Annotated[int, Field(ge=1)]  #: number of the line
+    time: str  #: when it was written: UTC, in ISO 8601
+    actor: str  #: who acted: `user@host`, or the actor of a GitHub workflow
+    act: Act  #: `look`, `refuse`, `register`, `promote` or `rollback`
+    release: int | None = None  #: number of the release
+    sha256: str | None = None  #: SHA-256 of the ONNX file
+    replaces: str | None = None  #: SHA-256 of the champion before; null if there was none
+    verdict: str | None = None  #: verdict of the release rule
+    reason: str | None = None  #: reason for the verdict, or the one that a person gave
+    held: bool = False  #: whether only a person promotes it, because it follows a rollback
+    test_sha256: str | None = None  #: SHA-256 of the test set
+    look: int | None = None  #: how many candidates were compared on it, with this one
+    comparisons: tuple[Comparison, ...] = ()  #: the comparisons behind the verdict
+    previous: str | None = None  #: SHA-256 of the line before; null for the first
 
     def to_bytes(self) -> bytes:
         """The line as it stands in the file, with its line break."""

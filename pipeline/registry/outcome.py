@@ -24,8 +24,10 @@ def refuse(workspace: Workspace, params: Params, judgement: Judgement) -> Never:
         "look": judgement.look,
         "comparisons": judgement.comparisons,
     }
+    refusals = [line for line in ledger.read() if line.act is Act.REFUSE]
     if not any(
-        line.act is Act.REFUSE and line.sha256 == judgement.model_sha256 for line in ledger.read()
+        (line.sha256, line.comparisons) == (judgement.model_sha256, judgement.comparisons)
+        for line in refusals
     ):
         ledger.append(Act.REFUSE, **facts)
     raise RefusedError(judgement.reason)

@@ -17,7 +17,7 @@ from pipeline.core.files import read_text
 from pipeline.core.reports import JUDGED_PROVIDERS
 from pipeline.core.workspace import Workspace
 from pipeline.inference.signature import Signature
-from pipeline.registry.folder import verify_checksums
+from pipeline.registry.folder import Release, verify_checksums
 from pipeline.registry.lookup import MODEL_TAG, read_signature
 from pipeline.registry.mlflow_model import save_model
 from pipeline.registry.provenance import Origin
@@ -42,7 +42,7 @@ class ReleasedModel:
     providers: bytes
 
 
-def read_released(release: ReleasedModel) -> ReleasedModel:
+def read_released(release: Release) -> ReleasedModel:
     """Read a release, before any request to a server.
 
     UserError if its files do not belong together or if this code cannot read them.

@@ -114,7 +114,8 @@ class Releases:
 
     def previous(self) -> Release | None:
         """The champion before the current one, by the ledger, if its folder is still there."""
-        return self.by_digest(self.moves[-1].replaces) if self.moves else None
+        replaced = [line.replaces for line in self.moves if line.replaces != line.sha256]
+        return self.by_digest(replaced[-1]) if replaced else None
 
     def rollback_target(self) -> Release | None:
         """The champion that the current one replaced when it was promoted, if it is there."""
@@ -122,7 +123,9 @@ class Releases:
         promoted = [
             line
             for line in self.lines
-            if champion and line.act is Act.PROMOTE and line.sha256 == champion.sha256
+            if champion
+            and line.act is Act.PROMOTE
+            and line.replaces != line.sha256 == champion.sha256
         ]
         return self.by_digest(promoted[-1].replaces) if promoted else None
 

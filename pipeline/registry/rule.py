@@ -94,7 +94,7 @@ def judged(line: Line) -> Judgement:
     return Judgement(
         model_sha256=line.sha256 or "",
         test_sha256=line.test_sha256 or "",
-        verdict=Verdict(line.verdict),
+        verdict=Verdict(line.verdict or Verdict.UNDECIDED),
         reason=line.reason or "",
         look=line.look,
         comparisons=line.comparisons,

@@ -38,6 +38,7 @@ TASK_MODULES = ["augmentation", "network"]
 TRAINING_MODULES = [
     "average",
     "device",
+    "graph",
     "network",
     "optimizer",
     "recipe",
@@ -50,10 +51,8 @@ TRAINING_MODULES = [
 def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
     """Train to the last epoch and write its averaged weights.
 
-    Raises UserError if a setting is invalid, training diverges or another training is running, and
-    OSError if a release could not be written later.
+    Raises UserError if a setting is invalid, training diverges or another training is running.
     """
-    workspace.require_writable()
     with training_lock(workspace):
         data = read_tensors(workspace.training_set)
         images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])

@@ -93,13 +93,16 @@ def _publisher(workspace: Workspace, *arguments: str, seconds: float) -> Iterato
         publisher.wait()
 
 
-def _start(workspace: Workspace, *arguments: str, **streams: int) -> "subprocess.Popen[bytes]":
+def _start(
+    workspace: Workspace, *arguments: str, stdin: int, stderr: int | None = None
+) -> "subprocess.Popen[bytes]":
     root, modules = workspace.root.absolute(), map(os.path.abspath, sys.path)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "pipeline", "--workspace", str(root), *arguments],
         cwd=root,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(modules)},
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
+        stderr=stderr,
         start_new_session=True,
-        **streams,
     )

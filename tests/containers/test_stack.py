@@ -152,9 +152,11 @@ def lost() -> list[str]:
 def test_make_stack_returns_once_all_services_are_healthy(stack: Stack) -> None:
     assert stack.containers().keys() == set(SERVICES)
     assert stack.healthy()
-    login = tuple(stack.mlflow_login().values())
+    user, password = stack.mlflow_login().values()
     for page, title in ((stack.prefect, "Prefect Server"), (stack.mlflow, "MLflow")):
-        assert f"<title>{title}</title>" in requests.get(page, auth=login, timeout=10).text
+        assert (
+            f"<title>{title}</title>" in requests.get(page, auth=(user, password), timeout=10).text
+        )
     settings = requests.get(f"{stack.prefect}/ui-settings", timeout=10).json()
     assert settings["api_url"] == f"{stack.prefect}/api"  # used by the pages
     if "podman" in ENGINE:

@@ -79,6 +79,20 @@ def test_rollbacks_go_back_one_champion_at_a_time(workspace: Workspace) -> None:
     assert acts_of(workspace)[-3:] == [("rollback", 2), ("rollback", 1), ("rollback", 3)]
 
 
+def test_promoting_the_champion_ends_the_hold_of_a_rollback(workspace: Workspace) -> None:
+    for variation in range(3):
+        make_release(workspace, variation)
+    acts.rollback(workspace)
+    assert releases.Releases.of(workspace).held()
+    acts.promote(workspace, 2, "it is the right one")
+    found = releases.Releases.of(workspace)
+    assert not found.held()
+    before, target = found.previous(), found.rollback_target()
+    assert before is not None
+    assert target is not None
+    assert (champion(workspace), before.number, target.number) == (2, 3, 1)
+
+
 def test_numbers_are_never_reused_and_releases_in_use_are_kept(workspace: Workspace) -> None:
     make_release(workspace, 0)
     make_release(workspace, 1)
@@ -192,7 +206,6 @@ def test_each_step_of_a_release_is_on_disk_before_the_next(
         ("sync", models / "ledger.jsonl"),  # promoted
         ("move", models / "release.json"),
         ("sync", models),
-        ("move", models / "MODEL_CARD.md"),
         ("move", models / "mnist-cnn.onnx"),
         ("sync", models),
         ("move", models / "SHA256SUMS"),
