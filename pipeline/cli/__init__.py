@@ -14,7 +14,14 @@ from pipeline.core.errors import exit_on_failure
 
 __all__ = ["app", "main"]
 
-for _group in ("stages", "models", "experiments", "tracking", "signing"):  # the order of the help
+for _group in (
+    "stages",
+    "models",
+    "experiments",
+    "tracking",
+    "monitoring",
+    "signing",
+):  # the order of the help
     import_module(f"pipeline.cli.{_group}")
 
 

@@ -15,6 +15,7 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "backprop": "train",
     "training": "train",
     "evaluation": "train",
+    "monitoring": "train",
     "stages": "train",
     "registry": "tracking",
     "tracking": "tracking",
@@ -27,6 +28,7 @@ OF_PACKAGES = {
     "cryptography": "sign",
     "mlflow": "tracking",
     "model_signing": "sign",
+    "prometheus_client": "serve",
     "ray": "ray",
 }
 

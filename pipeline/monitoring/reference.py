@@ -91,5 +91,3 @@ def make_reference(classifier: Classifier, held_out: LabelledImages) -> Referenc
     """The reference of a model: its answers to images that it was not trained on."""
     observations = Observations.of(held_out.images, classifier.predict(held_out.images))
     return Reference(classifier.signature, observations, held_out.labels)
-
-

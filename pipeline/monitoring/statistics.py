@@ -78,7 +78,9 @@ def _squares(first: Floats, second: Floats) -> Floats:
     return np.maximum(lengths - 2 * first @ second.T, 0)
 
 
-def mmd_squares(own: Floats, to_reference: Floats, within_reference: float, windows: Windows) -> Floats:
+def mmd_squares(
+    own: Floats, to_reference: Floats, within_reference: float, windows: Windows
+) -> Floats:
     """The squared maximum mean discrepancy of each window from the reference, [B].
 
     `own`: the kernel between the N images, [N, N]; `to_reference`: the mean of its values with the
