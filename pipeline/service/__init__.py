@@ -11,7 +11,6 @@
   `connections` disconnects hostile clients.
 - `protocol` implements the Open Inference Protocol, `messages` its JSON, `documentation` describes
   the interface, `errors` builds error responses, `figures` finds the reports that the page shows.
-- `metrics` counts for Prometheus, `drift` compares the input with the training images,
-  `process_metrics` measures the processes.
+- `metrics` counts for Prometheus, `process_metrics` measures the processes.
 - `page/` runs in the browser.
 """

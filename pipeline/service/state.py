@@ -43,7 +43,7 @@ class Service:
             raise ValueError(f"a request may have at most {limit:,} images, not {len(images):,}")
         predictions = model.classifier.predict(images)
         if count:
-            self.metrics.record_predictions(model.version, images, predictions)
+            self.metrics.record_predictions(model.version, predictions)
         return predictions
 
     async def after_answer(
