@@ -94,11 +94,16 @@ def unusual(window: Window, number: int = 3 * COLUMNS) -> Figure:
     """The images of a window that look least like any class, with the answers to them."""
     order = np.argsort(-window.novelty, kind="stable")[:number]
     rows = -(-len(order) // COLUMNS)
-    figure = Figure(figsize=(9, 1.1 * rows + 0.4))
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, place in zip(panels, order.tolist(), strict=False):
-        axes.imshow(window.images[place], cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(window.labels[place][:12], size=8, parse_math=False)
+    height, width = window.images.shape[1:]
+    above, between = height // 2, width // 8  # for the answer, and to the next image
+    sheet = np.zeros((rows, height + above, COLUMNS, width + between), np.uint8)
+    figure = Figure(figsize=(9, 9 * rows * (height + above) / (COLUMNS * (width + between))))
+    axes = figure.subplots()
+    for number, place in enumerate(order.tolist()):
+        row, column = divmod(number, COLUMNS)
+        sheet[row, above:, column, :width] = window.images[place]
+        x, y = column * (width + between), row * (height + above) + above - 2
+        axes.text(x, y, window.labels[place][:12], size=8, parse_math=False)
+    axes.imshow(sheet.reshape(rows * (height + above), -1), cmap="gray_r", vmin=0, vmax=255)
+    axes.set_axis_off()
     return figure

@@ -71,7 +71,7 @@ def monitor(
 
 async def send(model: str, events: Sequence[state.Event]) -> None:
     """Send events to the Prefect server. One that is sent again has the same id."""
-    async with get_events_client() as client:
+    async with get_events_client(checkpoint_every=1) as client:  # which confirms each event
         for event in events:
             await client.emit(
                 Event(

@@ -27,7 +27,7 @@ from pipeline.registry import lookup
 from pipeline.tracking import show
 from tests.checkout import PROJECT
 
-OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve"]
+OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve", "monitor"]
 PAGES = [PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")]
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
