@@ -6,7 +6,7 @@ GIVEN_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/installed
 SERVING := .venv-serve/installed
-EXTRAS := gpu openvino score serve sign train tracking flow ray dev # those of requirements.txt: all but cpu
+EXTRAS := gpu openvino score serve sign verify train tracking flow ray dev # those of requirements.txt: all but cpu
 PAGES := '*.md' ':!models' ':!reports' # the stages write the last two
 TEXT := ':!models' ':!reports' ':!docs/phrases.txt' # all tracked text except these
 LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-emit-index-url \
@@ -42,6 +42,9 @@ report: $(INSTALLED) ## print the gate's verdict and the changes in metrics sinc
 	if [ -z "$$digest" ] || ! grep -q "$$digest" reports/gate.json; \
 	then echo "## No verdict: the pipeline stopped before the gate"; exit; fi; \
 	cat reports/gate.md; echo; \
+	if grep -qs "$$digest" reports/release.json; \
+	then python -c 'import json; found = json.load(open("reports/release.json")); \
+	  print("The release rule: **{verdict}**. {reason}.\n".format(**found))'; fi; \
 	grep -q "$$digest" models/SHA256SUMS || printf 'Not released: models/ holds a different model.\n\n'; \
 	dvc metrics diff --md "$$BASE"
 
@@ -139,7 +142,7 @@ mutants: $(INSTALLED) ## check that tests detect 40 small faults in code that di
 
 lock: $(INSTALLED) ## update both lock files from pyproject.toml, and versions.json
 	$(LOCKED) $(addprefix --extra ,$(EXTRAS)) --output-file requirements.txt
-	$(LOCKED) --extra cpu --extra openvino --extra score --extra serve --extra sign --constraint requirements.txt \
+	$(LOCKED) --extra cpu --extra openvino --extra score --extra serve --extra verify --constraint requirements.txt \
 	  --output-file requirements-serve.txt
 	python -m pipeline.orchestration.lock
 
@@ -165,7 +168,7 @@ repro-container: ## run the pipeline on this checkout in a container, with all G
 stack: ## start MLflow, Prefect and a worker in containers, from docker/compose.yaml
 	docker/stack up
 	@echo "MLflow: http://127.0.0.1:$${MLFLOW_PORT:-5000}, Prefect: http://127.0.0.1:$${PREFECT_PORT:-4200}"
-	@echo "Prefect requires the password in docker/secrets/prefect.toml"
+	@echo "Their passwords are in docker/secrets/mlflow.env and docker/secrets/prefect.toml"
 
 stack-down: ## stop these containers; their data stays in volumes
 	docker/stack down

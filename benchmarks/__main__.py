@@ -34,6 +34,8 @@ BENCHMARKS = {
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
         ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
         ("swaps", "service.swaps", "100 changes of the model under load", "-", "4 min"),
+        ("shadow", "service.shadow", "what a challenger costs", "wrk", "5 min"),
+        ("canary", "service.canary", "when a canary ends (simulated)", "nothing", "1 min"),
         (
             "overhead",
             "pipeline.overhead",
@@ -42,6 +44,7 @@ BENCHMARKS = {
             "10 to 20 min",
         ),
         ("scaling", "pipeline.scaling", "time and memory by images and epochs", "data", "3 min"),
+        ("rule", "pipeline.rule", "the release rule, simulated", "params.yaml", "20 s"),
         ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
         (
             "gpu",

@@ -5,6 +5,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.pipeline.rule import power_table, slip_table
+from benchmarks.service.canary import rows
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 
@@ -59,6 +61,33 @@ def accuracy(reports: Path) -> Values:
         for distortion in methods["original"]
     ]
     return {"": table(["test accuracy", *methods], rows), "made": made(report)}
+
+
+def rule(reports: Path) -> Values:
+    """How often an equally good model is released, and how far releases can slip."""
+    report = read(reports, "rule")
+    slip = report["slip"]
+    return {
+        "": power_table(report),
+        "slip": slip_table(report),
+        "most": f"{slip['rule']['max_true_loss']:.2%}",
+        "mcnemar": f"{slip['mcnemar']['mean_true_loss']:.1%}",
+        "candidates": f"{slip['candidates']}",
+        "worse": f"{slip['worse']:.2%}",
+        "made": made(report),
+    }
+
+
+def canary(reports: Path) -> Values:
+    """When simulated canaries end."""
+    report = read(reports, "canary")
+    bad = report["bad"]
+    return {
+        "": rows(report),
+        "soon": f"{bad['requests']}",
+        "soon_share": f"{bad['ended_share']:.2%}",
+        "made": made(report),
+    }
 
 
 def step(reports: Path) -> Values:
@@ -175,6 +204,20 @@ def serving(reports: Path) -> Values:
     }
 
 
+def swaps(reports: Path) -> Values:
+    """Changes of the champion under load."""
+    report = read(reports, "swaps")
+    growth = report["memory_growth_bytes"] / 1e6
+    return {
+        **{name: f"{report[name]:,}" for name in ("connections", "swaps", "requests", "errors")},
+        "seconds": f"{report['seconds']:.0f}",
+        "followed": f"{median(report['followed_seconds']):.2f} s",
+        "longest": f"{max(report['followed_seconds']):.2f} s",
+        "growth": f"{abs(growth) if abs(growth) < 0.05 else growth:.1f} MB",
+        "made": made(report),
+    }
+
+
 def scaling(reports: Path) -> Values:
     """Time and memory by the number of images."""
     report = read(reports, "scaling")
@@ -203,4 +246,7 @@ def overhead(reports: Path) -> Values:
     }
 
 
-ALL = (training, accuracy, step, inference, pictures, scoring, serving, scaling, overhead)
+ALL = (
+    *(training, accuracy, rule, step, inference, pictures, scoring, serving, canary, swaps),
+    *(scaling, overhead),
+)

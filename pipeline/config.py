@@ -155,8 +155,9 @@ class Gate(Section):
 
 
 class Release(Section):
-    allow_regression: bool
-    significance: Fraction
+    margin: Annotated[float, Field(gt=0, lt=1)]
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    looks: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Flow(Section):

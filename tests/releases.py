@@ -22,7 +22,7 @@ from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.mnist import TASK
 from pipeline.registry import acts, answers
-from pipeline.registry.releases import FIGURES, Release
+from pipeline.registry.folder import FIGURES, Release
 from tests.checkout import PROJECT
 from tests.reports import (
     BEHAVIOUR,
@@ -37,6 +37,7 @@ from tests.reports import (
 PNG = base64.b64decode(  # one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
+MARGIN = 0.1  # of the release rule, for so few test images
 IMAGES = 100  # of the test set, all of the first class
 
 
@@ -47,9 +48,15 @@ def make_workspace(folder: Path, task: Task = TASK) -> Workspace:
     """
     workspace = Workspace(folder)
     workspace.models.mkdir(parents=True)
-    shutil.copy(PROJECT / "params.yaml", workspace.params)
+    text = (PROJECT / "params.yaml").read_text(encoding="utf-8")
+    text, number = re.subn(r"(\n  margin: )[\d.]+", rf"\g<1>{MARGIN}", text)
+    assert number == 1
+    write_text(workspace.params, text)
+    for name in FIGURES:
+        write_bytes(workspace.evaluation_reports / name, PNG)
     write_training(workspace)
     write_training_set(workspace, np.zeros((40, task.form.height, task.form.width), np.uint8))
+    shutil.copy(workspace.training_set, workspace.calibration_set)
     stub(workspace.models / f"{task.model}.onnx", column=0, task=task)
     stub(workspace.model, column=1, task=task)
     answer(workspace, 0, 0, task)
@@ -63,6 +70,8 @@ def make_release(
     verdict: str = "not inferior",
     promoted: bool = True,
     task: Task = TASK,
+    run_id: str = "0" * 32,
+    card: str = "---\nlicense: mit\n---\n# mnist-cnn\n",
 ) -> Release:
     """Register a release with all its files, and promote it unless told otherwise.
 
@@ -73,7 +82,7 @@ def make_release(
         path = folder / f"{task.model}.onnx"
         stub(path, column=variation, task=task)
         model = OnnxModel(path)
-        write_text(folder / "MODEL_CARD.md", f"---\nlicense: mit\n---\nVariation {variation}\n")
+        write_text(folder / "MODEL_CARD.md", card)
         JudgedProviders(
             model_sha256=model.sha256,
             providers=["CPUExecutionProvider"],
@@ -83,7 +92,7 @@ def make_release(
         ).write(folder / JUDGED_PROVIDERS)
         METRICS.write(folder / "metrics.json")
         BEHAVIOUR.model_copy(update={"model_sha256": model.sha256}).write(folder / "behaviour.json")
-        metadata = {"invocationId": f"{variation:032x}", "startedOn": TRAINING.started}
+        metadata = {"invocationId": run_id, "startedOn": TRAINING.started}
         write_json(
             folder / "provenance.json",
             {
@@ -171,7 +180,7 @@ def stub(path: Path, column: int, task: Task = TASK, *, signed: bool = True) -> 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if signed:
         helper.set_model_props(model, signature(task).to_metadata())
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
 
 

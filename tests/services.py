@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
 from pipeline.core.variables import SERVE_TOKEN_FILE
+from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
 from pipeline.service.limits import Limits
@@ -136,18 +137,24 @@ def listening(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
 
 @contextmanager
 def serving(
-    log: Path, *options: str, prefix: Sequence[str] = (), token_file: Path | None = None
+    log: Path,
+    *options: str,
+    prefix: Sequence[str] = (),
+    token_file: Path | None = None,
+    workspace: Workspace | None = None,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Serve the released model; yields the process and its URL. The log goes to a file.
 
-    `prefix` is the start of a command that runs the service.
+    `prefix` is the start of a command that runs the service. `workspace`: of the released model, by
+    default this project.
     """
+    folder = PROJECT if workspace is None else workspace.root
     variables = {} if token_file is None else {SERVE_TOKEN_FILE.name: str(token_file)}
     with log.open("w") as file:
         process = subprocess.Popen(
             [*prefix, *SERVE, "--port=0", *options],
-            cwd=PROJECT,
-            env=os.environ | variables,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)} | variables,
             stderr=file,
         )
 

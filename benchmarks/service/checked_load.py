@@ -81,8 +81,12 @@ class CheckedLoad:
 
 
 def _request(path: str, image: NDArray[np.uint8]) -> bytes:
-    tensor = {"name": "images", "shape": [1, *image.shape], "datatype": "UINT8"}
-    tensor["parameters"] = {"binary_data_size": image.size}
+    tensor = {
+        "name": "images",
+        "shape": [1, *image.shape],
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": image.size},
+    }
     outputs = [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS]
     header = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"{HEADER_LENGTH}: {len(header)}"]

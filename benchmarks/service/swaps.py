@@ -44,7 +44,7 @@ from pipeline.inference.choice import unpack
 from pipeline.inference.providers import available_cores
 from pipeline.inference.session import OnnxModel
 from pipeline.registry import acts
-from pipeline.registry.releases import CARD, GOLDEN, PROVENANCE, Release
+from pipeline.registry.folder import CARD, GOLDEN, PROVENANCE, Release
 
 SWAPS, SECONDS, CONNECTIONS = 100, 180.0, 64
 CHANGE = 1.02  # factor of the changed weights

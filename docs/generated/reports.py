@@ -8,10 +8,17 @@ from docs.generated.files import written_by
 from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
 from pipeline.core import reports
+from pipeline.core.release_report import Comparison, ReleaseReport
 from pipeline.core.report_file import Report
 from pipeline.core.workspace import Workspace
+from pipeline.inference.golden import Golden
+from pipeline.registry.answers import Answers
+from pipeline.registry.folder import ANSWERS, GOLDEN
+from pipeline.registry.ledger import Line
+from pipeline.registry.releases import Pointer
 
 HERE = Workspace(Path())
+RELEASE = HERE.releases / "N"
 FILES: dict[type[Report], Path] = {
     reports.BackpropReport: HERE.backprop_summary,
     reports.TrainingReport: HERE.training_report,
@@ -23,24 +30,35 @@ FILES: dict[type[Report], Path] = {
     reports.Behaviour: HERE.behaviour,
     reports.Speed: HERE.speed,
     reports.GateReport: HERE.gate_report,
-    reports.JudgedProviders: HERE.judged_providers,
+    ReleaseReport: HERE.release_report,
+    reports.JudgedProviders: RELEASE / HERE.judged_providers.name,
+    Answers: RELEASE / ANSWERS,
+    Golden: RELEASE / GOLDEN,
+    Pointer: HERE.pointer,
 }
+ACTS = "`release`, `promote` and `rollback`"  # write what belongs to no stage
 PARTS = (
     *(reports.Hardware, reports.FlowRun, reports.PredictionSet, reports.ProviderReport),
-    reports.Criterion,
+    *(reports.Criterion, Comparison, Line),
 )
 
 
 def page() -> str:
     """A table of the fields of each report, and of the objects in them."""
-    comments = attribute_comments(reports.__name__)
+    comments = all_comments()
     parts = []
     for model, path in FILES.items():
-        about = f"{model.__doc__} Written by {written_by(path.as_posix())}."
+        about = f"{model.__doc__} Written by {written_by(path.as_posix()) or ACTS}."
         parts += [f"## {path.as_posix()}\n", f"{about}\n", _fields(model, comments)]
     for part in PARTS:
         parts += [f"## {part.__name__}\n", f"{part.__doc__}\n", _fields(part, comments)]
     return "\n".join(parts)
+
+
+def all_comments() -> dict[tuple[str, str], str]:
+    """The `#:` comments of all reports and their parts by (class, attribute)."""
+    modules = {model.__module__ for model in (*FILES, *PARTS)}
+    return {key: text for name in modules for key, text in attribute_comments(name).items()}
 
 
 def _fields(model: type[BaseModel], comments: dict[tuple[str, str], str]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -13,6 +14,9 @@ from PIL import Image
 
 from pipeline.inference.classifier import Classifier
 from pipeline.service.app import create_app
+from pipeline.service.challenger.copies import CopyQueue, allocate
+from pipeline.service.challenger.link import Link
+from pipeline.service.challenger.trial import ROW, Rules, Trial
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.token import Tokens
@@ -26,8 +30,15 @@ TOKEN = "TOKEN"  # noqa: S105 (a placeholder)
 @cache
 def app() -> FastAPI:
     """The service, which requires the token."""
-    pool = ModelPool(ServedModel(Classifier(threads=1)))
-    return create_app(pool, Limits(), Tokens(use=TOKEN))
+    model = ServedModel(Classifier(threads=1))
+    return create_app(ModelPool(model), Limits(), Tokens(use=TOKEN), link=_link(model))
+
+
+def _link(model: ServedModel) -> Link:
+    """A link to no challenger, so that its metrics are listed."""
+    trial, connection = Trial(Rules(), np.zeros(1, ROW), 0), socket.socket(type=socket.SOCK_DGRAM)
+    queue = CopyQueue(allocate(1))
+    return Link(trial, model.sha256, model, queue, connection)
 
 
 def ask(method: str, path: str, **content: Any) -> httpx.Response:

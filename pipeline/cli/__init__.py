@@ -14,14 +14,17 @@ from pipeline.core.errors import exit_on_failure
 
 __all__ = ["app", "main"]
 
-for _group in (
+_GROUPS = (
     "stages",
     "models",
+    "serving",
+    "registry",
     "experiments",
     "tracking",
     "monitoring",
     "signing",
-):  # the order of the help
+)
+for _group in _GROUPS:  # the order of the help
     import_module(f"pipeline.cli.{_group}")
 
 

@@ -1,39 +1,22 @@
-"""Commands that use a model: predict, score, serve."""
+"""Commands that classify files with a model: predict, score."""
 
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.batch.formats import Format
-from pipeline.cli.app import (
-    OTHERS,
-    app,
-    examples,
-    find_workspace,
-    named_path,
-    named_workspace,
-)
+from pipeline.cli.app import OTHERS, app, examples, named_path, named_workspace
 from pipeline.core.errors import UserError
 
 
-def _model(context: typer.Context, name: str | None) -> str | None:
+def named_model(context: typer.Context, name: str | None) -> str | None:
     """The model that --model names, else that of --workspace, else None: the released one."""
     if name == "":
         raise UserError("--model is empty: is a variable not set?")
     if name is None and (workspace := named_workspace(context)):
         return str(workspace.released_model)
     return name
-
-
-def _served_model(context: typer.Context, name: str | None) -> str | None:
-    """The model that --model names; None: the champion of the workspace, which is followed."""
-    workspace = named_workspace(context)
-    if name is None and (workspace is None or workspace.checksums.exists()):
-        return None
-    return _model(context, name)
 
 
 MODEL = "An ONNX file, or a model in MLflow as models:/NAME@ALIAS; by default the released model "
@@ -43,7 +26,7 @@ ModelOption = Annotated[
         metavar="MODEL",
         help=f"{MODEL}of the workspace or of this package.",
         show_default=False,
-        callback=_model,
+        callback=named_model,
     ),
 ]
 NormaliseOption = Annotated[
@@ -171,81 +154,3 @@ def score(
         trust=trust or (),
     ):
         raise typer.Exit(UserError.status)
-
-
-@app.command(
-    rich_help_panel=OTHERS,
-    epilog=examples("serve", "serve --port 0 --model artifacts/model.onnx"),
-)
-def serve(
-    context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help=f"{MODEL}of the workspace or of this package. The service follows the workspace "
-            "or the alias, but not a file.",
-            show_default=False,
-            callback=_served_model,
-        ),
-    ] = None,
-    trust: TrustOption = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST",
-            help="The address to listen on; 0.0.0.0 stands for all addresses of this machine.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="The port to listen on; 0 picks a free one."
-        ),
-    ] = 8000,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="NUMBER",
-            help="The number of processes; by default one per core.",
-            show_default=False,
-        ),
-    ] = None,
-    follow: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="How often to look for a new champion; 0: only when told. By default 1, or 30 for "
-            "an alias in MLflow.",
-            show_default=False,
-        ),
-    ] = None,
-    json_log: Annotated[
-        bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
-    ] = False,
-) -> None:
-    """Serve a model over HTTP, with a page to draw on.
-
-    The page is at /, the documentation of the interface at /docs. /predict takes a picture file,
-    Open Inference Protocol clients find the model by its name, and Prometheus scrapes /metrics.
-    If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
-    documentation and the health checks requires the header Authorization: Bearer TOKEN. Requests
-    that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
-    """
-    from pipeline.service import server
-
-    workspace = named_workspace(context)
-    with suppress(UserError):  # outside a workspace, the page has no reports to show
-        workspace = workspace or find_workspace(context)
-    server.run(
-        model,
-        host,
-        port,
-        workers=workers,
-        json_log=json_log or not sys.stderr.isatty(),
-        workspace=workspace,
-        trust=trust or (),
-        follow=follow,
-    )

@@ -23,9 +23,9 @@ def keys(
 ) -> None:
     """Make the pair of keys with which releases are signed and verified.
 
-    The private key, release.key, signs releases if PIPELINE_SIGNING_KEY_FILE names it. Whoever has
-    the public key, release.pub, can verify them, for example with serve --trust. Existing keys are
-    never overwritten, and a folder that git would add to a repository is refused.
+    The private key, release.key, signs releases if PIPELINE_SIGNING_KEY_FILE names it. Anyone who
+    has the public key, release.pub, can verify them, for example with serve --trust. Existing keys
+    are never overwritten, and a folder from which git would add them to a repository is refused.
     """
     from pipeline.registry.keys import default_folder, make_keys
 

@@ -78,6 +78,7 @@ def train(workspace: Workspace, params: Params) -> None:
     """
     from pipeline.stages import train
 
+    workspace.require_writable()  # a release that cannot be written must not cost a training
     train.run(workspace, params.train, load_task(params.task, workspace.root))
 
 
@@ -143,10 +144,11 @@ def gate(workspace: Workspace, params: Params) -> None:
 
 @stage
 def release(workspace: Workspace, params: Params) -> None:
-    """Release the model that passed the gate, to models/ and to MLflow.
+    """Register the model that passed the gate, and make it the champion if the rule allows that.
 
-    Changes nothing and exits with status 1 if the gate refused the model or if the released model
-    is significantly better.
+    Exits with status 1 if the gate refused the model, or if it is inferior to the champion or to
+    the best release. A model that cannot be compared, or that follows a rollback, is registered and
+    not promoted: see `promote`. The section release of params.yaml holds the rule.
     """
     from pipeline.stages import release
 

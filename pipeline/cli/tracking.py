@@ -31,7 +31,7 @@ def track(
     """Bring MLflow up to date with reports/ and models/.
 
     Publishes whatever the tracking server lacks and prints what it published; a second run
-    changes nothing. Moves the alias champion only if a release from this folder could not.
+    changes nothing. Registers releases as versions of the model; `releases --sync` moves the alias.
     MLFLOW_TRACKING_URI names the server, by default sqlite:///mlflow.db; `make mlflow` shows it.
     """
     from pipeline.tracking import background, links
@@ -65,7 +65,7 @@ def track(
 def publish(
     workspace: Workspace, components: Collection[Component] = tuple(Component)
 ) -> list["Published"]:
-    """Bring these components up to date in the workspace's store, runs first, then the release.
+    """Bring these components up to date in the workspace's store, runs first, then releases.
 
     If the files of one cannot be read, the others are published before the UserError is raised.
     """
@@ -81,7 +81,7 @@ def publish(
                 continue
             try:
                 if component is Component.RELEASE:
-                    published = registration.publish_release(workspace, client)
+                    published = registration.publish_releases(workspace, client)
                 else:
                     published = publisher.publish(workspace, client, component, training=training)
                 done += [published] if published else []

@@ -25,7 +25,7 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
 OF_PACKAGES = {
     "onnxruntime": "cpu",
     "onnxruntime_ep_openvino": "openvino",
-    "cryptography": "sign",
+    "cryptography": "verify",
     "mlflow": "tracking",
     "model_signing": "sign",
     "prometheus_client": "serve",

@@ -17,10 +17,9 @@ class Verdict(StrEnum):
     INFERIOR = "inferior"  # not shown to be within the margin
     UNDECIDED = "undecided"  # cannot be compared: a person decides
 
-    @property
-    def promotes(self) -> bool:
-        """Whether the rule allows the candidate to become the champion."""
-        return self in (Verdict.FIRST, Verdict.BETTER, Verdict.NOT_INFERIOR)
+
+# verdicts that make a candidate the champion
+PROMOTED = (Verdict.FIRST, Verdict.BETTER, Verdict.NOT_INFERIOR)
 
 
 class Comparison(BaseModel):

@@ -22,6 +22,15 @@ MLFLOW_TRACKING_URI = Variable(
     "The MLflow server or database that shows runs and models. `none` turns tracking off.",
     "sqlite:///mlflow.db",
 )
+_MLFLOW_LOGIN = (  # MLflow's client reads these
+    Variable(
+        "MLFLOW_TRACKING_USERNAME",
+        TRACKING,
+        "The user of that server, if it requires a login. For the stack, see "
+        "`docker/secrets/mlflow.env`.",
+    ),
+    Variable("MLFLOW_TRACKING_PASSWORD", TRACKING, "The password of that user."),
+)
 MLFLOW_EXPERIMENT_NAME = Variable(
     "MLFLOW_EXPERIMENT_NAME", TRACKING, "The experiment of all runs.", "the name of the model"
 )

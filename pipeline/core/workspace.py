@@ -6,6 +6,7 @@ parent with that file, as git does, or the folder that `--workspace` names.
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_checksums
+from pipeline.core.files import publish_directory, read_checksums, write_bytes
 
 PARAMS = "params.yaml"
 
@@ -145,22 +146,8 @@ class Workspace:
 
     @property
     def released_model(self) -> Path:
-        """The copy of the champion's ONNX file in `models`, which is named after its model.
-
-        If there are several files, it is the one that SHA256SUMS lists: the promotion of a model of
-        another name may have been interrupted. UserError if SHA256SUMS does not list exactly one.
-        """
-        found = sorted(self.models.glob("[!.]*.onnx"))
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            listed = read_checksums(self.checksums) if self.checksums.exists() else {}
-            found = [path for path in found if path.name in listed]
-            if len(found) != 1:
-                raise UserError(
-                    f"{self.models} contains {names}, but {self.checksums.name} does not list "
-                    "exactly one of them: remove those that are not released"
-                )
-        return found[0] if found else self.models / "model.onnx"
+        """The copy of the champion's ONNX file in `models`. UserError as in `model_in`."""
+        return model_in(self.models)
 
     def check_places(self) -> None:
         """UserError if a folder is in the place of a file, or a file in the place of a folder.
@@ -176,6 +163,19 @@ class Workspace:
             folder = path if place.folder else path.parent
             if folder.exists() and not folder.is_dir():
                 raise UserError(f"{folder} is a file where a folder belongs: move it away")
+
+    def require_writable(self) -> None:
+        """OSError unless a release can be written: files and folders made, synced and renamed.
+
+        Without this check, a release would fail after all the training.
+        """
+        for folder in (self.models, self.releases, self.model.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".check-") as scratch:
+                new = Path(scratch) / "new"
+                new.mkdir()
+                write_bytes(new / "file", b"content")
+                publish_directory(new, Path(scratch) / "release")
 
     @contextmanager
     def lock(self, owner: str, on_wait: Callable[[str], object] | None = None) -> Iterator[int]:
@@ -217,6 +217,25 @@ class Workspace:
             return os.path.samestat(os.fstat(file.fileno()), self.lock_file.stat())
         except FileNotFoundError:
             return False
+
+
+def model_in(models: Path) -> Path:
+    """The ONNX file in a models/ folder, which is named after its model; it need not exist.
+
+    If there are several files, it is the one that SHA256SUMS lists: the promotion of a model of
+    another name may have been interrupted. UserError if SHA256SUMS does not list exactly one.
+    """
+    found = sorted(models.glob("[!.]*.onnx"))
+    if len(found) > 1:
+        names, sums = ", ".join(path.name for path in found), models / "SHA256SUMS"
+        listed = read_checksums(sums) if sums.exists() else {}
+        found = [path for path in found if path.name in listed]
+        if len(found) != 1:
+            raise UserError(
+                f"{models} contains {names}, but {sums.name} does not list exactly one of them: "
+                "remove those that are not released"
+            )
+    return found[0] if found else models / "model.onnx"
 
 
 def _lock(file: TextIO, on_wait: Callable[[str], object] | None) -> None:

@@ -63,7 +63,7 @@ def _correlation(paired: Paired) -> float:
     columns = (both + only_new) * (only_old + neither)
     if rows * columns == 0:
         return 0.0
-    product = both * neither - only_old * only_new
+    product = float(both * neither - only_old * only_new)
     if product > 0:
-        product = max(product - paired.images / 2, 0)
+        product = max(product - paired.images / 2, 0.0)
     return product / sqrt(rows * columns)

@@ -23,7 +23,8 @@ from pipeline.inference.answers import decide
 from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
-from pipeline.inference.session import OnnxModel
+from pipeline.inference.session import Answer, OnnxModel
+from pipeline.inference.signature import Signature
 from pipeline.inference.trust import verify_model
 from pipeline.pictures.grey import as_grey
 from pipeline.pictures.images import Images, as_images, as_pixels, dark_on_light, in_form
@@ -45,6 +46,17 @@ class Predictions:
     novelty: NDArray[np.float32]  #: [N], higher for images that look less like any class
     probabilities: NDArray[np.float32]  #: [N, classes]
     logits: NDArray[np.float32]  #: [N, classes]
+
+    @classmethod
+    def of(cls, signature: Signature, answer: Answer) -> "Predictions":
+        """The predictions that follow from a model's answer, by the rules in its signature."""
+        decisions = decide(signature, answer.probabilities, answer.novelty)
+        return cls(
+            **decisions._asdict(),
+            **answer._asdict(),
+            classes=answer.probabilities.argmax(1),
+            confidences=answer.probabilities.max(1),
+        )
 
 
 class Classifier:
@@ -100,14 +112,7 @@ class Classifier:
         pixels = as_images(images, self.signature.form)
         if warning := dark_on_light(pixels):
             LOG.warning(warning)
-        found = self._model.run(pixels)
-        decisions = decide(self.signature, found.probabilities, found.novelty)
-        return Predictions(
-            **decisions._asdict(),
-            **found._asdict(),
-            classes=found.probabilities.argmax(1),
-            confidences=found.probabilities.max(1),
-        )
+        return Predictions.of(self.signature, self._model.run(pixels))
 
     def explain(self, images: ArrayLike) -> NDArray[np.float32]:
         """An occlusion map of each image, float32 [N, H, W].

@@ -1,6 +1,6 @@
 """Golden answers: images with the answers of a released model, which the same file must repeat.
 
-A release contains them. Whoever loads its model compares, before any request is answered.
+A release contains them. The service compares them before a loaded model answers any request.
 """
 
 import zlib

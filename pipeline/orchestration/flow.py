@@ -31,10 +31,12 @@ from prefect.tasks import exponential_backoff
 from pipeline.core import environment, loopback, supervisor, variables
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import write_text
+from pipeline.core.release_report import ReleaseReport
 from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, results
 from pipeline.orchestration.settings import FLOW
+from pipeline.registry import releases
 
 REFUSED, RELEASED = "Refused", "Released"  # final states of a flow run and of a task
 CACHED = "Cached"  # final state of a task alone
@@ -196,9 +198,17 @@ def repro(
     if not dag.ran(stage.name, output):
         return Completed(name=CACHED, message="up to date in DVC")
     if stage.name == RELEASE:
-        accuracy = Metrics.read(workspace.metrics).accuracy
-        return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
+        return of_release(workspace)
     return Completed()
+
+
+def of_release(workspace: Workspace) -> State[Any]:
+    """The final state of the stage `release`: released only if its model is the champion."""
+    report, champion = ReleaseReport.read(workspace.release_report), releases.champion(workspace)
+    if champion is None or champion.sha256 != report.model_sha256:
+        return Completed(message=f"release {report.release} is not promoted: {report.reason}")
+    accuracy = Metrics.read(workspace.metrics).accuracy
+    return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
 
 
 @contextmanager

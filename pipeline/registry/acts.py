@@ -6,27 +6,26 @@ whole champion, the old one or the new one. The next act completes what it inter
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import publish_directory, sha256, sync, write_bytes, write_text
-from pipeline.core.release_report import Comparison
 from pipeline.core.reports import JUDGED_PROVIDERS
 from pipeline.core.workspace import Workspace
-from pipeline.registry.ledger import Act, Ledger
-from pipeline.registry.releases import (
+from pipeline.inference.trust import SIGNATURES
+from pipeline.registry.folder import (
     CARD,
     PROVENANCE,
-    SIGNATURE,
     SUMS,
-    Pointer,
     Release,
-    Releases,
     verify_checksums,
 )
+from pipeline.registry.ledger import Act, Ledger
+from pipeline.registry.releases import Pointer, Releases
 
 KEPT = 5  # newest releases that are never removed
 COPIED = (CARD, JUDGED_PROVIDERS, PROVENANCE)  # with the ONNX file, SHA256SUMS and the signature
@@ -56,21 +55,22 @@ def register(
     workspace: Workspace,
     folder: Path,
     verdict: str,
-    *,
-    reason: str | None = None,
-    test_sha256: str | None = None,
-    comparisons: Sequence[Comparison] = (),
-    keep: Sequence[int] = (),
+    **facts: Any,
 ) -> Release:
     """Give the sealed folder from `new_folder` the next number and record it; nothing is promoted.
 
-    Then removes releases that are neither among the newest KEPT nor in use: champion, the one
-    before it, the target of a rollback, and the numbers in `keep`. UserError if a file of the
-    folder does not match SHA256SUMS.
+    `facts`: further fields of the line in the ledger, such as `reason` and `comparisons`. After a
+    rollback, the release is held: it is for a person to promote it.
+
+    Then removes releases that are neither among the newest KEPT nor in use: the champion, the one
+    before it, the target of a rollback, the best. UserError if a file of the folder does not match
+    SHA256SUMS.
     """
     verify_checksums(folder)
     complete(workspace)
-    number = Releases.of(workspace).next_number
+    _remove_unrecorded(Releases.of(workspace), folder)
+    releases = Releases.of(workspace)
+    number = releases.next_number
     publish_directory(folder, workspace.releases / str(number))
     sync(workspace.models)
     release = Releases.of(workspace).find(number)
@@ -79,18 +79,18 @@ def register(
         release=number,
         sha256=release.sha256,
         verdict=verdict,
-        reason=reason,
-        test_sha256=test_sha256,
-        comparisons=comparisons,
+        held=releases.held(),
+        **facts,
     )
-    _remove_old(Releases.of(workspace), {number, *keep})
+    _remove_old(Releases.of(workspace))
     return release
 
 
 def promote(workspace: Workspace, number: int, reason: str | None) -> Release:
-    """Make a release the champion.
+    """Make a release the champion; after a rollback, new releases are promoted again.
 
-    UserError if there is no such release, a file of it has changed, or it is the champion already.
+    The release may be the champion already if that was chosen by a rollback. Otherwise UserError,
+    as well as if there is no such release or a file of it has changed.
     """
     return _choose(workspace, Act.PROMOTE, number, reason)
 
@@ -132,7 +132,8 @@ def _choose(workspace: Workspace, act: Act, number: int, reason: str | None) -> 
     complete(workspace)
     releases = Releases.of(workspace)
     release, champion = releases.find(number), releases.champion()
-    if champion is not None and champion.number == number:
+    ends_hold = act is Act.PROMOTE and releases.held()
+    if champion is not None and champion.number == number and not ends_hold:
         raise UserError(f"release {number} is the champion already: nothing to do")
     verify_checksums(release.folder)
     Ledger(workspace.ledger).append(
@@ -152,13 +153,13 @@ def _copy(workspace: Workspace, champion: Release) -> None:
     names = [*COPIED, champion.model.name]
     for name in names:
         _write(workspace.models / name, (champion.folder / name).read_bytes())
-    signature = champion.folder / SIGNATURE
-    if signature.exists():
-        _write(workspace.models / SIGNATURE, signature.read_bytes())
+    signatures = [name for name in SIGNATURES if (champion.folder / name).exists()]
+    for name in signatures:
+        _write(workspace.models / name, (champion.folder / name).read_bytes())
     sums = "".join(f"{sha256(workspace.models / name)}  {name}\n" for name in sorted(names))
     _write(workspace.checksums, sums.encode())
     stale = [path for path in workspace.models.glob("*.onnx") if path.name != champion.model.name]
-    stale += [] if signature.exists() else [workspace.models / SIGNATURE]
+    stale += [workspace.models / name for name in SIGNATURES if name not in signatures]
     for path in stale:
         path.unlink(missing_ok=True)
 
@@ -174,10 +175,21 @@ def _unregistered(workspace: Workspace) -> str | None:
     return sha256(path) if path.exists() else None
 
 
-def _remove_old(releases: Releases, keep: set[int]) -> None:
-    """Remove release folders that are neither new nor in use."""
-    in_use = (releases.champion(), releases.previous(), releases.rollback_target())
-    keep |= {release.number for release in in_use if release} | {*list(releases.all)[-KEPT:]}
-    for number, release in releases.all.items():
-        if number not in keep:
+def _remove_unrecorded(releases: Releases, folder: Path) -> None:
+    """Remove the release of the same model that a crash left without a line in the ledger."""
+    model = next(folder.glob("*.onnx"))
+    for release in releases.all.values():
+        if release.sha256 == sha256(model) and releases.registration(release) is None:
             shutil.rmtree(release.folder)
+
+
+def _remove_old(releases: Releases) -> None:
+    """Remove release folders that are neither new nor in use."""
+    in_use = (
+        *(releases.champion(), releases.best()),
+        *(releases.previous(), releases.rollback_target()),
+    )
+    kept = {release.number for release in in_use if release} | {*releases.numbers[-KEPT:]}
+    for number in releases.numbers:
+        if number not in kept:
+            shutil.rmtree(releases.folder(number))

@@ -1,76 +1,74 @@
-"""The alias `champion`, which names the model in use: when it moves, and when it warns instead."""
+"""MLflow's alias `champion` follows the pointer, by compare-and-set on the ledger.
+
+The registered model records in a tag which line of the ledger its alias follows. The alias moves
+only if this ledger contains that line: then this checkout knows every act that the server has seen.
+An older checkout does not contain it, and cannot move the alias back.
+"""
 
 import sys
-import tempfile
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.registry import promotion
-from pipeline.registry.lookup import MODEL_TAG, download, read_signature
+from pipeline.registry.ledger import Line
+from pipeline.registry.lookup import MODEL_TAG
+from pipeline.registry.releases import Releases
 
 if TYPE_CHECKING:  # slow to import
     from mlflow import MlflowClient
 
 ALIAS = "champion"
+LINE_TAG = "ledger"  # of the registered model: the SHA-256 of the line that its alias follows
 
 
-def promote(
-    workspace: Workspace, client: "MlflowClient", name: str, version: str, digest: str
-) -> bool:
-    """Move the alias to this version if it names a model that the release replaced.
+def follow(workspace: Workspace, client: "MlflowClient") -> bool:
+    """Move the alias to the champion of the workspace; returns whether it moved.
 
-    If no release of the model is pending, only the very first version gets the alias. Returns
-    whether the alias moved.
+    All releases must be registered. If the server has seen acts that this ledger does not contain,
+    or another program has moved the alias, it stays, with a warning.
     """
-    replaced = promotion.replaced_by(workspace, digest)
-    champion = client.get_registered_model(name).aliases.get(ALIAS)
-    if champion is None:
-        moves = replaced is not None or len(client.search_model_versions(f"name='{name}'")) == 1
-    elif str(champion) == version:
-        moves = False
-    else:
-        current = client.get_model_version(name, str(champion)).tags.get(MODEL_TAG)
-        moves = current in (replaced or ())
-        if replaced is not None and not moves:
-            print(
-                f"warning: {name}@{ALIAS} stays at version {champion}, which is not the "
-                f"model that this release replaces; {_how_to_move(name, version)}",
-                file=sys.stderr,
-            )
-    if moves:
+    releases = Releases.of(workspace)
+    champion = releases.champion()
+    if champion is None or not releases.moves:
+        return False
+    name, last = champion.name, releases.moves[-1]
+    query = f"name = '{name}' AND tags.{MODEL_TAG} = '{champion.sha256}'"
+    versions = client.search_model_versions(query, order_by=["version_number ASC"])
+    if not versions:
+        return False
+    version = str(versions[0].version)
+    registered = client.get_registered_model(name)
+    current, seen = registered.aliases.get(ALIAS), registered.tags.get(LINE_TAG)
+    digest = None
+    if current is not None:
+        digest = client.get_model_version(name, str(current)).tags.get(MODEL_TAG)
+    if problem := _conflict(releases.moves, seen, digest, there=current is not None):
+        print(
+            f"warning: {name}@{ALIAS} does not follow release {champion.number}: {problem}; to "
+            f"move it nevertheless: MlflowClient()."
+            f"set_registered_model_alias('{name}', '{ALIAS}', '{version}')",
+            file=sys.stderr,
+        )
+        return False
+    if digest != champion.sha256:
         client.set_registered_model_alias(name, ALIAS, version)
-    promotion.clear(workspace, digest)
-    return moves
+    if seen != last.digest:
+        client.set_registered_model_tag(name, LINE_TAG, last.digest)
+    return digest != champion.sha256
 
 
-def warn_of_unsigned_champion(
-    workspace: Workspace, client: "MlflowClient", name: str, version: str
-) -> None:
-    """Warn if the alias names another version whose file has no signature.
+def _conflict(
+    moves: Sequence[Line], seen: str | None, digest: str | None, *, there: bool
+) -> str | None:
+    """Why the alias, which names the model with this digest, must not move; None if it may.
 
-    This happens if an older version of the pipeline registered that model, and this checkout got
-    its release from elsewhere, for example from `git pull`.
+    `there`: whether there is an alias.
     """
-    champion = client.get_registered_model(name).aliases.get(ALIAS)
-    if champion is None or str(champion) == version:
-        return
-    with tempfile.TemporaryDirectory() as folder, suppress(UserError):  # the file may be gone
-        path, _ = download(f"models:/{name}/{champion}", Path(folder), workspace)
-        try:
-            read_signature(path.read_bytes())
-        except ValueError as error:
-            print(
-                f"warning: {name}@{ALIAS} names version {champion}, which this version of the "
-                f"pipeline cannot use: {error}; {_how_to_move(name, version)}",
-                file=sys.stderr,
-            )
-
-
-def _how_to_move(name: str, version: str) -> str:
-    return (
-        f"to move it to version {version}: MlflowClient()."
-        f"set_registered_model_alias('{name}', '{ALIAS}', '{version}')"
-    )
+    known = {line.digest: number for number, line in enumerate(moves)}
+    if seen is not None and seen not in known:
+        return "it follows a ledger with acts that are missing here: run `git pull`"
+    later = moves[known[seen] :] if seen is not None else moves
+    expected = {line.sha256 for line in later}  # a move of the alias may lack its tag
+    if seen is None:
+        expected |= {line.replaces for line in moves}
+    return None if not there or digest in expected else "another program moved it there"

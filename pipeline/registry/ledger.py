@@ -9,11 +9,10 @@ import getpass
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,21 +33,23 @@ class Act(StrEnum):
 
 
 class Line(BaseModel):
-    """A line of the ledger."""
+    """A line of models/ledger.jsonl; a field with its default is left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    seq: Annotated[int, Field(ge=1)]  # number of the line
-    time: str  # UTC, in ISO 8601
-    actor: str  # user@host, or the actor of a GitHub workflow
-    act: Act
-    release: int | None = None  # number of the release
-    sha256: str | None = None  # of the ONNX file
-    replaces: str | None = None  # SHA-256 of the champion before; None if there was none
-    verdict: str | None = None  # of the release rule
-    reason: str | None = None
-    test_sha256: str | None = None  # of the test set
-    comparisons: tuple[Comparison, ...] = ()
-    previous: str | None = None  # SHA-256 of the line before; None for the first
+    seq: Annotated[int, Field(ge=1)]  #: number of the line
+    time: str  #: when it was written: UTC, in ISO 8601
+    actor: str  #: who acted: `user@host`, or the actor of a GitHub workflow
+    act: Act  #: `look`, `refuse`, `register`, `promote` or `rollback`
+    release: int | None = None  #: number of the release
+    sha256: str | None = None  #: SHA-256 of the ONNX file
+    replaces: str | None = None  #: SHA-256 of the champion before; null if there was none
+    verdict: str | None = None  #: verdict of the release rule
+    reason: str | None = None  #: reason for the verdict, or the one that a person gave
+    held: bool = False  #: whether only a person promotes it, because it follows a rollback
+    test_sha256: str | None = None  #: SHA-256 of the test set
+    look: int | None = None  #: how many candidates were compared on it, with this one
+    comparisons: tuple[Comparison, ...] = ()  #: the comparisons behind the verdict
+    previous: str | None = None  #: SHA-256 of the line before; null for the first
 
     def to_bytes(self) -> bytes:
         """The line as it stands in the file, with its line break."""
@@ -87,33 +88,16 @@ class Ledger:
             before = hashlib.sha256(text).hexdigest()
         return lines
 
-    def append(
-        self,
-        act: Act,
-        *,
-        release: int | None = None,
-        sha256: str | None = None,
-        replaces: str | None = None,
-        verdict: str | None = None,
-        reason: str | None = None,
-        test_sha256: str | None = None,
-        comparisons: Sequence[Comparison] = (),
-    ) -> Line:
-        """Add a line and sync it to disk. UserError as in `read`."""
+    def append(self, act: Act, **facts: Any) -> Line:
+        """Add a line with these fields and sync it to disk. UserError as in `read`."""
         lines = self.read()
         line = Line(
             seq=len(lines) + 1,
             time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             actor=actor(),
             act=act,
-            release=release,
-            sha256=sha256,
-            replaces=replaces,
-            verdict=verdict,
-            reason=reason,
-            test_sha256=test_sha256,
-            comparisons=tuple(comparisons),
             previous=lines[-1].digest if lines else None,
+            **facts,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:

@@ -32,12 +32,17 @@ def open_classifier(
 
     `workspace` determines the MLflow store; by default it is the workspace that contains the
     current folder. `options` are passed to Classifier. UserError if the model is missing, broken
-    or not the registered one.
+    or not the registered one, or if it should be verified with keys: MLflow has no signatures.
     """
     from pipeline.inference.classifier import Classifier
 
     if name is None or not name.startswith("models:/"):
         return Classifier(name, **options)
+    if options.get("verify"):
+        raise UserError(
+            f"{name} cannot be verified with a key: signatures are in models/releases, not in "
+            "MLflow; name the ONNX file of a release"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         path, digest = download(name, Path(scratch), workspace)
         if digest is None:

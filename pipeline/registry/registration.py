@@ -1,8 +1,7 @@
-"""Registers the released model in MLflow, under the run that trained it."""
+"""Registers releases in MLflow, each under the run that trained it."""
 
-import hashlib
+import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,84 +13,106 @@ from mlflow.models import Model
 
 from pipeline.core import environment
 from pipeline.core.errors import UserError
-from pipeline.core.files import existing, read_text, sha256
+from pipeline.core.files import read_text
 from pipeline.core.reports import JUDGED_PROVIDERS
 from pipeline.core.workspace import Workspace
 from pipeline.inference.signature import Signature
-from pipeline.registry.alias import promote, warn_of_unsigned_champion
+from pipeline.registry.folder import Release, verify_checksums
 from pipeline.registry.lookup import MODEL_TAG, read_signature
 from pipeline.registry.mlflow_model import save_model
 from pipeline.registry.provenance import Origin
+from pipeline.registry.releases import Releases
 from pipeline.tracking import Component, links, store
 from pipeline.tracking.runs import Published, find_or_create
 from pipeline.tracking.training import find_training
 
-ATTEMPTS, PAUSE = 20, 0.1  # seconds; a release changes models/ in less time
+RELEASE_TAG = "release"  # of a model version: the number of its release
 
 
 @dataclass(frozen=True)
-class Release:
-    """A consistent snapshot of models/."""
+class ReleasedModel:
+    """The files of a release that MLflow shows."""
 
+    number: int
     digest: str
     model: bytes
     signature: Signature
     description: str
     origin: Origin
-    providers: bytes | None  # the record of judged execution providers
+    providers: bytes
 
 
-def read_release(workspace: Workspace) -> Release:
-    """Read models/, before any request to a server.
+def read_released(release: Release) -> ReleasedModel:
+    """Read a release, before any request to a server.
 
     UserError if its files do not belong together or if this code cannot read them.
     """
-    for _ in range(ATTEMPTS):
-        path = existing(workspace.released_model)
-        model = path.read_bytes()
-        digest = hashlib.sha256(model).hexdigest()
-        card = read_text(workspace.model_card)
-        origin = Origin.read(workspace.provenance)
-        record = path.with_name(JUDGED_PROVIDERS)
-        providers = record.read_bytes() if record.exists() else None
-        if path.exists() and origin.model_sha256 == digest == sha256(path):
-            break
-        time.sleep(PAUSE)
-    else:
-        raise UserError(f"{workspace.provenance} does not describe {path}: run `dvc repro`")
+    verify_checksums(release.folder)
+    model, origin = release.model.read_bytes(), Origin.read(release.provenance)
+    if origin.model_sha256 != release.sha256:
+        raise UserError(f"{release.provenance} does not describe {release.model}: restore it")
     try:
         signature = read_signature(model)
     except ValueError as error:
-        raise UserError(
-            f"{path} cannot be registered: {error}; to replace it, set release.allow_regression: "
-            f"true in {workspace.params} and run `dvc repro`"
-        ) from error
-    return Release(digest, model, signature, card.split("---\n", 2)[-1], origin, providers)
+        raise UserError(f"{release.model} cannot be registered: {error}") from error
+    return ReleasedModel(
+        release.number,
+        release.sha256,
+        model,
+        signature,
+        read_text(release.card).split("---\n", 2)[-1],
+        origin,
+        (release.folder / JUDGED_PROVIDERS).read_bytes(),
+    )
 
 
-def publish_release(workspace: Workspace, client: MlflowClient) -> Published | None:
-    """Register the model in models/ if MLflow does not have it, and move the alias to it.
+def publish_releases(workspace: Workspace, client: MlflowClient) -> Published | None:
+    """Register each release in models/ that MLflow does not have; moves no alias.
 
-    The alias moves only if the release allows it (`alias.promote`). Warns if it keeps naming a
-    model that this code cannot use. None if there is no release or in a DVC experiment.
+    Returns the page of the champion, or else of the newest release; None if there is no release or
+    in a DVC experiment. Prints a warning for a release that cannot be read, but raises UserError if
+    it is the champion.
     """
-    if environment.experiment() or not workspace.released_model.exists():
+    if environment.experiment():
         return None
-    release = read_release(workspace)
+    releases = Releases.of(workspace)
+    champion = releases.champion()
+    models = {}
+    for number, release in releases.all.items():
+        try:
+            models[number] = read_released(release)
+        except UserError as error:
+            if champion is not None and champion.number == number:
+                raise
+            print(f"warning: release {number} is not in MLflow: {error}", file=sys.stderr)
+    if not models:
+        return None
+    shown, any_new, page = champion.number if champion else max(models), False, ""
+    for number, model in models.items():
+        version, new = register(client, model)
+        any_new |= new
+        if number == shown:
+            page = f"models/{model.signature.model}/versions/{version.version}"
+    links.record(workspace, Component.RELEASE, page)
+    return Published(Component.RELEASE, page, any_new)
+
+
+def register(client: MlflowClient, release: ReleasedModel) -> tuple[ModelVersion, bool]:
+    """The version of a release, and whether it was created now."""
     name, digest = release.signature.model, release.digest
     _create_registered_model(client, release.signature)
     query = f"name = '{name}' AND tags.{MODEL_TAG} = '{digest}'"
-    registered = False
+    created = False
 
     def create() -> ModelVersion:
-        nonlocal registered
-        registered = True
+        nonlocal created
+        created = True
         model = _logged_model(client, release)
         return client.create_model_version(
             name,
             model.model_uri,
             model.source_run_id,
-            tags={MODEL_TAG: digest},
+            tags={MODEL_TAG: digest, RELEASE_TAG: str(release.number)},
             description=release.description,
             model_id=model.model_id,
         )
@@ -101,12 +122,7 @@ def publish_release(workspace: Workspace, client: MlflowClient) -> Published | N
         create,
         lambda duplicate: client.delete_model_version(name, duplicate.version),
     )
-    promoted = promote(workspace, client, name, str(version.version), digest)
-    if not promoted:
-        warn_of_unsigned_champion(workspace, client, name, str(version.version))
-    page = f"models/{name}/versions/{version.version}"
-    links.record(workspace, Component.RELEASE, page)
-    return Published(Component.RELEASE, page, registered or promoted)
+    return version, created
 
 
 def _create_registered_model(client: MlflowClient, signature: Signature) -> None:
@@ -118,7 +134,7 @@ def _create_registered_model(client: MlflowClient, signature: Signature) -> None
             raise
 
 
-def _logged_model(client: MlflowClient, release: Release) -> LoggedModel:
+def _logged_model(client: MlflowClient, release: ReleasedModel) -> LoggedModel:
     """The only logged model of the release on the server, under the run that trained it."""
     experiment = store.experiment_id(client, store.experiment_name(release.signature.model))
     run = find_training(client, experiment, release.origin.run_id, release.origin.started)
@@ -139,8 +155,7 @@ def _logged_model(client: MlflowClient, release: Release) -> LoggedModel:
             folder = Path(scratch) / "model"
             made = Model(run_id=run_id, model_id=model.model_id)
             save_model(release.model, release.signature, folder, made)
-            if release.providers is not None:
-                (folder / JUDGED_PROVIDERS).write_bytes(release.providers)
+            (folder / JUDGED_PROVIDERS).write_bytes(release.providers)
             client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model

@@ -1,11 +1,6 @@
-"""The releases in models/: a folder for each number, and the pointer to the champion.
-
-A release folder is complete from the moment it has its name, and never changes. SHA256SUMS in it
-lists its other files, except the signature.
-"""
+"""The releases in models/: a folder for each number, the pointer to the champion, the ledger."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -13,19 +8,24 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_checksums, sha256
+from pipeline.core.files import sha256
 from pipeline.core.report_file import Report
+from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
-from pipeline.registry.ledger import Ledger, Line
+from pipeline.registry.answers import Answers
+from pipeline.registry.folder import Release, read_release, verify_checksums
+from pipeline.registry.ledger import Act, Ledger, Line
 
-SUMS = "SHA256SUMS"
-SIGNATURE = "release.sig"
-CARD, PROVENANCE, METRICS = "MODEL_CARD.md", "provenance.json", "metrics.json"
-GOLDEN, ANSWERS = "golden.json", "answers.json"
-FIGURES = (
-    *("curves.png", "confusion.png", "misclassified.png", "distortions.png"),
-    "negatives.png",
-)
+__all__ = [
+    "Pointer",
+    "Release",
+    "Releases",
+    "champion",
+    "find_release",
+    "list_releases",
+    "previous",
+    "verify_checksums",
+]
 
 
 class Pointer(Report):
@@ -33,56 +33,6 @@ class Pointer(Report):
 
     release: Annotated[int, Field(ge=1)]  #: number of the release
     sha256: str  #: SHA-256 of its ONNX file
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release: its number, its folder, its ONNX file and the SHA-256 that SHA256SUMS lists."""
-
-    number: int
-    folder: Path
-    model: Path
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        """The name of the model: mnist-cnn."""
-        return self.model.stem
-
-    @property
-    def version(self) -> str:
-        """The first 12 digits of the SHA-256."""
-        return self.sha256[:12]
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.folder / CARD
-
-    @property
-    def provenance(self) -> Path:
-        """Inputs and build of the model, as an in-toto statement."""
-        return self.folder / PROVENANCE
-
-    @property
-    def metrics(self) -> Path:
-        """The quality of the model on the test set."""
-        return self.folder / METRICS
-
-    @property
-    def golden(self) -> Path:
-        """Images with the answers of this model."""
-        return self.folder / GOLDEN
-
-    @property
-    def answers(self) -> Path:
-        """The predictions of this model on the test set."""
-        return self.folder / ANSWERS
-
-    def figure(self, name: str) -> Path | None:
-        """The figure with this file name, or None if the release has none."""
-        path = self.folder / name
-        return path if name in FIGURES and path.is_file() else None
 
 
 class Releases:
@@ -99,8 +49,7 @@ class Releases:
     @cached_property
     def all(self) -> Mapping[int, Release]:
         """The complete folders by number, ascending."""
-        folder = self.models / "releases"
-        found = {number: _read(folder / str(number)) for number in self._numbers}
+        found = {number: read_release(self.folder(number)) for number in self.numbers}
         return {number: release for number, release in found.items() if release is not None}
 
     @cached_property
@@ -117,10 +66,15 @@ class Releases:
     def next_number(self) -> int:
         """The number of the next release: no number is used twice."""
         recorded = [line.release for line in self.lines if line.release is not None]
-        return max([*recorded, *self._numbers], default=0) + 1
+        return max([*recorded, *self.numbers], default=0) + 1
+
+    def folder(self, number: int) -> Path:
+        """The folder of the release with this number."""
+        return self.models / "releases" / str(number)
 
     @property
-    def _numbers(self) -> list[int]:
+    def numbers(self) -> list[int]:
+        """The numbers of all release folders, complete or not, ascending."""
         found = (self.models / "releases").glob("[1-9]*")
         return sorted(int(path.name) for path in found if path.name.isdecimal())
 
@@ -160,7 +114,8 @@ class Releases:
 
     def previous(self) -> Release | None:
         """The champion before the current one, by the ledger, if its folder is still there."""
-        return self.by_digest(self.moves[-1].replaces) if self.moves else None
+        replaced = [line.replaces for line in self.moves if line.replaces != line.sha256]
+        return self.by_digest(replaced[-1]) if replaced else None
 
     def rollback_target(self) -> Release | None:
         """The champion that the current one replaced when it was promoted, if it is there."""
@@ -168,13 +123,48 @@ class Releases:
         promoted = [
             line
             for line in self.lines
-            if champion and line.act == "promote" and line.sha256 == champion.sha256
+            if champion
+            and line.act is Act.PROMOTE
+            and line.replaces != line.sha256 == champion.sha256
         ]
         return self.by_digest(promoted[-1].replaces) if promoted else None
 
+    @property
+    def promoted(self) -> set[str | None]:
+        """The SHA-256 of each model that is or was the champion."""
+        return {line.sha256 for line in self.moves} | {line.replaces for line in self.moves}
+
+    def best(self) -> Release | None:
+        """The champion of all times: the highest accuracy on the test set of the current champion.
+
+        If several have it, the first. None without a champion. UserError if a file is damaged.
+        """
+        if (champion := self.champion()) is None:
+            return None
+        test_sha256 = Answers.read(champion.answers).test_sha256
+        return max(
+            (
+                release
+                for release in self.all.values()
+                if release.sha256 in {champion.sha256, *self.promoted}
+                and Answers.read(release.answers).test_sha256 == test_sha256
+            ),
+            key=lambda release: (Metrics.read(release.metrics).accuracy, -release.number),
+        )
+
+    def registration(self, release: Release) -> Line | None:
+        """The line of the ledger that registered a release; None if a crash prevented it."""
+        found = (line for line in self.lines if line.act is Act.REGISTER)
+        return next((line for line in found if line.release == release.number), None)
+
+    def registered(self, digest: str) -> Line | None:
+        """The line that registered the release of this file, if the release is still there."""
+        release = self.by_digest(digest)
+        return None if release is None else self.registration(release)
+
     def held(self) -> bool:
         """Whether the last choice of a champion was a rollback: only a person promotes then."""
-        return bool(self.moves) and self.moves[-1].act == "rollback"
+        return bool(self.moves) and self.moves[-1].act is Act.ROLLBACK
 
 
 def list_releases(workspace: Workspace) -> list[Release]:
@@ -195,30 +185,3 @@ def champion(workspace: Workspace) -> Release | None:
 def previous(workspace: Workspace) -> Release | None:
     """The champion before the current one, by the ledger, or None."""
     return Releases.of(workspace).previous()
-
-
-def verify_checksums(folder: Path) -> None:
-    """UserError if a file that SHA256SUMS lists is missing or changed, or a file is not listed."""
-    listed = read_checksums(folder / SUMS)
-    found = {path.name for path in folder.iterdir()} - {SUMS, SIGNATURE}
-    if extra := sorted(found - listed.keys()):
-        raise UserError(f"{folder / extra[0]} is not listed in {folder / SUMS}: remove it")
-    for name, digest in listed.items():
-        path = folder / name
-        if "/" in name or not path.is_file() or path.is_symlink():
-            raise UserError(f"{path} is missing, but {folder / SUMS} lists it: restore the folder")
-        if sha256(path) != digest:
-            raise UserError(
-                f"{path} does not have the SHA-256 in {folder / SUMS}: restore the folder"
-            )
-
-
-def _read(folder: Path) -> Release | None:
-    """The release in a folder; None if a file is missing."""
-    if not (folder / SUMS).is_file():
-        return None
-    listed = read_checksums(folder / SUMS)
-    models = [name for name in listed if name.endswith(".onnx")]
-    if len(models) != 1 or not all((folder / name).is_file() for name in listed):
-        return None
-    return Release(int(folder.name), folder, folder / models[0], listed[models[0]])

@@ -4,13 +4,17 @@
   `token` and the log of `log`.
 - `processes` starts, replaces and stops the processes of the service, `shared` holds the numbers
   that they share.
-- `pool` holds the models, `state` the state that all routes share, `limits` the limits on requests.
+- `pool` holds the models, `sources` finds the champion, `loading` verifies and loads models,
+  `following` swaps them, and `orders` tells all processes what to load.
+- `state` is what all routes share, `limits` the limits on requests.
 - `routes/` holds a router for each concern, `middleware/` the layers around all routes: the access
   log, responses, authentication and admission.
 - `bodies` reads the body of a request, `uploads` finds a picture in it, `threads` runs the model,
   `connections` disconnects hostile clients.
-- `protocol` implements the Open Inference Protocol, `messages` its JSON, `documentation` describes
-  the interface, `errors` builds error responses, `figures` finds the reports that the page shows.
-- `metrics` counts for Prometheus, `process_metrics` measures the processes.
+- `protocol` implements the Open Inference Protocol, `messages` its JSON, `repository_messages` that
+  of Triton's model repository extension. `documentation` describes the interface, with `examples`.
+  `errors` builds error responses, `figures` finds the figures that the page shows.
+- `metrics` counts for Prometheus, `version_metrics` by the version of the model, `model_metrics`
+  the models themselves, `process_metrics` the processes; `histograms` has what they share.
 - `page/` runs in the browser.
 """

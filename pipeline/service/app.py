@@ -10,6 +10,8 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.providers import available_cores
 from pipeline.service import documentation
 from pipeline.service.bodies import Bodies
+from pipeline.service.challenger.link import Link
+from pipeline.service.challenger.report import TrialMetrics
 from pipeline.service.errors import bad_parameter, refused
 from pipeline.service.following import Follower
 from pipeline.service.limits import Limits
@@ -17,10 +19,12 @@ from pipeline.service.metrics import Metrics
 from pipeline.service.middleware.access_log import AccessLog
 from pipeline.service.middleware.admission import Admission
 from pipeline.service.middleware.authentication import Authentication
+from pipeline.service.middleware.request_ids import RequestIds
 from pipeline.service.middleware.responses import InternalErrors, Responses
 from pipeline.service.orders import Orders
 from pipeline.service.pool import ModelPool
 from pipeline.service.routes import (
+    challenger,
     docs,
     hooks,
     operation,
@@ -36,7 +40,7 @@ from pipeline.service.state import Service
 from pipeline.service.threads import Threads
 from pipeline.service.token import Tokens
 
-MODULES = (slashes, predict, protocol, repository, operation, hooks, page, docs)
+MODULES = (slashes, predict, protocol, repository, operation, challenger, hooks, page, docs)
 ROUTERS = [module.router for module in MODULES]
 
 
@@ -47,13 +51,14 @@ def create_app(
     workspace: Workspace | None = None,
     place: Place | None = None,
     source: Source | None = None,
+    link: Link | None = None,
 ) -> FastAPI:
     """Create the service for these models.
 
     With a token for use, every route except `OPEN_ROUTES` requires `Authorization: Bearer TOKEN`;
     routes below `ADMIN_PREFIX` always require the admin token. The page shows the workspace's
     reports. `place`: of this process among those of the service. `source`: what names the champion;
-    None: it stays the same.
+    None: it stays the same. `link`: to the process of a challenger.
     """
     tokens = tokens or Tokens()
     limits, place, model = limits or Limits(), place or alone(), pool.champion
@@ -61,11 +66,15 @@ def create_app(
     routes = [route for router in ROUTERS for route in router.routes]
     paths = [route.path for route in routes if isinstance(route, APIRoute)]
     metrics = Metrics(pool, paths, place.rows["metrics"], place.process)
+    if link is not None:
+        pool.set_challenger(link.challenger)
+        metrics.registry.register(TrialMetrics(link))
     cores = -(-available_cores() // len(place.rows))
     threads = Threads(limits, cores, Tally(place, "working"))
     in_progress = Tally(place, "requests")
     orders = Orders(place.rows["orders"], place.rows["serving"], place.process)
     middleware = [  # outermost first
+        Middleware(RequestIds),
         Middleware(AccessLog, metrics=metrics),
         Middleware(Responses),
         Middleware(Authentication, tokens=tokens),
@@ -95,6 +104,7 @@ def create_app(
         workspace=workspace,
         follower=Follower(pool, metrics, orders, source) if source else None,
         webhook_secret=tokens.webhook,
+        link=link,
     )
     documentation.complete(app, model, token=tokens.use is not None)
     return app

@@ -6,14 +6,14 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, Field, create_model
 
-from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.inference.signature import Signature
 from pipeline.pictures.decoding import FORMATS
 from pipeline.service import protocol
+from pipeline.service.examples import request_example, response_examples
 from pipeline.service.messages import request_model
 from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
-from pipeline.service.pool import CHAMPION, Roles, ServedModel
+from pipeline.service.pool import ServedModel
 from pipeline.service.repository_messages import IndexRequest, LoadRequest
 
 SCHEMAS = "#/components/schemas/"
@@ -56,6 +56,7 @@ NO_TOKEN = _errors(_401="The service requires a token, which is missing or wrong
 NO_TOKEN[401]["headers"] = {"WWW-Authenticate": _header("Bearer.")}
 PROTECTED = NO_TOKEN | INTERNAL_ERROR
 NOT_FOUND = _errors(_404="The service has no such model.")
+NO_CHALLENGER = _errors(_404="The service has no challenger.")
 ADMIN = _errors(_403="The service has no admin token, or the request has the token for use.")
 BODY_ERRORS = PROTECTED | _errors(
     _400="The request is malformed.",
@@ -99,8 +100,20 @@ PICTURE_BODY = {
     }
 }
 INDEX_BODY, LOAD_BODY = (
-    {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"{SCHEMAS}{name}"}}}}}
-    for name in ("IndexRequest", "LoadRequest")
+    {
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"{SCHEMAS}{name}"},
+                    "examples": {"one": {"summary": summary, "value": value}},
+                }
+            }
+        }
+    }
+    for name, summary, value in (
+        ("IndexRequest", "Models in memory", {"ready": True}),
+        ("LoadRequest", "Release 2", {"parameters": {"release": 2}}),
+    )
 )
 INFER_BODY = {
     "parameters": [
@@ -139,7 +152,7 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
     for made in (answer, infer, IndexRequest, LoadRequest):
         described = made.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
         components["schemas"] |= described.pop("$defs", {}) | {made.__name__: described}
-    examples = _response_examples(model)
+    examples = response_examples(model)
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
@@ -153,7 +166,7 @@ def complete(app: FastAPI, model: ServedModel, *, token: bool) -> None:
                     parameter["schema"]["enum"] = [model.name]
             if path.endswith("/infer"):
                 content = operation["requestBody"]["content"]["application/json"]
-                value = _request_example(model.signature.form)
+                value = request_example(model.signature.form)
                 content["examples"] = {"one": {"summary": "A vertical stroke", "value": value}}
             if path.startswith(ADMIN_PREFIX):
                 operation["security"] = [{"admin token": []}]
@@ -203,43 +216,3 @@ def _answer_model(signature: Signature) -> type[BaseModel]:
         for name, (kind, meaning) in fields.items()
     }
     return create_model("Answer", __doc__=Answer.__doc__, **details)
-
-
-def _response_examples(model: ServedModel) -> dict[str, Any]:
-    """An example response of each operation, by id."""
-    others = len(model.signature.labels) - 1
-    novelty = round(model.signature.novelty_threshold - 5, 2)
-    probabilities = [0.982, *[round(0.018 / others, 6)] * others]
-    tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
-    label = class_fields(model.signature)[0]
-    values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
-    return {
-        "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True))
-        | {"version": model.version},
-        "describe_server": protocol.server_metadata(model),
-        "server_live": {"live": True},
-        "server_ready": {"ready": True},
-        "describe_model": protocol.metadata(model, Roles(model)),
-        "model_ready": {"name": model.name, "ready": True},
-        "repository_index": [
-            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
-            | {"role": CHAMPION, "release": 1}
-        ],
-        "infer": {
-            "model_name": model.name,
-            "model_version": model.version,
-            "outputs": [tensor | {"data": probabilities}],
-        },
-    }
-
-
-def _request_example(form: ImageForm) -> dict[str, Any]:
-    """A request with the image of a stroke, two pixels wide and as tall as the form's ink."""
-    top, middle = (form.height - form.ink) // 2, form.width // 2
-    data = [
-        255 if top <= row < top + form.ink and column in (middle - 1, middle) else 0
-        for row in range(form.height)
-        for column in range(form.width)
-    ]
-    shape = [1, form.height, form.width]
-    return {"inputs": [{"name": "images", "shape": shape, "datatype": "UINT8", "data": data}]}

@@ -46,9 +46,9 @@ def default_count(cores: int, quota: Path = QUOTA) -> int:
     return max(1, cores)
 
 
-def allocate(count: int) -> Any:
+def allocate(count: int, row: np.dtype[Any] = ROW) -> Any:
     """Memory for the rows of this many processes."""
-    return SPAWN.RawArray(ctypes.c_byte, count * ROW.itemsize)
+    return SPAWN.RawArray(ctypes.c_byte, count * row.itemsize)
 
 
 def rows_in(memory: Any) -> NDArray[Any]:

@@ -5,8 +5,8 @@ import logging
 import resource
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.context import SpawnProcess
@@ -22,6 +22,9 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.providers import available_cores
 from pipeline.service import log
 from pipeline.service.app import create_app
+from pipeline.service.challenger.process import Model
+from pipeline.service.challenger.seats import Seat, seats
+from pipeline.service.challenger.trial import Rules
 from pipeline.service.connections import Connection
 from pipeline.service.limits import Limits
 from pipeline.service.pool import ModelPool, ServedModel
@@ -37,7 +40,7 @@ from pipeline.service.processes import (
 )
 from pipeline.service.shared import Place, alone
 from pipeline.service.sockets import listen, url
-from pipeline.service.sources import Source, open_model
+from pipeline.service.sources import Source, open_challenger, open_model
 from pipeline.service.state import Service
 from pipeline.service.token import Tokens, read_tokens
 
@@ -77,6 +80,16 @@ class Settings:
     tokens: Tokens
     workspace: Workspace | None
     json_log: bool
+    challenger: ServedModel | None = None
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """Which model to compare with the champion, and how."""
+
+    name: str  # as `sources.open_challenger` takes it
+    rules: Rules
+    load: Callable[[], Model] | None = None  # in its process, instead of that model: for tests
 
 
 def run(
@@ -89,6 +102,7 @@ def run(
     workspace: Workspace | None,
     trust: Sequence[Path] = (),
     follow: float | None = None,
+    challenge: Challenge | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
@@ -109,7 +123,10 @@ def run(
     on_cpu = "CUDA" not in served.classifier.providers[0]
     count = workers or (default_count(available_cores()) if on_cpu else 1)
     limits = limits_of_process(count)
-    settings = Settings(served, source, limits, tokens, workspace, json_log)
+    challenger = None
+    if challenge is not None:
+        challenger = open_challenger(challenge.name, workspace, tuple(trust), served)
+    settings = Settings(served, source, limits, tokens, workspace, json_log, challenger)
     listeners = listen(host, port)
     if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -123,14 +140,31 @@ def run(
         if not json_log:
             print(f"{address} - press Ctrl-C to stop", file=sys.stderr, flush=True)
 
-    if count == 1:
-        announce()
-        _serve(settings, alone(), listeners)
-        return
-    memory, shared_settings = allocate(count), share(settings)
+    with ExitStack() as stack:
+        taken: list[Seat] | list[None] = [None] * count
+        if challenger is not None and challenge is not None:
+            load = challenge.load or partial(take, share(challenger.classifier))
+            taken = stack.enter_context(
+                seats(load, served, challenge.rules, count, json_log=json_log)
+            )
+        if count == 1:
+            announce()
+            _serve(settings, alone(), listeners, taken[0])
+        else:
+            _supervise(settings, listeners, taken, announce)
+
+
+def _supervise(
+    settings: Settings,
+    listeners: list[socket.socket],
+    taken: Sequence[Seat | None],
+    announce: Callable[[], None],
+) -> None:
+    """Run a process for each seat."""
+    memory, shared_settings = allocate(len(taken)), share(settings)
 
     def start_process(process: int) -> SpawnProcess:
-        return start(_serve_in_process, shared_settings, memory, process, listeners)
+        return start(_serve_in_process, shared_settings, memory, process, listeners, taken[process])
 
     def close() -> None:
         log.flush()
@@ -140,23 +174,33 @@ def run(
     supervise(start_process, rows_in(memory), GRACE, announce, close)
 
 
-def _serve(settings: Settings, place: Place, listeners: list[socket.socket]) -> None:
+def _serve(
+    settings: Settings, place: Place, listeners: list[socket.socket], seat: Seat | None
+) -> None:
     pool, limits = ModelPool(settings.model), settings.limits
-    app = create_app(pool, limits, settings.tokens, settings.workspace, place, settings.source)
+    link = seat.link(settings.challenger) if seat and settings.challenger else None
+    app = create_app(
+        pool, limits, settings.tokens, settings.workspace, place, settings.source, link
+    )
     service: Service = app.state.service
     if service.follower is not None:
-        service.follower.obey()  # a process that replaces another starts where that one was
+        service.follower.check()  # a process that replaces another starts where that one was
+        service.follower.obey()
         service.follower.start()
     make_server(app, limits, place).run(sockets=listeners)
 
 
 def _serve_in_process(
-    shared_settings: Any, memory: Any, process: int, listeners: list[socket.socket]
+    shared_settings: Any,
+    memory: Any,
+    process: int,
+    listeners: list[socket.socket],
+    seat: Seat | None,
 ) -> None:
     end_with_parent()
     settings: Settings = take(shared_settings)
     log.set_up(json_log=settings.json_log)
-    _serve(settings, Place(rows_in(memory), process), listeners)
+    _serve(settings, Place(rows_in(memory), process), listeners, seat)
 
 
 def make_server(app: ASGIApp, limits: Limits, place: Place | None = None) -> uvicorn.Server:

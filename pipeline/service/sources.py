@@ -116,6 +116,23 @@ def open_model(
     return _open(name, workspace, trust), None
 
 
+def open_challenger(
+    name: str, workspace: Workspace | None, trust: tuple[Path, ...], champion: ServedModel
+) -> ServedModel:
+    """A model to compare with the champion, whose interface it must have.
+
+    `name`: a release number, an ONNX file, models:/NAME@ALIAS or models:/NAME/VERSION. UserError if
+    it cannot be served.
+    """
+    if name.isdecimal():
+        if workspace is None:
+            raise UserError(f"--challenger {name} is a release number, but there is no workspace")
+        return load_release(Releases.of(workspace).find(int(name)), trust, champion.signature)
+    model, _ = open_model(name, workspace, trust, 0)
+    require_interface(model.signature, champion.signature, name)
+    return model
+
+
 def _open(name: str | None, workspace: Workspace | None, trust: tuple[Path, ...]) -> ServedModel:
     """A model that the service keeps; if it is a release of the workspace, with its number."""
     classifier = lookup.open_classifier(name, workspace, threads=THREADS, verify=trust)

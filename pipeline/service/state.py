@@ -1,7 +1,8 @@
 """The state that all routes share."""
 
+import time
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -10,13 +11,22 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Predictions
 from pipeline.pictures.images import Images
 from pipeline.service.bodies import Bodies
+from pipeline.service.challenger.link import Link
 from pipeline.service.following import Follower
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
 from pipeline.service.middleware.access_log import MODEL
+from pipeline.service.middleware.request_ids import REQUEST_ID
 from pipeline.service.orders import Orders
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.threads import Threads
+
+
+class Computed(NamedTuple):
+    """The predictions for the images of a request, and how long they took."""
+
+    predictions: Predictions
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,9 @@ class Service:
     workspace: Workspace | None  # has the reports
     follower: Follower | None = None  # None: the service keeps its model
     webhook_secret: str | None = field(default=None, repr=False)
+    link: Link | None = None  # None: no challenger is compared with the champion
 
-    def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Predictions:
+    def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Computed:
         """The model's predictions for the images of a request, [N, H, W].
 
         `count`: whether to record them in the metrics. ValueError if there are too many images.
@@ -41,15 +52,41 @@ class Service:
         if len(images) > self.limits.images:
             limit = self.limits.images
             raise ValueError(f"a request may have at most {limit:,} images, not {len(images):,}")
+        begun = time.perf_counter()
         predictions = model.classifier.predict(images)
+        seconds = time.perf_counter() - begun
         if count:
             self.metrics.record_predictions(model.version, predictions)
-        return predictions
+        return Computed(predictions, seconds)
 
-    async def after_answer(
-        self, model: ServedModel, images: Images, predictions: Predictions, request_id: str | None
-    ) -> None:
+    def takes_canary(self, request: Request, model: ServedModel) -> bool:
+        """Whether the challenger is to answer a request to `model`: ask it with `challenge`."""
+        return (
+            self.link is not None
+            and model is self.pool.champion
+            and "version" not in request.path_params
+            and self.link.takes(model, request.scope[REQUEST_ID])
+        )
+
+    async def challenge(
+        self, request: Request, model: ServedModel, images: Images, computed: Computed
+    ) -> tuple[ServedModel, Computed]:
+        """The challenger and its predictions or, if it has none in time, what is given.
+
+        `computed`: by `model` for the images [N, H, W] of the request, and not yet recorded.
+        """
+        assert self.link is not None
+        answer = await self.link.ask(images, *computed)
+        if answer is not None:
+            model = note_model(request, self.link.challenger)
+            computed = Computed(answer, computed.seconds)
+        self.metrics.record_predictions(model.version, computed.predictions)
+        return model, computed
+
+    async def after_answer(self, model: ServedModel, images: Images, computed: Computed) -> None:
         """Routes call this once the client has the answer of `model` to `images`, [N, H, W]."""
+        if self.link is not None and model is self.pool.champion:
+            self.link.compare(model, images, *computed)
 
 
 async def get_service(request: Request) -> Service:

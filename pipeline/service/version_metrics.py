@@ -18,7 +18,7 @@ from pipeline.service.pool import VERSION_LENGTH
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 CONFIDENCE = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
 VERDICTS = 5  # the number of verdicts
-VERSIONS = 8  # versions with counts of their own; the least recently used one makes room
+VERSIONS = 8  # versions that are counted separately; the least recently used one makes room
 OLDER = "older"  # the name under which all others are counted together, in the first place
 VERSION = np.dtype(  # counts of one version in one process
     [

@@ -1,4 +1,4 @@
-"""The `release` stage: replace models/ atomically and register the model as MLflow's champion."""
+"""The `release` stage: judge the model, register it in models/, and promote it if allowed."""
 
 import re
 from pathlib import Path
@@ -7,27 +7,35 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from pipeline.config import Gate, Params
 from pipeline.core import environment
-from pipeline.core.errors import RefusedError, UserError, first_line
+from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import (
+    REPRO,
+    existing,
     read_tensors,
-    replacing_directory,
     sha256,
     write_bytes,
     write_json,
     write_text,
 )
 from pipeline.core.gate_input import GateInput
+from pipeline.core.release_report import Verdict
 from pipeline.core.reports import JUDGED_PROVIDERS, JudgedProviders
 from pipeline.core.snapshot import Snapshot, read_snapshot
-from pipeline.core.task import ImageForm, Task
+from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
-from pipeline.evaluation.comparison import mcnemar
 from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
+from pipeline.inference import golden
 from pipeline.inference.choice import pack
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
-from pipeline.registry import promotion
+from pipeline.registry import acts, outcome, rule
+from pipeline.registry import folder as files
+from pipeline.registry.bom import bom
+from pipeline.registry.ledger import Line
 from pipeline.registry.provenance import provenance
+from pipeline.registry.releases import Releases
+from pipeline.registry.rule import Judgement
+from pipeline.registry.signing import sign, signing_key
 from pipeline.stages.gate import judge
 from pipeline.tracking import Component, background
 
@@ -40,50 +48,89 @@ NOT_RELEASED = (
 )
 
 
-def run(workspace: Workspace, params: Params, task: Task, baseline: Path | None = None) -> None:
-    """Replace models/, register the model, and publish the gate's verdict on it.
+def run(workspace: Workspace, params: Params, task: Task) -> None:
+    """Judge the exported model, register it, and make it the champion if the rule allows that.
 
-    Raises RefusedError, with models/ unchanged, if the gate did not pass or the new model is
-    significantly worse than `baseline`: an ONNX file, by default the released model if there is
-    one. In a DVC experiment, the stage only prints whether the release would be refused: a failed
-    stage would discard the experiment, and releases are made from the checkout.
+    Raises RefusedError, with nothing registered, if the gate did not pass or the model is inferior
+    to a baseline. A model that cannot be compared, or that follows a rollback, is registered and
+    not promoted. A registered model is not registered again. In a DVC experiment, the stage writes
+    only its verdict: a failed stage would discard the experiment, and releases are made from the
+    checkout.
     """
     snapshot = read_snapshot(workspace)
     require_passed_gate(workspace, snapshot, params.gate)
     model = OnnxModel(workspace.model, params.evaluate.providers[0])
     require_trained(workspace, model.signature, snapshot, task)
-    try:
-        compare(workspace, params, model, baseline or workspace.released_model)
-    except RefusedError as error:
-        if not environment.experiment():
-            background.publish(workspace, Component.TRAINING)
-            raise
-        print(f"the release would be refused: {error}")
     if environment.experiment():
+        judgement = rule.judge(workspace, params, model, record=False)
+        outcome.write_report(workspace, params, judgement)
         workspace.releases.mkdir(parents=True, exist_ok=True)  # DVC requires this output
-        print(NOT_RELEASED)
-    else:
-        replace_models(workspace, params, snapshot, model.signature, task)
-    background.publish(workspace)
+        print(f"{judgement.verdict}: {judgement.reason}\n{NOT_RELEASED}")
+        background.publish(workspace, Component.TRAINING)
+        return
+    workspace.require_writable()
+    acts.complete(workspace)
+    line = Releases.of(workspace).registered(model.sha256)
+    if line is None:
+        key = signing_key()  # an unusable one must not cost a look at the test set
+        judgement = rule.judge(workspace, params, model)
+        if judgement.verdict is Verdict.INFERIOR:
+            background.publish(workspace, Component.TRAINING)
+            outcome.refuse(workspace, params, judgement)
+        line = register(workspace, params, snapshot, model, task, judgement, key)
+    outcome.write_report(workspace, params, rule.judged(line), line)
+    outcome.promote(workspace, line)
+    background.synchronise(workspace)
 
 
-def replace_models(
-    workspace: Workspace, params: Params, snapshot: Snapshot, signature: Signature, task: Task
-) -> None:
-    """Replace models/ as a whole by the exported model with its card, provenance and checksums."""
-    name = f"{signature.model}.onnx"
-    card = model_card(snapshot, signature, params, task)
-    with replacing_directory(workspace.releases, last=[name, workspace.checksums.name]) as new:
-        write_bytes(new / name, workspace.model.read_bytes())
-        write_text(new / workspace.model_card.name, card)
+def register(
+    workspace: Workspace,
+    params: Params,
+    snapshot: Snapshot,
+    model: OnnxModel,
+    task: Task,
+    judgement: Judgement,
+    key: Path | None,
+) -> Line:
+    """Write the release folder of a judged model and register it; returns the ledger's line.
+
+    `key`: a private key that signs the folder.
+    """
+    name, reports = f"{model.signature.model}.onnx", workspace.evaluation_reports
+    calibration = read_tensors(workspace.calibration_set)
+    assert judgement.answers is not None
+    with acts.new_folder(workspace) as folder:
+        write_bytes(folder / name, workspace.model.read_bytes())
+        card = model_card(snapshot, model.signature, params, task)
+        write_text(folder / files.CARD, card)
         statement = provenance(workspace, params, snapshot, name)
-        write_json(new / workspace.provenance.name, statement)
-        judged_providers(workspace, snapshot, params.gate).write(new / JUDGED_PROVIDERS)
-        promotion.record(workspace, workspace.model)
-        names = [name, JUDGED_PROVIDERS, workspace.model_card.name, workspace.provenance.name]
-        checksums = "".join(f"{sha256(new / file)}  {file}\n" for file in names)
-        write_text(new / workspace.checksums.name, checksums)
-    print(f"released {workspace.released_model}, SHA-256 {sha256(workspace.released_model)}")
+        write_json(folder / files.PROVENANCE, statement)
+        judged_providers(workspace, snapshot, params.gate).write(folder / JUDGED_PROVIDERS)
+        metrics = snapshot.evaluation.metrics
+        metrics.write(folder / files.METRICS)
+        content = bom(workspace, statement, model.signature, metrics, card)
+        write_json(folder / files.BOM, content)
+        snapshot.evaluation.behaviour.write(folder / workspace.behaviour.name)
+        for figure in files.FIGURES:
+            write_bytes(folder / figure, existing(reports / figure, REPRO).read_bytes())
+        judgement.answers.write(folder / files.ANSWERS)
+        answers = golden.make(model, calibration["images"], calibration["labels"])
+        write_json(folder / files.GOLDEN, answers)
+        acts.seal(folder)
+        if key is not None:
+            sign(folder, key)
+        release = acts.register(
+            workspace,
+            folder,
+            judgement.verdict,
+            reason=judgement.reason,
+            test_sha256=judgement.test_sha256,
+            look=judgement.look,
+            comparisons=judgement.comparisons,
+        )
+    line = Releases.of(workspace).registration(release)
+    assert line is not None
+    return line
 
 
 def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) -> None:
@@ -125,46 +172,6 @@ def require_trained(
         raise UserError(f"{workspace.subject} does not match {workspace.test_set}: run `dvc repro`")
 
 
-def compare(workspace: Workspace, params: Params, model: OnnxModel, baseline: Path) -> None:
-    """Raise RefusedError if the baseline is significantly better on the test set (McNemar).
-
-    Also raises it if the baseline cannot be compared: it does not load or is for another task.
-    """
-    if not baseline.exists():
-        return
-    test = read_tensors(workspace.test_set)
-    images, labels, batch_size = test["images"], test["labels"], params.evaluate.batch_size
-    new = model.run(images, batch_size).logits
-    try:
-        released = OnnxModel(baseline, params.evaluate.providers[0])
-        if difference := task_difference(released.signature, model.signature):
-            raise ValueError(f"{baseline} {difference}")
-        old = released.run(images, batch_size).logits
-    except Exception as error:  # ONNX Runtime's exceptions have no other common base
-        comparison = f"the new model cannot be compared with the released one: {first_line(error)}"
-        action, scope = "replace it without a comparison", " for this one release"
-        acceptable = False
-    else:
-        result = mcnemar(old.argmax(1) == labels, new.argmax(1) == labels)
-        comparison = (
-            f"only the released model is right on {result['only_old_right']} test images, only "
-            f"the new model on {result['only_new_right']}, McNemar p = {result['p_value']:.3g}"
-        )
-        worse = result["only_old_right"] > result["only_new_right"]
-        acceptable = not (worse and result["p_value"] < params.release.significance)
-        if not acceptable:
-            comparison = f"the released model is significantly better: {comparison}"
-            action, scope = "release the new model anyway", ""
-    print(comparison)
-    if not acceptable:
-        if not params.release.allow_regression:
-            raise RefusedError(
-                f"{comparison}; to {action}, set release.allow_regression: true in "
-                f"{workspace.params}{scope} and run `dvc repro`"
-            )
-        print("releasing it anyway, because release.allow_regression is true")
-
-
 def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> JudgedProviders:
     """The execution providers that passed the gate, with training images to check them on."""
     subject = snapshot.evaluation.subject
@@ -175,22 +182,6 @@ def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> 
         max_novelty_difference=params.max_provider_novelty_difference,
         images=pack(read_tensors(workspace.training_set)["images"][:SAMPLES]),
     )
-
-
-def task_difference(released: Signature, new: Signature) -> str | None:
-    """Describe how the task of the released model differs from that of the new one."""
-    if released.data_set != new.data_set:
-        return f"was trained on {released.data_set}, the new model on {new.data_set}"
-    if released.labels != new.labels:
-        old_labels, new_labels = ", ".join(released.labels), ", ".join(new.labels)
-        return f"has the labels {old_labels}, the new model {new_labels}"
-    if released.form != new.form:
-        return f"takes {_shape(released.form)}, the new model {_shape(new.form)}"
-    return None
-
-
-def _shape(form: ImageForm) -> str:
-    return f"images of {form.height} x {form.width} pixels with ink of {form.ink} x {form.ink}"
 
 
 def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: Task) -> str:

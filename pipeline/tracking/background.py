@@ -1,7 +1,8 @@
-"""Keeps MLflow up to date while a stage runs, in a separate process.
+"""Keeps MLflow up to date with a command, in a separate process.
 
-A stage never fails because of a tracking server, and waits for it only as long as stated here. The
-command `track` later publishes what a server missed. MLFLOW_TRACKING_URI=none turns tracking off.
+A stage never fails because of a tracking server, and waits for it only as long as stated here.
+`track` later publishes what a server missed, and `releases --sync` also moves the alias.
+MLFLOW_TRACKING_URI=none turns tracking off.
 """
 
 import os
@@ -24,7 +25,7 @@ MISSED = "MLflow is not up to date ({}); the files are complete: publish them la
 @contextmanager
 def following(workspace: Workspace) -> Iterator[None]:
     """Publish the training repeatedly while the block runs, and once after it."""
-    with _publisher(workspace, "--follow", seconds=AT_THE_END):
+    with _publisher(workspace, "track", "--follow", seconds=AT_THE_END):
         yield
 
 
@@ -34,7 +35,7 @@ def publishing(workspace: Workspace, *components: Component) -> Iterator[None]:
 
     The import of MLflow takes seconds, so it happens while the block runs.
     """
-    with _publisher(workspace, "--wait", *components, seconds=AT_ONCE) as started:
+    with _publisher(workspace, "track", "--wait", *components, seconds=AT_ONCE) as started:
         yield
         if started:
             print("publishing to MLflow ...", flush=True)
@@ -46,6 +47,19 @@ def publish(workspace: Workspace, *components: Component) -> None:
         pass
 
 
+def synchronise(workspace: Workspace) -> None:
+    """Publish everything now, and let MLflow's alias follow the champion."""
+    with _publisher(workspace, "releases", "--sync", seconds=AT_ONCE) as started:
+        if started:
+            print("publishing to MLflow ...", flush=True)
+
+
+def synchronise_later(workspace: Workspace) -> None:
+    """Do the same in a process that outlives this one; its output is discarded."""
+    if enabled() and find_spec("mlflow") is not None:
+        _start(workspace, "releases", "--sync", stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def enabled() -> bool:
     """Whether tracking is on: MLFLOW_TRACKING_URI is not `none`."""
     return variables.MLFLOW_TRACKING_URI.get() != "none"
@@ -53,7 +67,7 @@ def enabled() -> bool:
 
 @contextmanager
 def _publisher(workspace: Workspace, *arguments: str, seconds: float) -> Iterator[bool]:
-    """Run `track` alongside the block, and give it `seconds` to finish after the block.
+    """Run this command alongside the block, and give it `seconds` to finish after the block.
 
     It runs in the workspace's root, with the import path of this process. Yields False if it does
     not start: tracking is off, or MLflow is not installed, which prints a line.
@@ -65,15 +79,7 @@ def _publisher(workspace: Workspace, *arguments: str, seconds: float) -> Iterato
         print(NOT_INSTALLED, file=sys.stderr)
         yield False
         return
-    root, modules = workspace.root.absolute(), map(os.path.abspath, sys.path)
-    publisher = subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline", "--workspace", str(root), "track", *arguments],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(modules)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    publisher = _start(workspace, *arguments, stdin=subprocess.PIPE)
     assert publisher.stdin is not None
     with publisher.stdin:  # it closes however this process ends, and then the publisher ends
         yield True
@@ -85,3 +91,18 @@ def _publisher(workspace: Workspace, *arguments: str, seconds: float) -> Iterato
     finally:
         publisher.kill()
         publisher.wait()
+
+
+def _start(
+    workspace: Workspace, *arguments: str, stdin: int, stderr: int | None = None
+) -> "subprocess.Popen[bytes]":
+    root, modules = workspace.root.absolute(), map(os.path.abspath, sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "pipeline", "--workspace", str(root), *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(modules)},
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=True,
+    )

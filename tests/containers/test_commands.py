@@ -1,6 +1,7 @@
 """The calls that the commands in docker/ make to an engine, which is a stub here."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from tests.checkout import PROJECT
 
+SECRETS = ["postgres_password", "mlflow.env", "prefect.toml"]
 GPUS = {"docker": "--gpus all", "podman": "--device nvidia.com/gpu=all"}
 
 
@@ -164,7 +166,7 @@ def test_a_missing_engine_is_a_one_line_error_with_exit_status_2(
 
 def test_passwords_are_generated_once_and_are_private(checkout: Path, tmp_path: Path) -> None:
     engine = stubs(tmp_path / "bin", "docker") / "docker"
-    files = [checkout / "docker/secrets" / name for name in ("postgres_password", "prefect.toml")]
+    files = [checkout / "docker/secrets" / name for name in SECRETS]
 
     def passwords() -> list[str]:
         command = "umask 077; docker/stack ps"
@@ -177,23 +179,24 @@ def test_passwords_are_generated_once_and_are_private(checkout: Path, tmp_path: 
     assert (checkout / "docker/secrets").stat().st_mode & 0o777 == 0o700
     for file in (*files, checkout / "docker/postgres.sql"):
         assert file.stat().st_mode & 0o444 == 0o444
-    profile = tomllib.loads(first[1])
+    profile = tomllib.loads(first[2])
     (server, client) = (
         profile["profiles"][profile["active"]][f"PREFECT_{whose}API_AUTH_STRING"]
         for whose in ("SERVER_", "")
     )
     assert server == client
     assert len(server) == len("pipeline:") + 48
+    assert re.search("^MLFLOW_TRACKING_PASSWORD=[0-9a-f]{48}$", first[1], re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["postgres_password", "prefect.toml"])
+@pytest.mark.parametrize("name", SECRETS)
 def test_an_empty_password_from_an_interrupted_start_is_replaced(checkout: Path, name: str) -> None:
     secrets = checkout / "docker/secrets"
     secrets.mkdir()
     (secrets / name).touch()
     run(checkout, "docker/draw-secrets").check_returncode()
     assert len((secrets / name).read_text()) >= 48
-    assert {file.name for file in secrets.iterdir()} == {"postgres_password", "prefect.toml"}
+    assert {file.name for file in secrets.iterdir()} == set(SECRETS)
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -235,6 +238,9 @@ def test_a_worker_refused_by_its_server_ends_with_the_error(
     (programs / "python").symlink_to(sys.executable)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     settings = {"PATH": path, "PREFECT_API_URL": healthy} | NOWHERE
+    run(checkout, "docker/draw-secrets").check_returncode()
+    service, login = checkout / "docker/service", checkout / "docker/secrets/mlflow.env"
+    service.write_text(service.read_text().replace("/run/secrets/mlflow_login", f"'{login}'"))
     result = run(checkout, "docker/service", "worker", **settings)
     assert result.returncode == 1
     assert result.stderr == "401 Unauthorized\n"

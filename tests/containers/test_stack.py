@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 PROJECT_NAME = "gated-mnist-test"
 SERVICES = ["mlflow", "prefect", "worker"]
 POSTGRES = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17-bookworm")
+SECRETS = ["postgres_password", "mlflow.env", "prefect.toml"]
 LONG = 10_000  # epochs: more than any test waits for
 
 
@@ -97,6 +98,11 @@ class Stack:
         answer.raise_for_status()
         return answer
 
+    def mlflow_login(self) -> dict[str, str]:
+        """The variables with which MLflow's client logs in."""
+        lines = (self.workspace.path / "docker/secrets/mlflow.env").read_text().split()
+        return dict(line.split("=", 1) for line in lines)
+
     def state(self, run: str) -> str:
         """The name of a run's state."""
         return str(self.get(f"flow_runs/{run}")["state"]["name"])
@@ -124,12 +130,16 @@ class Stack:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack started by `make stack`, removed afterwards with its volumes."""
     stack = Stack(with_docker(Checkout(tmp_path_factory.mktemp("stack") / "checkout")))
+    environment = pytest.MonkeyPatch()
     try:
         said = stack.make("stack")
+        for name, value in stack.mlflow_login().items():
+            environment.setenv(name, value)
         assert stack.mlflow in said
         assert stack.prefect in said
         yield stack
     finally:
+        environment.undo()
         stack.workspace.run("docker/stack", "down", "--volumes")
 
 
@@ -142,8 +152,11 @@ def lost() -> list[str]:
 def test_make_stack_returns_once_all_services_are_healthy(stack: Stack) -> None:
     assert stack.containers().keys() == set(SERVICES)
     assert stack.healthy()
+    user, password = stack.mlflow_login().values()
     for page, title in ((stack.prefect, "Prefect Server"), (stack.mlflow, "MLflow")):
-        assert f"<title>{title}</title>" in requests.get(page, timeout=10).text
+        assert (
+            f"<title>{title}</title>" in requests.get(page, auth=(user, password), timeout=10).text
+        )
     settings = requests.get(f"{stack.prefect}/ui-settings", timeout=10).json()
     assert settings["api_url"] == f"{stack.prefect}/api"  # used by the pages
     if "podman" in ENGINE:
@@ -166,9 +179,9 @@ def test_ports_are_local_and_containers_unprivileged(stack: Stack) -> None:
 
 def test_inspecting_a_container_reveals_no_password(stack: Stack) -> None:
     secrets = stack.workspace.path / "docker/secrets"
-    drawn = [(secrets / name).read_text() for name in ("postgres_password", "prefect.toml")]
+    drawn = [(secrets / name).read_text() for name in SECRETS]
     passwords = re.findall("[0-9a-f]{48}", " ".join(drawn))
-    assert len(passwords) == 3
+    assert len(passwords) == 4
     for name in stack.containers().values():
         content = json.dumps(inspect("container", name))
         assert not [password for password in passwords if password in content]
@@ -180,6 +193,26 @@ def test_prefect_requires_its_password(stack: Stack) -> None:
     asked = {"Origin": "http://pages.example", "Access-Control-Request-Method": "POST"}
     assert requests.options(count, headers=asked, timeout=10).status_code == 400
     assert stack.ask("POST", "flow_runs/count", json={}).json() >= 0
+
+
+def test_nobody_without_the_password_can_register_a_champion(stack: Stack) -> None:
+    """Neither from this machine nor from another container, which has the network alone."""
+    api = f"{stack.mlflow}/api/2.0/mlflow/registered-models"
+    for login in (None, ("pipeline", "guessed"), ("admin", "password1234")):
+        for what in ("create", "alias"):
+            answer = requests.post(f"{api}/{what}", json={"name": "x"}, auth=login, timeout=10)
+            assert answer.status_code == 401
+    container = stack.containers()["prefect"]
+    code = (
+        "import mlflow, sys\n"
+        "try:\n"
+        "    mlflow.MlflowClient('http://mlflow:5000').create_registered_model('x')\n"
+        "except mlflow.MlflowException as error:\n"
+        "    sys.exit('401' not in str(error))\n"
+        "sys.exit('registered')"
+    )
+    assert engine("exec", container, "python", "-c", code).returncode == 0
+    assert MlflowClient(stack.mlflow).search_registered_models() == []
 
 
 def test_a_deployment_runs_from_data_to_release(stack: Stack) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pipeline.core.reports import Subject
 from pipeline.orchestration import dag
 from tests.checkout import Checkout
+from tests.folders import content
 
 STAGES = [
     *("backprop", "fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate"),
@@ -44,10 +45,7 @@ def test_the_released_model_is_the_evaluated_one(finished: Checkout) -> None:
 
 
 def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Checkout) -> None:
-    def models() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in workspace.files.releases.iterdir()}
-
-    before = models()
+    before = content(workspace.files.models)
     workspace.set_params({"gate": {"min_accuracy": 1.0, "max_model_bytes": 1000}})
     result = workspace.run("dvc", "repro")
     assert result.returncode != 0
@@ -55,7 +53,7 @@ def test_a_refused_gate_stops_the_dag_and_leaves_models_alone(workspace: Checkou
     said = r"the gate refuses .*model bytes .*1\d\d,\d{3}, .*≤ 1,000"
     assert re.search(said, result.stderr)
     assert "**FAILED**" in workspace.files.gate_table.read_text()
-    assert models() == before
+    assert content(workspace.files.models) == before
 
 
 def test_a_changed_package_version_reruns_the_dependent_stages(workspace: Checkout) -> None:

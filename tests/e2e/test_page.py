@@ -21,8 +21,13 @@ from starlette.types import Receive, Scope, Send
 from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from pipeline.registry import acts
+from pipeline.service.app import create_app
+from pipeline.service.pool import ModelPool
+from pipeline.service.sources import open_model
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
+from tests.releases import make_release, make_workspace
 from tests.reports import SUBJECT
 from tests.services import listening, make_app, metric
 from tests.templates import draw as render
@@ -499,7 +504,35 @@ def test_the_second_view_shows_the_reports_of_the_model(page: Page) -> None:
         expect(image).to_be_visible()
         page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
     misclassified = page.get_by_role("link", name="Every misclassified test image")
-    assert misclassified.get_attribute("href") == "figures/misclassified.png"  # opens full size
+    address = misclassified.get_attribute("href")  # opens full size
+    assert address
+    assert address.startswith("figures/misclassified.png?version=")
+
+
+def test_the_page_shows_the_release_that_answers(browser: Browser, tmp_path: Path) -> None:
+    """A page that was opened before a swap shows the figures of the model that answers after it."""
+    workspace = make_workspace(tmp_path)
+    first, second = (make_release(workspace, variation) for variation in range(2))
+    model, source = open_model(None, workspace, seconds=0)
+    app = create_app(ModelPool(model), None, None, workspace, None, source)
+    with listening(app) as port:
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"http://127.0.0.1:{port}/#model")
+        expect(page.locator("#version")).to_have_text(f"{second.version} (release 2)")
+        expect(page.locator("#no-figures")).to_be_hidden()
+        assert any(url.endswith(f"curves.png?version={second.version}") for url in asked)
+        acts.rollback(workspace)
+        app.state.service.follower.check()
+        page.locator("#draw-tab").click()
+        page.locator("#canvas").press("ArrowRight")
+        page.locator("#canvas").press("ArrowRight")
+        expect(page.locator("#version")).to_have_text(first.version)
+        page.locator("#model-tab").click()
+        expect(page.locator("#no-figures")).to_be_hidden()
+        assert any(url.endswith(f"curves.png?version={first.version}") for url in asked)
+        page.close()
 
 
 def test_figures_of_another_model_are_not_shown(

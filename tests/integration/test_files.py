@@ -12,20 +12,18 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Fetch, Prepare
+from pipeline.core.files import sha256
 from pipeline.core.task import load_task
 from pipeline.core.workspace import Workspace
+from pipeline.registry import acts
 from pipeline.stages import fetch, prepare
 from tests.checkout import PROJECT, python
 from tests.digits import write_mirror
-from tests.folders import NEW, content, old_release, replace_release
+from tests.folders import content
+from tests.releases import make_release
 
 TRAINING, TEST = 2000, 500  # images
 FIRST = "train-images-idx3-ubyte.gz"
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    return old_release(tmp_path / "place" / "models")
 
 
 @pytest.fixture
@@ -46,27 +44,35 @@ def mounted() -> Iterator[Callable[..., None]]:
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "bind", "in a read-only folder"])
-def test_a_release_replaces_the_files_in_a_mount_point(
-    kind: str, release: Path, tmp_path: Path, mounted: Callable[..., None]
-) -> None:
+def test_releases_in_a_mount_point(kind: str, tmp_path: Path, mounted: Callable[..., None]) -> None:
     """Containers mount models/, and a release must not fail there after hours of training."""
-    place = release.parent
+    workspace = Workspace(tmp_path / "place")
+    for folder in (workspace.models, workspace.model.parent, tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
     if kind == "in a read-only folder":
-        mounted("--bind", place, place)
+        mounted("--bind", workspace.root, workspace.root)
     if kind == "bind":
-        (tmp_path / "elsewhere").mkdir()
-        mounted("--bind", tmp_path / "elsewhere", release)
+        mounted("--bind", tmp_path / "elsewhere", workspace.models)
     else:
-        mounted("-t", "tmpfs", "none", release)
-    for name in ("model", "note"):
-        (release / name).write_text("old")
+        mounted("-t", "tmpfs", "none", workspace.models)
     if kind == "in a read-only folder":
-        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
-    replace_release(release)
-    assert content(place) == {
-        "models/note": b"old",
-        **{f"models/{name}": data for name, data in NEW.items()},
-    }
+        mounted("-t", "tmpfs", "none", workspace.model.parent)
+        subprocess.run(["mount", "-o", "remount,bind,ro", workspace.root], check=True)
+    workspace.require_writable()
+    old, new = make_release(workspace, 0), make_release(workspace, 1)
+    assert sha256(workspace.released_model) == new.sha256
+    acts.rollback(workspace)
+    assert sha256(workspace.released_model) == old.sha256
+
+
+def test_a_folder_where_no_release_can_be_written_is_an_error_before_the_training(
+    tmp_path: Path, mounted: Callable[..., None]
+) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.models.mkdir()
+    mounted("-t", "tmpfs", "-o", "ro", "none", workspace.models)
+    with pytest.raises(OSError, match="Read-only"):
+        workspace.require_writable()
 
 
 def test_reports_are_read_as_utf_8_in_every_locale(tmp_path: Path) -> None:

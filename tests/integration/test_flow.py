@@ -28,7 +28,9 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, flow
+from pipeline.registry import acts
 from tests.checkout import PROJECT, Checkout
+from tests.releases import make_release
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
@@ -418,15 +420,26 @@ def test_a_release_is_reported_even_if_another_stage_fails(
     gate = dag["gate"] | {"deps": []}  # DVC is slow with every dependency
     release = dag["release"] | {"deps": ["reports/gate.json"]}
     with stages(workspace, broken={"cmd": "echo no luck; exit 3"}, gate=gate, release=release):
-        run = prefect.submit(
-            targets=["broken", "release"], set_params=["release.significance=0.01"]
-        )
+        run = prefect.submit(targets=["broken", "release"], set_params=["release.looks=19"])
         name, message = prefect.finish(run)
     assert name == "Failed"
     assert message.startswith("broken: ")
     assert "; released: a model with test accuracy " in message
     assert prefect.task_states(run)["release"] == "Released"
     assert webhook.event(run)["event"] == "released"
+
+
+def test_a_rollback_is_respected_by_the_deployment(prefect: Prefect, workspace: Checkout) -> None:
+    """The nightly run must not promote the model again that a person took back."""
+    made = make_release(workspace.files, 1)
+    acts.rollback(workspace.files, 1)
+    acts.rollback(workspace.files, made.number)
+    release = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]["release"]
+    with stages(workspace, release=release | {"deps": ["reports/gate.json"]}):
+        run = prefect.submit(targets=["release"], force=True)
+        assert prefect.finish(run)[0] == "Completed"
+    assert workspace.sha256("models/mnist-cnn.onnx") == made.sha256
+    acts.promote(workspace.files, 1, "for the other tests")
 
 
 def test_another_website_cannot_control_the_server(prefect: Prefect, released: str) -> None:

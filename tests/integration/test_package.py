@@ -95,7 +95,9 @@ def test_the_wheel_contains_only_the_package_and_the_release(built: Path) -> Non
         files = {name: archive.read(name) for name in archive.namelist()}
     code = (PROJECT / "pipeline").rglob("*.*")
     expected = {str(file.relative_to(PROJECT)): file for file in code if file.suffix != ".pyc"}
-    expected |= {f"pipeline/released/{file.name}": file for file in PROJECT.glob("models/[!.]*")}
+    released = {file for file in PROJECT.glob("models/[!.]*") if file.is_file()}
+    released -= {PROJECT / "models/release.json", PROJECT / "models/ledger.jsonl"}
+    expected |= {f"pipeline/released/{file.name}": file for file in released}
     metadata = f"{DISTRIBUTION.replace('-', '_')}-{__version__}.dist-info/"
     assert {name for name in files if not name.startswith(metadata)} == expected.keys()
     assert all(files[name] == file.read_bytes() for name, file in expected.items())

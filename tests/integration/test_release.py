@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 import pytest
@@ -17,13 +17,15 @@ from pipeline.config import load_params
 from pipeline.core.files import sha256
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
+from pipeline.registry import acts, releases
 from pipeline.registry.provenance import repository
 from pipeline.stages import release
 from pipeline.tracking import store
 from tests.checkout import PROJECT, UNTRACKED, Checkout, python
 from tests.folders import everything
-from tests.releases import answer, make_workspace
+from tests.releases import answer, make_release, make_workspace, pass_gate, stub
 from tests.reports import edit
+from tests.servers import wait_until
 
 AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
@@ -38,13 +40,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def sums_verify(folder: Path) -> bool:
     command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     return subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
-
-
-def set_params(workspace: Workspace, **settings: Any) -> None:
-    """Change values in the release section of params.yaml."""
-    params = yaml.safe_load(workspace.params.read_text())
-    params["release"] |= settings
-    workspace.params.write_text(yaml.safe_dump(params))
 
 
 # the whole DAG
@@ -92,9 +87,8 @@ def test_provenance_lists_what_the_model_was_made_from(finished: Checkout) -> No
     assert definition["externalParameters"]["params"] == params
 
 
-def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> None:
-    """Otherwise DVC discards the experiment's folder, and with it hours of training."""
-    answer(workspace, 20, 0)
+def under_dvc(workspace: Workspace) -> Callable[..., str]:
+    """Make a DVC repository with only the stage `release`; returns a function to run commands."""
     dag = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["release"]
     dag |= {"deps": ["artifacts/model.onnx", "reports/gate.json"], "params": ["release"]}
     (workspace.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"release": dag}}))
@@ -107,16 +101,46 @@ def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> N
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    before = everything(workspace.models)
     run("git", "init", "--quiet")
     run("dvc", "init", "--quiet")
+    return run
+
+
+def test_dvc_keeps_an_experiment_whose_model_is_inferior(workspace: Workspace) -> None:
+    """Otherwise DVC discards the experiment's folder, and with it hours of training."""
+    answer(workspace, 20, 0)
+    run = under_dvc(workspace)
+    before = everything(workspace.models)
     run("git", "add", ".")
-    run("git", *AUTHOR, "commit", "--quiet", "--message", "worse")
-    setting = "release.significance=0.04"
-    said = run("dvc", "exp", "run", "--temp", "--name", "worse", "--set-param", setting)
-    assert "would be refused" in said
-    assert "worse" in run("dvc", "exp", "list", "--name-only").split()
+    run("git", *AUTHOR, "commit", "--quiet", "--message", "inferior")
+    setting = "release.looks=19"
+    run("dvc", "exp", "run", "--temp", "--name", "inferior", "--set-param", setting)
+    assert "inferior" in run("dvc", "exp", "list", "--name-only").split()
     assert everything(workspace.models) == before
+
+
+def test_a_rollback_is_respected_by_dvc_repro(workspace: Workspace) -> None:
+    """It makes no stage stale, and the model of a forced or a later release stays in the wings."""
+    run = under_dvc(workspace)
+    run("dvc", "repro", "--quiet")
+    first = sha256(workspace.released_model)
+    stub(workspace.model, column=2)
+    pass_gate(workspace)
+    run("dvc", "repro", "--quiet")
+    assert sha256(workspace.released_model) == sha256(workspace.model) != first
+    run(sys.executable, "-m", "pipeline", "rollback", "--reason", "it is wrong on photographs")
+    assert sha256(workspace.released_model) == first
+    assert run("dvc", "status").strip() == "Data and pipelines are up to date."
+    for options in ([], ["--force"]):
+        run("dvc", "repro", "--quiet", *options)
+        assert sha256(workspace.released_model) == first
+    stub(workspace.model, column=3)
+    pass_gate(workspace)
+    run("dvc", "repro", "--quiet")
+    assert sha256(workspace.released_model) == first
+    run(sys.executable, "-m", "pipeline", "promote", "3", "--reason", "mended")
+    assert sha256(workspace.released_model) == sha256(workspace.model)
+    assert sums_verify(workspace.models)
 
 
 # the command
@@ -125,11 +149,11 @@ def test_dvc_keeps_an_experiment_whose_model_is_worse(workspace: Workspace) -> N
 def test_the_command_fails_with_one_line_and_the_right_status(workspace: Workspace) -> None:
     """1 if the model must not be released, 2 if that cannot be decided."""
     answer(workspace, 20, 0)
-    before = everything(workspace.root)
+    model = sha256(workspace.released_model)
     refused = python(workspace.root, "-m", "pipeline", "release")
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 1
-    assert re.match("error: .*significantly better.*release.allow_regression", line)
+    assert line.startswith("error: ")
     edit(workspace.gate_report, schema_version=None)
     unknown = python(workspace.root, "-m", "pipeline", "release")
     (line,) = unknown.stderr.splitlines()
@@ -139,32 +163,57 @@ def test_the_command_fails_with_one_line_and_the_right_status(workspace: Workspa
     missing = python(workspace.root, "-m", "pipeline", "release")
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: reports/gate.json is missing")
-    after = everything(workspace.root)
-    assert after | {"reports/gate.json": b""} == before | {"reports/gate.json": b""}
+    assert sha256(workspace.released_model) == model
+    nothing = python(workspace.root, "-m", "pipeline", "rollback")
+    assert nothing.returncode == 2
+    assert len(nothing.stderr.splitlines()) == 1
+
+
+def test_the_table_shows_what_is_in_use(workspace: Workspace) -> None:
+    for column in (0, 1):
+        make_release(workspace, column)
+    acts.rollback(workspace)
+    make_release(workspace, 2, promoted=False)
+    shown = python(workspace.root, "-m", "pipeline", "releases")
+    assert shown.returncode == 0, shown.stderr
+    held, previous, champion = shown.stdout.splitlines()[2:]
+    assert held.split()[:2] == ["3", "held"]
+    assert previous.split()[:2] == ["2", "previous"]
+    assert champion.split()[:3] == ["1", "champion,", "best"]
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # within MLflow
 def test_a_release_from_another_folder_is_champion_of_the_workspaces_store(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    answer(workspace, 20, 0)
-    set_params(workspace, allow_regression=True)
-    allowed = subprocess.run(
-        [sys.executable, "-m", "pipeline", "--workspace", str(workspace.root), "release"],
-        cwd=tmp_path,
-        env=UNTRACKED | {"MLFLOW_TRACKING_URI": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert allowed.returncode == 0, allowed.stderr
-    assert "allow_regression is true" in allowed.stdout
+    def run(*arguments: str) -> None:
+        result = subprocess.run(
+            [sys.executable, "-m", "pipeline", "--workspace", str(workspace.root), *arguments],
+            cwd=tmp_path,
+            env=UNTRACKED | {"MLFLOW_TRACKING_URI": ""},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stderr
+
+    def champion() -> str:
+        client = MlflowClient(store.address(workspace.root, store.LOCAL))
+        version = client.get_model_version_by_alias("mnist-cnn", "champion")
+        return str(version.tags["sha256"])
+
+    run("release")
     assert sums_verify(workspace.models)
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
     from mlflow import MlflowClient
 
-    client = MlflowClient(store.address(workspace.root, store.LOCAL))
-    version = client.get_model_version_by_alias("mnist-cnn", "champion")
-    assert version.tags["sha256"] == sha256(workspace.model) == sha256(workspace.released_model)
+    first = sha256(workspace.model)
+    assert champion() == first == sha256(workspace.released_model)
+    stub(workspace.model, column=2)
+    pass_gate(workspace)
+    run("release")
+    assert champion() == sha256(workspace.model)
+    run("rollback")  # MLflow follows in the background
+    wait_until(lambda: champion() == first)
 
 
 @pytest.mark.parametrize("place", ["link", "mount", "artifacts mounted"])
@@ -188,7 +237,7 @@ def test_models_and_artifacts_may_be_on_another_disk(
         release.run(workspace, load_params(workspace.params), TASK)
         assert sums_verify(workspace.models)
         assert sums_verify(elsewhere) == (place == "link")
-        assert len(list(workspace.models.iterdir())) == 5
+        assert [each.number for each in releases.list_releases(workspace)] == [1]
     finally:
         if place != "link":
             subprocess.run(["umount", str(folder)], check=True)
@@ -197,69 +246,93 @@ def test_models_and_artifacts_may_be_on_another_disk(
 KILLED = """
 import itertools, os, shutil, signal, sys
 from pathlib import Path
-from pipeline.config import load_params
 from pipeline.core.workspace import Workspace
-from pipeline.mnist import TASK
-from pipeline.stages import release
+from pipeline.registry import acts
 
-WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "ctypes.dlsym"}
+WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate"}
+def release():  # a third one, with the model of the second
+    with acts.new_folder(workspace) as folder:
+        for file in Path("models/releases/2").iterdir():
+            shutil.copy(file, folder)
+        (folder / "SHA256SUMS").unlink()
+        (folder / "MODEL_CARD.md").write_text("the third")
+        acts.seal(folder)
+        acts.register(workspace, folder, "not inferior")
+    acts.promote(workspace, 3, "test")
+
+ACTS = {
+    "release": release,
+    "promote": lambda: acts.promote(workspace, 2, "test"),
+    "rollback": lambda: acts.rollback(workspace, 2, "test"),
+}
+workspace = Workspace(Path())
 
 def killed_at(step):
     counter = itertools.count(1)
-    started = []
 
     def watch(event, arguments):
-        if event == "subprocess.Popen" and "track" in arguments[1]:  # the release is complete
-            os.kill(os.getpid(), signal.SIGTERM)
-        started.extend([event] if event == "tempfile.mkdtemp" else [])
         writes = event in WRITES and not (event == "open" and arguments[1] in ("r", "rb"))
-        if started and writes and next(counter) == step:
+        if writes and "models" in str(arguments[0]) and next(counter) == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    workspace = Workspace(Path())
-    release.run(workspace, load_params(workspace.params), TASK)
+    ACTS[sys.argv[1]]()
 
-old, left = Path(sys.argv[1]), Path(sys.argv[2])
-for step in itertools.count(1):
+for step in itertools.count(1, int(sys.argv[2])):
     child = os.fork()
     if child == 0:
         killed_at(step)
         os._exit(3)
     _, status = os.waitpid(child, 0)
-    (left / f"{step:02}").mkdir(parents=True)
-    if Path("models").exists():
-        shutil.copytree("models", left / f"{step:02}", dirs_exist_ok=True)
+    shutil.copytree("models", Path("left", f"{step:03}"))
     if os.WTERMSIG(status) != signal.SIGKILL:
-        sys.exit(0 if os.WTERMSIG(status) == signal.SIGTERM else "a release failed")
-    shutil.rmtree("models", ignore_errors=True)
-    shutil.copytree(old, "models")
-    for scratch in Path(".").glob(".models-*"):
-        shutil.rmtree(scratch)
+        sys.exit(os.WEXITSTATUS(status) != 3)
+    shutil.rmtree("models")
+    shutil.copytree("old", "models")
 """
 
 
-def test_sigkill_before_any_write_leaves_the_old_release_or_the_new_one(
-    workspace: Workspace, tmp_path: Path
+@pytest.mark.parametrize(("act", "stride"), [("release", 3), ("promote", 1), ("rollback", 1)])
+def test_sigkill_before_any_write_leaves_one_whole_champion(
+    act: str, stride: int, tmp_path: Path
 ) -> None:
-    """SIGKILL hits one process just before its n-th write, for each n."""
-    release.run(workspace, load_params(workspace.params), TASK)
-    answer(workspace, 5, 0)
-    edit(workspace.training_report, git_revision="another")
+    """SIGKILL hits one process just before its n-th write, for each n; the next act repairs.
+
+    A release writes much more, so every third n must do.
+    """
+    workspace = Workspace(tmp_path)
+    make_release(workspace, 0)
+    make_release(workspace, 1, promoted=False)
+    if act == "rollback":
+        make_release(workspace, 2)
     shutil.copytree(workspace.models, tmp_path / "old")
-    tracked = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
-    folders = [str(tmp_path / name) for name in ("old", "left")]
-    result = python(workspace.root, "-c", KILLED, *folders, **tracked)
+    old = releases.champion(workspace)
+    result = python(tmp_path, "-c", KILLED, act, str(stride))
     assert result.returncode == 0, result.stderr
-    left = sorted((tmp_path / "left").iterdir())
-    old, *found = [everything(folder) for folder in (tmp_path / "old", *left)]
-    new = found[-1]
-    assert new["mnist-cnn.onnx"] == workspace.model.read_bytes()
-    kinds = ["old" if files == old else "new" if files == new else "neither" for files in found]
-    assert set(kinds) == {"old", "new"}
-    assert kinds == sorted(kinds, reverse=True)  # once new, it stays
-    assert kinds.count("old") >= 15  # the new files are written next to the old ones
-    assert all(sums_verify(folder) for folder in left)
+    found = []
+    for left in sorted((tmp_path / "left").iterdir()):
+        killed = Workspace(tmp_path / "killed" / left.name)
+        killed.root.mkdir(parents=True)
+        left.rename(killed.models)
+        before = releases.champion(killed)  # one whole release, before any repair
+        assert before is not None
+        releases.verify_checksums(before.folder)
+        assert sha256(killed.released_model) in {
+            release.sha256 for release in releases.list_releases(killed)
+        }
+        acts.complete(killed)
+        champion = releases.champion(killed)
+        assert champion is not None
+        assert sha256(killed.released_model) == champion.sha256
+        assert sums_verify(killed.models)
+        assert champion.number == releases.Releases.of(killed).moves[-1].release
+        found.append(champion.number)
+    assert old is not None
+    assert found[0] == old.number
+    assert found[-1] != old.number
+    assert len(set(found)) == 2
+    assert found == sorted(found, reverse=act == "rollback")  # once new, it stays
+    assert len(found) > 10
 
 
 FULL = """
@@ -297,7 +370,9 @@ def test_a_full_disk_leaves_the_old_release(
     assert result.returncode == 2, result.stderr
     (line,) = result.stderr.splitlines()
     assert re.match("error: No space left on device: .*models/", line)
-    assert everything(tmp_path / "after") == before
+    after = everything(tmp_path / "after")
+    assert {name: after.get(name) for name in before} == before
+    assert not [name for name in after if name.endswith(".onnx") and name not in before]
 
 
 @pytest.mark.parametrize(

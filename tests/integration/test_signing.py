@@ -27,10 +27,9 @@ def release(tmp_path: Path) -> Path:
     return folder
 
 
-def model_signing(*arguments: str | Path) -> int:
+def model_signing(*arguments: str) -> int:
     """The exit status of the program that comes with the package model-signing."""
-    command = ["-m", "model_signing", *map(str, arguments)]
-    return python(Path.cwd(), *command).returncode
+    return python(Path.cwd(), "-m", "model_signing", *arguments).returncode
 
 
 def test_keys_sign_a_release_that_other_programs_verify(tmp_path: Path, release: Path) -> None:
@@ -40,7 +39,8 @@ def test_keys_sign_a_release_that_other_programs_verify(tmp_path: Path, release:
     assert str(public.relative_to(tmp_path)) in result.stdout
     assert "PRIVATE KEY" not in result.stdout
     sign(release, tmp_path / "keys/release.key")
-    given = ["--signature", release / "release.sig", "--public_key", public, release]
+    signature = str(release / "release.sig")
+    given = ["--signature", signature, "--public_key", str(public), str(release)]
     assert model_signing("verify", "key", *given) == 0
     (release / "MODEL_CARD.md").write_text("better than it is")
     assert model_signing("verify", "key", *given) != 0
@@ -51,8 +51,8 @@ def test_keys_sign_a_release_that_other_programs_verify(tmp_path: Path, release:
 
 def test_what_other_programs_sign_is_verified(tmp_path: Path, release: Path) -> None:
     private, public = make_keys(tmp_path / "keys")
-    signature = release / "release.sig"
-    given = ["--private_key", private, "--signature", signature, release]
+    signature = str(release / "release.sig")
+    given = ["--private_key", str(private), "--signature", signature, str(release)]
     assert model_signing("sign", "key", *given) == 0
     model = release / "mnist-cnn.onnx"
     command = ["-m", "pipeline", "predict", "--normalise", "--model", str(model), "--trust"]

@@ -4,11 +4,9 @@ import errno
 import json
 import shutil
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,12 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256, write_csv, write_json
 from pipeline.core.workspace import Workspace
-from pipeline.registry import promotion
+from pipeline.registry import acts, alias, releases
 from pipeline.tracking import Component, links, store
 from pipeline.tracking.store import correct_addresses
 from tests.checkout import python
 from tests.folders import content
-from tests.releases import make_workspace
+from tests.releases import make_release
 from tests.reports import TRAINING, edit, write_evaluation, write_training
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # in MLflow
@@ -385,18 +383,9 @@ def test_of_two_runs_of_one_training_the_complete_one_is_kept(
 
 
 def write_release(workspace: Workspace) -> str:
-    """Write a release of the training `new` into models/; return the model's digest."""
-    made = make_workspace(workspace.root.parent / "made")
-    made.models.rename(workspace.models)
-    digest = sha256(workspace.released_model)
-    workspace.model_card.write_text(
-        "---\nlicense: mit\n---\n# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
-    )
-    metadata = {"invocationId": "new", "startedOn": TRAINING.started}
-    predicate = {"runDetails": {"metadata": metadata}}
-    subject = [{"digest": {"sha256": digest}}]
-    write_json(workspace.provenance, {"subject": subject, "predicate": predicate})
-    return digest
+    """Make a release of the training `new`; return the model's digest."""
+    card = "---\nlicense: mit\n---\n# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
+    return make_release(workspace, run_id="new", card=card).sha256
 
 
 def test_a_registered_model_has_its_description_and_signature(
@@ -410,8 +399,11 @@ def test_a_registered_model_has_its_description_and_signature(
     digest = write_release(project)
     assert publish(project, Component.RELEASE) == [Component.RELEASE]
     client = client_of(project)
+    with store.connect(project) as within:
+        assert alias.follow(project, within)
+        assert not alias.follow(project, within)
     version = client.get_model_version_by_alias("mnist-cnn", "champion")
-    assert version.tags == {"sha256": digest}
+    assert version.tags == {"sha256": digest, "release": "1"}
     assert version.description == "# mnist-cnn\n\nOf 784 pixels.\n---\nAnd more.\n"
     model = client.get_registered_model("mnist-cnn")
     assert model.description == "MNIST digits, 19,210 parameters"
@@ -461,8 +453,7 @@ def test_an_unreadable_report_does_not_block_registration_of_a_release(
     said = r"summary\.json has no schema version, [^\n]*; .*backprop/summary\.json: params: [^\n]*$"
     with pytest.raises(UserError, match=said):
         publish(project)
-    version = client_of(project).get_model_version_by_alias("mnist-cnn", "champion")
-    assert version.tags == {"sha256": digest}
+    assert client_of(project).get_model_version("mnist-cnn", "1").tags["sha256"] == digest
 
 
 def test_a_file_without_read_permission_is_not_blamed_on_the_server(project: Workspace) -> None:
@@ -474,111 +465,37 @@ def test_a_file_without_read_permission_is_not_blamed_on_the_server(project: Wor
     assert describe(ValueError("why"), project).endswith("mlflow.db: why")
 
 
-def test_a_release_with_mismatched_files_is_not_registered(
-    project: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipeline.registry import registration
-
-    monkeypatch.setattr(registration, "PAUSE", 0)
-    digest = write_release(project)
-    assert registration.read_release(project).digest == digest
-    right = project.provenance.read_text()
-    project.provenance.write_text(right.replace(digest, "0" * 64))
-    with pytest.raises(UserError, match=r"provenance\.json .*models/mnist-cnn\.onnx"):
-        registration.read_release(project)
-    waited: list[float] = []
-
-    def released_meanwhile(seconds: float) -> None:
-        waited.append(seconds)
-        project.provenance.write_text(right)
-
-    monkeypatch.setattr("pipeline.registry.registration.time.sleep", released_meanwhile)
-    assert registration.read_release(project).digest == digest
-    assert len(waited) == 1
-
-
-@pytest.mark.parametrize("provenance", [None, [], {}, {"subject": []}])
-def test_a_provenance_of_another_format_is_not_blamed_on_the_server(
-    project: Workspace, provenance: Any
-) -> None:
-    write_release(project)
-    write_json(project.provenance, provenance)
-    with pytest.raises(UserError, match=r"provenance\.json .*`dvc repro`"):
+@pytest.mark.parametrize("damage", [None, [], {}, {"subject": []}, "another model"])
+def test_a_damaged_champion_is_not_registered(project: Workspace, damage: Any) -> None:
+    """Nor is the fault blamed on the server."""
+    make_release(project, run_id="new")
+    (release,) = releases.list_releases(project)
+    if damage == "another model":
+        damage = json.loads(release.provenance.read_text())
+        damage["subject"][0]["digest"]["sha256"] = "0" * 64
+    write_json(release.provenance, damage)
+    (release.folder / "SHA256SUMS").unlink()
+    acts.seal(release.folder)
+    with pytest.raises(UserError, match=r"provenance\.json"):
         publish(project, Component.RELEASE)
 
 
-def test_a_release_without_a_signature_is_not_registered(project: Workspace) -> None:
-    """For example, a release older than signatures."""
-    digest = write_release(project)
-    model = onnx.load(project.released_model)
+def test_a_release_that_this_code_cannot_read_does_not_block_the_others(
+    project: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For example, one with a model signature of an earlier version."""
+    make_release(project, 0, run_id="new")
+    make_release(project, 1, run_id="new")
+    old = releases.find_release(project, 1)
+    model = onnx.load(old.model)
     del model.metadata_props[:]
-    onnx.save(model, project.released_model)
-    changed = project.provenance.read_text().replace(digest, sha256(project.released_model))
-    project.provenance.write_text(changed)
-    with pytest.raises(UserError, match=r"mnist-cnn\.onnx .*no model signature"):
-        publish(project, Component.RELEASE)
-
-
-class Registry:
-    """A registry with `count` versions, the last of them new; digests are d1, d2, ..."""
-
-    def __init__(self, count: int, champion: int | None) -> None:
-        self.count = count
-        self.aliases = {} if champion is None else {"champion": champion}
-
-    def get_registered_model(self, name: str) -> Any:
-        """A model with only its aliases."""
-        return self
-
-    def search_model_versions(self, query: str) -> Sequence[int]:
-        """The numbers of all versions."""
-        return range(self.count)
-
-    def get_model_version(self, name: str, version: str) -> Any:
-        """A version with only its digest."""
-        return SimpleNamespace(tags={"sha256": f"d{version}"})
-
-    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
-        """Move the champion."""
-        self.aliases[alias] = int(version)
-
-
-@pytest.mark.parametrize(
-    ("count", "champion", "replaced", "promoted", "warned"),
-    [
-        (1, None, None, True, False),  # the first version
-        (2, None, None, False, False),  # the alias was removed
-        (2, None, [], True, False),
-        (2, 2, ["d1"], False, False),  # already there
-        (2, 1, ["d1"], True, False),
-        (3, 1, ["d2", "d1"], True, False),
-        (3, 2, ["d1"], False, True),  # another release came first
-        (2, 1, [], False, True),
-        (2, 1, None, False, False),  # published again from a copy of the files
-    ],
-)
-def test_the_alias_moves_only_from_a_version_that_the_release_replaced(
-    tmp_path: Path,
-    capsys: Any,
-    count: int,
-    champion: int | None,
-    replaced: list[str] | None,
-    promoted: bool,
-    warned: bool,
-) -> None:
-    from pipeline.registry.alias import promote
-
-    workspace = Workspace(tmp_path)
-    pending = {"other": ["d9"]} | ({} if replaced is None else {"new": replaced})
-    write_json(workspace.pending_promotions, pending)
-    registry: Any = Registry(count, champion)
-    assert promote(workspace, registry, "a model", str(count), "new") is promoted
-    assert registry.aliases.get("champion") == (count if promoted else champion)
-    said = capsys.readouterr().err
-    assert (f"a model@champion stays at version {champion}" in said) is warned
-    assert bool(said) is warned
-    assert promotion.replaced_by(workspace, "new") is None
-    assert promotion.replaced_by(workspace, "other") == frozenset({"d9"})
+    onnx.save(model, old.model)
+    (old.folder / "SHA256SUMS").unlink()
+    acts.seal(old.folder)
+    publish(project, Component.RELEASE)
+    assert "release 1" in capsys.readouterr().err
+    (version,) = client_of(project).search_model_versions("name = 'mnist-cnn'")
+    assert version.tags["release"] == "2"
 
 
 # the command

@@ -29,7 +29,7 @@ from pipeline.core.files import read_csv, sha256, write_json
 from pipeline.core.reports import FlowRun, JudgedProviders, Metrics, TrainingReport
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
-from pipeline.registry import open_classifier
+from pipeline.registry import acts, open_classifier
 from pipeline.stages import (
     calibrate,
     detect,
@@ -40,7 +40,7 @@ from pipeline.stages import (
     prepare,
     release,
 )
-from pipeline.tracking import Component, background, links
+from pipeline.tracking import background, links
 from tests.checkout import PROJECT, SMALL, TEST, TRAINING, UNTRACKED
 from tests.digits import make_digits, write_mirror
 from tests.releases import make_workspace, pass_gate
@@ -240,7 +240,7 @@ def released(prepared: Workspace, server: Server, copy_of: Copy) -> Workspace:
     ends_well_but_untracked(start(workspace, "release", MLFLOW_TRACKING_URI=server.url))
     server.start()
     server.wait()
-    publish(workspace, server.url)
+    synchronise(workspace, server.url)
     return workspace
 
 
@@ -474,8 +474,6 @@ def test_lost_responses_cause_no_duplicates(
     assert version.run_id == found.info.run_id
     (model,) = server.client.search_logged_models([found.info.experiment_id])
     assert version.source == model.model_uri
-    champion = server.client.get_model_version_by_alias(name, "champion")
-    assert champion.version == version.version
 
 
 def test_a_broken_server_stops_neither_training_nor_release(
@@ -530,13 +528,13 @@ def champion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Champion:
 
     Stages publish to the shared server from this process.
     """
-    from pipeline.cli import tracking
+    from pipeline.cli import registry
 
-    def publish_here(workspace: Workspace, *components: Component) -> None:
+    def synchronise_here(workspace: Workspace) -> None:
         if background.enabled():
-            tracking.publish(workspace, components or tuple(Component))
+            registry.synchronise(workspace)
 
-    monkeypatch.setattr(background, "publish", publish_here)
+    monkeypatch.setattr(background, "synchronise", synchronise_here)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     server.wait()
     client = server.client
@@ -551,7 +549,6 @@ def release_of(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Work
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
     with variables(MLFLOW_TRACKING_URI="none"):
         release_another(workspace, name, "the first")
-    workspace.pending_promotions.unlink()
     return workspace
 
 
@@ -565,17 +562,20 @@ def release_another(workspace: Workspace, name: str, description: str) -> str:
     return sha256(workspace.released_model)
 
 
-def test_only_a_release_moves_the_champion(
+def test_an_older_clone_cannot_move_the_champion_back(
     tmp_path: Path,
     copy_of: Copy,
     champion: Champion,
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of two clones with one server, the older must not restore its model as champion."""
+    """Neither by publishing nor by its own release, not even after a rollback in the newer one."""
     name = "moved-cnn"
     first = release_of(tmp_path, name, monkeypatch)
     publish(first, server.url)
+    with pytest.raises(Exception, match="champion"):
+        champion(name)  # `track` moves no alias
+    synchronise(first, server.url)
     assert champion(name) == sha256(first.released_model)
     older = copy_of(first)
     assert release_another(older, name, "older") == champion(name)
@@ -584,33 +584,15 @@ def test_only_a_release_moves_the_champion(
     assert newest == champion(name)
     for clone in (older, first):
         publish(clone, server.url)
+        synchronise(clone, server.url)
         assert champion(name) == newest != sha256(clone.released_model)
-
-
-def test_of_two_releases_that_replace_the_same_model_the_first_remains_champion(
-    tmp_path: Path,
-    copy_of: Copy,
-    champion: Champion,
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    name = "contested-cnn"
-    base = release_of(tmp_path, name, monkeypatch)
-    publish(base, server.url)
-    one, two = copy_of(base), copy_of(base)
-    first = release_another(one, name, "first")
-    assert champion(name) == first
-    capsys.readouterr()
-    release_another(two, name, "second")
-    assert champion(name) == first
-    (line,) = capsys.readouterr().err.splitlines()
-    newest, stays, *_ = server.client.search_model_versions(f"name = '{name}'")
-    assert line.startswith(f"warning: {name}@champion stays at version {stays.version}, ")
-    assert f"set_registered_model_alias('{name}', 'champion', '{newest.version}')" in line
-    publish(two, server.url)  # publishing again neither moves the alias nor warns
-    assert champion(name) == first
-    assert capsys.readouterr().err == ""
+    release_another(older, name, "another")
+    assert champion(name) == newest
+    acts.rollback(newer, 1)
+    synchronise(newer, server.url)
+    assert champion(name) == sha256(first.released_model)
+    synchronise(older, server.url)
+    assert champion(name) == sha256(first.released_model)
 
 
 def test_unpublished_releases_become_champion_later(
@@ -618,15 +600,15 @@ def test_unpublished_releases_become_champion_later(
 ) -> None:
     name = "unseen-cnn"
     workspace = release_of(tmp_path, name, monkeypatch)
-    publish(workspace, server.url)
+    synchronise(workspace, server.url)
     first = champion(name)
     with variables(MLFLOW_TRACKING_URI="none"):
         release_another(workspace, name, "one")
         last = release_another(workspace, name, "two")
-    publish(workspace, server.url)
+    synchronise(workspace, server.url)
     assert champion(name) == last
-    server.client.set_registered_model_alias(name, "champion", "1")  # rolled back manually
-    publish(workspace, server.url)
+    server.client.set_registered_model_alias(name, "champion", "1")  # by another program
+    synchronise(workspace, server.url)
     assert champion(name) == first
 
 
@@ -692,6 +674,14 @@ def publish(workspace: Workspace, url: str, **values: str) -> None:
 
     with variables(MLFLOW_TRACKING_URI=url, **values):
         tracking.publish(workspace)
+
+
+def synchronise(workspace: Workspace, url: str) -> None:
+    """Publish in this process and move the alias, like `releases --sync`."""
+    from pipeline.cli import registry
+
+    with variables(MLFLOW_TRACKING_URI=url):
+        registry.synchronise(workspace)
 
 
 def start(

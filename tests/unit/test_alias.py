@@ -1,61 +1,151 @@
-"""A champion that this version of the pipeline cannot use causes a warning; the alias stays."""
+"""MLflow's alias follows the ledger, and an older ledger never moves it."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
-from pipeline.registry import alias
-from tests.releases import stub
+from pipeline.registry import acts, alias, releases
+from tests.releases import make_release
 
 
 class Registry:
-    """A registry with only the alias champion."""
+    """A registry that contains each release as the version of its number."""
 
-    def __init__(self, champion: str | None) -> None:
-        self.aliases = {} if champion is None else {"champion": champion}
+    def __init__(self) -> None:
+        self.aliases: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+        self.versions: dict[str, str] = {}  # digests
+
+    def register(self, workspace: Workspace) -> None:
+        for release in releases.list_releases(workspace):
+            self.versions.setdefault(release.sha256, str(len(self.versions) + 1))
+
+    @property
+    def champion(self) -> str | None:
+        """The digest of the model that the alias names."""
+        digests = {version: digest for digest, version in self.versions.items()}
+        return digests.get(self.aliases.get("champion", ""))
 
     def get_registered_model(self, name: str) -> Any:
-        """Return the model, which has the aliases."""
-        return self
+        return SimpleNamespace(aliases=dict(self.aliases), tags=dict(self.tags))
+
+    def get_model_version(self, name: str, version: str) -> Any:
+        (digest,) = [each for each, number in self.versions.items() if number == version]
+        return SimpleNamespace(tags={"sha256": digest})
+
+    def search_model_versions(self, query: str, order_by: list[str]) -> list[Any]:
+        found = [number for digest, number in self.versions.items() if digest in query]
+        return [SimpleNamespace(version=number) for number in found]
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+    def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
+        self.tags[key] = value
 
 
-@pytest.mark.parametrize(
-    ("champion", "file", "warned"),
-    [
-        ("1", "unsigned", True),  # registered before models had signatures
-        ("1", "noise", True),
-        ("1", "signed", False),  # another release
-        ("1", "gone", False),
-        ("2", "unsigned", False),  # the version itself
-        (None, "unsigned", False),
-    ],
-)
-def test_an_unsigned_champion_causes_a_warning_with_the_remedy(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    champion: str | None,
-    file: str,
-    warned: bool,
+@pytest.fixture
+def registry() -> Any:
+    return Registry()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    found = Workspace(tmp_path / "one")
+    make_release(found, 0)
+    return found
+
+
+def clone(workspace: Workspace, name: str) -> Workspace:
+    folder = workspace.root.with_name(name)
+    return Workspace(Path(shutil.copytree(workspace.root, folder)))
+
+
+def champion(workspace: Workspace) -> str:
+    found = releases.champion(workspace)
+    assert found is not None
+    return found.sha256
+
+
+def follow(workspace: Workspace, registry: Any) -> bool:
+    registry.register(workspace)
+    return alias.follow(workspace, registry)
+
+
+def test_it_follows_promotions_and_rollbacks(workspace: Workspace, registry: Any) -> None:
+    assert follow(workspace, registry)
+    assert not follow(workspace, registry)
+    make_release(workspace, 1, promoted=False)
+    assert not follow(workspace, registry)
+    acts.promote(workspace, 2, "better")
+    assert follow(workspace, registry)
+    acts.rollback(workspace)
+    assert follow(workspace, registry)
+    assert registry.champion == champion(workspace)
+
+
+def test_several_acts_at_once_are_followed(workspace: Workspace, registry: Any) -> None:
+    follow(workspace, registry)
+    for variation in (1, 2):
+        make_release(workspace, variation)
+    acts.rollback(workspace, 1)
+    acts.promote(workspace, 3, "again")
+    follow(workspace, registry)
+    assert registry.champion == champion(workspace)
+
+
+def test_an_older_clone_does_not_move_it(
+    workspace: Workspace, registry: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def download(uri: str, folder: Path, workspace: Workspace) -> tuple[Path, None]:
-        assert uri == "models:/a model/1"
-        if file == "gone":
-            raise UserError("it is gone")
-        path = folder / "model.onnx"
-        if file == "noise":
-            path.write_bytes(b"noise")
-        else:
-            stub(path, column=0, signed=file == "signed")
-        return path, None
+    """Not even after the newer one has rolled back to a model that the older one knows."""
+    make_release(workspace, 1)
+    follow(workspace, registry)
+    older = clone(workspace, "two")
+    make_release(workspace, 2)
+    follow(workspace, registry)
+    newest = champion(workspace)
+    assert not follow(older, registry)
+    make_release(older, 3)
+    assert not follow(older, registry)
+    assert registry.champion == newest
+    assert "warning" in capsys.readouterr().err
+    acts.rollback(workspace, 1)
+    follow(workspace, registry)
+    assert not follow(older, registry)
+    assert registry.champion == champion(workspace)
 
-    monkeypatch.setattr(alias, "download", download)
-    registry: Any = Registry(champion)
-    alias.warn_of_unsigned_champion(Workspace(tmp_path), registry, "a model", "2")
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == (1 if warned else 0)
-    if warned:
-        assert "set_registered_model_alias('a model', 'champion', '2')" in lines[0]
+
+def test_an_alias_that_another_program_moved_stays(workspace: Workspace, registry: Any) -> None:
+    make_release(workspace, 1)
+    follow(workspace, registry)
+    registry.aliases["champion"] = "1"
+    make_release(workspace, 2)
+    assert not follow(workspace, registry)
+    assert registry.aliases["champion"] == "1"
+
+
+def test_an_alias_without_its_tag_is_completed(workspace: Workspace, registry: Any) -> None:
+    """The process was killed between the two requests."""
+    follow(workspace, registry)
+    before = dict(registry.tags)
+    make_release(workspace, 1)
+    follow(workspace, registry)
+    registry.tags = before
+    make_release(workspace, 2)
+    assert follow(workspace, registry)
+    assert registry.champion == champion(workspace)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_alias_from_before_the_ledger_moves_from_a_model_that_was_replaced(
+    workspace: Workspace, registry: Any, known: bool
+) -> None:
+    registry.register(workspace)
+    registry.versions |= {} if known else {"f" * 64: "9"}
+    registry.aliases["champion"] = "1" if known else "9"
+    make_release(workspace, 1)
+    assert follow(workspace, registry) is known

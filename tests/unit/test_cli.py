@@ -27,7 +27,10 @@ from pipeline.registry import lookup
 from pipeline.tracking import show
 from tests.checkout import PROJECT
 
-OTHERS = ["summary", "flow", "use", "track", "predict", "score", "serve", "monitor"]
+OTHERS = [
+    *("summary", "flow", "use", "track", "predict", "score", "serve"),
+    *("releases", "promote", "rollback", "keys", "monitor"),
+]
 PAGES = [PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")]
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
@@ -149,7 +152,7 @@ def test_without_mlflow_its_interface_reports_the_missing_extra(
     assert re.fullmatch("error: .*mlflow.*tracking.*\n", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("name", ["gate", "release", "flow", "track"])
+@pytest.mark.parametrize("name", ["gate", "release", "flow", "track", "releases", "rollback"])
 def test_a_command_outside_a_workspace_is_refused_in_one_line(
     program: Callable[..., tuple[int, list[str]]],
     name: str,
@@ -177,13 +180,13 @@ def test_mlflow_models_are_looked_up_in_the_given_workspace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lookup, "download", download := Mock(side_effect=UserError("asked")))
+    monkeypatch.setattr(lookup, "_connected", asked := Mock(side_effect=UserError("asked")))
     Image.new("L", (28, 28)).save("a.png")
     Path("project").mkdir()
     Path("project/params.yaml").touch()
     model = ["--model", "models:/digits@champion"]
     assert program("--workspace", "project", *command, *model)[0] == 2
-    assert Workspace(Path("project")) in download.call_args.args
+    assert Workspace(Path("project")) in asked.call_args.args
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from docs.generated import commands, environment, files, make, parameters, repor
 from docs.generated.markdown import attribute_comments, sentence, table
 from docs.generated.schema import describe
 from pipeline.config import Params
-from pipeline.core import reports as report_models
 from pipeline.core.report_file import Report
 from pipeline.core.variables import all_variables
 from pipeline.core.workspace import Workspace
@@ -88,7 +87,7 @@ def test_every_visible_command_and_option_is_documented() -> None:
     assert rows(page)["--port"][1:3] == ["`PORT`", "`8000`"]
     assert "FILE... --output FILE [--model" in page  # what is required has no brackets
     assert "flow [STAGE...] [--force]" in page  # any number of stages
-    assert "--follow" not in page
+    assert "--wait" not in page  # hidden
 
 
 def test_every_variable_is_documented() -> None:
@@ -96,7 +95,7 @@ def test_every_variable_is_documented() -> None:
 
 
 def test_every_report_field_and_limit_is_documented() -> None:
-    comments = attribute_comments(report_models.__name__)
+    comments = reports.all_comments()
     models: list[type[BaseModel]] = [*reports.FILES, *reports.PARTS]
     for model in models:
         for field in set(model.model_fields) - {"schema_version"}:

@@ -2,12 +2,14 @@
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import grimp
 import pytest
 import yaml
 
+from pipeline.core.workspace import Workspace
 from tests.checkout import PROJECT
 
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
@@ -87,9 +89,22 @@ def test_dvc_yaml_is_independent_of_the_task() -> None:
     assert not re.search("mnist|digit", (PROJECT / "dvc.yaml").read_text(), re.IGNORECASE)
 
 
-def test_the_artifact_is_the_output_of_release() -> None:
+def test_the_artifact_contains_the_output_of_release() -> None:
     (artifact,) = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["artifacts"].values()
-    assert [artifact["path"]] == [name for out in STAGES["release"]["outs"] for name in out]
+    outs = [name for out in STAGES["release"]["outs"] for name in out]
+    assert [name for name in outs if name.startswith(f"{artifact['path']}/")] == ["models/releases"]
+
+
+def test_promoting_and_rolling_back_make_no_stage_stale() -> None:
+    """What these acts write belongs to no stage."""
+    outs = {
+        out if isinstance(out, str) else next(iter(out))
+        for stage in STAGES.values()
+        for out in stage["outs"]
+    }
+    here = Workspace(Path())
+    acts = (here.pointer, here.ledger, here.released_model, here.checksums, here.models)
+    assert not outs & {path.as_posix() for path in acts}
 
 
 def test_training_reads_only_the_training_set() -> None:

@@ -1,13 +1,9 @@
 """Files are written completely or not at all: after exceptions, on full and on failing disks."""
 
-import ctypes
 import errno
 import os
-import shutil
 import socket
 import stat
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from safetensors.numpy import save
 
 from pipeline.core import files
 from pipeline.core.errors import UserError
-from tests.folders import NEW, content, old_release, replace_release
+from tests.folders import content
 
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Any, bytes]] = {
     "bytes": (files.write_bytes, b"\0new\n", b"\0new\n"),
@@ -159,7 +155,7 @@ def test_errors_name_the_affected_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The calls that sync, rename and exchange, in order, with their inodes."""
+    """The calls that sync and rename, in order, with their inodes."""
     done: list[tuple[str, int]] = []
 
     def watch(owner: Any, name: str, inode: Callable[[Any], int]) -> None:
@@ -173,7 +169,7 @@ def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     watch(os, "fsync", lambda descriptor: os.fstat(descriptor).st_ino)
     watch(Path, "replace", lambda path: path.stat().st_ino)
-    watch(files, "exchange_directories", lambda path: path.stat().st_ino)
+    watch(Path, "rename", lambda path: path.stat().st_ino)
     return done
 
 
@@ -186,29 +182,20 @@ def test_a_file_is_synced_before_and_its_folder_after_the_rename(
     assert on_disk == [("fsync", file), ("replace", file), ("fsync", folder)]
 
 
-def test_a_folder_is_synced_before_the_exchange_and_the_old_one_removed_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: list[tuple[str, int]]
+def test_a_folder_is_synced_with_its_files_before_the_rename_and_its_parent_after(
+    tmp_path: Path, on_disk: list[tuple[str, int]]
 ) -> None:
-    """Otherwise a power failure could leave neither the new model nor the old one."""
-    target = tmp_path / "models"
-    target.mkdir()
-    old = target.stat().st_ino
-    delete = shutil.rmtree
-
-    def watched(path: Any, *arguments: Any, **options: Any) -> None:
-        on_disk.append(("delete", 0))
-        delete(path, *arguments, **options)
-
-    monkeypatch.setattr(shutil, "rmtree", watched)
-    with files.replacing_directory(target) as new:
-        for name in ("model", "card"):
-            (new / name).write_text(name)
+    """Otherwise a power failure could leave a release with empty files."""
+    new, target = tmp_path / "new", tmp_path / "3"
+    new.mkdir()
+    for name in ("model", "card"):
+        (new / name).write_text(name)
+    files.publish_directory(new, target)
     inodes = {path.stat().st_ino for path in (target, *target.iterdir())}
-    moment = on_disk.index(("exchange_directories", target.stat().st_ino))
+    moment = on_disk.index(("rename", target.stat().st_ino))
     assert set(on_disk[:moment]) == {("fsync", inode) for inode in inodes}
-    assert on_disk[moment + 1 :] == [("fsync", tmp_path.stat().st_ino), ("delete", 0)]
-    assert target.stat().st_ino != old
-    assert content(tmp_path) == {"models/model": b"model", "models/card": b"card"}
+    assert on_disk[moment + 1 :] == [("fsync", tmp_path.stat().st_ino)]
+    assert content(tmp_path) == {"3/model": b"model", "3/card": b"card"}
 
 
 def test_a_failed_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,143 +227,6 @@ def test_new_files_respect_the_umask(umask: int, mode: int, tmp_path: Path) -> N
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
-
-
-class NoLibrary:
-    """A C library without renameat2, as on macOS."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None: ...
-
-
-class OldKernel(NoLibrary):
-    """A C library with renameat2 that the kernel or file system does not support."""
-
-    def renameat2(self, *arguments: Any) -> int:
-        return -1
-
-
-@pytest.fixture
-def directories(tmp_path: Path) -> tuple[Path, Path]:
-    """A new and a released directory, each with a common file and another one."""
-    for name, only in (("new", "card"), ("released", "note")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model").write_text(name)
-        (tmp_path / name / only).write_text(name)
-    return tmp_path / "new", tmp_path / "released"
-
-
-@pytest.mark.parametrize("library", [ctypes.CDLL, NoLibrary, OldKernel])
-def test_directories_are_exchanged(
-    library: type, directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", library)
-    new, target = directories
-    before = content(new), content(target)
-    files.exchange_directories(new, target)
-    assert (content(target), content(new)) == before
-    assert len(list(target.parent.iterdir())) == 2
-
-
-@pytest.mark.parametrize("library", [ctypes.CDLL, NoLibrary])
-def test_a_failed_exchange_keeps_the_old_directory(
-    library: type, directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", library)
-    _, target = directories
-    before = content(target.parent)
-    with pytest.raises(OSError, match="nowhere"):
-        files.exchange_directories(target.with_name("nowhere"), target)
-    assert content(target.parent) == before
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    return old_release(tmp_path / "place" / "models")
-
-
-def test_a_first_release_creates_parent_folders(tmp_path: Path) -> None:
-    replace_release(tmp_path / "new" / "place" / "models")
-    assert content(tmp_path) == {f"new/place/models/{name}": data for name, data in NEW.items()}
-
-
-@pytest.mark.parametrize("link", ["models", "chain", "dangling"])
-def test_replacing_a_linked_folder_replaces_its_target(
-    link: str, release: Path, tmp_path: Path
-) -> None:
-    """models/ can be a link to another folder."""
-    name = tmp_path / "models"
-    name.symlink_to("place/models")
-    if link == "chain":
-        name = tmp_path / "other"
-        name.symlink_to("models")
-    elif link == "dangling":
-        shutil.rmtree(release)
-    replace_release(name)
-    assert name.is_symlink()
-    assert content(release.parent) == {f"models/{name}": data for name, data in NEW.items()}
-
-
-@pytest.fixture
-def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that cannot exchange folders."""
-
-    def refuse(new: Path, target: Path) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link", str(target))
-
-    monkeypatch.setattr(files, "exchange_directories", refuse)
-
-
-def test_without_exchange_the_model_and_checksums_are_replaced_last(
-    no_exchange: None, release: Path, on_disk: list[tuple[str, int]]
-) -> None:
-    """A reader that verifies checksums meanwhile refuses the new model or reads the old one."""
-    replace_release(release)
-    inodes = [inode for what, inode in on_disk if what == "replace"]
-    assert inodes == [(release / name).stat().st_ino for name in ("a", "card", "model", "sums")]
-
-
-@pytest.mark.parametrize("name", ["a", "card", "model", "sums"])
-def test_without_exchange_a_full_disk_changes_nothing(
-    no_exchange: None, name: str, release: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = Path.write_bytes
-
-    def full(path: Path, data: bytes) -> int:
-        if path.name.startswith(f".{name}."):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, data)
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    before = content(release.parent)
-    with pytest.raises(OSError, match=f"No space left on device: .*/models/{name}'$"):
-        replace_release(release)
-    assert content(release.parent) == before
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems need two steps")
-def test_a_reader_never_finds_the_directory_missing(directories: tuple[Path, Path]) -> None:
-    new, target = directories
-    over = threading.Event()
-    seen: set[str] = set()
-
-    def read() -> None:
-        while not over.is_set():
-            try:
-                seen.add((target / "model").read_text())
-            except OSError:
-                seen.add("nothing")
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        swaps = 0
-        while swaps < 3000 or len(seen) < 2:
-            files.exchange_directories(new, target)
-            swaps += 1
-    finally:
-        over.set()
-        reader.join()
-    assert seen == {"new", "released"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.registry import acts
+from pipeline.registry.keys import make_keys
 from pipeline.registry.releases import Release, Releases
+from pipeline.registry.signing import sign
 from pipeline.service.following import Follower
 from pipeline.service.loading import LoadError, load_release
 from pipeline.service.metrics import Metrics
@@ -43,10 +45,12 @@ def workspace(tmp_path: Path) -> Workspace:
 class Process:
     """What a process of the service has: models, metrics, and what follows the workspace."""
 
-    def __init__(self, workspace: Workspace, rows: Any = None, number: int = 0) -> None:
+    def __init__(
+        self, workspace: Workspace, rows: Any = None, number: int = 0, trust: tuple[Path, ...] = ()
+    ) -> None:
         rows = np.zeros(1, ROW) if rows is None else rows
         rows["serving"][number] = True
-        model, source = open_model(None, workspace)
+        model, source = open_model(None, workspace, trust)
         assert source is not None
         self.pool = ModelPool(model)
         self.metrics = Metrics(self.pool, [], rows["metrics"], number)
@@ -247,6 +251,56 @@ def test_a_model_with_another_interface_is_refused(
         load_release(release, like=like)
     assert caught.value.reason == "interface"
     assert load_release(release).release == 1  # the file itself is sound
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_keys(tmp_path_factory.mktemp("keys"))
+
+
+def test_with_a_trusted_key_only_what_it_has_signed_is_loaded(
+    workspace: Workspace, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    private, public = keys
+    trust, release = [public], release_of(workspace, 2)
+    assert load_release(release).release == 2
+
+    def reason() -> str:
+        with pytest.raises(LoadError) as caught:
+            load_release(release, trust)
+        return caught.value.reason
+
+    assert reason() == "signature"  # unsigned
+    sign(release.folder, private)
+    assert load_release(release, trust).release == 2
+    other = make_keys(tmp_path / "other")[1]
+    assert load_release(release, [other, public]).release == 2
+    (release.folder / "metrics.json").write_text("{}")
+    seal(release)
+    assert reason() == "signature"  # changed, with new checksums
+    (release.folder / "release.sig").unlink()
+    seal(release)
+    sign(release.folder, make_keys(tmp_path / "third")[0])
+    assert reason() == "signature"  # by someone else
+
+
+def test_a_service_with_a_trusted_key_follows_only_to_signed_releases(
+    workspace: Workspace, keys: tuple[Path, Path]
+) -> None:
+    private, public = keys
+    with pytest.raises(UserError):
+        open_model(None, workspace, (public,))
+    sign(release_of(workspace, 2).folder, private)
+    process = Process(workspace, trust=(public,))
+    make_release(workspace, 2)
+    process.follower.check()
+    assert process.releases == {2: "champion"}
+    assert process.count("model_loads_total", result="refused", reason="signature") == 1
+    with pytest.raises(LoadError):
+        process.follower.load(release_of(workspace, 1))
+    sign(release_of(workspace, 3).folder, private)
+    process.follower.check()
+    assert process.releases == {3: "champion", 2: "previous"}
 
 
 def test_the_first_model_of_a_service_is_verified_too(workspace: Workspace) -> None:

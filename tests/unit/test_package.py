@@ -24,6 +24,7 @@ NEVER_IMPORTED = {  # programs, plug-ins and version limits
     ("ray", DISTRIBUTION),
     ("serve", "dumb-init"),
     ("serve", "uvloop"),
+    ("sign", DISTRIBUTION),
     ("sign", "pyopenssl"),
     ("tracking", "flask-wtf"),
     ("tracking", "pip"),
@@ -124,7 +125,8 @@ def test_the_locks_contain_every_dependency_and_agree() -> None:
     assert extras == PROVIDED.keys() - {"cpu"}
     assert BASE.union(*(PROVIDED[extra] for extra in extras)) - {DISTRIBUTION} <= locked
     assert (
-        BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] | PROVIDED["sign"] <= serving
+        BASE | PROVIDED["cpu"] | PROVIDED["score"] | PROVIDED["serve"] | PROVIDED["verify"]
+        <= serving
     )
     assert pins(SERVE_LOCK) <= pins(LOCK)
 

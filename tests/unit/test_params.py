@@ -165,8 +165,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "gate.min_distorted_accuracy": [{"shift": 0.9}, {"shifted": 99.0}, 0.9],
     "gate.max_changed_predictions": [{"shifted": 0.1}],
     "gate.test_sha256": ["unknown"],
-    "release.allow_regression": ["no", 0],
-    "release.significance": [5],
+    "release.margin": [0, 1, "no"],
+    "release.alpha": [0, 0.5, 5],
+    "release.looks": [0, 2.5],
     "flow.retries": [
         *(2, {"fetch": 2, "train": None}),
         *({"fetch": count} for count in (-1, 21, 1.5, "2", True)),

@@ -1,5 +1,8 @@
 """Releases are registered, promoted and rolled back; models/ follows the pointer."""
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,20 @@ def test_rollbacks_go_back_one_champion_at_a_time(workspace: Workspace) -> None:
     assert acts_of(workspace)[-3:] == [("rollback", 2), ("rollback", 1), ("rollback", 3)]
 
 
+def test_promoting_the_champion_ends_the_hold_of_a_rollback(workspace: Workspace) -> None:
+    for variation in range(3):
+        make_release(workspace, variation)
+    acts.rollback(workspace)
+    assert releases.Releases.of(workspace).held()
+    acts.promote(workspace, 2, "it is the right one")
+    found = releases.Releases.of(workspace)
+    assert not found.held()
+    before, target = found.previous(), found.rollback_target()
+    assert before is not None
+    assert target is not None
+    assert (champion(workspace), before.number, target.number) == (2, 3, 1)
+
+
 def test_numbers_are_never_reused_and_releases_in_use_are_kept(workspace: Workspace) -> None:
     make_release(workspace, 0)
     make_release(workspace, 1)
@@ -149,3 +166,55 @@ def test_a_line_that_a_crash_cut_off_does_not_count(workspace: Workspace) -> Non
     assert len(Ledger(workspace.ledger).read()) == 2
     make_release(workspace, 1)
     assert acts_of(workspace)[2:] == [("register", 2), ("promote", 2)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc names the synced files")
+def test_each_step_of_a_release_is_on_disk_before_the_next(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power loss at any moment, the pointer names a complete release in the ledger."""
+    make_release(workspace, 0)
+    done: list[tuple[str, Path]] = []
+    fsync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def name(path: Path) -> Path:
+        return path.relative_to(workspace.root)
+
+    def watched_fsync(descriptor: int) -> None:
+        done.append(("sync", name(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        fsync(descriptor)
+
+    def watched(kind: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def move(path: Path, target: Path) -> Path:
+            inside = [*path.iterdir()] if path.is_dir() else []
+            for source in (path, *inside):  # a rename must not overtake the content
+                assert ("sync", name(source)) in done
+            done.append(("move", name(Path(target))))
+            return kind(path, target)
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched(replace))
+    monkeypatch.setattr(Path, "rename", watched(rename))
+    make_release(workspace, 1)
+    models = Path("models")
+    steps = [
+        ("move", models / "releases/2"),
+        ("sync", models / "releases"),
+        ("sync", models / "ledger.jsonl"),  # registered
+        ("sync", models / "ledger.jsonl"),  # promoted
+        ("move", models / "release.json"),
+        ("sync", models),
+        ("move", models / "mnist-cnn.onnx"),
+        ("sync", models),
+        ("move", models / "SHA256SUMS"),
+        ("sync", models),
+    ]
+    position = -1
+    for step in steps:
+        assert step in done[position + 1 :], step
+        position = done.index(step, position + 1)
+    moves = [path.name for what, path in done if what == "move" and path.parent == models]
+    assert moves[0] == "release.json"
+    assert moves[-1] == "SHA256SUMS"

@@ -3,22 +3,30 @@
 import base64
 import json
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from model_signing import verifying
 
+from pipeline.config import load_params
 from pipeline.core.errors import UserError
-from pipeline.core.files import sha256, write_json
+from pipeline.core.files import sha256
+from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.inference.trust import SIGNATURE, verify_model
+from pipeline.mnist import TASK
+from pipeline.registry import acts, provenance, releases
 from pipeline.registry.keys import default_folder, make_keys
 from pipeline.registry.signing import sign, signing_key, verify
-from tests.releases import stub
+from pipeline.stages import release
+from tests.releases import answer, make_workspace, stub
 
 FILES = ["mnist-cnn.onnx", "MODEL_CARD.md", "provenance.json", "SHA256SUMS"]
 NAME = FILES[0]
@@ -48,6 +56,16 @@ def folder(tmp_path: Path, keys: tuple[Path, Path]) -> Path:
 
 def test_a_signed_release_is_verified(folder: Path, keys: tuple[Path, Path]) -> None:
     assert verify(folder, [keys[1]]) == {name: sha256(folder / name) for name in FILES}
+
+
+def test_verification_does_without_the_library_that_signs(
+    folder: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's environment does not have it."""
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    with pytest.raises(ImportError):
+        sign(folder, keys[0])
+    assert verify(folder, [keys[1]])
 
 
 def test_other_programs_for_openssf_signatures_verify_it(
@@ -152,8 +170,9 @@ def changed_digest(bundle: Any) -> None:
         lambda bundle: bundle["dsseEnvelope"].update(signatures=[]),
         lambda bundle: bundle["dsseEnvelope"].update(payloadType="application/json"),
         lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(sig="AAAA"),
-        lambda bundle: bundle["verificationMaterial"].pop("publicKey"),
-        lambda bundle: bundle["verificationMaterial"]["publicKey"].pop("hint"),
+        lambda bundle: bundle["dsseEnvelope"]["signatures"].append({"sig": "AAAA"}),
+        lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(sig=None),
+        lambda bundle: bundle.pop("dsseEnvelope"),
     ],
 )
 def test_a_damaged_signature_is_refused(
@@ -173,6 +192,61 @@ def test_a_file_that_is_no_signature_is_refused(
     (folder / SIGNATURE).write_bytes(content)
     with pytest.raises(UserError):
         verify(folder, [keys[1]])
+
+
+def resign(folder: Path, key: Path, **changes: object) -> None:
+    """Sign with changes of the statement, as the owner of the key can."""
+    bundle = json.loads((folder / SIGNATURE).read_text())
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    statement |= changes
+    payload = json.dumps(statement).encode()
+    kind = bundle["dsseEnvelope"]["payloadType"]
+    message = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    made = private.sign(message, ec.ECDSA(hashes.SHA256()))
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+    bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(made).decode()
+    (folder / SIGNATURE).write_text(json.dumps(bundle))
+
+
+def test_a_trusted_key_does_not_vouch_with_another_kind_of_statement(
+    folder: Path, keys: tuple[Path, Path]
+) -> None:
+    resign(folder, keys[0])
+    assert verify(folder, [keys[1]])
+    empty: dict[str, Any] = {"serialization": {"method": "files"}, "resources": []}
+    blake = {"name": NAME, "algorithm": "blake2", "digest": sha256(folder / NAME)}
+    for changes in (
+        {"predicateType": "https://slsa.dev/provenance/v1"},
+        {"predicate": {}},
+        {"predicate": empty},
+        {"predicate": empty | {"resources": [blake]}},
+        {"predicate": empty | {"serialization": {"method": "shards"}}},
+    ):
+        sign(folder, keys[0])
+        resign(folder, keys[0], **changes)
+        with pytest.raises(UserError):
+            verify(folder, [keys[1]])
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])
+def test_keys_with_other_curves_of_the_format_are_supported(
+    folder: Path, tmp_path: Path, curve: ec.EllipticCurve
+) -> None:
+    key = ec.generate_private_key(curve)
+    encoding = serialization.Encoding.PEM
+    (tmp_path / "key").write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    (tmp_path / "pub").write_bytes(
+        key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    sign(folder, tmp_path / "key")
+    assert verify(folder, [tmp_path / "pub"])
+    flip(folder / NAME, 0)
+    with pytest.raises(UserError):
+        verify(folder, [tmp_path / "pub"])
 
 
 def test_a_signature_of_another_release_is_refused(
@@ -206,15 +280,14 @@ def test_the_classifier_loads_what_is_signed(folder: Path, keys: tuple[Path, Pat
     Classifier(path)
 
 
-def test_a_copy_of_the_champion_is_verified_by_its_release(
+def test_a_copy_of_the_champion_is_verified_without_the_other_files(
     folder: Path, keys: tuple[Path, Path]
 ) -> None:
     (folder / "providers.json").write_text("{}")
     sign(folder, keys[0])
     models = folder.parents[1]
-    for name in (NAME, "providers.json"):
+    for name in (NAME, "providers.json", SIGNATURE):
         (models / name).write_bytes((folder / name).read_bytes())
-    write_json(models / "release.json", {"release": 3, "sha256": sha256(folder / NAME)})
     assert verify_model(models / NAME, [keys[1]]) == sha256(folder / NAME)
     (models / "providers.json").write_text("{ }")
     with pytest.raises(UserError, match="providers"):
@@ -223,10 +296,64 @@ def test_a_copy_of_the_champion_is_verified_by_its_release(
     stub(models / NAME, column=1)
     with pytest.raises(UserError, match=NAME):
         verify_model(models / NAME, [keys[1]])
-    for content in ([], {}, {"release": "../3"}, {"release": 4}):
-        write_json(models / "release.json", content)
-        with pytest.raises(UserError):
-            verify_model(models / NAME, [keys[1]])
+
+
+# the stage `release`
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace whose model has passed the gate, without MLflow and git."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    monkeypatch.setattr(provenance, "repository", lambda root: None)
+    return make_workspace(tmp_path / "project")
+
+
+def run_release(workspace: Workspace) -> None:
+    release.run(workspace, load_params(workspace.params), TASK)
+
+
+def test_a_release_is_signed_and_stays_so(
+    workspace: Workspace, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SIGNING_KEY_FILE", str(keys[0]))
+    run_release(workspace)
+    (made,) = releases.list_releases(workspace)
+    signed = verify(made.folder, [keys[1]])
+    assert {
+        made.model.name,
+        "SHA256SUMS",
+        "metrics.json",
+        "golden.json",
+        "bom.json",
+    } < signed.keys()
+    assert Classifier(workspace.released_model, verify=keys[1]).sha256 == made.sha256
+    monkeypatch.delenv("PIPELINE_SIGNING_KEY_FILE")
+    stub(workspace.model, column=2)
+    answer(workspace, 0, 0)
+    run_release(workspace)
+    with pytest.raises(UserError, match=SIGNATURE):
+        Classifier(workspace.released_model, verify=keys[1])
+    acts.rollback(workspace)
+    assert Classifier(workspace.released_model, verify=keys[1]).sha256 == made.sha256
+
+
+def test_an_unusable_key_stops_a_release_before_it_is_judged(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_SIGNING_KEY_FILE", str(tmp_path / "missing"))
+    with pytest.raises(UserError, match="missing"):
+        run_release(workspace)
+    assert releases.list_releases(workspace) == []
+    assert not workspace.ledger.exists()
+
+
+def test_the_bill_of_materials_of_a_release_is_valid_cyclonedx(workspace: Workspace) -> None:
+    run_release(workspace)
+    (made,) = releases.list_releases(workspace)
+    content = (made.folder / "bom.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(content) is None
+    assert made.sha256 in content
 
 
 # keys

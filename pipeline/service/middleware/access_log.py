@@ -6,6 +6,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.service.metrics import NO_ROUTE, Metrics
+from pipeline.service.middleware.request_ids import REQUEST_ID
 
 LOG = logging.getLogger("pipeline.service.access")
 LONGEST_PATH = 500  # characters
@@ -45,6 +46,7 @@ class AccessLog:
             "status": status,
             "milliseconds": round(1000 * seconds, 3),
             "client": (scope.get("client") or ["?"])[0],
+            "request_id": scope[REQUEST_ID],
         }
         if (model := scope.get(MODEL)) is not None:
             fields |= {"version": model.version, "release": model.release}

@@ -284,7 +284,7 @@ async function showFigures() {
     image.closest("figure").hidden = found === null;
     if (!found) continue;
     image.src = figure(image.dataset.ofTheModel);
-    image.parentElement.href = image.src;
+    image.parentElement.href = figure(image.dataset.ofTheModel);
   }
   if (found) showMetrics(found);
 }

@@ -12,12 +12,11 @@ from starlette.responses import Response
 
 from pipeline.inference.fields import answer_fields, refusal_fields
 from pipeline.pictures.decoding import TooManyPixels
-from pipeline.pictures.grey import Picture
-from pipeline.pictures.images import in_form
+from pipeline.pictures.images import Images, in_form
 from pipeline.pictures.marks import NotOneCharacter
 from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
 from pipeline.service.pool import ServedModel
-from pipeline.service.state import Service, ServiceState, note_model
+from pipeline.service.state import Computed, Service, ServiceState, note_model
 from pipeline.service.uploads import read_picture
 
 MEDIUM = 2**20  # pixels: few pictures have more
@@ -54,15 +53,22 @@ async def predict(
     null."""
     kind = request.headers.get("content-type", "")
     model = note_model(request, service.pool.champion)
+    plain = not (options.preview or options.explain)  # which only the champion answers
+    canary = plain and service.takes_canary(request, model)
     async with service.bodies.read(request) as content:
         for pixels in (MEDIUM, service.limits.pixels):
-            task = partial(_classify, service, model, content, kind, options, pixels)
+            task = partial(
+                _classify, service, model, content, kind, options, pixels, respond=not canary
+            )
             size = PIXEL * pixels + BYTE * len(content)
-            response = await service.threads.run(request, task, size)
-            if response is not None:
+            found = await service.threads.run(request, task, size)
+            if found is not None:
                 break
-    assert response is not None
-    return response
+    assert found is not None
+    if isinstance(found, Response):
+        return found
+    model, computed = await service.challenge(request, model, *found)
+    return _respond(service, model, options, found[0], computed)
 
 
 def _classify(
@@ -72,23 +78,19 @@ def _classify(
     content_type: str,
     options: Options,
     max_pixels: int,
-) -> Response | None:
-    """The response; None if the picture has more pixels, but within the limit."""
+    *,
+    respond: bool,
+) -> Response | tuple[Images, Computed] | None:
+    """The response; None if the picture has more pixels, but within the limit.
+
+    Unless `respond`, the model's input and its predictions, which are then not recorded.
+    """
     try:
         picture = read_picture(content, content_type, max_pixels)
     except TooManyPixels:
         if max_pixels < service.limits.pixels:
             return None
         raise
-    answer, task = _answer(service, model, picture, options)
-    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(content, media_type="application/json", background=task)
-
-
-def _answer(
-    service: Service, model: ServedModel, picture: Picture, options: Options
-) -> tuple[dict[str, Any], BackgroundTask | None]:
-    """The answer, and what to do once it is sent."""
     try:
         images = in_form(
             [picture], model.signature.form, normalise=options.normalise, option="normalise=true"
@@ -97,13 +99,27 @@ def _answer(
         if not options.preview:
             service.metrics.record_refusal(model.version, refusal.verdict)
         answer = refusal_fields(model.signature, refusal.verdict)
-        return answer | {"reason": str(refusal), "version": model.version}, None
-    predictions = service.predict(model, images, count=not options.preview)
-    answer = answer_fields(model.signature, predictions, 0) | {"version": model.version}
+        return _json(answer | {"reason": str(refusal), "version": model.version})
+    computed = service.predict(model, images, count=respond and not options.preview)
+    if not respond:
+        return images, computed
+    return _respond(service, model, options, images, computed)
+
+
+def _respond(
+    service: Service, model: ServedModel, options: Options, images: Images, computed: Computed
+) -> Response:
+    """The response to a picture that was classified."""
+    answer = answer_fields(model.signature, computed.predictions, 0) | {"version": model.version}
     if options.image:
         answer["image"] = images[0]
     if options.explain:
         answer["explanation"] = model.classifier.explain(images)[0].round(3)
     if options.preview:
-        return answer, None
-    return answer, BackgroundTask(service.after_answer, model, images, predictions, None)
+        return _json(answer)
+    return _json(answer, BackgroundTask(service.after_answer, model, images, computed))
+
+
+def _json(answer: dict[str, Any], task: BackgroundTask | None = None) -> Response:
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, media_type="application/json", background=task)

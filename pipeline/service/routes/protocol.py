@@ -32,7 +32,14 @@ from pipeline.service.messages import (
     ServerReady,
 )
 from pipeline.service.pool import ServedModel
-from pipeline.service.state import NamedModel, Service, ServiceState, find_model, get_service
+from pipeline.service.state import (
+    Computed,
+    NamedModel,
+    Service,
+    ServiceState,
+    find_model,
+    get_service,
+)
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
@@ -59,17 +66,29 @@ async def infer(request: Request) -> Response:
     if length is not None and not re.fullmatch("[0-9]{1,18}", length):
         raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
     async with service.bodies.read(request) as body:
-        task = partial(_infer, service, model, body, None if length is None else int(length))
-        return await service.threads.run(request, task, COST * len(body))
+        cost, run = COST * len(body), service.threads.run
+        canary = service.takes_canary(request, model)
+        task = partial(_compute, service, model, body, length, count=not canary)
+        if not canary:
+            return await run(request, lambda: _respond(service, model, *task()), cost)
+        read, computed = await run(request, task, cost)
+        model, computed = await service.challenge(request, model, read.images, computed)
+        return await run(request, partial(_respond, service, model, read, computed), cost)
 
 
-def _infer(
-    service: Service, model: ServedModel, body: bytes, header_length: int | None
+def _compute(
+    service: Service, model: ServedModel, body: bytes, header_length: str | None, *, count: bool
+) -> tuple[protocol.Request, Computed]:
+    length = None if header_length is None else int(header_length)
+    request = protocol.read_request(body, length, model.signature.form)
+    return request, service.predict(model, request.images, count=count)
+
+
+def _respond(
+    service: Service, model: ServedModel, request: protocol.Request, computed: Computed
 ) -> Response:
-    request = protocol.read_request(body, header_length, model.signature.form)
-    predictions = service.predict(model, request.images)
-    content, length = protocol.write_response(request, model, predictions)
-    task = BackgroundTask(service.after_answer, model, request.images, predictions, request.id)
+    content, length = protocol.write_response(request, model, computed.predictions)
+    task = BackgroundTask(service.after_answer, model, request.images, computed)
     if length is None:
         return Response(content, media_type="application/json", background=task)
     headers = {protocol.HEADER_LENGTH: str(length)}

@@ -1,0 +1,155 @@
+"""What each process of the service has of a trial: it sends copies, and waits for answers."""
+
+import asyncio
+import hashlib
+import itertools
+import random
+import socket
+from collections.abc import Iterator
+
+from pipeline.inference.classifier import Predictions
+from pipeline.inference.session import Answer
+from pipeline.pictures.images import Images
+from pipeline.service.challenger.copies import CopyQueue
+from pipeline.service.challenger.messages import (
+    MOST_BYTES,
+    NO_REPLY,
+    Copy,
+    comparable,
+    outcomes_of,
+    pack_copy,
+    unpack_reply,
+)
+from pipeline.service.challenger.trial import Trial
+from pipeline.service.pool import ServedModel
+
+WAKE = b"!"  # says that the queue has a copy
+
+
+class Link:
+    """The connection of a process of the service to the challenger's process.
+
+    Nothing waits to send a copy: while the queue is full, copies are dropped.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        champion: str,
+        challenger: ServedModel,
+        queue: CopyQueue,
+        connection: socket.socket,
+    ) -> None:
+        """`champion`: SHA-256 of the model with which the challenger is compared.
+
+        `queue`: to the process that runs the challenger. `connection`: of datagrams, to wake it and
+        to get its replies.
+        """
+        self.trial, self.challenger, self._champion = trial, challenger, champion
+        self._queue, self._connection = queue, connection
+        connection.setblocking(False)
+        signature = challenger.signature
+        self._classes = len(signature.labels)
+        self._most = comparable(signature.form, self._classes)
+        self._waiting: dict[int, asyncio.Future[Answer | None]] = {}
+        self._numbers = _numbers()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def takes(self, champion: ServedModel, request_id: str) -> bool:
+        """Whether the challenger is to answer the request with this id to the champion."""
+        rules = self.trial.rules
+        return (
+            rules.is_canary
+            and share_of(request_id) < rules.percent / 100
+            and self._is_running(champion)
+        )
+
+    def compare(
+        self, champion: ServedModel, images: Images, predictions: Predictions, seconds: float
+    ) -> None:
+        """Send the challenger a copy of what the champion has answered in `seconds`.
+
+        In a canary, only what the challenger answers is compared.
+        """
+        if not self.trial.rules.is_canary and self._is_running(champion):
+            self._send(NO_REPLY, images, predictions, seconds)
+
+    async def ask(
+        self, images: Images, predictions: Predictions, seconds: float
+    ) -> Predictions | None:
+        """The challenger's predictions for the images of a request, [N, H, W].
+
+        None if they are too many, or if it has no answer in time: the client then gets the
+        champion's predictions, which have taken `seconds`. Call it from the event loop.
+        """
+        if len(images) > self._most:
+            return None
+        self._listen()
+        number = next(self._numbers)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            if not self._send(number, images, predictions, seconds):
+                return None
+            async with asyncio.timeout(self.trial.rules.deadline):
+                answer = await future
+        except TimeoutError:
+            self.trial.record_failure("deadline")
+            return None
+        finally:
+            del self._waiting[number]
+        if answer is None:
+            return None
+        self.trial.count("answered")
+        return Predictions.of(self.challenger.signature, answer)
+
+    def _is_running(self, champion: ServedModel) -> bool:
+        if not self.trial.running:
+            return False
+        if champion.sha256 != self._champion:
+            self.trial.end("replaced")
+            return False
+        return True
+
+    def _send(self, number: int, images: Images, predictions: Predictions, seconds: float) -> bool:
+        """Send a copy; whether the queue had room."""
+        images = images[: self._most]
+        outcomes = outcomes_of(self.challenger.signature, predictions, len(images))
+        is_put = self._queue.put(pack_copy(Copy(number, seconds, outcomes, images)))
+        if not is_put:
+            self.trial.count("dropped")
+        try:
+            self._connection.send(WAKE)
+        except ConnectionError:
+            self.trial.end("crashed")
+            return False
+        except OSError:  # it has yet to receive earlier ones
+            pass
+        return is_put
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            loop.add_reader(self._connection.fileno(), self._receive)
+
+    def _receive(self) -> None:
+        try:
+            datagram = self._connection.recv(2 * MOST_BYTES)
+        except OSError:  # none, or the challenger's process has ended
+            return
+        number, answer = unpack_reply(datagram, self._classes)
+        future = self._waiting.get(number)
+        if future is not None and not future.done():  # else it comes too late
+            future.set_result(answer)
+
+
+def share_of(request_id: str) -> float:
+    """A number from 0 to 1 that depends on the id alone: equal ids get the same model."""
+    digest = hashlib.sha256(request_id.encode(errors="replace")).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def _numbers() -> Iterator[int]:
+    """Numbers of copies. A process that replaces another one never repeats the other's."""
+    return itertools.count(random.SystemRandom().randrange(NO_REPLY + 1, 2**62))
