@@ -18,6 +18,7 @@ _GROUPS = (
     "stages",
     "models",
     "serving",
+    "labels",
     "registry",
     "experiments",
     "tracking",

@@ -53,15 +53,23 @@ def seconds_of(text: str) -> float:
     return (uuid.UUID(text).int >> 80) / 1000
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1, below 1, that depends on the id alone and is uniform over ids."""
-    digest = hashlib.sha256(text.encode()).digest()
+def share(text: str, purpose: str = "") -> float:
+    """A number from 0 to 1, below 1, that depends on the id and the purpose alone.
+
+    It is uniform over ids, and independent of the numbers for other purposes.
+    """
+    digest = hashlib.sha256(f"{purpose}{text}".encode()).digest()
     return (int.from_bytes(digest[:8]) >> 11) / 2**53  # as many bits as a float has
 
 
 def is_random(text: str) -> bool:
     """Whether an entry is in the random sample, a RANDOM_SHARE of all entries."""
-    return share(text) < RANDOM_SHARE
+    return share(text, "random") < RANDOM_SHARE
+
+
+def is_kept(text: str, kept: float) -> bool:
+    """Whether the journal keeps an entry, if it keeps this share of all."""
+    return kept >= 1 or share(text, "kept") < kept
 
 
 def _check(key: bytes, high: int, low: int) -> int:

@@ -1,8 +1,9 @@
 """Reads a journal, also while a service writes it."""
 
 import logging
+import math
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.journal.entry import ENTRY_SCHEMA, VOTE_SCHEMA, form_of
 from pipeline.journal.folder import SUFFIX, JournalFolder
+from pipeline.journal.ids import seconds_of
 
 LOG = logging.getLogger(__name__)
 ROWS = 8192  # of a batch, at most
@@ -22,13 +24,14 @@ def entries(
     since: datetime | None = None,
     ids: Collection[str] | None = None,
     columns: Sequence[str] | None = None,
+    newest_first: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """The entries of a journal in batches, each entry once, without those that are removed.
 
-    The files come in the order in which they were written. `since`: only entries from then on.
-    `ids`: only these. `columns`: by default all; the metadata of a batch's schema has the form of
-    its images. A file that is no part of a journal is skipped with a warning. UserError if the
-    folder is no journal.
+    The files come in the order in which they were written, or in the opposite one. `since`: only
+    entries from then on, a time with its zone. `ids`: only these. `columns`: by default all; the
+    metadata of a batch's schema has the form of its images. A file that is no part of a journal is
+    skipped with a warning. UserError if the folder is no journal.
     """
     journal = JournalFolder.existing(folder)
     wanted = None if ids is None else pa.array(sorted(ids), pa.string())
@@ -36,11 +39,15 @@ def entries(
     read = list(dict.fromkeys(["id", *(["time"] if since else []), *names]))
     removed = journal.removed_ids()
     seen: set[str] = set()  # upkeep copies entries to another file before it deletes the first
-    for path in _files(journal.parts):
+    for path in _files(journal.parts, newest_first=newest_first):
+        if since is not None and _written(path) < since.timestamp():
+            continue
         for batch in _batches(path, ENTRY_SCHEMA, read, images=True):
             found = batch
             if since is not None:
-                found = found.filter(pc.greater_equal(found["time"], _moment(since)))
+                found = found.filter(
+                    pc.greater_equal(found["time"], pa.scalar(since, pa.timestamp("us", "UTC")))
+                )
             if wanted is not None:
                 found = found.filter(pc.is_in(found["id"], value_set=wanted))
             fresh = []
@@ -73,18 +80,20 @@ def votes(folder: Path) -> pa.Table:
     return table.take(pa.array(latest, pa.int64()))
 
 
-def _moment(since: datetime) -> pa.Scalar:
-    if since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
-    return pa.scalar(since, pa.timestamp("us", "UTC"))
-
-
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, *, newest_first: bool = False) -> Iterator[Path]:
     """The files of a folder by name, then those that have appeared meanwhile, until none has."""
     read: set[Path] = set()
-    while new := sorted(set(folder.glob(f"[!.]*{SUFFIX}")) - read):
+    while new := sorted(set(folder.glob(f"[!.]*{SUFFIX}")) - read, reverse=newest_first):
         yield from new
         read |= set(new)
+
+
+def _written(path: Path) -> float:
+    """When a file was written, which is after all its entries, in seconds since 1970."""
+    try:
+        return seconds_of(path.stem) + 1  # the clock may have been set back by a little
+    except ValueError:
+        return math.inf
 
 
 def _batches(

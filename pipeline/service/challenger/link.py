@@ -84,6 +84,32 @@ class Link:
         """
         if len(images) > self._most:
             return None
+        try:
+            answer = await self._exchange(images, predictions, seconds)
+        except TimeoutError:
+            self.trial.record_failure("deadline")
+            return None
+        if answer is None:
+            return None
+        self.trial.count("answered")
+        return Predictions.of(self.challenger.signature, answer)
+
+    async def compare_and_wait(
+        self, champion: ServedModel, images: Images, predictions: Predictions, seconds: float
+    ) -> Predictions | None:
+        """Compare as `compare` does; the challenger's predictions for the first images, if any."""
+        if self.trial.rules.is_canary or not self._is_running(champion):
+            return None
+        try:
+            answer = await self._exchange(images, predictions, seconds)
+        except TimeoutError:  # nobody waits for it
+            return None
+        return None if answer is None else Predictions.of(self.challenger.signature, answer)
+
+    async def _exchange(
+        self, images: Images, predictions: Predictions, seconds: float
+    ) -> Answer | None:
+        """The challenger's answer to a copy; None if it fails. TimeoutError if it is late."""
         self._listen()
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
@@ -92,16 +118,10 @@ class Link:
             if not self._send(number, images, predictions, seconds):
                 return None
             async with asyncio.timeout(self.trial.rules.deadline):
-                answer = await future
-        except TimeoutError:
-            self.trial.record_failure("deadline")
-            return None
+                answer: Answer | None = await future
+                return answer
         finally:
             del self._waiting[number]
-        if answer is None:
-            return None
-        self.trial.count("answered")
-        return Predictions.of(self.challenger.signature, answer)
 
     def _is_running(self, champion: ServedModel) -> bool:
         if not self.trial.running:
