@@ -94,7 +94,7 @@ def alarms(baseline: Baseline, classifier: Classifier, images: Images) -> np.nda
     windows = draw_windows(len(images), SIZE, 300)
     measured = baseline.reference.measure(observations)
     found = p_values(baseline.reference, measured, windows, baseline.thresholds.mmd_null)
-    return (found < baseline.thresholds.p_value).mean(0)
+    return np.asarray((found < baseline.thresholds.p_value).mean(0))
 
 
 def test_windows_of_the_same_kind_of_images_hardly_raise_an_alarm(
