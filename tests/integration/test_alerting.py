@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,11 +14,12 @@ import pytest
 import requests
 import yaml
 
+from benchmarks.servers import free_port
 from tests.checkout import PROJECT
+from tests.servers import wait_until
 
 FOLDER = PROJECT / "docker/monitoring"
 PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "amtool")
-SECONDS = 60  # limit, on slow cores
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, PROGRAMS)),
     reason="Prometheus or Alertmanager is not installed: make debian",
@@ -72,19 +71,6 @@ def program(*command: str) -> Iterator[None]:
         process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 def test_an_alert_reaches_the_receiver_of_its_severity(tmp_path: Path) -> None:
     """The rules and the route are the project's, with shorter intervals and webhooks."""
     Answers.received = []
@@ -120,7 +106,7 @@ def test_an_alert_reaches_the_receiver_of_its_severity(tmp_path: Path) -> None:
             "prometheus", f"--config.file={tmp_path}/prometheus.yml",
             f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address={prometheus}",
         ))  # fmt: skip
-        wait_for(lambda: {"/tickets", "/pager"} <= {path for path, _ in Answers.received})
+        wait_until(lambda: {"/tickets", "/pager"} <= {path for path, _ in Answers.received})
         firing = requests.get(f"http://{prometheus}/api/v1/alerts", timeout=10).json()
     found = {path: {alert["labels"]["alertname"] for alert in content["alerts"]}
              for path, content in Answers.received}  # fmt: skip
