@@ -246,7 +246,35 @@ def overhead(reports: Path) -> Values:
     }
 
 
+def gpu(reports: Path) -> Values:
+    """Both recipes trained on a GPU."""
+    report = read(reports, "gpu")
+    trainings = {(each["recipe"], each["name"]): each for each in report["trainings"]}
+
+    def seconds(recipe: str, name: str) -> float:
+        epochs = trainings[recipe, name]["runs"][0]["epochs"]
+        return float(sum(row["seconds"] for row in epochs))
+
+    values = {"name": report["machine"]["gpu"]["name"]}
+    for recipe in ("fast", "release"):
+        runs = trainings[recipe, "seeds"]["runs"]
+        found = [run["test_accuracy"] for run in runs]
+        values |= {
+            f"{recipe}.seconds": f"{seconds(recipe, 'graph'):.1f}",
+            f"{recipe}.speed_up": f"{seconds(recipe, 'eager') / seconds(recipe, 'graph'):.1f}",
+            f"{recipe}.seeds": f"{len(runs)}",
+            f"{recipe}.mean": f"{mean(found):.2%}",
+            f"{recipe}.range": f"{min(found):.2%} to {max(found):.2%}",
+        }
+    machine = report["machine"]
+    made_by = (
+        f"Measured on {report['date']}: {values['name']}, driver {machine['gpu']['driver']}, CUDA "
+        f"{machine['gpu']['cuda']}; python {machine['python']}, torch {machine['torch']}."
+    )
+    return values | {"made": made_by}
+
+
 ALL = (
     *(training, accuracy, rule, step, inference, pictures, scoring, serving, canary, swaps),
-    *(scaling, overhead),
+    *(scaling, overhead, gpu),
 )

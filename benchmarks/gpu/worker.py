@@ -25,13 +25,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmarks.gpu.device import describe_machine, finish_work, float32_error, inference_rates
-from benchmarks.gpu.graph import record
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.pack import read_packed
 from pipeline.core.files import sha256
 from pipeline.core.task import Task, load_task
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import choose_device, choose_precision, reuse_memory
+from pipeline.training.graph import record
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network
 from pipeline.training.recipe import Recipe
@@ -92,7 +92,8 @@ def train(
     finish_work(trainer.device)
     built = time.perf_counter()
     if job.graph:
-        record(trainer)
+        if not record(trainer):
+            raise RuntimeError("the step could not be recorded")
         finish_work(trainer.device)
     report(
         "run",

@@ -45,15 +45,22 @@ Loads = dict[str, dict[int, list[Load]]]  # by challenger and number of connecti
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command-line options."""
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="seconds of each load")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="seconds of each load")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--challengers", nargs="+", choices=KINDS, default=KINDS)
 
 
-def main(workspace: Workspace, connections: Sequence[int], seconds: float, rounds: int) -> None:
+def main(
+    workspace: Workspace,
+    connections: Sequence[int],
+    seconds: int,
+    rounds: int,
+    challengers: Sequence[str],
+) -> None:
     """Measure and write the report."""
     if shutil.which("wrk") is None:
         raise UserError("wrk is missing: apt-get install wrk")
-    names = (NONE, AGAIN, *KINDS)
+    names = (NONE, AGAIN, *challengers)
     with ExitStack() as stack:
         addresses = {name: start(stack, workspace.released_model, name) for name in names}
         classifier = Classifier(workspace.released_model, threads=1)
@@ -72,7 +79,7 @@ def main(workspace: Workspace, connections: Sequence[int], seconds: float, round
                     for number in connections:
                         loads[name][number].append(load(asked[name], number, seconds))
                         progress.update()
-        counts = {name: count(addresses[name]) for name in KINDS}
+        counts = {name: count(addresses[name]) for name in challengers}
     result = {"loads": loads, "counts": counts, "ratios": ratios(loads)}
     write_report(workspace, "shadow", result, show(result), ["fastapi", "httptools", "uvicorn"])
 

@@ -38,6 +38,7 @@ TASK_MODULES = ["augmentation", "network"]
 TRAINING_MODULES = [
     "average",
     "device",
+    "graph",
     "network",
     "optimizer",
     "recipe",

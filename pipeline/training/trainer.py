@@ -26,6 +26,7 @@ from pipeline.training.device import (
     make_deterministic,
     reuse_memory,
 )
+from pipeline.training.graph import record
 from pipeline.training.measuring import measure
 from pipeline.training.network import build_network, logits, normalise, pools_first
 from pipeline.training.optimizer import Optimizer
@@ -191,9 +192,11 @@ class Trainer:
 
         Calls `on_progress` about twice a second and at the end of each epoch, with the number of
         its images so far and their mean loss and accuracy. Raises NonFiniteLossError, then or at
-        the end, if training has diverged.
+        the end, if training has diverged. On a GPU, steps are recorded (`graph`).
         """
         finished = self.restore(state) if state else 0
+        if self.device.type == "cuda":
+            record(self)
         for number in range(finished + 1, self.recipe.epochs + 1):
             yield self.epoch(number, on_progress)
 

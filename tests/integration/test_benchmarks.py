@@ -13,12 +13,12 @@ import yaml
 
 from benchmarks.memory import measure
 from benchmarks.pipeline import scaling
-from benchmarks.service import load
+from benchmarks.service import load, shadow
 from benchmarks.service.baselines import Request
 from pipeline.core import workspace
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
-from tests.checkout import PROJECT, TRAINING, Checkout
+from tests.checkout import MODEL, PROJECT, TRAINING, Checkout, needs_model
 
 REPORTS = Path("reports/benchmarks")
 MIB = 2**20
@@ -116,6 +116,22 @@ def test_the_service_is_compared_to_other_servers(project: Checkout) -> None:
     assert all(0 < seconds < 0.1 for seconds in report["model_seconds"].values())
     assert re.search(r"\| ours, PNG +\| +64 ", text)
     assert (project.path / REPORTS / "serving.png").stat().st_size > 10_000
+
+
+@needs_wrk
+@needs_model
+def test_a_service_with_a_challenger_is_compared_to_one_without(tmp_path: Path) -> None:
+    shutil.copytree(MODEL.parent, tmp_path / "models")
+    shadow.main(workspace.Workspace(tmp_path), [4], 1, 1, ["normal", "hanging"])
+    report = read_json(tmp_path / REPORTS / "shadow.json")
+    for by_connections in report["loads"].values():
+        (found,) = by_connections["4"]
+        assert found["requests"] > 0
+        assert found["failed"] == 0
+    assert report["ratios"].keys() == {"none, again", "normal", "hanging"}
+    counts = report["counts"]
+    assert counts["normal"]["challenger_requests_total"] > 0
+    assert counts["hanging"]["challenger_dropped_total"] > 0
 
 
 @needs_wrk

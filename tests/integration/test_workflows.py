@@ -83,7 +83,8 @@ def paths(text: str) -> set[str]:
     found = set(re.findall(r"hashFiles\('([^']+)'\)", text))
     found |= set(re.findall(r"uses: (\./\S+)", text))
     for step in steps(re.sub(r"\$\{\{ steps\..*?\}\}\S*", "", text)):  # known only to the workflow
-        values = step.get("with", {})
+        makes = step.get("uses", "").startswith("actions/checkout@")  # its path
+        values = {} if makes else step.get("with", {})
         found |= {
             line
             for key in values

@@ -13,6 +13,7 @@ from benchmarks.memory import Cost
 from benchmarks.pictures import reading
 from benchmarks.pictures.reading import Counts, Outcome, count, show
 from benchmarks.pipeline import scaling
+from benchmarks.service import canary
 from benchmarks.service.rates import memory_growth
 from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
@@ -146,3 +147,16 @@ def test_tables_are_markdown() -> None:
         "|      |       images/s |\n| ---- | -------------: |\n| ours | 8 (7 to 1,200) |"
     )
     assert table(["", "images/s"], []) == ""
+
+
+def test_the_sooner_a_canary_ends_the_worse_it_is(tmp_path: Path) -> None:
+    canary.main(Workspace(tmp_path), runs=400)
+    report = read_json(tmp_path / "reports/benchmarks/canary.json")
+    ended = list(report["ended_share"].values())
+    assert ended == sorted(ended)
+    assert ended[0] == 0
+    assert ended[-1] == 1
+    medians = [found[0] for found in report["quantiles"].values() if found[0] is not None]
+    assert medians == sorted(medians, reverse=True)
+    assert report["bad"]["ended_share"] > 0.98
+    assert "| 20% " in (tmp_path / "reports/benchmarks/canary.md").read_text()

@@ -1,5 +1,6 @@
 """A recorded training step, a CUDA graph, trains with the same bits as the step itself."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.gpu import graph
+from pipeline.core.task import Task
 from pipeline.mnist import TASK
+from pipeline.training import graph
 from pipeline.training.trainer import Tensors, Trainer
 from tests.unit.test_recipe import RECIPE
 
@@ -42,8 +44,24 @@ def make_trainer(device: str = "cpu", precision: Any = "float32") -> Trainer:
 def states(trainer: Trainer, *, recorded: bool) -> list[Tensors]:
     """Everything that a training carries over from each epoch."""
     if recorded:
-        graph.record(trainer)
-    return [epoch.state for epoch in trainer.run()]
+        assert graph.record(trainer)
+    return [trainer.epoch(number).state for number in range(1, trainer.recipe.epochs + 1)]
+
+
+def draws_on_the_host(images: torch.Tensor, *_: Any) -> torch.Tensor:
+    """An augmentation whose random numbers a recording would repeat."""
+    return images.float() * random.random()
+
+
+def reads_the_device(images: torch.Tensor, *_: Any) -> torch.Tensor:
+    """An augmentation that cannot be recorded."""
+    return images.float() * images.float().mean().item()
+
+
+def with_augmentation(device: str, augment: Any, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    """A trainer whose task has this augmentation."""
+    monkeypatch.setattr(Task, "call", lambda self, module, name, *args: augment(*args))
+    return make_trainer(device)
 
 
 @needs_cuda
@@ -54,6 +72,29 @@ def test_a_recorded_step_gives_the_same_bits(precision: str) -> None:
     for number, (one, other) in enumerate(zip(eager, recorded, strict=True), start=1):
         changed = [name for name in one if not torch.equal(one[name], other[name])]
         assert changed == [], f"epoch {number}"
+
+
+@needs_cuda
+def test_a_training_on_a_gpu_records_its_step() -> None:
+    trainer = make_trainer("cuda")
+    last = list(trainer.run())[-1].state
+    assert isinstance(trainer.step, graph.Replay)
+    expected = states(make_trainer("cuda"), recorded=False)[-1]
+    assert all(torch.equal(last[name], expected[name]) for name in expected)
+
+
+@needs_cuda
+@pytest.mark.parametrize("augment", [draws_on_the_host, reads_the_device])
+def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(
+    augment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = with_augmentation("cuda", augment, monkeypatch)
+    last = list(trainer.run())[-1].state
+    assert not isinstance(trainer.step, graph.Replay)
+    if augment is reads_the_device:
+        eager = with_augmentation("cuda", augment, monkeypatch)
+        expected = states(eager, recorded=False)[-1]
+        assert all(torch.equal(last[name], expected[name]) for name in expected)
 
 
 def test_a_step_reads_nothing_from_the_device() -> None:
@@ -76,3 +117,19 @@ def test_recording_leaves_the_state_of_training_unchanged(monkeypatch: pytest.Mo
     monkeypatch.setattr(graph, "_recording", recording)
     recorded = states(make_trainer(), recorded=True)
     assert all(torch.equal(plain[-1][name], recorded[-1][name]) for name in plain[-1])
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_recording_with_other_bits_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, *, waits: bool
+) -> None:
+    """A real recording repeats what was drawn on the host: here, a step of another batch."""
+    trainer = make_trainer()
+    step = trainer.step
+    other = None if waits else lambda batch: step(torch.zeros_like(batch))
+    monkeypatch.setattr(graph, "_recording", lambda trainer: other)
+    assert not graph.record(trainer)
+    assert trainer.step == step
+    expected = states(make_trainer(), recorded=False)[-1]
+    found = states(trainer, recorded=False)[-1]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -22,7 +22,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.inference.trust import SIGNATURE, verify_model
 from pipeline.mnist import TASK
-from pipeline.registry import acts, provenance, releases
+from pipeline.registry import acts, open_classifier, provenance, releases
 from pipeline.registry.keys import default_folder, make_keys
 from pipeline.registry.signing import sign, signing_key, verify
 from pipeline.stages import release
@@ -217,13 +217,14 @@ def test_a_trusted_key_does_not_vouch_with_another_kind_of_statement(
     assert verify(folder, [keys[1]])
     empty: dict[str, Any] = {"serialization": {"method": "files"}, "resources": []}
     blake = {"name": NAME, "algorithm": "blake2", "digest": sha256(folder / NAME)}
-    for changes in (
+    others: list[dict[str, Any]] = [
         {"predicateType": "https://slsa.dev/provenance/v1"},
         {"predicate": {}},
         {"predicate": empty},
         {"predicate": empty | {"resources": [blake]}},
         {"predicate": empty | {"serialization": {"method": "shards"}}},
-    ):
+    ]
+    for changes in others:
         sign(folder, keys[0])
         resign(folder, keys[0], **changes)
         with pytest.raises(UserError):
@@ -296,6 +297,11 @@ def test_a_copy_of_the_champion_is_verified_without_the_other_files(
     stub(models / NAME, column=1)
     with pytest.raises(UserError, match=NAME):
         verify_model(models / NAME, [keys[1]])
+
+
+def test_a_model_in_mlflow_has_no_signature(keys: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match="models:/mnist-cnn@champion"):
+        open_classifier("models:/mnist-cnn@champion", verify=[keys[1]])
 
 
 # the stage `release`
