@@ -25,7 +25,9 @@ def read_labels(journal: Path) -> dict[str, Label]:
     """
     by_entry: dict[str, list[Vote]] = defaultdict(list)
     table = votes(journal)
-    for vote in zip(*(table[name].to_pylist() for name in ("id", "time", "voter", "label")), strict=True):
+    for vote in zip(
+        *(table[name].to_pylist() for name in ("id", "time", "voter", "label")), strict=True
+    ):
         by_entry[vote[0]].append(Vote(*vote))
     outcomes = {entry: settle(given, AGREEING) for entry, given in by_entry.items()}
     return {
