@@ -135,6 +135,7 @@ def test_a_flow_shows_the_human_readable_reports(workspace: Checkout) -> None:
     assert plan["evaluate"].metrics == (
         Path("reports/evaluation/metrics.json"),
         Path("reports/evaluation/behaviour.json"),
+        Path("reports/evaluation/live.json"),
         Path("reports/evaluation/speed.json"),
     )
     assert Path("reports/evaluation/confusion.png") in plan["evaluate"].images
