@@ -133,16 +133,16 @@ def download(url: str, digest: str, target: Path, params: Fetch) -> None:
 
 
 def receive(url: str, target: Path, timeout: float, deadline: float) -> str:
-    """Write the undecoded response body to `target` and return its SHA-256.
+    """Write the undecoded response body to `target`, which exists, and return its SHA-256.
 
-    Some servers send a .gz file with `Content-Encoding: gzip`; decoding would unpack the file.
+    If `target` is gone by then, because the download was stopped, it is not created again. Some servers send a .gz file with `Content-Encoding: gzip`; decoding would unpack the file.
     Raises the errors of requests and urllib3, and TimeoutError after `deadline`.
     """
     digest = hashlib.sha256()
     headers = {"Accept-Encoding": "identity"}
     with (
         requests.get(url, headers=headers, stream=True, timeout=timeout) as response,
-        target.open("wb") as file,
+        target.open("r+b") as file,
         tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None) as progress,
     ):
         response.raise_for_status()
