@@ -135,8 +135,9 @@ def download(url: str, digest: str, target: Path, params: Fetch) -> None:
 def receive(url: str, target: Path, timeout: float, deadline: float) -> str:
     """Write the undecoded response body to `target`, which exists, and return its SHA-256.
 
-    If `target` is gone by then, because the download was stopped, it is not created again. Some servers send a .gz file with `Content-Encoding: gzip`; decoding would unpack the file.
-    Raises the errors of requests and urllib3, and TimeoutError after `deadline`.
+    If `target` is gone by then, because the download was stopped, it is not created again. Some
+    servers send a .gz file with `Content-Encoding: gzip`; decoding would unpack the file. Raises
+    the errors of requests and urllib3, and TimeoutError after `deadline`.
     """
     digest = hashlib.sha256()
     headers = {"Accept-Encoding": "identity"}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
+from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
 from pipeline.mnist.network import build_network
@@ -177,8 +178,8 @@ def test_the_identity_records_the_settings_during_training(
         Trainer(*args)  # on the CPU
         return SimpleNamespace(device=GPU)
 
-    arrays = dict(zip(("images", "labels"), make_digits(16, seed=1), strict=True))
-    monkeypatch.setattr(stage, "read_tensors", lambda path: arrays)
+    data = LabelledImages(*make_digits(16, seed=1))
+    monkeypatch.setattr(stage, "training_images", lambda *paths: data)
     monkeypatch.setattr(stage, "sha256", lambda path: "")
     monkeypatch.setattr(stage, "Trainer", trainer)
     monkeypatch.setattr(stage, "resume_or_start", resume_or_start)
