@@ -206,7 +206,7 @@ def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None
     params = gate_params(subject.test_sha256)
     if not passed:
         params = params.model_copy(update={"min_accuracy": 1.0})
-    live = LiveReport.read(workspace.live_report) if workspace.live_report.exists() else None
+    live = LiveReport.read(workspace.live_report) if workspace.live_report.exists() else LIVE
     reports = GateInput(export, subject, METRICS, behaviour, live, report_digests(workspace))
     judge(reports, params).write(workspace.gate_report)
     write_text(workspace.gate_table, "passed" if passed else "refused")

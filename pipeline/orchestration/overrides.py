@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from pipeline.config import load_params, parse_params
 from pipeline.core.errors import UserError
@@ -60,9 +61,19 @@ def merged(file: Path, path: Path) -> str:
         raise UserError(f"{file}: {error}") from error
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes null as a word, as the file does, not as an empty value."""
+
+
+_Representer.add_representer(
+    type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+
+
 def _changed(values: Mapping[str, Any], path: Path) -> str:
     """The text of the file with new values for these dotted keys; keeps comments."""
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -157,8 +157,8 @@ def _package(item: tuple[str, str]) -> Component:
         return component
     if found["Version"] != version:
         return component
-    if expression := found["License-Expression"]:
-        return component | {"licenses": [{"expression": expression}]}
+    if expressions := found.get_all("License-Expression", []):
+        return component | {"licenses": [{"expression": expressions[0]}]}
     kinds = [text for text in found.get_all("Classifier", []) if text.startswith("License ::")]
     named = [{"license": {"name": text.rpartition(":: ")[2]}} for text in sorted(kinds)]
     return component | ({"licenses": named} if named else {})
