@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -148,8 +149,10 @@ def write_training_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
 def pass_gate(workspace: Workspace, labels: Sequence[str] = TASK.labels) -> None:
     """Write reports on the current model and test set, with a passed gate."""
     model, test_set = sha256(workspace.model), sha256(workspace.test_set)
-    live = {"live_sha256": sha256(workspace.live_set)} if workspace.live_set.exists() else {}
-    write_evaluation(workspace, labels=labels, model_sha256=model, test_sha256=test_set, **live)
+    digests: Any = {"model_sha256": model, "test_sha256": test_set}
+    if workspace.live_set.exists():
+        digests["live_sha256"] = sha256(workspace.live_set)
+    write_evaluation(workspace, labels=labels, **digests)
     write_verdict(workspace, passed=True, model_sha256=model, test_sha256=test_set)
     section = f"\ngate: {gate_params(test_set).model_dump_json()}\n\n"
     text = workspace.params.read_text(encoding="utf-8")
