@@ -13,7 +13,8 @@ from pipeline.service import limits
 from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
 
 UNSAID = "Successful Response"  # the description that FastAPI uses by default
-WITHOUT_EXAMPLE = {"/metrics"}  # its response is long and has a separate page
+# the first has a long response and a separate page; the others require a journal
+WITHOUT_EXAMPLE = {"/metrics", "/feedback", "/journal/{id}", "/review/labels", "/review/queue"}
 
 
 def page() -> str:
