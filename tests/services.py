@@ -42,11 +42,12 @@ def make_app(
     classifier: Classifier | None = None,
     token: str | None = None,
     admin_token: str | None = None,
+    review_token: str | None = None,
     **options: Any,
 ) -> FastAPI:
     """The service with a model, by default the released one, and these tokens."""
     pool = ModelPool(ServedModel(classifier or Classifier(MODEL, threads=1)))
-    return create_app(pool, limits, Tokens(token, admin_token), **options)
+    return create_app(pool, limits, Tokens(token, admin_token, review_token), **options)
 
 
 class Client:

@@ -14,7 +14,16 @@ from pipeline.core.errors import exit_on_failure
 
 __all__ = ["app", "main"]
 
-_GROUPS = ("stages", "models", "serving", "registry", "experiments", "tracking", "signing")
+_GROUPS = (
+    "stages",
+    "models",
+    "serving",
+    "labels",
+    "registry",
+    "experiments",
+    "tracking",
+    "signing",
+)
 for _group in _GROUPS:  # the order of the help
     import_module(f"pipeline.cli.{_group}")
 

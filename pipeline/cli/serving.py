@@ -2,11 +2,12 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_workspace
+from pipeline.cli.app import OTHERS, app, examples, find_workspace, named_path, named_workspace
 from pipeline.cli.models import MODEL, TrustOption, named_model
 from pipeline.core.errors import UserError
 
@@ -98,6 +99,33 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            parser=named_path,
+            metavar="FOLDER",
+            help="Keep the images and answers in this folder, for labels and monitoring.",
+            show_default=False,
+        ),
+    ] = None,
+    journal_share: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=100, metavar="PERCENT", help="The share of the images that is kept."
+        ),
+    ] = 100,
+    journal_days: Annotated[
+        float,
+        typer.Option(min=0.01, metavar="DAYS", help="How long images and labels are kept."),
+    ] = 30,
+    journal_megabytes: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            metavar="MEGABYTES",
+            help="How much is kept; beyond it, the oldest images are deleted.",
+        ),
+    ] = 1000,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines even on a terminal.")
     ] = False,
@@ -110,6 +138,7 @@ def serve(
     documentation and the health checks requires the header Authorization: Bearer TOKEN. Requests
     that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
     """
+    from pipeline.journal.keeping import JournalSettings, Keeping
     from pipeline.service import server
     from pipeline.service.challenger.trial import TOLERATED, Rules
 
@@ -122,6 +151,10 @@ def serve(
         challenge = server.Challenge(challenger, rules)
     elif canary is not None or tolerate is not None:
         raise UserError("--canary and --tolerate require --challenger, which names the model")
+    settings = None
+    if journal is not None:
+        keeping = Keeping(journal_share / 100, journal_days, journal_megabytes)
+        settings = JournalSettings(journal, keeping)
     server.run(
         model,
         host,
@@ -132,4 +165,5 @@ def serve(
         trust=trust or (),
         follow=follow,
         challenge=challenge,
+        journal=settings,
     )

@@ -8,6 +8,7 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "inference": "cpu",
     "batch": "score",
     "service": "serve",
+    "journal": "serve",
     "core": "train",
     "mnist": "train",
     "negatives": "train",

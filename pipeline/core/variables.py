@@ -105,6 +105,16 @@ ADMIN_TOKEN = Variable(
     "such requests are refused",
 )
 ADMIN_TOKEN_FILE = Variable("PIPELINE_ADMIN_TOKEN_FILE", SERVICE, "A file with that token instead.")
+REVIEW_TOKEN = Variable(
+    "PIPELINE_REVIEW_TOKEN",
+    SERVICE,
+    "The token of the people who label images of the journal at `/review`; it also grants what "
+    "`PIPELINE_SERVE_TOKEN` grants.",
+    "only the admin token lets people review",
+)
+REVIEW_TOKEN_FILE = Variable(
+    "PIPELINE_REVIEW_TOKEN_FILE", SERVICE, "A file with that token instead."
+)
 WEBHOOK_SECRET = Variable(
     "PIPELINE_MLFLOW_SECRET",
     SERVICE,

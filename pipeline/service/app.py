@@ -8,12 +8,16 @@ from starlette.middleware import Middleware
 
 from pipeline.core.workspace import Workspace
 from pipeline.inference.providers import available_cores
+from pipeline.journal.keeping import JournalSettings
 from pipeline.service import documentation
 from pipeline.service.bodies import Bodies
 from pipeline.service.challenger.link import Link
 from pipeline.service.challenger.report import TrialMetrics
+from pipeline.service.descriptions import TAGS
 from pipeline.service.errors import bad_parameter, refused
 from pipeline.service.following import Follower
+from pipeline.service.journal_metrics import JournalMetrics
+from pipeline.service.journal_start import open_journal
 from pipeline.service.limits import Limits
 from pipeline.service.metrics import Metrics
 from pipeline.service.middleware.access_log import AccessLog
@@ -26,12 +30,14 @@ from pipeline.service.pool import ModelPool
 from pipeline.service.routes import (
     challenger,
     docs,
+    feedback,
     hooks,
     operation,
     page,
     predict,
     protocol,
     repository,
+    review,
     slashes,
 )
 from pipeline.service.shared import Place, Tally, alone
@@ -40,7 +46,10 @@ from pipeline.service.state import Service
 from pipeline.service.threads import Threads
 from pipeline.service.token import Tokens
 
-MODULES = (slashes, predict, protocol, repository, operation, challenger, hooks, page, docs)
+MODULES = (
+    *(slashes, predict, protocol, repository, feedback, review, operation, challenger),
+    *(hooks, page, docs),
+)
 ROUTERS = [module.router for module in MODULES]
 
 
@@ -52,6 +61,7 @@ def create_app(
     place: Place | None = None,
     source: Source | None = None,
     link: Link | None = None,
+    journal: JournalSettings | None = None,
 ) -> FastAPI:
     """Create the service for these models.
 
@@ -59,6 +69,7 @@ def create_app(
     routes below `ADMIN_PREFIX` always require the admin token. The page shows the workspace's
     reports. `place`: of this process among those of the service. `source`: what names the champion;
     None: it stays the same. `link`: to the process of a challenger.
+    `journal`: keeps the images and answers; UserError if its folder is none.
     """
     tokens = tokens or Tokens()
     limits, place, model = limits or Limits(), place or alone(), pool.champion
@@ -69,6 +80,8 @@ def create_app(
     if link is not None:
         pool.set_challenger(link.challenger)
         metrics.registry.register(TrialMetrics(link))
+    journal_metrics = JournalMetrics(place.rows["journal"], place.process)
+    metrics.registry.register(journal_metrics)
     cores = -(-available_cores() // len(place.rows))
     threads = Threads(limits, cores, Tally(place, "working"))
     in_progress = Tally(place, "requests")
@@ -85,7 +98,7 @@ def create_app(
         title=model.signature.subject,
         version=model.signature.interface,
         description=documentation.description(model.signature),
-        openapi_tags=documentation.TAGS,
+        openapi_tags=TAGS,
         servers=[{"url": "./"}],
         docs_url=None,
         redoc_url=None,
@@ -105,6 +118,7 @@ def create_app(
         follower=Follower(pool, metrics, orders, source) if source else None,
         webhook_secret=tokens.webhook,
         link=link,
+        journal=open_journal(journal, model, journal_metrics) if journal else None,
     )
     documentation.complete(app, model, token=tokens.use is not None)
     return app

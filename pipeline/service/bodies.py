@@ -5,7 +5,9 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -14,6 +16,7 @@ from pipeline.service.limits import Limits
 from pipeline.service.shared import Tally
 from pipeline.service.threads import Threads
 
+M = TypeVar("M", bound=BaseModel)
 WINDOW = {  # the wbits argument of zlib
     "gzip": 16 + zlib.MAX_WBITS,
     "x-gzip": 16 + zlib.MAX_WBITS,
@@ -57,6 +60,17 @@ class Bodies:
             yield unpacked if WINDOW[encoding] else bytes(body)
         finally:
             self._buffered.add(-len(body) - len(unpacked))
+
+    async def parse(self, request: Request, kind: type[M]) -> M:
+        """The JSON body of a request; an empty one is {}. HTTPException 400 if it is invalid."""
+        async with self.read(request) as body:
+            try:
+                return kind.model_validate_json(body or b"{}")
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                where = ".".join(map(str, first["loc"]))
+                text = f"{where}: {first['msg']}".removeprefix(": ")
+                raise HTTPException(400, text) from error
 
     async def _receive(self, request: Request, body: bytearray) -> None:
         limits, more = self._limits, True

@@ -6,6 +6,7 @@ from pipeline.core.task import ImageForm
 from pipeline.inference.fields import class_fields, field_names
 from pipeline.service import protocol
 from pipeline.service.challenger import report
+from pipeline.service.descriptions import ENTRY_ID
 from pipeline.service.pool import CHAMPION, Roles, ServedModel
 
 
@@ -17,7 +18,12 @@ def response_examples(model: ServedModel) -> dict[str, Any]:
     tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, others + 1]}
     label = class_fields(model.signature)[0]
     values = [probabilities[0], [label["label"]], novelty, model.signature.noun, probabilities]
+    recorded = {"id": ENTRY_ID, "label": model.signature.labels[-1]}
+    item = {"id": ENTRY_ID, "image": [[0, 255], [0, 255]], "reason": "random"}
     return {
+        "give_feedback": recorded,
+        "review_label": recorded,
+        "review_queue": {"items": [item], "waiting": {"random": 1}},
         "predict": dict(zip(field_names(model.signature), [*label.values(), *values], strict=True))
         | {"version": model.version},
         "describe_server": protocol.server_metadata(model),

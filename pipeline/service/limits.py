@@ -1,6 +1,10 @@
 """Limits on the cost of requests."""
 
-from dataclasses import dataclass
+import resource
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+OTHER_FILES = 200  # open files other than connections: the model, figures
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,27 @@ class Limits:
     #: response; beyond it, the connection is closed
     seconds: float = 30
     queue_seconds: float = 10  #: seconds to wait for a free thread or memory; beyond it, 503
+
+
+def limits_of_process(processes: int) -> Limits:
+    """The limits of each process, with no more connections than it may have open files.
+
+    Connections are divided among the processes. In each, some remain for health checks even if all
+    requests in progress are its own.
+    """
+    limits = Limits()
+    connections = max(limits.connections // processes, 2 * limits.requests)
+    connections = max(2, min(connections, _open_files(connections + OTHER_FILES) - OTHER_FILES))
+    requests = min(limits.requests, connections // 2)
+    return replace(limits, connections=connections, requests=requests)
+
+
+def _open_files(wanted: int) -> int:
+    """How many files a process may have open: `wanted` if the system allows that many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):  # macOS enforces a lower limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)

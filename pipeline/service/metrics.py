@@ -30,7 +30,10 @@ from pipeline.service.process_metrics import PROCESS, ProcessMetrics
 from pipeline.service.version_metrics import VersionMetrics
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
-STATUSES = (200, 206, 304, 307, 400, 401, 403, 404, 405, 408, 413, 415, 416, 499, 500, 503, "other")
+STATUSES = (
+    *(200, 204, 206, 304, 307, 400, 401, 403, 404, 405, 408, 413, 415, 416, 429, 499, 500, 503),
+    "other",
+)
 ROUTES = 32  # the highest number of paths
 NO_ROUTE = "none"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

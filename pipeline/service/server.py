@@ -2,12 +2,11 @@
 
 import gc
 import logging
-import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -20,13 +19,15 @@ from pipeline.core.errors import UserError
 from pipeline.core.variables import SERVE_TOKEN, SERVE_TOKEN_FILE
 from pipeline.core.workspace import Workspace
 from pipeline.inference.providers import available_cores
+from pipeline.journal.keeping import JournalSettings
 from pipeline.service import log
 from pipeline.service.app import create_app
 from pipeline.service.challenger.process import Model
 from pipeline.service.challenger.seats import Seat, seats
 from pipeline.service.challenger.trial import Rules
 from pipeline.service.connections import Connection
-from pipeline.service.limits import Limits
+from pipeline.service.journal_start import create_folder, keeping
+from pipeline.service.limits import Limits, limits_of_process
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.processes import (
     allocate,
@@ -46,7 +47,6 @@ from pipeline.service.token import Tokens, read_tokens
 
 LOG = logging.getLogger(__name__)
 GRACE = 10  # seconds for requests in progress to finish when the service stops
-OTHER_FILES = 200  # open files other than connections: the model, figures
 
 
 class Server(uvicorn.Server):
@@ -81,6 +81,7 @@ class Settings:
     workspace: Workspace | None
     json_log: bool
     challenger: ServedModel | None = None
+    journal: JournalSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,14 @@ def run(
     trust: Sequence[Path] = (),
     follow: float | None = None,
     challenge: Challenge | None = None,
+    journal: JournalSettings | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let requests in progress finish.
 
     `model`, `workspace`, `trust` and `follow` are those of `sources.open_model`; the workspace also
-    provides the reports that the page shows. `workers` is the number of processes, by default one
-    per core, or one if the model runs on a GPU. UserError if the service cannot start.
+    provides the reports that the page shows. `journal` keeps images and answers. `workers` is the
+    number of processes, by default one per core, or one if the model runs on a GPU. UserError if
+    the service cannot start.
     """
     log.set_up(json_log=json_log)
     if not host.strip():
@@ -118,6 +121,8 @@ def run(
     if model is not None and not model.strip():
         raise UserError("--model is empty; without it, the service uses the released model")
     tokens = read_tokens()
+    if journal is not None:
+        create_folder(journal)
     served, source = open_model(model, workspace, tuple(trust), follow)
     # a GPU's memory has room for few copies
     on_cpu = "CUDA" not in served.classifier.providers[0]
@@ -126,7 +131,7 @@ def run(
     challenger = None
     if challenge is not None:
         challenger = open_challenger(challenge.name, workspace, tuple(trust), served)
-    settings = Settings(served, source, limits, tokens, workspace, json_log, challenger)
+    settings = Settings(*(served, source, limits, tokens, workspace, json_log, challenger, journal))
     listeners = listen(host, port)
     if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -180,14 +185,16 @@ def _serve(
     pool, limits = ModelPool(settings.model), settings.limits
     link = seat.link(settings.challenger) if seat and settings.challenger else None
     app = create_app(
-        pool, limits, settings.tokens, settings.workspace, place, settings.source, link
+        *(pool, limits, settings.tokens, settings.workspace, place, settings.source),
+        *(link, settings.journal),
     )
     service: Service = app.state.service
     if service.follower is not None:
         service.follower.check()  # a process that replaces another starts where that one was
         service.follower.obey()
         service.follower.start()
-    make_server(app, limits, place).run(sockets=listeners)
+    with keeping(service.journal):
+        make_server(app, limits, place).run(sockets=listeners)
 
 
 def _serve_in_process(
@@ -219,27 +226,3 @@ def make_server(app: ASGIApp, limits: Limits, place: Place | None = None) -> uvi
         timeout_graceful_shutdown=GRACE,
     )
     return Server(config, place or alone())
-
-
-def limits_of_process(processes: int) -> Limits:
-    """The limits of each process, with no more connections than it may have open files.
-
-    Connections are divided among the processes. In each, some remain for health checks even if all
-    requests in progress are its own.
-    """
-    limits = Limits()
-    connections = max(limits.connections // processes, 2 * limits.requests)
-    connections = max(2, min(connections, _open_files(connections + OTHER_FILES) - OTHER_FILES))
-    requests = min(limits.requests, connections // 2)
-    return replace(limits, connections=connections, requests=requests)
-
-
-def _open_files(wanted: int) -> int:
-    """How many files a process may have open: `wanted` if the system allows that many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # macOS enforces a lower limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)

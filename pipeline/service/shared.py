@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.service import metrics, orders
+from pipeline.service import journal_metrics, metrics, orders
 
 TALLIES = np.dtype([(name, np.int64) for name in ("requests", "buffered", "working")])
 ROW = np.dtype(
@@ -17,6 +17,7 @@ ROW = np.dtype(
         ("serving", np.int64),
         ("metrics", metrics.ROW),
         ("orders", orders.ROW),
+        ("journal", journal_metrics.ROW),
         ("tallies", TALLIES),
     ]
 )

@@ -2,9 +2,10 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from fastapi import Depends
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pipeline.core.workspace import Workspace
@@ -20,6 +21,9 @@ from pipeline.service.middleware.request_ids import REQUEST_ID
 from pipeline.service.orders import Orders
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.threads import Threads
+
+if TYPE_CHECKING:  # it requires pyarrow, which a service without a journal does not load
+    from pipeline.service.journaling import Journal, Ticket
 
 
 class Computed(NamedTuple):
@@ -43,6 +47,7 @@ class Service:
     follower: Follower | None = None  # None: the service keeps its model
     webhook_secret: str | None = field(default=None, repr=False)
     link: Link | None = None  # None: no challenger is compared with the champion
+    journal: "Journal | None" = None  # None: nothing is kept
 
     def predict(self, model: ServedModel, images: Images, *, count: bool = True) -> Computed:
         """The model's predictions for the images of a request, [N, H, W].
@@ -83,10 +88,54 @@ class Service:
         self.metrics.record_predictions(model.version, images, computed.predictions)
         return model, computed
 
-    async def after_answer(self, model: ServedModel, images: Images, computed: Computed) -> None:
-        """Routes call this once the client has the answer of `model` to `images`, [N, H, W]."""
-        if self.link is not None and model is self.pool.champion:
-            self.link.compare(model, images, *computed)
+    def ticket(self, request: Request, source: str, images: int | None = None) -> "Ticket | None":
+        """A ticket for the journal, if it is to keep the images of a request.
+
+        `source`: who sends it, one of `journal.entry.SOURCES`. `images`: how many, if it is known.
+        """
+        if self.journal is None:
+            return None
+        return self.journal.begin(source, address_of(request), images)
+
+    async def after_answer(
+        self,
+        model: ServedModel,
+        images: Images,
+        computed: Computed,
+        ticket: "Ticket | None" = None,
+    ) -> None:
+        """Routes call this once the client has the answer of `model` to `images`, [N, H, W].
+
+        `ticket`: for the journal.
+        """
+        link = self.link if model is self.pool.champion else None
+        if self.journal is not None and ticket is not None:
+            if link is None:
+                self.journal.record(ticket, model, images, *computed)
+            else:
+                self.journal.spawn(self._compare_and_record(link, model, images, computed, ticket))
+        elif link is not None:
+            link.compare(model, images, *computed)
+
+    async def _compare_and_record(
+        self, link: Link, model: ServedModel, images: Images, computed: Computed, ticket: "Ticket"
+    ) -> None:
+        assert self.journal is not None
+        other = await link.compare_and_wait(model, images, *computed)
+        challenger = None if other is None else (link.challenger, other)
+        self.journal.record(ticket, model, images, *computed, challenger)
+
+
+def address_of(request: Request) -> str:
+    """The address of the client, as the server or a proxy on this machine knows it."""
+    return request.client.host if request.client else ""
+
+
+def require_journal(service: Service) -> "Journal":
+    """The journal of the service. HTTPException 404 if it keeps none."""
+    if service.journal is None:
+        raise HTTPException(404, "this service keeps no journal")
+    return service.journal
 
 
 async def get_service(request: Request) -> Service:

@@ -8,6 +8,8 @@ from pipeline.core.variable import Variable
 from pipeline.core.variables import (
     ADMIN_TOKEN,
     ADMIN_TOKEN_FILE,
+    REVIEW_TOKEN,
+    REVIEW_TOKEN_FILE,
     SERVE_TOKEN,
     SERVE_TOKEN_FILE,
     WEBHOOK_SECRET,
@@ -21,24 +23,32 @@ class Tokens:
 
     use: str | None = field(default=None, repr=False)  # None: anyone may use the service
     admin: str | None = field(default=None, repr=False)  # None: nobody may change it
+    review: str | None = field(default=None, repr=False)  # None: only the admin may review
     webhook: str | None = field(default=None, repr=False)  # MLflow's secret; None: no webhook
 
 
 def read_tokens() -> Tokens:
     """The tokens in the environment, or in the files that it names.
 
-    UserError if one is unusable, or if both are the same: any user could then change the service.
+    UserError if one is unusable, or if two are the same: any user could then change the service.
     """
     tokens = Tokens(
-        _read(SERVE_TOKEN, SERVE_TOKEN_FILE),
-        _read(ADMIN_TOKEN, ADMIN_TOKEN_FILE),
-        _read(WEBHOOK_SECRET, WEBHOOK_SECRET_FILE),
+        use=_read(SERVE_TOKEN, SERVE_TOKEN_FILE),
+        admin=_read(ADMIN_TOKEN, ADMIN_TOKEN_FILE),
+        review=_read(REVIEW_TOKEN, REVIEW_TOKEN_FILE),
+        webhook=_read(WEBHOOK_SECRET, WEBHOOK_SECRET_FILE),
     )
-    if tokens.use is not None and tokens.use == tokens.admin:
-        raise UserError(
-            f"{SERVE_TOKEN.name} and {ADMIN_TOKEN.name} are the same token, so that every user "
-            "could change the service; choose another one for either"
-        )
+    for one, other, could in (
+        (SERVE_TOKEN, ADMIN_TOKEN, "every user could change the service"),
+        (SERVE_TOKEN, REVIEW_TOKEN, "every user could review"),
+        (REVIEW_TOKEN, ADMIN_TOKEN, "every reviewer could change the service"),
+    ):
+        values = {SERVE_TOKEN: tokens.use, ADMIN_TOKEN: tokens.admin, REVIEW_TOKEN: tokens.review}
+        if values[one] is not None and values[one] == values[other]:
+            raise UserError(
+                f"{one.name} and {other.name} are the same token, so that {could}; choose another "
+                "one for either"
+            )
     return tokens
 
 

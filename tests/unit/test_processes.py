@@ -16,9 +16,8 @@ from starlette.requests import Request
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
 from pipeline.service.drift import RECENT_IMAGES, Drift
-from pipeline.service.limits import Limits
+from pipeline.service.limits import OTHER_FILES, Limits, limits_of_process
 from pipeline.service.processes import default_count
-from pipeline.service.server import OTHER_FILES, limits_of_process
 from pipeline.service.shared import ROW, Place, Tally, alone
 from pipeline.service.threads import SMALL, Threads
 from tests.checkout import MODEL, needs_model

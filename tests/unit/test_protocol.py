@@ -249,7 +249,7 @@ def test_every_route_is_described(client: Client) -> None:
     assert "ValidationError" not in json.dumps(described)
     answered = client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
     fields = ["label", "digit", "confidence", "set", "novelty", "verdict", "probabilities"]
-    assert list(answered) == [*fields, "version", "reason", "image", "explanation"]
+    assert list(answered) == [*fields, "version", "id", "reason", "image", "explanation"]
 
 
 ERRORS = {  # status codes of each route
@@ -265,6 +265,10 @@ ERRORS = {  # status codes of each route
     "/v2/repository/models/{name}/unload": {400, 401, 403, 404, 408, 413, 415, 500, 503},
     "/metrics": {401, 500},
     "/challenger": {401, 404, 500},
+    "/feedback": {400, 401, 404, 408, 413, 415, 429, 500, 503},
+    "/journal/{id}": {401, 404, 429, 500, 503},
+    "/review/queue": {400, 401, 403, 404, 500},
+    "/review/labels": {400, 401, 403, 404, 408, 413, 415, 500, 503},
 }
 
 
@@ -273,11 +277,19 @@ def test_every_error_and_every_parameter_is_described(client: Client) -> None:
     assert described["paths"].keys() == ERRORS.keys()
     for path, operations in described["paths"].items():
         for operation in operations.values():
-            assert {int(status) for status in operation["responses"]} == {200, *ERRORS[path]}
+            success = 204 if path == "/journal/{id}" else 200
+            assert {int(status) for status in operation["responses"]} == {success, *ERRORS[path]}
             assert all("description" in parameter for parameter in operation.get("parameters", []))
 
 
-@pytest.mark.parametrize("path", [path for path in ERRORS if 403 not in ERRORS[path]])
+WITHOUT_MORE = [  # routes that require no other token and no id
+    path
+    for path, errors in ERRORS.items()
+    if 403 not in errors and path not in {"/feedback", "/journal/{id}"}
+]
+
+
+@pytest.mark.parametrize("path", WITHOUT_MORE)
 def test_responses_and_examples_match_their_schema(client: Client, ten: Images, path: str) -> None:
     described = client.get("/openapi.json").json()
     ((method, operation),) = described["paths"][path].items()
@@ -303,7 +315,8 @@ def test_open_routes_are_described_as_open() -> None:
         for operation in operations.values():
             expected: object = None if 401 in ERRORS[path] else []
             if 403 in ERRORS[path]:
-                expected = [{"admin token": []}]
+                kind = "review" if path.startswith("/review/") else "admin"
+                expected = [{f"{kind} token": []}]
             assert operation.get("security") == expected, path
 
 

@@ -342,7 +342,10 @@ def test_only_linked_static_files_are_served(client: Client) -> None:
             served |= {path} if client.get(path).status_code == 200 else set()
     linked = set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/").text))
     linked |= set(re.findall(r'"((?:page|docs)/[^"]+)"', client.get("/docs").text))
-    assert served == {f"/{path}" for path in linked} | {"/page/paper.js"}  # imported by app.js
+    linked |= set(re.findall(r'"((?:page|docs)/[^"]+)"', page.REVIEW_PAGE.template))
+    for script in page.FOLDER.glob("*.js"):
+        linked |= {f"page/{name}" for name in re.findall(r'from "./([^"]+)"', script.read_text())}
+    assert served == {f"/{path}" for path in linked}
 
 
 # the token
@@ -351,6 +354,7 @@ def test_only_linked_static_files_are_served(client: Client) -> None:
 OPEN_TO_ALL = {
     "/", "/docs", "/docs/swagger-ui.css", "/figures/loss.svg", "/openapi.json", "/page/app.js",
     "/v2", "/v2/health/live", "/v2/health/ready", "/anything/", "/hooks/mlflow",
+    "/review",  # the page alone
 }  # fmt: skip
 TOKEN = "s3cret-e"
 
@@ -368,7 +372,7 @@ def routes(app: Starlette) -> set[tuple[str, str]]:
     for route in app.routes:
         assert isinstance(route, Route | Mount)  # other kinds are not covered here
         path = known[route.path] if isinstance(route, Mount) else known.get(route.path, route.path)
-        path = path.format(name="mnist-cnn", version=model.sha256[:12])
+        path = path.format(name="mnist-cnn", version=model.sha256[:12], id="x")
         methods = {"GET"} if isinstance(route, Mount) else route.methods
         found |= {(path, method) for method in methods or set()}
     return found
@@ -463,6 +467,7 @@ def test_routes_that_change_the_service_are_behind_the_admin_token() -> None:
         "/hooks/mlflow",
         INFER,
         INFER.replace("/infer", f"/versions/{version}/infer"),
+        *("/feedback", "/journal/x", "/review/labels"),  # change the journal
     }
     found = {path for path, method in routes(make_app()) if method not in {"GET", "HEAD"}}
     others = {path for path in found if not path.startswith(ADMIN_PREFIX)}
@@ -471,7 +476,7 @@ def test_routes_that_change_the_service_are_behind_the_admin_token() -> None:
 
 @pytest.fixture
 def no_token(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for kind, file in itertools.product(("SERVE", "ADMIN"), ("", "_FILE")):
+    for kind, file in itertools.product(("SERVE", "ADMIN", "REVIEW"), ("", "_FILE")):
         monkeypatch.delenv(f"PIPELINE_{kind}_TOKEN{file}", raising=False)
     return monkeypatch
 
@@ -483,6 +488,8 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("PIPELINE_SERVE_TOKEN_FILE", "use"),
         ("PIPELINE_ADMIN_TOKEN", "admin"),
         ("PIPELINE_ADMIN_TOKEN_FILE", "admin"),
+        ("PIPELINE_REVIEW_TOKEN", "review"),
+        ("PIPELINE_REVIEW_TOKEN_FILE", "review"),
     ],
 )
 def test_whitespace_around_a_token_is_ignored(
@@ -528,6 +535,14 @@ def test_a_token_cannot_be_both_for_use_and_for_changes(no_token: pytest.MonkeyP
     assert tokens == Tokens(TOKEN, ADMIN)
     assert TOKEN not in repr(tokens)
     assert ADMIN not in repr(tokens)
+
+
+@pytest.mark.parametrize("other", ["SERVE", "ADMIN"])
+def test_reviewers_have_a_token_of_their_own(no_token: pytest.MonkeyPatch, other: str) -> None:
+    no_token.setenv("PIPELINE_REVIEW_TOKEN", TOKEN)
+    no_token.setenv(f"PIPELINE_{other}_TOKEN", TOKEN)
+    with pytest.raises(UserError, match=f"PIPELINE_{other}_TOKEN"):
+        read_tokens()
 
 
 # starting

@@ -86,6 +86,32 @@ class Link:
         """
         if len(images) > self._most:
             return None
+        try:
+            answer = await self._exchange(images, predictions, seconds)
+        except TimeoutError:
+            self.trial.record_failure("deadline")
+            return None
+        if answer is None:
+            return None
+        self.trial.count("answered")
+        return Predictions.of(self.challenger.signature, answer)
+
+    async def compare_and_wait(
+        self, champion: ServedModel, images: Images, predictions: Predictions, seconds: float
+    ) -> Predictions | None:
+        """Compare as `compare` does; the challenger's predictions for the first images, if any."""
+        if self.trial.rules.is_canary or not self._is_running(champion):
+            return None
+        try:
+            answer = await self._exchange(images, predictions, seconds)
+        except TimeoutError:  # nobody waits for it
+            return None
+        return None if answer is None else Predictions.of(self.challenger.signature, answer)
+
+    async def _exchange(
+        self, images: Images, predictions: Predictions, seconds: float
+    ) -> Answer | None:
+        """The challenger's answer to a copy; None if it fails. TimeoutError if it is late."""
         self._listen()
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
@@ -97,16 +123,11 @@ class Link:
                 await asyncio.wait([future], timeout=self.trial.rules.deadline / SLICES)
                 self._receive()
                 if future.done():
-                    break
-            else:
-                self.trial.record_failure("deadline")
-                return None
+                    answer: Answer | None = future.result()
+                    return answer
         finally:
             del self._waiting[number]
-        if (answer := future.result()) is None:
-            return None
-        self.trial.count("answered")
-        return Predictions.of(self.challenger.signature, answer)
+        raise TimeoutError
 
     def _is_running(self, champion: ServedModel) -> bool:
         if not self.trial.running:

@@ -3,10 +3,11 @@
 import hmac
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.core.variables import ADMIN_TOKEN
+from pipeline.core.variables import ADMIN_TOKEN, REVIEW_TOKEN
 from pipeline.service.errors import error_response
 from pipeline.service.token import Tokens
 
@@ -18,6 +19,7 @@ OPEN_ROUTES = frozenset(
         "/hooks/mlflow",  # its messages are signed
         "/openapi.json",
         "/page",  # the files below it
+        "/review",  # the page alone
         "/v2",
         "/v2/health/live",
         "/v2/health/ready",
@@ -27,40 +29,59 @@ OPEN_ROUTES = frozenset(
 
 
 ADMIN_PREFIX = "/v2/repository/models/"  # all routes that change the service begin with it
+REVIEW_PREFIX = "/review/"  # all routes that show people's images begin with it
 
 
 class Authentication:
     """Rejects requests without the token that their route requires.
 
-    Routes below `ADMIN_PREFIX` require the admin token; without one, they return 403 to everyone.
-    If there is a token for use, all other routes except the open ones require either token.
+    Routes below `ADMIN_PREFIX` require the admin token, those below `REVIEW_PREFIX` that or the
+    review token; if the service has no such token, they return 403 to everyone. If there is a token
+    for use, all other routes except the open ones require any of the three.
     """
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens) -> None:
         self.app = app
-        self._use = None if tokens.use is None else tokens.use.encode()
-        self._admin = None if tokens.admin is None else tokens.admin.encode()
+        self._use, self._review, self._admin = (
+            None if token is None else token.encode()
+            for token in (tokens.use, tokens.review, tokens.admin)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given, for_admin = _token(scope), scope["path"].startswith(ADMIN_PREFIX)
-        is_admin, is_user = _equal(given, self._admin), _equal(given, self._use)
-        if is_admin or (not for_admin and (self._use is None or is_user or _is_open(scope))):
-            await self.app(scope, receive, send)
-        elif for_admin and self._admin is None:
-            text = f"nobody may change this service: it was started without {ADMIN_TOKEN.name}"
-            await error_response(403, text)(scope, receive, send)
-        elif is_user:
-            text = "this token may use the service, but not change it; send the admin token"
-            await error_response(403, text)(scope, receive, send)
+        given, path = _token(scope), scope["path"]
+        is_admin, is_reviewer = _equal(given, self._admin), _equal(given, self._review)
+        is_user = is_reviewer or _equal(given, self._use)
+        if path.startswith(ADMIN_PREFIX):
+            allowed, possible, what = is_admin, self._admin is not None, "change"
+        elif path.startswith(REVIEW_PREFIX):
+            allowed = is_admin or is_reviewer
+            possible, what = bool(self._admin or self._review), "review"
         else:
-            kind = "the admin token" if for_admin else "a token"
-            text = f"{kind} is required: Authorization: Bearer TOKEN"
-            headers = {"WWW-Authenticate": "Bearer"}
-            await error_response(401, text, headers)(scope, receive, send)
+            allowed = is_admin or is_user or self._use is None or _is_open(scope)
+            possible, what = True, "use"
+        if allowed:
+            await self.app(scope, receive, send)
+        else:
+            await _refusal(what, possible=possible, is_user=is_user)(scope, receive, send)
+
+
+def _refusal(what: str, *, possible: bool, is_user: bool) -> Response:
+    """The response to a request without the token that its route requires."""
+    token, variable, act = {
+        "change": ("the admin token", ADMIN_TOKEN.name, "change this service"),
+        "review": ("the review token", REVIEW_TOKEN.name, "review what this service keeps"),
+        "use": ("a token", "", ""),
+    }[what]
+    if not possible:
+        return error_response(403, f"nobody may {act}: it was started without {variable}")
+    if is_user:
+        return error_response(403, f"this token may not {act}; send {token}")
+    text = f"{token} is required: Authorization: Bearer TOKEN"
+    return error_response(401, text, {"WWW-Authenticate": "Bearer"})
 
 
 def _token(scope: Scope) -> bytes | None:

@@ -1,6 +1,8 @@
 // The page: sends what is drawn, chosen, dropped or pasted to /predict and shows the answer.
 
+import * as feedback from "./feedback.js";
 import * as paper from "./paper.js";
+import { token } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas");
@@ -17,13 +19,6 @@ const SECONDS = 60; // to wait for an answer
 const [FOR, AGAINST] = [[255, 140, 0], [60, 130, 255]]; // colours of ink for and against the label
 const PAUSE = 1500; // ms after a stroke until the drawing is complete
 const LARGEST = 2048; // pixels of a picture's longer side; larger pictures are shrunk
-
-let token = null;
-try {
-  token = sessionStorage.getItem("token");
-} catch {
-  // a browser that blocks cookies blocks this too
-}
 
 // answers
 
@@ -47,7 +42,7 @@ async function classify(source) {
 
 async function ask(source) {
   const { file, image, preview = false } = source;
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const { headers } = token;
   const body = file ? await bytesOf(file, image) : await paper.file();
   if (source !== shown) return; // the user has cleared it
   if (!body) {
@@ -60,7 +55,7 @@ async function ask(source) {
   }
   try {
     const explain = byId("explain").ariaPressed;
-    const response = await fetch(`predict?${new URLSearchParams({ preview, explain })}`, {
+    const response = await fetch(`predict?${new URLSearchParams({ preview, explain, source: "page" })}`, {
       method: "POST", body, headers, signal: AbortSignal.timeout(1000 * SECONDS),
     });
     const content = await response.json().catch(() => ({})); // a proxy may answer with something else
@@ -69,6 +64,7 @@ async function ask(source) {
     const text = response.status === 401 ? "the token is missing or wrong" : content.error;
     const problem = sentence(text ?? `the service returned status ${response.status}`);
     if (response.ok && content.version !== document.body.dataset.version) renew(content.version);
+    if (!source.again) feedback.ask(response.ok ? content : null);
     if (response.ok) show(content);
     else say(file ? `${file.name}: ${problem}` : problem);
   } catch {
@@ -145,12 +141,7 @@ for (const label of labels) {
 
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = byId("token").value;
-  try {
-    sessionStorage.setItem("token", token);
-  } catch {
-    // the page asks for it again after a reload
-  }
+  token.set(byId("token").value);
   if (shown) classify({ ...shown });
 });
 
@@ -160,6 +151,7 @@ function forget() {
   clearTimeout(pause);
   next = null;
   shown = null;
+  feedback.ask(null);
   say(`Draw ${aNoun}.`);
 }
 
@@ -184,7 +176,7 @@ paper.onDraw((moving) => {
 byId("explain").addEventListener("click", ({ currentTarget: button }) => {
   button.ariaPressed = String(button.ariaPressed === "false");
   byId("legend").hidden = button.ariaPressed === "false";
-  if (shown) classify({ ...shown, preview: true });
+  if (shown) classify({ ...shown, preview: true, again: true });
 });
 byId("clear").addEventListener("click", clear);
 byId("undo").addEventListener("click", undo);

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
 from pipeline.service.challenger.report import TrialStatus, status
-from pipeline.service.documentation import NO_CHALLENGER, OPERATION, PROTECTED, operation_id
+from pipeline.service.descriptions import NO_CHALLENGER, OPERATION, PROTECTED, operation_id
 from pipeline.service.state import ServiceState
 
 router = APIRouter(tags=[OPERATION], generate_unique_id_function=operation_id)

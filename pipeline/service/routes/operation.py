@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from pipeline.service.documentation import METRICS_RESPONSES, OPERATION, operation_id
+from pipeline.service.descriptions import METRICS_RESPONSES, OPERATION, operation_id
 from pipeline.service.state import ServiceState
 
 router = APIRouter(tags=[OPERATION], generate_unique_id_function=operation_id)

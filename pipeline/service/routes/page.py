@@ -12,17 +12,28 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from pipeline.service import figures
 from pipeline.service.pool import ServedModel
 from pipeline.service.routes.static_files import NamedFiles
-from pipeline.service.state import ServiceState
+from pipeline.service.state import ServiceState, require_journal
 
 FOLDER = Path(__file__).parents[1] / "page"
-PAGE = Template((FOLDER / "index.html").read_text(encoding="utf-8"))
+PAGE, REVIEW_PAGE = (
+    Template((FOLDER / name).read_text(encoding="utf-8")) for name in ("index.html", "review.html")
+)
+FILES = ("app.js", "feedback.js", "paper.js", "review.js", "token.js", "style.css", "icon.svg")
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 async def page(service: ServiceState) -> Response:
     """The page for the champion."""
-    return HTMLResponse(_page(service.pool.champion))
+    kept = service.journal.notice if service.journal else ""
+    return HTMLResponse(_fill(PAGE, service.pool.champion, kept=kept))
+
+
+@router.get("/review")
+async def review_page(service: ServiceState) -> Response:
+    """The page on which reviewers label images of the journal."""
+    require_journal(service)
+    return HTMLResponse(_fill(REVIEW_PAGE, service.pool.champion))
 
 
 @router.get("/figures/{name}")
@@ -36,10 +47,10 @@ async def figure(name: str, service: ServiceState, version: str | None = None) -
     return FileResponse(path)
 
 
-router.mount("/page", NamedFiles(FOLDER, "app.js", "paper.js", "style.css", "icon.svg"))
+router.mount("/page", NamedFiles(FOLDER, *FILES))
 
 
-def _page(model: ServedModel) -> str:
+def _fill(template: Template, model: ServedModel, **others: str) -> str:
     signature = model.signature
     values = {
         "version": model.version,
@@ -52,5 +63,7 @@ def _page(model: ServedModel) -> str:
         "height": signature.height,
         "width": signature.width,
         "ink": signature.ink,
+        "foreign": signature.foreign,
+        **others,
     }
-    return PAGE.substitute({key: escape(str(value)) for key, value in values.items()})
+    return template.substitute({key: escape(str(value)) for key, value in values.items()})

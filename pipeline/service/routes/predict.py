@@ -1,7 +1,7 @@
 """/predict classifies the picture file in the body."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query
@@ -14,10 +14,14 @@ from pipeline.inference.fields import answer_fields, refusal_fields
 from pipeline.pictures.decoding import TooManyPixels
 from pipeline.pictures.images import Images, in_form
 from pipeline.pictures.marks import NotOneCharacter
-from pipeline.service.documentation import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
+from pipeline.service.descriptions import BODY_ERRORS, PICTURE_BODY, PICTURES, Answer, operation_id
+from pipeline.service.journal_messages import JOURNAL_ID
 from pipeline.service.pool import ServedModel
 from pipeline.service.state import Computed, Service, ServiceState, note_model
 from pipeline.service.uploads import read_picture
+
+if TYPE_CHECKING:
+    from pipeline.service.journaling import Ticket
 
 MEDIUM = 2**20  # pixels: few pictures have more
 PIXEL, BYTE = 32, 4  # bytes of memory for each pixel of a picture and for each byte of its file
@@ -34,6 +38,9 @@ class Options(BaseModel):
     image: Annotated[bool, Field(description="Return the model's input, too.")] = True
     preview: Annotated[bool, Field(description="Leave the picture out of the metrics.")] = False
     explain: Annotated[bool, Field(description="Return an occlusion map, too.")] = False
+    source: Annotated[
+        Literal["predict", "page"], Field(description="Who asks, for the journal.")
+    ] = "predict"
 
 
 @router.post(
@@ -53,12 +60,15 @@ async def predict(
     null."""
     kind = request.headers.get("content-type", "")
     model = note_model(request, service.pool.champion)
+    ticket = None if options.preview else service.ticket(request, options.source, images=1)
     plain = not (options.preview or options.explain)  # which only the champion answers
     canary = plain and service.takes_canary(request, model)
     async with service.bodies.read(request) as content:
         for pixels in (MEDIUM, service.limits.pixels):
             task = partial(
-                _classify, service, model, content, kind, options, pixels, respond=not canary
+                _classify,
+                *(service, model, content, kind, options, pixels, ticket),
+                respond=not canary,
             )
             size = PIXEL * pixels + BYTE * len(content)
             found = await service.threads.run(request, task, size)
@@ -68,7 +78,7 @@ async def predict(
     if isinstance(found, Response):
         return found
     model, computed = await service.challenge(request, model, *found)
-    return _respond(service, model, options, found[0], computed)
+    return _respond(service, model, options, found[0], computed, ticket)
 
 
 def _classify(
@@ -78,6 +88,7 @@ def _classify(
     content_type: str,
     options: Options,
     max_pixels: int,
+    ticket: "Ticket | None",
     *,
     respond: bool,
 ) -> Response | tuple[Images, Computed] | None:
@@ -103,11 +114,16 @@ def _classify(
     computed = service.predict(model, images, count=respond and not options.preview)
     if not respond:
         return images, computed
-    return _respond(service, model, options, images, computed)
+    return _respond(service, model, options, images, computed, ticket)
 
 
 def _respond(
-    service: Service, model: ServedModel, options: Options, images: Images, computed: Computed
+    service: Service,
+    model: ServedModel,
+    options: Options,
+    images: Images,
+    computed: Computed,
+    ticket: "Ticket | None",
 ) -> Response:
     """The response to a picture that was classified."""
     answer = answer_fields(model.signature, computed.predictions, 0) | {"version": model.version}
@@ -117,7 +133,12 @@ def _respond(
         answer["explanation"] = model.classifier.explain(images)[0].round(3)
     if options.preview:
         return _json(answer)
-    return _json(answer, BackgroundTask(service.after_answer, model, images, computed))
+    task = BackgroundTask(service.after_answer, model, images, computed, ticket)
+    if ticket is None:
+        return _json(answer, task)
+    response = _json(answer | {"id": ticket.first}, task)
+    response.headers[JOURNAL_ID] = ticket.first
+    return response
 
 
 def _json(answer: dict[str, Any], task: BackgroundTask | None = None) -> Response:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import request_response
 
 from pipeline.service import protocol
-from pipeline.service.documentation import (
+from pipeline.service.descriptions import (
     INFER_BODY,
     INFER_RESPONSES,
     INTERNAL_ERROR,
@@ -23,6 +23,7 @@ from pipeline.service.documentation import (
     PROTOCOL,
     operation_id,
 )
+from pipeline.service.journal_messages import JOURNAL_ID
 from pipeline.service.messages import (
     InferResponse,
     ModelMetadata,
@@ -40,6 +41,9 @@ from pipeline.service.state import (
     find_model,
     get_service,
 )
+
+if TYPE_CHECKING:
+    from pipeline.service.journaling import Ticket
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
@@ -65,15 +69,16 @@ async def infer(request: Request) -> Response:
     length = request.headers.get(protocol.HEADER_LENGTH)
     if length is not None and not re.fullmatch("[0-9]{1,18}", length):
         raise HTTPException(400, f"{protocol.HEADER_LENGTH} is not a number")
+    ticket = service.ticket(request, "protocol")
     async with service.bodies.read(request) as body:
         cost, run = COST * len(body), service.threads.run
         canary = service.takes_canary(request, model)
         task = partial(_compute, service, model, body, length, count=not canary)
         if not canary:
-            return await run(request, lambda: _respond(service, model, *task()), cost)
+            return await run(request, lambda: _respond(service, model, ticket, *task()), cost)
         read, computed = await run(request, task, cost)
         model, computed = await service.challenge(request, model, read.images, computed)
-        return await run(request, partial(_respond, service, model, read, computed), cost)
+        return await run(request, partial(_respond, service, model, ticket, read, computed), cost)
 
 
 def _compute(
@@ -85,14 +90,22 @@ def _compute(
 
 
 def _respond(
-    service: Service, model: ServedModel, request: protocol.Request, computed: Computed
+    service: Service,
+    model: ServedModel,
+    ticket: "Ticket | None",
+    request: protocol.Request,
+    computed: Computed,
 ) -> Response:
+    headers = {}
+    if ticket is not None:
+        headers[JOURNAL_ID] = ticket.first
+        if request.id is None:
+            request = request._replace(id=ticket.first)
     content, length = protocol.write_response(request, model, computed.predictions)
-    task = BackgroundTask(service.after_answer, model, request.images, computed)
-    if length is None:
-        return Response(content, media_type="application/json", background=task)
-    headers = {protocol.HEADER_LENGTH: str(length)}
-    kind = "application/octet-stream"
+    task = BackgroundTask(service.after_answer, model, request.images, computed, ticket)
+    kind = "application/json" if length is None else "application/octet-stream"
+    if length is not None:
+        headers[protocol.HEADER_LENGTH] = str(length)
     return Response(content, headers=headers, media_type=kind, background=task)
 
 

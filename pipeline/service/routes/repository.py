@@ -11,12 +11,11 @@ from typing import Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pipeline.core.errors import UserError
-from pipeline.service.documentation import (
+from pipeline.service.descriptions import (
     ADMIN,
     BODY_ERRORS,
     INDEX_BODY,
@@ -46,7 +45,7 @@ router = APIRouter(tags=[REPOSITORY], generate_unique_id_function=operation_id)
 async def repository_index(request: Request, service: ServiceState) -> list[dict[str, Any]]:
     """Returns the models in memory with their roles and, unless `ready` is true, the releases of
     the workspace that are not."""
-    ready = (await _read(request, service, IndexRequest)).ready
+    ready = (await service.bodies.parse(request, IndexRequest)).ready
     return await run_sync(partial(_index, service, ready=ready))
 
 
@@ -100,20 +99,10 @@ async def _prepare(
 ) -> tuple[Follower, tuple[int, ...]]:
     """What loads models, and the numbers of the releases in the request."""
     service.pool.get(name)
-    numbers = (await _read(request, service, LoadRequest)).releases
+    numbers = (await service.bodies.parse(request, LoadRequest)).releases
     if service.follower is None:
         raise HTTPException(400, "this service serves one model: it was started with a file")
     return service.follower, numbers
-
-
-async def _read(request: Request, service: Service, kind: Any) -> Any:
-    async with service.bodies.read(request) as body:
-        try:
-            return kind.model_validate_json(body or b"{}")
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise HTTPException(400, f"{where}: {first['msg']}".removeprefix(": ")) from error
 
 
 async def _act(service: Service, act: Any) -> None:

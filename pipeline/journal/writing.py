@@ -1,0 +1,222 @@
+"""Writes a journal from a thread, so that no request waits for the disk."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.journal.entry import ENTRY_SCHEMA, VOTE_SCHEMA, blobs, entry_schema, lists
+from pipeline.journal.folder import JournalFolder
+from pipeline.journal.ids import following, is_kept, is_random
+from pipeline.journal.keeping import DROPPED, FAILED, WRITTEN, Keeping
+from pipeline.journal.upkeep import keep_up
+
+LOG = logging.getLogger(__name__)
+PAUSE = 1.0  # seconds between parts
+UPKEEP = 60.0  # seconds between looks at the limits
+WAITING_BYTES = 32 * 2**20  # of images that wait to be written; beyond it, they are dropped
+WAITING_VOTES = 10_000  # votes that wait to be written; beyond it, they are refused
+
+
+class Model(NamedTuple):
+    """What an entry says of the model that answered."""
+
+    model: str
+    version: str
+    sha256: str
+    release: int | None
+
+
+class Other(NamedTuple):
+    """The answers of the challenger to the first images of a request."""
+
+    version: str
+    labels: Sequence[str | None]
+    verdicts: Sequence[str]
+
+
+class Answered(NamedTuple):
+    """A request that was answered."""
+
+    first: str  # id of the first image
+    seconds: float  # since 1970
+    model: Model
+    images: NDArray[np.uint8]  # [N, H, W]
+    probabilities: NDArray[np.float32]  # [N, classes]
+    logits: NDArray[np.float32]  # [N, classes]
+    novelty: NDArray[np.float32]  # [N]
+    verdicts: Sequence[str]
+    labels: Sequence[str | None]
+    source: str
+    address: str  # of the client
+    latency: float  # seconds
+    challenger: Other | None = None
+
+
+class Vote(NamedTuple):
+    """What a person says that an image shows."""
+
+    id: str
+    seconds: float  # since 1970
+    voter: str
+    label: str
+
+
+Kind = Literal["entries", "votes"]
+Count = Callable[[Kind, str, int], None]  # with one of RESULTS, and how many
+
+
+class Writer:
+    """The journal as one process writes it. Safe to use from several threads."""
+
+    def __init__(self, folder: JournalFolder, keeping: Keeping, count: Count) -> None:
+        self._folder, self._keeping, self._count = folder, keeping, count
+        self._answered: deque[Answered] = deque()
+        self._votes: deque[Vote] = deque()
+        self._bytes = 0  # of the images that wait
+        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._failing = False
+        self._client = lru_cache(10_000)(folder.client)
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    def start(self) -> None:
+        """Write from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, and stop."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, answered: Answered) -> None:
+        """Write a request with the next part, or drop it if too much waits."""
+        with self._lock:
+            fits = self._bytes + answered.images.size <= WAITING_BYTES
+            if fits:
+                self._bytes += answered.images.size
+                self._answered.append(answered)
+        if not fits:
+            self._count("entries", DROPPED, len(answered.images))
+
+    def vote(self, vote: Vote) -> bool:
+        """Write a vote with the next file; False if too many wait."""
+        with self._lock:
+            fits = len(self._votes) < WAITING_VOTES
+            if fits:
+                self._votes.append(vote)
+        if not fits:
+            self._count("votes", DROPPED, 1)
+        return fits
+
+    def write(self) -> None:
+        """Write what waits now. Entries that cannot be written are lost, votes wait on."""
+        with self._lock:
+            answered, votes = list(self._answered), list(self._votes)
+            self._answered.clear()
+            self._votes.clear()
+        if answered:
+            table = entry_table(answered, self._keeping.share, self._client)
+            written = table.num_rows == 0 or self._attempt(lambda: self._folder.write_part(table))
+            self._count("entries", WRITTEN if written else FAILED, table.num_rows)
+            with self._lock:
+                self._bytes -= sum(each.images.size for each in answered)
+        if votes:
+            if self._attempt(lambda: self._folder.write_votes(vote_table(votes))):
+                self._count("votes", WRITTEN, len(votes))
+            else:
+                with self._lock:
+                    self._votes.extendleft(reversed(votes))
+
+    def _run(self) -> None:
+        looked = 0.0
+        while not self._closing.wait(PAUSE):
+            try:
+                self.write()
+                if time.monotonic() > looked + UPKEEP:
+                    looked = time.monotonic()
+                    keep_up(self._folder, self._keeping, time.time())
+            except Exception:  # the service answers on
+                LOG.exception("the journal has an internal error")
+        self.write()
+
+    def _attempt(self, write: Callable[[], object]) -> bool:
+        """Whether the disk took it; a failure is logged when it begins and when it ends."""
+        try:
+            write()
+        except OSError as error:
+            if not self._failing:
+                LOG.error("the journal cannot be written, entries are lost: %s", error)
+            self._failing = True
+            return False
+        if self._failing:
+            LOG.warning("the journal is written again")
+        self._failing = False
+        return True
+
+
+def entry_table(
+    answered: Sequence[Answered], share: float, client: Callable[[str], str]
+) -> pa.Table:
+    """The entries of requests, of which this share is kept. `client`: the hash of an address."""
+    sizes = [len(each.images) for each in answered]
+    identifiers = list(chain(*(following(each.first, len(each.images)) for each in answered)))
+
+    def repeated(values: Sequence[object], kind: pa.DataType) -> pa.Array:
+        """A value of each request, for each of its images."""
+        return pa.array(values, kind).take(pa.array(np.repeat(np.arange(len(sizes)), sizes)))
+
+    values = {
+        "id": pa.array(identifiers, pa.string()),
+        "time": repeated([round(1e6 * each.seconds) for each in answered], _type("time")),
+        "pixels": blobs(np.concatenate([each.images for each in answered])),
+        "probabilities": lists(np.concatenate([each.probabilities for each in answered])),
+        "logits": lists(np.concatenate([each.logits for each in answered])),
+        "verdict": list(chain(*(each.verdicts for each in answered))),
+        "label": pa.array(list(chain(*(each.labels for each in answered))), pa.string()),
+        "novelty": np.concatenate([each.novelty for each in answered]),
+        "source": repeated([each.source for each in answered], pa.string()),
+        "client": repeated([client(each.address) for each in answered], pa.string()),
+        "latency": repeated([each.latency for each in answered], pa.float32()),
+        "challenger": list(chain(*map(_others, answered))),
+        "random": [is_random(text) for text in identifiers],
+    }
+    for number, name in enumerate(Model._fields):
+        values[name] = repeated([each.model[number] for each in answered], _type(name))
+    schema = entry_schema(*answered[0].images.shape[1:])
+    table = pa.Table.from_pydict(values, schema)
+    if share >= 1:
+        return table
+    return table.filter(pa.array([is_kept(text, share) for text in identifiers], pa.bool_()))
+
+
+def vote_table(votes: Sequence[Vote]) -> pa.Table:
+    """The votes as a table."""
+    rows = [
+        {**vote._asdict(), "time": round(1e6 * vote.seconds)} for vote in votes
+    ]  # from_pylist ignores other keys
+    return pa.Table.from_pylist(rows, VOTE_SCHEMA)
+
+
+def _type(name: str) -> pa.DataType:
+    return ENTRY_SCHEMA.field(name).type
+
+
+def _others(answered: Answered) -> list[dict[str, str | None] | None]:
+    """The challenger's answers for each image."""
+    other = answered.challenger
+    if other is None:
+        return [None] * len(answered.images)
+    found: list[dict[str, str | None] | None] = [
+        {"version": other.version, "label": label, "verdict": verdict}
+        for label, verdict in zip(other.labels, other.verdicts, strict=True)
+    ]
+    return found + [None] * (len(answered.images) - len(found))

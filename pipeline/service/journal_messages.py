@@ -1,0 +1,51 @@
+"""The JSON of labels and of the review queue: requests and responses."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JOURNAL_ID = "Journal-Id"  # the header of answers that are kept
+
+
+class Feedback(BaseModel):
+    """What an image shows."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Annotated[str, Field(description="The id in the answer.")]
+    label: Annotated[
+        str | int, Field(description="One of the labels, or the verdict that the image shows none.")
+    ]
+
+
+class ReviewedLabel(Feedback):
+    """What an image shows, as a reviewer says."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[\w.@-][\w .@-]{0,63}$", description="The reviewer's name.")
+    ]
+
+
+class Recorded(BaseModel):
+    """The label that was recorded."""
+
+    id: str
+    label: str
+
+
+class ReviewItem(BaseModel):
+    """An image to label."""
+
+    id: str
+    image: list[list[int]] = Field(description="Rows of pixels.")
+    reason: str = Field(
+        description="Why it is in the queue: `random`, it is in the random sample; `vote` or "
+        "`challenger`, a user or the challenger disagrees with the answer; `margin`, two labels "
+        "were about as probable; `novelty`, it looks like none."
+    )
+
+
+class ReviewQueue(BaseModel):
+    """The next images to label."""
+
+    items: list[ReviewItem]
+    waiting: dict[str, int] = Field(description="How many wait, by reason.")
