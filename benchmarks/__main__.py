@@ -44,6 +44,13 @@ BENCHMARKS = {
         ),
         ("scaling", "pipeline.scaling", "time and memory by images and epochs", "data", "3 min"),
         ("rule", "pipeline.rule", "the release rule, simulated", "params.yaml", "20 s"),
+        (
+            "collection",
+            "collection.selection",
+            "wrong labels, poison and copies in feedback",
+            "data",
+            "2 min",
+        ),
         ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
         (
             "gpu",

@@ -28,6 +28,7 @@ MAKES = {  # the output of each stage, in two words
     "backprop": "spreadsheet",
     "fetch": "raw files",
     "prepare": "three sets",
+    "collect": "feedback",
     "train": "weights",
     "detect": "detector",
     "calibrate": "thresholds",
@@ -73,7 +74,7 @@ def _edge(start: int, end: int, steps: int) -> str:
     if steps == 1:
         path, width = f"M{start + BOX[0]} {TOP + BOX[1] // 2}H{end - 1}", 1.5
     else:  # an arc; longer ones rise higher
-        begin, stop, high = start + BOX[0] * 0.7, end + BOX[0] * 0.3, TOP - 21 * steps
+        begin, stop, high = start + BOX[0] * 0.7, end + BOX[0] * 0.3, TOP - 13 * steps
         path, width = f"M{begin:g} {TOP}C{begin:g} {high} {stop:g} {high} {stop:g} {TOP - 1}", 1
     return f'<path d="{path}" fill="none" stroke="#57606a" stroke-width="{width}" ' + (
         'marker-end="url(#tip)"/>'

@@ -104,6 +104,15 @@ class Backprop(Section):
         return self.inputs, self.targets, weights
 
 
+class Collect(Section):
+    journal: Annotated[str, Field(min_length=1)] | None
+    votes: Annotated[int, Field(ge=1)]
+    cap_per_client: Annotated[int, Field(ge=1)]
+    near: Annotated[int, Field(ge=0, le=64)]
+    live_share: Annotated[float, Field(ge=0, lt=1)]
+    weight: Annotated[int, Field(ge=1, le=100)]
+
+
 class Detect(Section):
     seed: Annotated[int, Field(ge=0, le=2**31)]
     epochs: Annotated[int, Field(ge=1, le=10_000)]
@@ -130,6 +139,7 @@ class Evaluate(Section):
     batch_size: Annotated[int, Field(ge=1)]
     latency_calls: Annotated[int, Field(ge=10)]
     negatives: Annotated[int, Field(ge=10)]
+    live_minimum: Annotated[int, Field(ge=1)]
 
 
 class Gate(Section):
@@ -143,6 +153,7 @@ class Gate(Section):
     min_refused_negatives: dict[str, Fraction]
     test_images: Count
     test_sha256: Sha256
+    min_live_accuracy: Fraction
     max_logit_difference: Annotated[float, Field(ge=0)]
     max_prediction_differences: Count
     max_provider_logit_difference: Annotated[float, Field(ge=0)]
@@ -156,6 +167,7 @@ class Gate(Section):
 
 class Release(Section):
     margin: Annotated[float, Field(gt=0, lt=1)]
+    live_margin: Annotated[float, Field(gt=0, lt=1)]
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
     looks: Annotated[int, Field(ge=1, le=10_000)]
 
@@ -174,6 +186,7 @@ class Params(Section):
     backprop: Backprop
     fetch: Fetch
     prepare: Prepare
+    collect: Collect
     train: Recipe
     detect: Detect
     calibrate: Calibrate

@@ -136,6 +136,10 @@ def write_test_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
     save_file({"images": images, "labels": np.zeros(len(images), np.uint8)}, workspace.test_set)
 
 
+def write_live_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
+    save_file({"images": images, "labels": np.zeros(len(images), np.uint8)}, workspace.live_set)
+
+
 def write_training_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
     workspace.training_set.parent.mkdir(exist_ok=True)
     save_file({"images": images, "labels": np.zeros(len(images), np.uint8)}, workspace.training_set)
@@ -144,7 +148,8 @@ def write_training_set(workspace: Workspace, images: NDArray[np.uint8]) -> None:
 def pass_gate(workspace: Workspace, labels: Sequence[str] = TASK.labels) -> None:
     """Write reports on the current model and test set, with a passed gate."""
     model, test_set = sha256(workspace.model), sha256(workspace.test_set)
-    write_evaluation(workspace, labels=labels, model_sha256=model, test_sha256=test_set)
+    live = {"live_sha256": sha256(workspace.live_set)} if workspace.live_set.exists() else {}
+    write_evaluation(workspace, labels=labels, model_sha256=model, test_sha256=test_set, **live)
     write_verdict(workspace, passed=True, model_sha256=model, test_sha256=test_set)
     section = f"\ngate: {gate_params(test_set).model_dump_json()}\n\n"
     text = workspace.params.read_text(encoding="utf-8")

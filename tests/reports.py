@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.config import Gate
+from pipeline.core.collect_report import LiveQuality, LiveReport
 from pipeline.core.files import write_csv, write_json, write_text
 from pipeline.core.gate_input import GateInput
 from pipeline.core.reports import (
@@ -25,7 +26,7 @@ from pipeline.core.snapshot import report_digests
 from pipeline.core.workspace import Workspace
 from pipeline.stages.gate import judge
 
-R = TypeVar("R", ExportReport, Subject, Behaviour)
+R = TypeVar("R", ExportReport, Subject, Behaviour, LiveReport)
 
 TRAINING = TrainingReport(
     run_id="0" * 32,
@@ -125,6 +126,13 @@ BEHAVIOUR = Behaviour(
     refused=0.006,
     refused_negatives={"noise": 0.97, "scribbles": 0.9},
 )
+LIVE = LiveReport(model_sha256="f" * 64, live_sha256=None, images=0, quality=None)
+MEASURED_LIVE = LiveReport(
+    model_sha256="f" * 64,
+    live_sha256="7" * 64,
+    images=500,
+    quality=LiveQuality(accuracy=0.9, accuracy_low=0.87, accuracy_high=0.92, refused=0.01),
+)
 SPEED = Speed(latency_ms_p50=1.5, latency_ms_p99=2.5, images_per_second=1000)
 
 
@@ -145,7 +153,7 @@ def write_evaluation(
 ) -> None:
     """Write the reports of export, evaluate and gate on that training; the gate refuses.
 
-    `digests`: weights_sha256, model_sha256 and test_sha256.
+    `digests`: weights_sha256, model_sha256 and test_sha256. The live test set is not measured.
     """
     DETECTOR.write(workspace.detector_report)
     CALIBRATION.write(workspace.calibration_report)
@@ -153,6 +161,7 @@ def write_evaluation(
     changed(SUBJECT, digests).write(workspace.subject)
     METRICS.write(workspace.metrics)
     changed(BEHAVIOUR, digests).write(workspace.behaviour)
+    changed(LIVE, digests).write(workspace.live_report)
     SPEED.write(workspace.speed)
     rows = range(1, epochs + 1)
     write_csv(
@@ -177,6 +186,7 @@ def gate_params(test_sha256: str) -> Gate:
         min_refused_negatives=BEHAVIOUR.refused_negatives,
         test_images=METRICS.images,
         test_sha256=test_sha256,
+        min_live_accuracy=0.8,
         max_logit_difference=EXPORT.max_logit_difference,
         max_prediction_differences=EXPORT.prediction_differences,
         max_provider_logit_difference=OPENVINO_REPORT.max_logit_difference,
@@ -196,7 +206,8 @@ def write_verdict(workspace: Workspace, *, passed: bool, **digests: str) -> None
     params = gate_params(subject.test_sha256)
     if not passed:
         params = params.model_copy(update={"min_accuracy": 1.0})
-    reports = GateInput(export, subject, METRICS, behaviour, report_digests(workspace))
+    live = LiveReport.read(workspace.live_report) if workspace.live_report.exists() else None
+    reports = GateInput(export, subject, METRICS, behaviour, live, report_digests(workspace))
     judge(reports, params).write(workspace.gate_report)
     write_text(workspace.gate_table, "passed" if passed else "refused")
 

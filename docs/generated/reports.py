@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from docs.generated.files import written_by
 from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
-from pipeline.core import reports
+from pipeline.core import collect_report, reports
 from pipeline.core.release_report import Comparison, ReleaseReport
 from pipeline.core.report_file import Report
 from pipeline.core.workspace import Workspace
@@ -21,6 +21,7 @@ HERE = Workspace(Path())
 RELEASE = HERE.releases / "N"
 FILES: dict[type[Report], Path] = {
     reports.BackpropReport: HERE.backprop_summary,
+    collect_report.CollectReport: HERE.collect_report,
     reports.TrainingReport: HERE.training_report,
     reports.DetectorReport: HERE.detector_report,
     reports.CalibrationReport: HERE.calibration_report,
@@ -28,6 +29,7 @@ FILES: dict[type[Report], Path] = {
     reports.Metrics: HERE.metrics,
     reports.Subject: HERE.subject,
     reports.Behaviour: HERE.behaviour,
+    collect_report.LiveReport: HERE.live_report,
     reports.Speed: HERE.speed,
     reports.GateReport: HERE.gate_report,
     ReleaseReport: HERE.release_report,
@@ -39,7 +41,7 @@ FILES: dict[type[Report], Path] = {
 ACTS = "`release`, `promote` and `rollback`"  # write what belongs to no stage
 PARTS = (
     *(reports.Hardware, reports.FlowRun, reports.PredictionSet, reports.ProviderReport),
-    *(reports.Criterion, Comparison, Line),
+    *(collect_report.LiveQuality, reports.Criterion, Comparison, Line),
 )
 
 

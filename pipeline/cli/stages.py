@@ -62,7 +62,8 @@ def prepare(workspace: Workspace, params: Params) -> None:
 
     Writes data/train.safetensors, data/calibration.safetensors and data/test.safetensors (uint8
     images [N, H, W] and labels [N]), and a sheet of sample images and the class counts to
-    reports/prepare. The calibration images are drawn from the published training set.
+    reports/prepare. The calibration images are drawn from the published training set. Hashes of the
+    test images go to data/test-hashes.safetensors.
     """
     from pipeline.stages import prepare
 
@@ -70,8 +71,22 @@ def prepare(workspace: Workspace, params: Params) -> None:
 
 
 @stage
+def collect(workspace: Workspace, params: Params) -> None:
+    """Collect labelled images from the journal of a service.
+
+    Writes those to train on to data/feedback.safetensors and those to test on to
+    data/live.safetensors, and what became of each image to reports/collect. Test images, copies
+    and doubtful labels are refused. Collects nothing unless collect.journal in params.yaml names a
+    journal.
+    """
+    from pipeline.stages import collect
+
+    collect.run(workspace, params.collect, load_task(params.task, workspace.root))
+
+
+@stage
 def train(workspace: Workspace, params: Params) -> None:
-    """Train the network on data/train.safetensors alone.
+    """Train the network on data/train.safetensors and data/feedback.safetensors alone.
 
     An interrupted run resumes after its last finished epoch and ends with the same weights.
     Ctrl-C stops it within a batch. The section train of params.yaml holds all settings.

@@ -15,6 +15,7 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "backprop": "train",
     "training": "train",
     "evaluation": "train",
+    "collection": "train",
     "stages": "train",
     "registry": "tracking",
     "tracking": "tracking",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.core.collect_report import LiveReport
 from pipeline.core.errors import UserError
 from pipeline.core.report_file import OtherVersionError, Report
 from pipeline.core.reports import Behaviour, ExportReport, Metrics, Subject
@@ -22,6 +23,7 @@ class GateInput:
     subject: Subject | None
     metrics: Metrics | None
     behaviour: Behaviour | None
+    live: LiveReport | None
     sha256: Mapping[str, str]  # of all reports on the model, by path
     problems: tuple[str, ...] = ()
 
@@ -49,6 +51,7 @@ def read_gate_input(workspace: Workspace) -> GateInput:
             subject=attempt(Subject, workspace.subject),
             metrics=attempt(Metrics, workspace.metrics),
             behaviour=attempt(Behaviour, workspace.behaviour),
+            live=attempt(LiveReport, workspace.live_report),
             sha256=report_digests(workspace),
             problems=tuple(problems),
         )

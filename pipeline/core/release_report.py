@@ -22,18 +22,25 @@ class Verdict(StrEnum):
 PROMOTED = (Verdict.FIRST, Verdict.BETTER, Verdict.NOT_INFERIOR)
 
 
+On = Literal["test set", "live test set"]  # the latter: labelled images from use
+TEST_SET: On = "test set"
+LIVE_TEST_SET: On = "live test set"
+
+
 class Comparison(BaseModel):
-    """A candidate compared with another model on the test set."""
+    """A candidate compared with another model on a test set."""
 
     model_config = Report.model_config
     baseline: str  #: the other model: `champion`, `best release` or a file
     sha256: str  #: SHA-256 of its ONNX file
-    images: Annotated[int, Field(ge=1)]  #: number of test images
+    on: On = TEST_SET  #: set of images: `test set` or `live test set`
+    images: Annotated[int, Field(ge=1)]  #: number of images in this set
     only_baseline_right: int  #: number of images that only the other model classifies correctly
     only_candidate_right: int  #: number of images that only the candidate classifies correctly
     difference: float  #: error rate of the candidate minus that of the other model
     upper_bound: float  #: one-sided upper confidence bound of that difference
-    margin: float  #: `release.margin`: the bound must be less
+    #: `release.margin`, or `release.live_margin`: the bound must be less
+    margin: float
     level: float  #: error probability of the bound: `release.alpha` / `release.looks`
 
 
@@ -43,6 +50,7 @@ class ReleaseReport(Report):
     schema_version: Literal[1] = 1
     model_sha256: str  #: SHA-256 of the exported file
     test_sha256: str  #: SHA-256 of the test set
+    live_sha256: str | None = None  #: SHA-256 of the live test set; null if it is not judged
     verdict: Verdict  #: verdict of the rule
     reason: str  #: the verdict in a sentence
     #: whether the model is only registered because the champion was chosen by a rollback

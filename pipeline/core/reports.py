@@ -73,6 +73,8 @@ class TrainingReport(Report):
     requirements_sha256: Sha256 | None  #: SHA-256 of the lock file `requirements.txt`
     params: dict[str, Any]  #: section `train` of params.yaml
     data_sha256: Sha256  #: SHA-256 of the training set
+    #: SHA-256 of the images that were collected from use; null if the stage `collect` did not run
+    feedback_sha256: Sha256 | None = None
     code_sha256: dict[str, Sha256]  #: SHA-256 of each module that affects the result, by path
     device: str  #: device that trained the network
     #: model, driver and libraries of the GPU; null on a CPU

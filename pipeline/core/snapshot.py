@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.core.collect_report import LiveReport
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, read_text, sha256
 from pipeline.core.reports import (
@@ -47,6 +48,7 @@ class Evaluation:
     subject: Subject
     metrics: Metrics
     behaviour: Behaviour
+    live: LiveReport
     speed: Speed
     curves: Rows  # a row per epoch
     classes: Sequence[Mapping[str, Any]]  # a row per class: label, precision, recall, f1, images
@@ -159,9 +161,11 @@ def _calibration(workspace: Workspace, export: ExportReport) -> CalibrationRepor
 
 def _evaluation(workspace: Workspace, training: Training, export: ExportReport) -> Evaluation:
     subject, behaviour = Subject.read(workspace.subject), Behaviour.read(workspace.behaviour)
+    live = LiveReport.read(workspace.live_report)
     for path, measured in (
         (workspace.subject, subject.model_sha256),
         (workspace.behaviour, behaviour.model_sha256),
+        (workspace.live_report, live.model_sha256),
     ):
         if measured != export.model_sha256:
             raise _mismatch(path, workspace.export_report, "models")
@@ -171,7 +175,7 @@ def _evaluation(workspace: Workspace, training: Training, export: ExportReport) 
     metrics, speed = Metrics.read(workspace.metrics), Speed.read(workspace.speed)
     columns = ["label", "precision", "recall", "f1", "images"]
     classes = read_csv(workspace.per_class, texts=["label"], columns=columns)
-    return Evaluation(subject, metrics, behaviour, speed, curves, classes)
+    return Evaluation(subject, metrics, behaviour, live, speed, curves, classes)
 
 
 def _verdict(workspace: Workspace, export: ExportReport) -> Verdict:
@@ -192,7 +196,7 @@ def report_digests(workspace: Workspace) -> dict[str, str]:
 def _judged(workspace: Workspace) -> list[Path]:
     return [
         *(workspace.export_report, workspace.subject, workspace.metrics, workspace.behaviour),
-        *(workspace.speed, workspace.per_class),
+        *(workspace.live_report, workspace.speed, workspace.per_class),
     ]
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import publish_directory, read_checksums, write_bytes
+from pipeline.core.files import publish_directory, write_bytes
+from pipeline.core.model_file import model_in
 
 PARAMS = "params.yaml"
 
@@ -50,8 +51,20 @@ class Workspace:
     #: images drawn from the training set for calibration, in the same form
     calibration_set = WorkspacePath("data/calibration.safetensors")
     test_set = WorkspacePath("data/test.safetensors")  #: test set, in the same form
+    #: digests and perceptual hashes of the test images
+    test_hashes = WorkspacePath("data/test-hashes.safetensors")
     #: sample images and class counts
     prepare_reports = WorkspacePath("reports/prepare", folder=True)
+
+    #: images from use to train on: images, labels and weights, int64 [N]
+    feedback = WorkspacePath("data/feedback.safetensors")
+    #: images from use that are never trained on, in the form of the test set
+    live_set = WorkspacePath("data/live.safetensors")
+    collect_report = WorkspacePath(
+        "reports/collect.json"
+    )  #: number of images by what became of them
+    collected = WorkspacePath("reports/collect/images.csv")  #: each image with votes, by its id
+    collect_figure = WorkspacePath("reports/collect/images.png")  #: examples of these images
 
     #: figures, tables and the workbook of the 2-2-2 network
     backprop_reports = WorkspacePath("reports/backprop", folder=True)
@@ -90,6 +103,7 @@ class Workspace:
     subject = WorkspacePath("reports/evaluation/subject.json")
     #: answers on changed test images, and on images that show no class
     behaviour = WorkspacePath("reports/evaluation/behaviour.json")
+    live_report = WorkspacePath("reports/evaluation/live.json")  #: quality on the live test set
     speed = WorkspacePath("reports/evaluation/speed.json")  #: latency and throughput
     #: loss and accuracy on both sets, a row per epoch
     curves = WorkspacePath("reports/evaluation/curves.csv")
@@ -217,25 +231,6 @@ class Workspace:
             return os.path.samestat(os.fstat(file.fileno()), self.lock_file.stat())
         except FileNotFoundError:
             return False
-
-
-def model_in(models: Path) -> Path:
-    """The ONNX file in a models/ folder, which is named after its model; it need not exist.
-
-    If there are several files, it is the one that SHA256SUMS lists: the promotion of a model of
-    another name may have been interrupted. UserError if SHA256SUMS does not list exactly one.
-    """
-    found = sorted(models.glob("[!.]*.onnx"))
-    if len(found) > 1:
-        names, sums = ", ".join(path.name for path in found), models / "SHA256SUMS"
-        listed = read_checksums(sums) if sums.exists() else {}
-        found = [path for path in found if path.name in listed]
-        if len(found) != 1:
-            raise UserError(
-                f"{models} contains {names}, but {sums.name} does not list exactly one of them: "
-                "remove those that are not released"
-            )
-    return found[0] if found else models / "model.onnx"
 
 
 def _lock(file: TextIO, on_wait: Callable[[str], object] | None) -> None:

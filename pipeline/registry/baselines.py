@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pipeline.core import variables
 from pipeline.core.errors import UserError, first_line
 from pipeline.core.files import sha256
+from pipeline.core.model_file import model_in
 from pipeline.core.task import ImageForm
-from pipeline.core.workspace import Workspace, model_in
+from pipeline.core.workspace import Workspace
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.registry.answers import Answers

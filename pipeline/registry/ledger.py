@@ -47,6 +47,7 @@ class Line(BaseModel):
     reason: str | None = None  #: reason for the verdict, or the one that a person gave
     held: bool = False  #: whether only a person promotes it, because it follows a rollback
     test_sha256: str | None = None  #: SHA-256 of the test set
+    live_sha256: str | None = None  #: SHA-256 of the live test set, if it was judged
     look: int | None = None  #: how many candidates were compared on it, with this one
     comparisons: tuple[Comparison, ...] = ()  #: the comparisons behind the verdict
     previous: str | None = None  #: SHA-256 of the line before; null for the first

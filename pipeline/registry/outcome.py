@@ -21,6 +21,7 @@ def refuse(workspace: Workspace, params: Params, judgement: Judgement) -> Never:
         "verdict": judgement.verdict,
         "reason": judgement.reason,
         "test_sha256": judgement.test_sha256,
+        "live_sha256": judgement.live_sha256,
         "look": judgement.look,
         "comparisons": judgement.comparisons,
     }
@@ -40,6 +41,7 @@ def write_report(
     ReleaseReport(
         model_sha256=judgement.model_sha256,
         test_sha256=judgement.test_sha256,
+        live_sha256=judgement.live_sha256,
         verdict=judgement.verdict,
         reason=judgement.reason,
         held=line is not None and line.held,

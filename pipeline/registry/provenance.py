@@ -18,9 +18,20 @@ from pipeline.core.snapshot import Snapshot
 from pipeline.core.workspace import Workspace
 
 STAGES = [
-    *("fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate", "gate", "release"),
+    *(
+        "fetch",
+        "prepare",
+        "collect",
+        "train",
+        "detect",
+        "calibrate",
+        "export",
+        "evaluate",
+        "gate",
+        "release",
+    ),
 ]
-BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:2"  # these stages, in this order, in a checkout
+BUILD_TYPE = f"urn:{DISTRIBUTION}:stages:3"  # these stages, in this order, in a checkout
 CHECKOUT = f"urn:{DISTRIBUTION}:checkout"  # the builder outside GitHub Actions
 
 
@@ -66,6 +77,8 @@ def provenance(
         "weights": training.weights_sha256,
         "detector": snapshot.export.detector_sha256,
     }
+    if training.feedback_sha256:
+        dependencies[workspace.name(workspace.feedback)] = training.feedback_sha256
     if training.requirements_sha256:
         dependencies[workspace.name(workspace.requirements)] = training.requirements_sha256
     settings = params.model_dump(mode="json", include=set(STAGES)) | {"train": training.params}

@@ -1,8 +1,9 @@
 """The release rule: a candidate must not be inferior to the champion and to the best release.
 
 It is inferior unless its error rate on the test set is shown to exceed that of the other model by
-less than a margin. Each compared candidate is a look at the test set, which the ledger counts; the
-error probability alpha is divided equally among a fixed number of looks.
+less than a margin. The same holds on the live test set, once that has enough images. Each compared
+candidate is a look at the test set, which the ledger counts; the error probability alpha is divided
+equally among a fixed number of looks.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Params, Release
 from pipeline.core.files import read_tensors, sha256
-from pipeline.core.release_report import Comparison, Verdict
+from pipeline.core.release_report import LIVE_TEST_SET, TEST_SET, Comparison, On, Verdict
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.comparison import Paired, upper_bound
 from pipeline.inference.session import OnnxModel
@@ -34,6 +35,7 @@ class Judgement:
     look: int | None
     comparisons: tuple[Comparison, ...]
     answers: Answers | None = None
+    live_sha256: str | None = None  # of the live test set, if it was judged
 
 
 def judge(
@@ -55,9 +57,11 @@ def judge(
         reason: str,
         look: int | None = None,
         comparisons: Sequence[Comparison] = (),
+        live_sha256: str | None = None,
     ) -> Judgement:
+        found = tuple(comparisons)
         return Judgement(
-            model.sha256, test_sha256, verdict, reason, look, tuple(comparisons), answers
+            model.sha256, test_sha256, verdict, reason, look, found, answers, live_sha256
         )
 
     def right(baseline: Baseline) -> NDArray[np.bool_]:
@@ -86,7 +90,10 @@ def judge(
         Ledger(workspace.ledger).append(Act.LOOK, sha256=model.sha256, test_sha256=test_sha256)
     candidates += _best(baselines, right, candidates[0][1])
     comparisons = [compare(baseline, old, classes == labels, rule) for baseline, old in candidates]
-    return verdict(*conclude(comparisons), look, comparisons)
+    live = compare_live(workspace, params, model, [baseline for baseline, _ in candidates])
+    comparisons += live
+    digest = sha256(workspace.live_set) if live else None
+    return verdict(*conclude(comparisons), look, comparisons, digest)
 
 
 def judged(line: Line) -> Judgement:
@@ -98,38 +105,64 @@ def judged(line: Line) -> Judgement:
         reason=line.reason or "",
         look=line.look,
         comparisons=line.comparisons,
+        live_sha256=line.live_sha256,
     )
 
 
+def compare_live(
+    workspace: Workspace, params: Params, model: OnnxModel, baselines: Sequence[Baseline]
+) -> list[Comparison]:
+    """Compare a candidate with these baselines on the live test set, if that has enough images."""
+    if not workspace.live_set.exists():
+        return []
+    live, digest = read_tensors(workspace.live_set), sha256(workspace.live_set)
+    images, labels, evaluate = live["images"], live["labels"], params.evaluate
+    if len(labels) < evaluate.live_minimum:
+        return []
+    new = model.run(images, evaluate.batch_size).logits.argmax(1) == labels
+    found = []
+    for baseline in baselines:
+        classes = baseline.classes(model.signature, images, digest, evaluate.providers[0])
+        found.append(compare(baseline, classes == labels, new, params.release, LIVE_TEST_SET))
+    return found
+
+
 def compare(
-    baseline: Baseline, old: NDArray[np.bool_], new: NDArray[np.bool_], rule: Release
+    baseline: Baseline,
+    old: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    rule: Release,
+    on: On = TEST_SET,
 ) -> Comparison:
-    """Compare two models from whether they are right on each test image, bool [N]."""
+    """Compare two models from whether they are right on each image of a test set, bool [N]."""
     paired, level = Paired.of(old, new), rule.alpha / rule.looks
     return Comparison(
         baseline=baseline.title,
         sha256=baseline.sha256,
+        on=on,
         images=paired.images,
         only_baseline_right=paired.only_old,
         only_candidate_right=paired.only_new,
         difference=paired.difference,
         upper_bound=upper_bound(paired, level),
-        margin=rule.margin,
+        margin=rule.margin if on == TEST_SET else rule.live_margin,
         level=level,
     )
 
 
 def conclude(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
     """The verdict of comparisons, and the decisive one in a sentence."""
-    worst = max(comparisons, key=lambda comparison: comparison.upper_bound)
+    worst = max(comparisons, key=lambda comparison: comparison.upper_bound - comparison.margin)
+    images = "test images" if worst.on == TEST_SET else f"images of the {worst.on}"
     figures = (
         f"only the {worst.baseline} is right on {worst.only_baseline_right} of {worst.images:,} "
-        f"test images, only the new model on {worst.only_candidate_right}, so its error rate may "
+        f"{images}, only the new model on {worst.only_candidate_right}, so its error rate may "
         f"be {worst.upper_bound:+.3%} different, and the margin is {worst.margin:+.3%}"
     )
     if not worst.upper_bound < worst.margin:
         return Verdict.INFERIOR, f"the new model is not shown to be within the margin: {figures}"
-    return Verdict.BETTER if worst.upper_bound < 0 else Verdict.NOT_INFERIOR, figures
+    better = all(comparison.upper_bound < 0 for comparison in comparisons)
+    return Verdict.BETTER if better else Verdict.NOT_INFERIOR, figures
 
 
 def _look(lines: Sequence[Line], candidate: str, test_sha256: str) -> tuple[int, bool]:

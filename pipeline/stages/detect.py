@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from pipeline.collection.mixing import training_images
 from pipeline.config import Params
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
@@ -28,8 +29,9 @@ def run(workspace: Workspace, params: Params, task: Task) -> None:
     Training takes the settings of `train` that `detect` does not have, so that images are
     distorted as the classifier knows them. Raises UserError if training diverges.
     """
-    known = LabelledImages(**read_tensors(workspace.training_set))
-    kinds, settings = training_kinds(task, known), params.detect
+    training = LabelledImages(**read_tensors(workspace.training_set))
+    known = training_images(workspace.training_set, workspace.feedback)
+    kinds, settings = training_kinds(task, training), params.detect
     negatives, numbers = generate(kinds, task, settings.negatives, settings.seed)
     printed = printed_labels(task, TRAINING_FONTS, settings.printed, settings.seed)
     images = np.concatenate([known.images, printed, negatives])

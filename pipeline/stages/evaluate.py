@@ -1,4 +1,4 @@
-"""The `evaluate` stage: measure the exported file with ONNX Runtime on the test set.
+"""The `evaluate` stage: measure the exported file with ONNX Runtime on both test sets.
 
 The test curve over epochs is computed after training, so it cannot influence any choice.
 """
@@ -28,6 +28,7 @@ from pipeline.evaluation.behaviour import (
     distorted_examples,
 )
 from pipeline.evaluation.figures import Examples
+from pipeline.evaluation.live import measure_live
 from pipeline.inference.answers import decide, prediction_sets
 from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.session import Answer, OnnxModel
@@ -64,6 +65,13 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
     }
     behaviour = measure_behaviour(model, params, negatives, test, answer)
     behaviour.write(workspace.behaviour)
+
+    def classify(images: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        found = model.run(images, params.batch_size)
+        return found.logits.argmax(1), refusals(model, found)
+
+    live = measure_live(workspace.live_set, params.live_minimum, model.sha256, classify)
+    live.write(workspace.live_report)
     names = task.labels
     write_csv(workspace.per_class, metrics.per_class(predictions, labels, names))
     pairs = [
@@ -110,6 +118,8 @@ def run(workspace: Workspace, params: Evaluate, task: Task) -> None:
         f"{summary.accuracy:.2%} of {len(images):,} test images, 95 % interval "
         f"{summary.accuracy_low:.2%} to {summary.accuracy_high:.2%}"
     )
+    if live.quality is not None:
+        print(f"{live.quality.accuracy:.2%} of {live.images:,} images of the live test set")
 
 
 def measure_providers(
@@ -166,8 +176,7 @@ def measure_behaviour(
         return classes
 
     def refused(answer: Answer) -> float:
-        found = decide(model.signature, answer.probabilities, answer.novelty)
-        return found.labels.count(None) / len(found.labels)
+        return float(refusals(model, answer).mean())
 
     truth = np.arange(len(test.labels)), test.labels
     return Behaviour(
@@ -183,6 +192,12 @@ def measure_behaviour(
         refused=refused(answer),
         refused_negatives={name: refused(run(images)) for name, images in negatives.items()},
     )
+
+
+def refusals(model: OnnxModel, answer: Answer) -> NDArray[np.bool_]:
+    """Whether each image [N] counts as showing no class."""
+    found = decide(model.signature, answer.probabilities, answer.novelty)
+    return np.array([label is None for label in found.labels], bool)
 
 
 def measure_speed(model: OnnxModel, images: NDArray[np.uint8], params: Evaluate) -> Speed:

@@ -3,6 +3,7 @@
 from tabulate import tabulate
 
 from pipeline.config import Gate
+from pipeline.core.collect_report import LiveReport
 from pipeline.core.errors import RefusedError
 from pipeline.core.files import write_text
 from pipeline.core.gate_input import GateInput, read_gate_input
@@ -63,6 +64,7 @@ def judge(reports: GateInput, params: Gate) -> GateReport:
         equal("parameters", parameters, params.parameters),
         at_most("model bytes", size, params.max_model_bytes),
         *of_behaviour(reports.behaviour, model, params),
+        *of_live(reports.live, model, params),
         *(criterion for provider in others for criterion in of_provider(provider, params)),
     ]
     passed = all(criterion.passed for criterion in criteria)
@@ -111,6 +113,18 @@ def of_behaviour(
             at_least(f"{kind}: refused", negatives.get(kind), least)
             for kind, least in sorted(params.min_refused_negatives.items())
         ),
+    ]
+
+
+def of_live(live: LiveReport | None, model_sha256: str | None, params: Gate) -> list[Criterion]:
+    """The criteria on the live test set; none if it was too small to be measured."""
+    if live is not None and live.quality is None:
+        return []
+    measured = live.model_sha256 if live else None
+    accuracy = live.quality.accuracy if live and live.quality else None
+    return [
+        equal("live test set: file SHA-256", measured, model_sha256),
+        at_least("live test set: accuracy", accuracy, params.min_live_accuracy),
     ]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from pipeline.collection.known import KnownImages
 from pipeline.config import Prepare
 from pipeline.core.errors import UserError
 from pipeline.core.figures import save_figure
@@ -18,6 +19,8 @@ ROUNDING = 0.001  # tolerance for the mean and std of a task, which have three d
 
 def run(workspace: Workspace, params: Prepare, task: Task) -> None:
     """Write training, calibration and test set, a sheet of sample images and the class counts.
+
+    The stage `collect` recognises test images by digests and perceptual hashes, written here too.
 
     Raises UserError if a set is not as declared or a class has no training images.
     """
@@ -36,6 +39,7 @@ def run(workspace: Workspace, params: Prepare, task: Task) -> None:
         (workspace.test_set, test),
     ):
         write_bytes(path, save(data._asdict()))
+    KnownImages.of(test.images).write(workspace.test_hashes)
 
     sheet = figures.sample_sheet(*training, task.labels)
     save_figure(sheet, workspace.prepare_reports / "samples.png")

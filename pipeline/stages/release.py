@@ -125,6 +125,7 @@ def register(
             judgement.verdict,
             reason=judgement.reason,
             test_sha256=judgement.test_sha256,
+            live_sha256=judgement.live_sha256,
             look=judgement.look,
             comparisons=judgement.comparisons,
         )
@@ -149,6 +150,7 @@ def require_passed_gate(workspace: Workspace, snapshot: Snapshot, params: Gate) 
         subject=evaluation.subject,
         metrics=evaluation.metrics,
         behaviour=evaluation.behaviour,
+        live=evaluation.live,
         sha256=verdict.reports_sha256,
     )
     if verdict != judge(judged, params):
@@ -170,6 +172,11 @@ def require_trained(
         )
     if sha256(workspace.test_set) != test_set:
         raise UserError(f"{workspace.subject} does not match {workspace.test_set}: run `dvc repro`")
+    live = sha256(workspace.live_set) if workspace.live_set.exists() else None
+    if live != snapshot.evaluation.live.live_sha256:
+        raise UserError(
+            f"{workspace.live_report} does not match {workspace.live_set}: run `dvc repro`"
+        )
 
 
 def judged_providers(workspace: Workspace, snapshot: Snapshot, params: Gate) -> JudgedProviders:
@@ -202,6 +209,7 @@ def model_card(snapshot: Snapshot, signature: Signature, params: Params, task: T
         subject=snapshot.evaluation.subject,
         metrics=snapshot.evaluation.metrics,
         behaviour=snapshot.evaluation.behaviour,
+        live=snapshot.evaluation.live,
         distortions=DISTORTIONS,
         nudges=NUDGES,
         speed=snapshot.evaluation.speed,

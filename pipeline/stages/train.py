@@ -1,4 +1,4 @@
-"""The `train` stage: train on data/train.safetensors alone, resuming an interrupted run.
+"""The `train` stage: train on training set and feedback alone, resuming an interrupted run.
 
 After each epoch, the stage writes the resume file, which alone determines where the next run
 starts. Then it writes history, system load, summary and averaged weights for users, later stages
@@ -21,9 +21,10 @@ import torch
 from safetensors.torch import save
 from tqdm import tqdm
 
+from pipeline.collection.mixing import training_images
 from pipeline.core import environment
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_tensors, sha256, write_bytes, write_csv
+from pipeline.core.files import sha256, write_bytes, write_csv
 from pipeline.core.reports import FlowRun, TrainingReport
 from pipeline.core.task import Task
 from pipeline.core.workspace import Workspace
@@ -36,14 +37,7 @@ from pipeline.training.trainer import NonFiniteLossError, Trainer
 # together with the task's package itself, the modules that determine the bits of the weights
 TASK_MODULES = ["augmentation", "network"]
 TRAINING_MODULES = [
-    "average",
-    "device",
-    "graph",
-    "network",
-    "optimizer",
-    "recipe",
-    "schedule",
-    "totals",
+    *("average", "device", "graph", "network", "optimizer", "recipe", "schedule", "totals"),
     "trainer",
 ]
 
@@ -54,8 +48,8 @@ def run(workspace: Workspace, recipe: Recipe, task: Task) -> None:
     Raises UserError if a setting is invalid, training diverges or another training is running.
     """
     with training_lock(workspace):
-        data = read_tensors(workspace.training_set)
-        images, labels = torch.from_numpy(data["images"]), torch.from_numpy(data["labels"])
+        data = training_images(workspace.training_set, workspace.feedback)
+        images, labels = map(torch.from_numpy, data)
         try:
             reuse_memory()
             # before anything is written: an invalid setting must not replace earlier results
@@ -115,6 +109,7 @@ def identify(
         "task": task.package,
         "params": asdict(recipe),
         "data_sha256": sha256(workspace.training_set),
+        "feedback_sha256": sha256(workspace.feedback) if workspace.feedback.exists() else None,
         "code_sha256": code_digests(task),
         **hardware,
         "precision": str(precision).removeprefix("torch."),
@@ -127,6 +122,7 @@ def code_digests(task: Task) -> dict[str, str]:
     names = [
         task.package,
         *(f"{task.package}.{name}" for name in TASK_MODULES),
+        training_images.__module__,
         *(f"pipeline.training.{name}" for name in TRAINING_MODULES),
     ]
     digests = {}

@@ -14,8 +14,8 @@ from tests.checkout import Checkout
 from tests.folders import content
 
 STAGES = [
-    *("backprop", "fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate"),
-    *("gate", "release"),
+    *("backprop", "fetch", "prepare", "collect", "train", "detect", "calibrate", "export"),
+    *("evaluate", "gate", "release"),
 ]
 
 

@@ -18,6 +18,7 @@ STAGES = {  # the slow imports that a stage requires
     "backprop": {"matplotlib", "PIL"},
     "fetch": {"requests"},
     "prepare": {"matplotlib", "PIL"},
+    "collect": {"matplotlib", "PIL"},  # with a journal also pyarrow and cleanlab
     "train": {"torch"},
     "detect": {"torch", "matplotlib", "PIL", "scipy.ndimage"},
     "calibrate": {"torch", "scipy.stats", "scipy.ndimage"},

@@ -35,8 +35,8 @@ from tests.servers import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the server and a whole run
 STAGES = [
-    *("backprop", "fetch", "prepare", "train", "detect", "calibrate", "export", "evaluate"),
-    *("gate", "release"),
+    *("backprop", "fetch", "prepare", "collect", "train", "detect", "calibrate", "export"),
+    *("evaluate", "gate", "release"),
 ]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LONG = 10_000  # epochs, the maximum: more than any test waits for

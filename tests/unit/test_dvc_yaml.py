@@ -21,6 +21,7 @@ TASK_CALLS = {
 }
 DOMAIN = (
     "backprop",
+    "collection",
     "evaluation",
     "inference",
     "negatives",
@@ -107,15 +108,24 @@ def test_promoting_and_rolling_back_make_no_stage_stale() -> None:
     assert not outs & {path.as_posix() for path in acts}
 
 
-def test_training_reads_only_the_training_set() -> None:
+@pytest.mark.parametrize(
+    ("stage", "data"),
+    [
+        ("collect", {"train", "calibration", "test-hashes"}),
+        ("train", {"train", "feedback"}),
+        ("detect", {"train", "feedback"}),
+    ],
+)
+def test_training_and_collecting_read_no_test_set(stage: str, data: set[str]) -> None:
     """Otherwise a model could be selected on the data it is evaluated on."""
-    assert {name for name in dependencies("train") if not name.endswith(".py")} == {
-        "data/train.safetensors"
+    assert {name for name in dependencies(stage) if not name.endswith(".py")} == {
+        f"data/{name}.safetensors" for name in data
     }
-    code = files_of(graph().find_upstream_modules("pipeline.stages.train"))
+    code = files_of(graph().find_upstream_modules(f"pipeline.stages.{stage}"))
     read = {
         name
-        for name in {"pipeline/stages/train.py", *code}
-        if ".test_set" in (PROJECT / name).read_text()
+        for name in {f"pipeline/stages/{stage}.py", *code} - {"pipeline/stages/collect.py"}
+        if re.search(r"\.(test_set|live_set)\b", (PROJECT / name).read_text())
     }
     assert read == set()
+    assert ".test_set" not in (PROJECT / "pipeline/stages/collect.py").read_text()

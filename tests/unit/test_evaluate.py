@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_weights
 
 from pipeline.config import Evaluate
+from pipeline.core.collect_report import LiveReport
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_csv, sha256, write_csv
 from pipeline.core.reports import (
@@ -26,6 +28,7 @@ from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation import figures
 from pipeline.evaluation.distortions import DISTORTIONS
+from pipeline.evaluation.live import measure_live
 from pipeline.inference.occlusion import occlusion_maps
 from pipeline.inference.providers import CPU, CUDA, OPENVINO
 from pipeline.inference.session import Answer, OnnxModel
@@ -36,7 +39,13 @@ from tests.checkout import MODEL, needs_model
 from tests.digits import Images, make_digits
 from tests.releases import signature
 
-PARAMS = Evaluate(providers=("CPUExecutionProvider",), batch_size=7, latency_calls=10, negatives=10)
+PARAMS = Evaluate(
+    providers=("CPUExecutionProvider",),
+    batch_size=7,
+    latency_calls=10,
+    negatives=10,
+    live_minimum=20,
+)
 COUNT = 60
 
 
@@ -119,6 +128,37 @@ def test_the_reports_describe_the_exported_file_on_the_test_set(
         "misclassified.png",
     }
     assert Speed.read(workspace.speed).images_per_second > 0
+
+
+@needs_model
+@pytest.mark.parametrize("images", [0, 19, 20, 60])
+def test_the_live_test_set_is_measured_once_it_is_large_enough(
+    digits: tuple[Images, Images], tmp_path: Path, images: int
+) -> None:
+    path, model = tmp_path / "live.safetensors", OnnxModel(MODEL)
+    pixels, labels = (part[:images] for part in digits)
+    save_file({"images": pixels, "labels": labels}, path)
+
+    def classify(given: Images) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        return model.run(given).logits.argmax(1), np.arange(len(given)) < 5
+
+    report = measure_live(path, 20, model.sha256, classify)
+    assert (report.images, report.live_sha256) == (images, sha256(path))
+    if images < 20:
+        assert report.quality is None
+        return
+    assert report.quality is not None
+    accuracy = (classify(pixels)[0] == labels).mean()
+    assert report.quality.accuracy == pytest.approx(accuracy)
+    assert report.quality.accuracy_low < accuracy <= report.quality.accuracy_high
+    assert report.quality.refused == pytest.approx(5 / images)
+
+
+@needs_model
+def test_without_a_live_test_set_nothing_is_measured(workspace: Workspace, evaluated: Mock) -> None:
+    report = LiveReport.read(workspace.live_report)
+    assert (report.images, report.live_sha256, report.quality) == (0, None, None)
+    assert report.model_sha256 == sha256(MODEL)
 
 
 @needs_model

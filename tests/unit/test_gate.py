@@ -18,7 +18,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.evaluation.distortions import DISTORTIONS, NUDGES
 from pipeline.stages import gate
 from pipeline.tracking import background
-from tests.reports import BEHAVIOUR, EXPORT, METRICS, SUBJECT
+from tests.reports import BEHAVIOUR, EXPORT, LIVE, MEASURED_LIVE, METRICS, SUBJECT
 
 PARAMS = Gate(
     min_accuracy=0.994,
@@ -31,6 +31,7 @@ PARAMS = Gate(
     min_refused_negatives={"noise": 0.97, "scribbles": 0.9},
     test_images=10_000,
     test_sha256="a" * 64,
+    min_live_accuracy=0.9,
     max_logit_difference=0.001,
     max_prediction_differences=2,
     max_provider_logit_difference=0.5,
@@ -47,6 +48,7 @@ REPORTS = {  # every figure exactly at its threshold
     "metrics": METRICS.model_dump(mode="json"),
     "subject": SUBJECT.model_dump(mode="json"),
     "behaviour": BEHAVIOUR.model_dump(mode="json"),
+    "live_report": MEASURED_LIVE.model_dump(mode="json"),
     "export_report": EXPORT.model_dump(mode="json"),
 }
 FIGURES = {  # report and key of each criterion
@@ -69,6 +71,8 @@ FIGURES = {  # report and key of each criterion
     "test images: refused": ("behaviour", "refused"),
     "noise: refused": ("behaviour", "refused_negatives/noise"),
     "scribbles: refused": ("behaviour", "refused_negatives/scribbles"),
+    "live test set: file SHA-256": ("live_report", "model_sha256"),
+    "live test set: accuracy": ("live_report", "quality/accuracy"),
 }
 PROVIDER_FIGURES = {
     "OpenVINO: test accuracy": ("subject", "providers/1/accuracy"),
@@ -111,7 +115,9 @@ def changed(figures: Changes) -> dict[str, Any]:
 
 def criteria_of(report: str) -> set[str]:
     """The criteria that fail without this report."""
-    digests = {"evaluated file SHA-256", "behaviour: file SHA-256"}
+    digests = {
+        *("evaluated file SHA-256", "behaviour: file SHA-256", "live test set: file SHA-256"),
+    }
     digest = digests if report == "export_report" else set()
     return digest | {name for name, (place, _) in FIGURES.items() if place == report}
 
@@ -131,6 +137,13 @@ def verdict(workspace: Workspace, params: Gate = PARAMS) -> GateReport:
 
 def failing(judged: GateReport) -> list[str]:
     return [criterion.name for criterion in judged.criteria if not criterion.passed]
+
+
+def test_a_live_test_set_that_was_not_measured_is_not_judged(workspace: Workspace) -> None:
+    write(workspace, {"live_report": LIVE.model_dump(mode="json")})
+    judged = verdict(workspace, PARAMS.model_copy(update={"min_live_accuracy": 1.0}))
+    assert judged.passed
+    assert not [each.name for each in judged.criteria if each.name.startswith("live")]
 
 
 @pytest.mark.parametrize(("accuracy", "published"), [(0.994, []), (0.99, ["training"])])
@@ -280,7 +293,7 @@ def test_the_table_contains_full_digests(workspace: Workspace) -> None:
 def test_the_verdict_records_digests_of_the_reports(workspace: Workspace) -> None:
     write(workspace)
     write_csv(workspace.per_class, [{"label": "0"}])
-    names = ["behaviour.json", "classes.csv", "metrics.json", "subject.json"]
+    names = ["behaviour.json", "classes.csv", "live.json", "metrics.json", "subject.json"]
     expected = {
         f"reports/{name}": sha256(workspace.root / "reports" / name)
         for name in [*(f"evaluation/{name}" for name in names), "export.json"]

@@ -34,6 +34,7 @@ CALIBRATION = 5  # images
 FILES = [f"{s}-{kind}-ubyte.gz" for s in COUNTS for kind in ("images-idx3", "labels-idx1")]
 OUTPUTS = [
     *("data/train.safetensors", "data/calibration.safetensors", "data/test.safetensors"),
+    "data/test-hashes.safetensors",
     *("reports/prepare/samples.png", "reports/prepare/classes.csv"),
 ]
 IDX_FILE = idx.encode(np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5))

@@ -276,6 +276,55 @@ def test_a_refusal_is_recorded_once(workspace: Workspace) -> None:
         run(workspace)
 
 
+def answer_live(workspace: Workspace, images: int, only_old: int, only_new: int) -> None:
+    """The same on the live test set as `answer` on the test set, on which both models agree."""
+    live = np.zeros((images, 28, 28), np.uint8)
+    live[:only_old, 0, 1] = 7
+    live[only_old : only_old + only_new, 0, 0] = 7
+    releases_helpers.write_live_set(workspace, live)
+    answer(workspace, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "only_old", "only_new", "expected"),
+    [
+        (300, 0, 0, "not inferior"),
+        (300, 0, 90, "not inferior"),  # no better on the test set
+        (300, 20, 0, "inferior"),
+        (199, 199, 0, "not inferior"),  # too few images
+    ],
+)
+def test_a_model_must_not_be_inferior_on_the_live_test_set(
+    workspace: Workspace, images: int, only_old: int, only_new: int, expected: str
+) -> None:
+    answer_live(workspace, images, only_old, only_new)
+    if expected == "inferior":
+        refused(workspace, "live test set")
+    else:
+        run(workspace)
+    assert verdict(workspace) == expected
+    report = ReleaseReport.read(workspace.release_report)
+    live = [each for each in report.comparisons if each.on == "live test set"]
+    judged = images >= 200
+    assert len(live) == judged
+    assert report.live_sha256 == (sha256(workspace.live_set) if judged else None)
+    for each in live:
+        found = each.images, each.only_baseline_right, each.only_candidate_right, each.margin
+        assert found == (images, only_old, only_new, 0.05)
+    (line,) = (
+        each for each in Ledger(workspace.ledger).read() if each.act in ("register", "refuse")
+    )
+    assert line.comparisons == report.comparisons
+    assert line.live_sha256 == report.live_sha256
+
+
+def test_the_live_test_set_must_be_the_one_that_was_measured(workspace: Workspace) -> None:
+    answer_live(workspace, 300, 0, 0)
+    releases_helpers.write_live_set(workspace, np.ones((300, 28, 28), np.uint8))
+    with pytest.raises(UserError, match=r"evaluation/live\.json.*data/live\.safetensors"):
+        run(workspace)
+
+
 def test_a_model_must_not_be_inferior_to_the_best_release_either(workspace: Workspace) -> None:
     """Otherwise each release could be slightly worse than the last."""
     run(workspace)  # column 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
@@ -90,7 +91,7 @@ def test_a_flow_run_resumes_a_manually_started_training(
     assert not workspace.checkpoint.exists()
 
 
-@pytest.mark.parametrize("change", ["seed", "label", "code", "noise", "cut off"])
+@pytest.mark.parametrize("change", ["seed", "label", "collected", "code", "noise", "cut off"])
 def test_a_foreign_or_damaged_resume_file_is_ignored_with_a_message(
     workspace: Workspace,
     uninterrupted: str,
@@ -105,6 +106,9 @@ def test_a_foreign_or_damaged_resume_file_is_ignored_with_a_message(
     elif change == "label":
         data = workspace.training_set.read_bytes()
         workspace.training_set.write_bytes(data[:-1] + bytes([(data[-1] + 1) % 10]))
+    elif change == "collected":
+        content = {"images": np.zeros((1, 28, 28), np.uint8), "labels": np.zeros(1, np.uint8)}
+        save_file(content | {"weights": np.ones(1, np.int64)}, workspace.feedback)
     elif change == "code":
         monkeypatch.setattr(stage, "code_digests", lambda task: {"pipeline/x.py": "0"})
     elif change == "noise":
@@ -112,7 +116,12 @@ def test_a_foreign_or_damaged_resume_file_is_ignored_with_a_message(
     else:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     weights = train(workspace, recipe)
-    reason = {"seed": "params", "label": "data_sha256", "code": "code_sha256"}
+    reason = {
+        "seed": "params",
+        "label": "data_sha256",
+        "collected": "feedback_sha256",
+        "code": "code_sha256",
+    }
     printed = capsys.readouterr().out
     assert re.search(rf"{file}.*\b{reason.get(change, 'cannot be read')}\b", printed)
     assert "resuming" not in printed
@@ -134,6 +143,26 @@ def test_the_report_records_inputs_and_results(workspace: Workspace) -> None:
     history = read_csv(workspace.history)
     assert report.final == history[-1]
     assert report.seconds == pytest.approx(sum(row["seconds"] for row in history), abs=0.1)
+
+
+def test_collected_images_change_the_weights_and_an_empty_file_does_not(
+    workspace: Workspace, uninterrupted: str
+) -> None:
+    images, labels = make_digits(8, seed=5)
+
+    def collect(count: int) -> None:
+        weights = np.full(count, 2, np.int64)
+        content = {"images": images[:count], "labels": labels[:count], "weights": weights}
+        save_file(content, workspace.feedback)
+
+    collect(0)
+    assert train(workspace) == uninterrupted
+    collect(8)
+    mixed = train(workspace)
+    assert mixed != uninterrupted
+    report = TrainingReport.read(workspace.training_report)
+    assert report.feedback_sha256 == sha256(workspace.feedback)
+    assert train(workspace) == mixed
 
 
 def test_all_code_that_affects_the_bits_is_recorded() -> None:
