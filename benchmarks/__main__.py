@@ -30,6 +30,7 @@ BENCHMARKS = {
         ("inference", "inference.comparison", "engines on the same weights", "weights", "3 min"),
         ("novelty", "inference.novelty", "images that show no digit", "data", "2 min"),
         ("pictures", "pictures.reading", "photographs, read right, wrong or not", "data", "5 min"),
+        ("monitoring", "monitoring.power", "false alarms; changes noticed", "data", "8 min"),
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
         ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
         ("swaps", "service.swaps", "100 changes of the model under load", "-", "4 min"),

@@ -22,6 +22,7 @@ _GROUPS = (
     "registry",
     "experiments",
     "tracking",
+    "monitoring",
     "signing",
 )
 for _group in _GROUPS:  # the order of the help

@@ -16,6 +16,7 @@ EXTRAS = {  # keys: the folder in pipeline/ that imports the package
     "training": "train",
     "evaluation": "train",
     "collection": "train",
+    "monitoring": "train",
     "stages": "train",
     "registry": "tracking",
     "tracking": "tracking",
@@ -28,6 +29,7 @@ OF_PACKAGES = {
     "cryptography": "verify",
     "mlflow": "tracking",
     "model_signing": "sign",
+    "prometheus_client": "serve",
     "ray": "ray",
 }
 

@@ -1,7 +1,7 @@
 """The DAG in dvc.yaml as a Prefect flow: one task per stage, which DVC runs unless up to date.
 
 The command `flow` runs it with its own Prefect server unless another is configured; the deployments
-in prefect.yaml run it on a worker. Only this module and `results` use Prefect.
+in prefect.yaml run it on a worker. Only this module, `results` and `monitoring` use Prefect.
 """
 
 import logging

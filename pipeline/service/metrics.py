@@ -1,9 +1,8 @@
-"""Prometheus metrics: requests, predictions, models, and input drift from the training images.
+"""Prometheus metrics: requests, predictions and models.
 
 Counts are in memory that all processes of a service share, so that each can report their sum.
 """
 
-import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,12 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, PlatformCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
 
 from pipeline.inference.classifier import Predictions
-from pipeline.pictures.images import Images
 from pipeline.service import model_metrics, version_metrics
-from pipeline.service.drift import RECENT, RECENT_IMAGES, Drift
 from pipeline.service.histograms import add, histogram
 from pipeline.service.model_metrics import ModelMetrics
 from pipeline.service.pool import ModelPool
@@ -43,7 +39,6 @@ ROW = np.dtype(  # of one process
         ("seconds", float, (ROUTES, len(SECONDS) + 2)),
         ("versions", version_metrics.ROW),
         ("models", model_metrics.ROW),
-        ("recent", RECENT_IMAGES),
         ("process", PROCESS),
     ]
 )
@@ -74,9 +69,8 @@ class Metrics:
         self._requests, self._seconds = own["requests"], own["seconds"]
         self._versions = VersionMetrics(pool.champion.signature, self._rows["versions"], process)
         self.models = ModelMetrics(self._rows["models"], process)
-        self._drift = Drift(self._rows["recent"], process)
         self._process = ProcessMetrics(self._rows["process"], process)
-        self._lock, self._noted = threading.Lock(), 0.0
+        self._noted = 0.0
         self.registry = CollectorRegistry()
         PlatformCollector(registry=self.registry)
         for collector in (self._process, self, self._versions, self.models):
@@ -98,11 +92,9 @@ class Metrics:
             self._noted = now
             self._process.note()
 
-    def record_predictions(self, version: str, images: Images, predictions: Predictions) -> None:
+    def record_predictions(self, version: str, predictions: Predictions) -> None:
         """Count the images of a request, and what the model of this version says of them."""
         self._versions.record_predictions(version, predictions)
-        with self._lock:
-            self._drift.add(images)
 
     def record_refusal(self, version: str, verdict: str) -> None:
         """Count a picture that was not classified."""
@@ -113,7 +105,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of requests in all processes together, and the drift of their images."""
+        """The metrics of requests in all processes together."""
         total = {name: self._rows[name].sum(0) for name in ("requests", "seconds")}
         requests = CounterMetricFamily(
             "http_requests",
@@ -133,14 +125,3 @@ class Metrics:
                 seconds.add_metric([route], *histogram(SECONDS, total["seconds"][number]))
         yield requests
         yield seconds
-        drift = GaugeMetricFamily(
-            "input_drift",
-            f"Population stability index of the mean pixel of the last {RECENT:,} images against "
-            "the training images of the champion; above 0.25, the input has changed.",
-            labels=["version"],
-        )
-        champion = self._pool.champion
-        drift.add_metric(
-            [champion.version], self._drift.index(champion.signature.mean_pixel_deciles)
-        )
-        yield drift

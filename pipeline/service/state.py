@@ -61,7 +61,7 @@ class Service:
         predictions = model.classifier.predict(images)
         seconds = time.perf_counter() - begun
         if count:
-            self.metrics.record_predictions(model.version, images, predictions)
+            self.metrics.record_predictions(model.version, predictions)
         return Computed(predictions, seconds)
 
     def takes_canary(self, request: Request, model: ServedModel) -> bool:
@@ -85,7 +85,7 @@ class Service:
         if answer is not None:
             model = note_model(request, self.link.challenger)
             computed = Computed(answer, computed.seconds)
-        self.metrics.record_predictions(model.version, images, computed.predictions)
+        self.metrics.record_predictions(model.version, computed.predictions)
         return model, computed
 
     def ticket(self, request: Request, source: str, images: int | None = None) -> "Ticket | None":

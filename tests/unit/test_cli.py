@@ -29,7 +29,7 @@ from tests.checkout import PROJECT
 
 OTHERS = [
     *("summary", "flow", "use", "track", "predict", "score", "serve"),
-    *("releases", "promote", "rollback", "keys"),
+    *("releases", "promote", "rollback", "keys", "monitor"),
 ]
 PAGES = [PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")]
 GROUP = typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""The deployments in prefect.yaml belong to the flow in pipeline/orchestration/flow.py."""
+"""The deployments in prefect.yaml belong to the flows in pipeline/orchestration."""
 
 import yaml
 
@@ -11,5 +11,12 @@ def test_prefect_yaml_and_the_makefile_use_the_name_of_the_flow() -> None:
     assert content["name"] == FLOW
     for deployment in content["deployments"]:
         file, function = deployment["entrypoint"].split(":")
-        assert f"@flow(name=FLOW)\ndef {function}(" in (PROJECT / file).read_text()
+        name = "MONITOR" if deployment["name"] == "monitor" else "FLOW"
+        assert f"@flow(name={name})\ndef {function}(" in (PROJECT / file).read_text()
     assert f" deployment run {FLOW}/local" in (PROJECT / "Makefile").read_text()
+
+
+def test_no_schedule_is_active_before_somebody_resumes_it() -> None:
+    content = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
+    schedules = [each for found in content["deployments"] for each in found["schedules"]]
+    assert [each["active"] for each in schedules] == [False] * len(schedules) != []

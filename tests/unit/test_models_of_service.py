@@ -375,7 +375,7 @@ def test_counts_of_versions_that_make_room_are_kept_together(workspace: Workspac
     image = np.zeros((1, 28, 28), np.uint8)
     found = process.pool.champion.classifier.predict(image)
     for number in range(20):
-        process.metrics.record_predictions(f"{number:012}", image, found)
+        process.metrics.record_predictions(f"{number:012}", found)
     assert process.count("request_images_count") == 20
     assert process.count("request_images_count", version=f"{19:012}") == 1
     assert process.count("request_images_count", version=f"{0:012}") == 0

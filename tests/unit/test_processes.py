@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import math
 import resource
 import threading
 from pathlib import Path
@@ -15,7 +14,6 @@ from starlette.requests import Request
 
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
-from pipeline.service.drift import RECENT_IMAGES, Drift
 from pipeline.service.limits import OTHER_FILES, Limits, limits_of_process
 from pipeline.service.processes import default_count
 from pipeline.service.shared import ROW, Place, Tally, alone
@@ -23,8 +21,6 @@ from pipeline.service.threads import SMALL, Threads
 from tests.checkout import MODEL, needs_model
 from tests.digits import Images
 from tests.services import INFER, async_client, binary_request, client_of, make_app, png
-
-DECILES = [10.0 * n for n in range(1, 10)]
 
 
 def places(count: int) -> list[Place]:
@@ -53,21 +49,6 @@ def test_every_process_reports_the_metrics_of_all(ten: Images) -> None:
         assert one.metric("process_resident_memory_bytes") > 1.5 * memory
         collections = one.metric("python_gc_collections_total")
         assert other.metric("python_gc_collections_total") >= collections > 0
-
-
-def test_drift_is_that_of_the_last_images_of_all_processes() -> None:
-    rows = np.zeros(2, RECENT_IMAGES)
-    first, second = (Drift(rows, process) for process in range(2))
-    images = np.arange(0, 100, 0.1).astype(np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
-    first.add(images[::2][:60])
-    assert math.isnan(first.index(DECILES))
-    second.add(images[1::2][:60])
-    assert first.index(DECILES) == second.index(DECILES) > 1  # both know 120 images, all dark
-    first.add(np.zeros((1000, 2, 2), np.uint8))
-    second.add(images)
-    assert first.index(DECILES) == second.index(DECILES) < 0.1  # the last 1,000 are even
-    first.add(images[:1])
-    assert first.index(DECILES) < 0.1
 
 
 def test_a_process_that_replaces_another_continues_its_counts_but_not_its_requests() -> None:

@@ -1,6 +1,5 @@
-"""What operators of the HTTP service see: metrics, drift and the access log."""
+"""What operators of the HTTP service see: metrics and the access log."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
-from pipeline.service.drift import Drift
 from pipeline.service.metrics import Metrics
 from pipeline.service.pool import ModelPool, ServedModel
 from tests.checkout import MODEL, needs_model
@@ -18,7 +16,6 @@ from tests.digits import Images, make_digits
 from tests.services import INFER, Client, binary_request, client_of, make_app, metric, png
 
 pytestmark = needs_model
-DECILES = tuple(10.0 * n for n in range(1, 10))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +80,7 @@ def test_pictures_that_show_no_class_count_only_by_their_verdict() -> None:
     verdicts = ["digit", "unsure", "not a digit", "not a digit"]
     labels = ["0", "1", None, None]
     metrics = Metrics(ModelPool(ServedModel(classifier)), [])
-    metrics.record_predictions("v", images, replace(found, verdicts=verdicts, labels=labels))
+    metrics.record_predictions("v", replace(found, verdicts=verdicts, labels=labels))
     for verdict in ("no ink", "several", "several"):
         metrics.record_refusal("v", verdict)
     text = metrics.text().decode()
@@ -102,18 +99,8 @@ def test_a_refused_picture_is_counted_unless_it_is_a_preview(client: Client) -> 
     assert client.metric("verdicts_total") == before + 1
 
 
-def test_drift_is_measured_against_the_training_data(
-    client: Client, mnist: tuple[Images, Images]
-) -> None:
-    infer(client, mnist[0][:1000])
-    assert client.metric("input_drift") < 0.25  # not NaN
-    infer(client, 255 - mnist[0][:1000])
-    assert client.metric("input_drift") > 0.25
-
-
 def test_metrics_have_the_documented_units_and_buckets() -> None:
     classifier = Classifier(MODEL, threads=1)
-    classifier.signature = classifier.signature.model_copy(update={"mean_pixel_deciles": DECILES})
     metrics = Metrics(ModelPool(ServedModel(classifier)), ["/predict"])
     version = {"version": classifier.sha256[:12]}
     metrics.record_response("/predict", "POST", 503, 0.3)
@@ -130,7 +117,7 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
         probabilities=none,
         logits=none,
     )
-    metrics.record_predictions(version["version"], np.zeros((100, 28, 28), np.uint8), answer)
+    metrics.record_predictions(version["version"], answer)
     samples = [
         sample
         for family in text_string_to_metric_families(metrics.text().decode())
@@ -153,38 +140,9 @@ def test_metrics_have_the_documented_units_and_buckets() -> None:
     assert value("prediction_confidence_sum", **version) == pytest.approx(99 * 0.97 + 0.45)
     found = [value("predictions_total", label=str(digit), **version) for digit in range(10)]
     assert found == [0, 0, 0, 99, 0, 1, 0, 0, 0, 0]
-    # all images are black, as a tenth of the training images
-    assert value("input_drift", **version) > 1
     names = {sample.name for sample in samples}
     assert {"process_cpu_seconds_total", "python_gc_collections_total", "python_info"} <= names
     assert not [name for name in names if name.endswith("_created")]
-
-
-def test_drift_distinguishes_unfamiliar_images(
-    mnist: tuple[Images, Images],
-) -> None:
-    images = np.random.default_rng(1).permutation(mnist[0][:3000])
-    deciles = np.quantile(images.mean((1, 2)), np.arange(1, 10) / 10).tolist()
-    drift = Drift()
-    drift.add(images[:99])
-    assert math.isnan(drift.index(deciles))  # too few
-    drift.add(images[99:100])
-    assert math.isfinite(drift.index(deciles))
-    drift.add(images[100:1000])
-    assert drift.index(deciles) < 0.1
-    drift.add(255 - images[:1000])
-    assert 0.25 < drift.index(deciles) < math.inf
-    drift.add(np.concatenate([255 - images[:2000], images[:1000]]))  # the last 1,000 count
-    assert drift.index(deciles) < 0.1
-
-
-@pytest.mark.parametrize("brightness", [0, 255])
-def test_drift_is_the_population_stability_index(brightness: int) -> None:
-    """100 images in one tenth count as 100.5, the other tenths as half an image each."""
-    drift = Drift()
-    drift.add(np.full((100, 28, 28), brightness, np.uint8))
-    shares = np.array([100.5, *[0.5] * 9]) / 105
-    assert drift.index(DECILES) == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum())
 
 
 def test_each_request_is_logged_once_without_its_query(

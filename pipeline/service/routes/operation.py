@@ -17,5 +17,5 @@ router = APIRouter(tags=[OPERATION], generate_unique_id_function=operation_id)
     responses=METRICS_RESPONSES,
 )
 async def metrics(service: ServiceState) -> Response:
-    """Returns counts and durations of requests, predictions and input drift, for Prometheus."""
+    """Returns counts and durations of requests and predictions, for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

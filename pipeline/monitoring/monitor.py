@@ -1,0 +1,68 @@
+"""Watching a journal: reads it, and writes monitor.json, report.html and metrics."""
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_bytes, write_text
+from pipeline.core.workspace import Workspace
+from pipeline.monitoring import metrics
+from pipeline.monitoring.baseline import load_baseline
+from pipeline.monitoring.state import State, state_file
+from pipeline.monitoring.watch import ENOUGH_LABELS, look
+
+FOLDER = "reports/monitoring"  # by default, in the workspace
+WINDOW = 500  # images, by default
+REPORT, LOCK = "report.html", ".lock"
+
+
+def monitor(
+    workspace: Workspace,
+    journal: Path,
+    folder: Path | None = None,
+    *,
+    window: int = WINDOW,
+    enough_labels: int = ENOUGH_LABELS,
+    metrics_file: Path | None = None,
+) -> State:
+    """Read a journal once; judge the windows of the released model that have filled since.
+
+    Writes to `folder`, by default reports/monitoring in the workspace: the report if a window has
+    filled, then the state, so that an interrupted run repeats its windows. UserError if another
+    process watches with the same folder, or if something is missing.
+    """
+    folder = folder or workspace.root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            state = _monitor(workspace, journal, folder, window, enough_labels)
+    except Timeout as taken:
+        raise UserError(
+            f"another process watches with {folder}: wait until it ends, or use another --report"
+        ) from taken
+    if metrics_file:
+        write_bytes(metrics_file, metrics.text(state))
+    return state
+
+
+def _monitor(
+    workspace: Workspace, journal: Path, folder: Path, window: int, enough_labels: int
+) -> State:
+    model, path = workspace.released_model, state_file(folder)
+    baseline = load_baseline(workspace, model, window, folder)
+    previous = State.read(path) if path.exists() else None
+    state, shown = look(journal, baseline, previous, enough_labels=enough_labels)
+    if shown is not None:
+        from pipeline.monitoring.report import report  # slow to import
+
+        write_text(folder / REPORT, report(state, baseline, shown))
+    state.write(path)
+    return state
+
+
+def mark_sent(folder: Path) -> None:
+    """Note that all events in a folder's state have been sent."""
+    with FileLock(folder / LOCK):
+        path = state_file(folder)
+        State.read(path).with_sent().write(path)
