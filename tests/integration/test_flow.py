@@ -27,7 +27,7 @@ from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
-from pipeline.orchestration import dag, flow
+from pipeline.orchestration import dag, silence
 from pipeline.registry import acts
 from tests.checkout import PROJECT, Checkout
 from tests.releases import make_release
@@ -320,9 +320,9 @@ def test_a_task_logs_the_output_of_its_stage(prefect: Prefect, released: str) ->
 def test_a_silent_stage_is_reported_as_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(flow, "SILENCE", 0.05)
+    monkeypatch.setattr(silence, "SILENCE", 0.05)
     output, logged = ["epoch 1/30"], list[str]()
-    with flow.signs_of_life("train", output, logged.append):
+    with silence.signs_of_life("train", output, logged.append):
         wait_until(lambda: len(logged) >= 2)
     assert re.fullmatch(r"train has been running for \d+ s", logged[0])
 
