@@ -5,6 +5,7 @@ what is next, by the ledger: it opens the review, begins a retraining, or contin
 """
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from pipeline.monitoring.state import State as Watched
 from pipeline.monitoring.state import state_file
 from pipeline.orchestration import retraining, trials
 from pipeline.orchestration.flow import bring_up_to_date
-from pipeline.orchestration.retraining import Retraining
 from pipeline.orchestration.settings import RETRAIN
 from pipeline.registry import acts
 from pipeline.registry.ledger import Act, Ledger, Line
 from pipeline.registry.releases import Releases
+from pipeline.registry.retrainings import unfinished
 from pipeline.tracking import background
 
 WAITING, REVIEW, PROMOTED_NOW, ENDED = "Waiting", "Review", "Promoted", "Ended"  # final states
@@ -65,18 +66,18 @@ def retrain(folder: str | None = None) -> State[Any]:
 def advance(workspace: Workspace) -> State[Any]:
     """Take all steps that can be taken now; returns the final state of the run."""
     rules, logger = load_params(workspace.params).loop, get_run_logger()
-    current = retraining.unfinished(Ledger(workspace.ledger).read())
+    current = unfinished(Ledger(workspace.ledger).read())
     if current is None:
         state = begin(workspace, rules)
         if state is not None:
             return state
-        current = retraining.unfinished(Ledger(workspace.ledger).read())
+        current = unfinished(Ledger(workspace.ledger).read())
         assert current is not None
     if current.trial is None:
         trained = bring_up_to_date(
             workspace, [], force=False, set_params=[], forced=[COLLECT], hold=True
         )
-        line = retraining.registered(Ledger(workspace.ledger).read(), current)
+        line = current.registration(Ledger(workspace.ledger).read())
         if line is None:
             if trained.is_failed() and trained.name == "Failed":  # it may succeed the next time
                 return Failed(message=trained.message)
@@ -85,8 +86,7 @@ def advance(workspace: Workspace) -> State[Any]:
             return end(workspace, f"release {line.release} is {line.verdict}: {line.reason}")
         logger.info("release %s is on trial", line.release)
         record(workspace, Act.TRIAL, release=line.release, sha256=line.sha256, reason=line.reason)
-        current = Retraining(current.begin, line)
-    assert current.trial is not None
+        return await_decision(workspace, rules, line)
     return await_decision(workspace, rules, current.trial)
 
 
@@ -96,10 +96,10 @@ def begin(workspace: Workspace, rules: Loop) -> State[Any] | None:
     if not file.exists():
         return Completed(name=WAITING, message="`monitor` has found nothing yet")
     watched, lines = Watched.read(file), Ledger(workspace.ledger).read()
-    decision = retraining.decide(watched, lines, rules, retraining.utc_now())
     champion = Releases.of(workspace).champion()
     if champion is None or champion.sha256 != watched.model_sha256:
         return Completed(name=WAITING, message="`monitor` has seen nothing of the champion yet")
+    decision = retraining.decide(watched, lines, rules, datetime.now(UTC))
     if decision.retrain:
         if load_params(workspace.params).collect.journal is None:
             raise UserError(

@@ -1,12 +1,7 @@
-"""When to retrain, and what follows: decided from the ledger, so that any run can continue it.
-
-A retraining begins with a line `retrain` in the ledger and ends with a line `end`. Between them, a
-line `trial` names the release that it registered. A run that was killed leaves these lines, and the
-next one continues after them.
-"""
+"""When to retrain, and when people are to look at images: decided from what `monitor` found."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from pipeline.config import Loop
@@ -14,31 +9,11 @@ from pipeline.monitoring.state import DRIFT, Event, State
 from pipeline.registry.ledger import Act, Line
 
 
-class Retraining(NamedTuple):
-    """A retraining that has not ended."""
-
-    begin: Line
-    trial: Line | None  # None until its release is registered
-
-
 class Decision(NamedTuple):
     """Whether to retrain, and why or why not."""
 
     retrain: bool
     reason: str
-
-
-def unfinished(lines: Sequence[Line]) -> Retraining | None:
-    """The retraining that has begun and not ended, if there is one."""
-    begin = trial = None
-    for line in lines:
-        if line.act is Act.RETRAIN:
-            begin, trial = line, None
-        elif line.act is Act.TRIAL:
-            trial = line
-        elif line.act is Act.END:
-            begin = trial = None
-    return None if begin is None else Retraining(begin, trial)
 
 
 def decide(state: State, lines: Sequence[Line], rules: Loop, now: datetime) -> Decision:
@@ -76,14 +51,3 @@ def to_review(state: State, lines: Sequence[Line]) -> Event | None:
     found = [event for event in state.events if event.kind == DRIFT]
     noted = {line.event for line in lines if line.act is Act.REVIEW}
     return found[-1] if found and state.drift and found[-1].id not in noted else None
-
-
-def registered(lines: Sequence[Line], retraining: Retraining) -> Line | None:
-    """The line that registered the release of a retraining; None if it made none."""
-    after = [line for line in lines if line.seq > retraining.begin.seq]
-    return next((line for line in after if line.act is Act.REGISTER), None)
-
-
-def utc_now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)

@@ -22,6 +22,7 @@ from pipeline.inference.session import Answer
 from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 from pipeline.service import log
+from pipeline.service.challenger.awaiting import Awaited
 from pipeline.service.challenger.copies import CopyQueue
 from pipeline.service.challenger.messages import (
     NO_REPLY,
@@ -77,7 +78,7 @@ def run(
         trial.end("crashed")
         log.flush()
         return
-    trial.start()
+    trial.start(*((model.release, model.sha256) if isinstance(model, Awaited) else ()))
     with selectors.DefaultSelector() as selector:
         for each, queue in zip(sockets, queues, strict=True):
             each.settimeout(REPLY_SECONDS)

@@ -36,6 +36,8 @@ PAIRS = tuple((label, verdict) for label in ("same", "other") for verdict in ("s
 ROW = np.dtype(  # of one process
     [
         ("ready", np.int64),  # whether this process has loaded the challenger
+        ("release", np.int64),  # number of a challenger that is named only now; else 0
+        ("sha256", "S64"),  # of its file
         ("ended", np.int64),  # place in REASONS, from 1; 0: not ended by this process
         ("requests", np.int64),  # compared
         ("differ", np.int64),  # of these, those with an image that the models answer differently
@@ -92,9 +94,18 @@ class Trial:
         """Whether the challenger is loaded, and the trial has not ended."""
         return bool(self._rows["ready"].any()) and self.reason is None
 
-    def start(self) -> None:
-        """Note that this process has loaded the challenger."""
-        self._own["ready"] = True
+    def start(self, release: int = 0, sha256: str = "") -> None:
+        """Note that this process has loaded the challenger; which one, if it is named only now."""
+        self._own["release"], self._own["sha256"] = release, sha256.encode()
+        self._own["ready"] = True  # last: others read it first
+
+    @property
+    def named(self) -> tuple[int, str] | None:
+        """The release number and SHA-256 of a challenger that was named after the start."""
+        if not self._rows["ready"].any():
+            return None
+        row = self._rows[int(self._rows["release"].argmax())]
+        return (int(row["release"]), row["sha256"].decode()) if row["release"] else None
 
     @property
     def reason(self) -> Reason | None:
