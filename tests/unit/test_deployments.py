@@ -11,7 +11,7 @@ def test_prefect_yaml_and_the_makefile_use_the_name_of_the_flow() -> None:
     assert content["name"] == FLOW
     for deployment in content["deployments"]:
         file, function = deployment["entrypoint"].split(":")
-        name = "MONITOR" if deployment["name"] == "monitor" else "FLOW"
+        name = {"monitor": "MONITOR", "retrain": "RETRAIN"}.get(deployment["name"], "FLOW")
         assert f"@flow(name={name})\ndef {function}(" in (PROJECT / file).read_text()
     assert f" deployment run {FLOW}/local" in (PROJECT / "Makefile").read_text()
 
