@@ -1,5 +1,6 @@
 """The commands, from the Typer application."""
 
+from collections.abc import Iterator
 from enum import Enum
 from itertools import groupby
 from typing import Any
@@ -18,14 +19,23 @@ def page() -> str:
     parts = ["## Options of all commands\n", _options(root)]
     commands = [command for command in root.commands.values() if not command.hidden]
     for panel, group in groupby(commands, key=lambda command: command.rich_help_panel):
-        parts += [f"## {panel}\n", *(_command(command) for command in group)]
+        parts += [f"## {panel}\n", *(text for command in group for text in _texts(command))]
     return "\n".join(parts)
 
 
-def _command(command: Any) -> str:
+def _texts(command: Any) -> Iterator[str]:
+    """What is said of a command or, if it is a group, of each command in it."""
+    if hasattr(command, "commands"):
+        for each in command.commands.values():
+            yield _command(each, f"{command.name} {each.name}")
+    else:
+        yield _command(command, command.name)
+
+
+def _command(command: Any, name: str) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument" and not p.hidden]
-    usage = " ".join(filter(None, [PROGRAM, command.name, *map(_usage, command.params)]))
-    parts = [f"### {command.name}\n", f"```text\n{usage}\n```\n", f"{command.help}\n"]
+    usage = " ".join(filter(None, [PROGRAM, name, *map(_usage, command.params)]))
+    parts = [f"### {name}\n", f"```text\n{usage}\n```\n", f"{command.help}\n"]
     if arguments:
         rows = [
             [code(_metavar(p)), sentence(p.help or ""), code(p.envvar or "")] for p in arguments

@@ -13,6 +13,7 @@ app.add_typer(
     name="labels",
     rich_help_panel=OTHERS,
     help="Export the labels of a journal, or import labels into it.",
+    epilog=examples("labels export journal labels.csv", "labels import journal labels.csv"),
 )
 JournalArgument = Annotated[
     Path, typer.Argument(parser=named_path, metavar="JOURNAL", help="The folder of the journal.")

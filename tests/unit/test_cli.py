@@ -28,7 +28,7 @@ from pipeline.tracking import show
 from tests.checkout import PROJECT
 
 OTHERS = [
-    *("summary", "flow", "use", "track", "predict", "score", "serve"),
+    *("summary", "flow", "use", "track", "predict", "score", "serve", "labels"),
     *("releases", "promote", "rollback", "keys", "monitor"),
 ]
 PAGES = [PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")]
