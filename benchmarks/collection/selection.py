@@ -124,8 +124,8 @@ images, two users agree on the right class.
 
 ## Altered test images
 
-Share that counts as a test image, by the number of bits in which hashes may differ; `collect.near` is
-{result["near"]}. The last row has the false alarms.
+Share that counts as a test image, by the number of bits in which hashes may differ;
+`collect.near` is {result["near"]}. The last row has the false alarms.
 
 {copied}
 """

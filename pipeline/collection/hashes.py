@@ -89,4 +89,4 @@ def _cosines(pixels: int) -> NDArray[np.int64]:
     """The lowest frequencies of the cosine transform (DCT-II) as integers, [F, pixels]."""
     frequencies = np.arange(min(FREQUENCIES, pixels))[:, None]
     angles = np.pi * (np.arange(pixels) + 0.5) * frequencies / pixels
-    return np.rint(SCALE * np.cos(angles)).astype(np.int64)
+    return np.asarray(np.rint(SCALE * np.cos(angles)), np.int64)

@@ -90,10 +90,10 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}){REPRO}") from error
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a header and rows, which all have the keys of the first row."""
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Collection[str] = ()) -> None:
+    """Write a header and rows, which all have the keys of the first row, or `columns` if none."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0].keys() if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(table, rows[0].keys() if rows else columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, table.getvalue())

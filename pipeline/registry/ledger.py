@@ -51,7 +51,7 @@ class Line(BaseModel):
     reason: str | None = None  #: reason for the verdict, or the one that a person gave
     held: bool = False  #: whether the stage `release` does not promote it: a person or a trial does
     test_sha256: str | None = None  #: SHA-256 of the test set
-    live_sha256: str | None = None  #: SHA-256 of the live test set, if it was judged
+    live_sha256: str | None = None  #: SHA-256 of the live test set; null if it was not judged
     look: int | None = None  #: how many candidates were compared on it, with this one
     comparisons: tuple[Comparison, ...] = ()  #: the comparisons behind the verdict
     event: str | None = None  #: id of the event of monitoring that caused the act

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from pipeline.collection.candidates import Candidates, Reason
-from pipeline.collection.hashes import digests
+from pipeline.collection.hashes import Images, digests
 from pipeline.collection.known import KnownImages
 from pipeline.collection.selection import Collected, Known, Rules, Selection, select
 from pipeline.collection.votes import Vote
@@ -26,6 +26,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.evaluation.figures import Examples, behaviour_sheet
 
 SHOWN = 20  # images of each line of the figure
+COLUMNS = ("id", "fate", "label", "doubtful")  # of the table of images
 TRAINING, LIVE = "training", "live test set"
 
 
@@ -68,13 +69,14 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
     from pipeline.journal.entry import form_of, pixels_of
 
     votes = [Vote(*row.values()) for row in reading.votes(journal).to_pylist()]
-    images, probabilities = [], []
+    images: list[Images] = []
+    probabilities: list[list[float]] = []
     ids: list[str] = []
     clients: list[str] = []
     foreign = 0
     columns = ["id", "model", "pixels", "probabilities", "client"]
     for batch in reading.entries(journal, ids={vote.entry for vote in votes}, columns=columns):
-        rows = batch.to_pylist()
+        rows = batch.select(["id", "model", "probabilities", "client"]).to_pylist()
         usable = [
             row["model"] == task.model and len(row["probabilities"]) == len(task.labels)
             for row in rows
@@ -104,10 +106,10 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
 
 
 def share_of(identifier: str) -> float:
-    """A number in 0..1 that depends on the id alone."""
+    """A number in 0..1 that depends on the id alone, whether or not it is in the random sample."""
     from pipeline.journal.ids import share
 
-    return share(identifier)
+    return share(identifier, "live")
 
 
 def write(path: Path, collected: Collected, weight: int | None = None) -> None:
@@ -144,25 +146,22 @@ def write_reports(
         live_sha256=sha256(workspace.live_set),
     ).write(workspace.collect_report)
     doubtful = {*selection.doubtful_live}
-    write_csv(
-        workspace.collected,
-        [
-            {"id": i, "fate": fate, "label": label, "doubtful": int(i in doubtful)}
-            for i, fate, label in sorted(fates)
-        ]
-        or [dict.fromkeys(("id", "fate", "label", "doubtful"), "")],
-    )
+    rows = [
+        dict(zip(COLUMNS, (i, fate, label, int(i in doubtful)), strict=True))
+        for i, fate, label in sorted(fates)
+    ]
+    write_csv(workspace.collected, rows, COLUMNS)
     groups = [(TRAINING, training.images), (LIVE, live.images)] + [
         (f"refused: {reason}", refused.images[[each is reason for each in refused.reasons]])
         for reason in Reason
     ]
-    rows = [
+    lines = [
         Examples(
             f"{title}, {len(images):,}", _filled(images, task), len(images) / max(1, len(fates))
         )
         for title, images in groups
     ]
-    save_figure(behaviour_sheet(rows, "share of the images with votes"), workspace.collect_figure)
+    save_figure(behaviour_sheet(lines, "share of the images with votes"), workspace.collect_figure)
 
 
 def _by_class(collected: Collected, names: Sequence[str]) -> dict[str, int]:
@@ -170,7 +169,7 @@ def _by_class(collected: Collected, names: Sequence[str]) -> dict[str, int]:
     return dict(zip(names, map(int, counts), strict=True))
 
 
-def _filled(images: np.ndarray, task: Task) -> np.ndarray:
+def _filled(images: Images, task: Task) -> Images:
     """The first SHOWN of the images, followed by blank ones."""
     blank = np.zeros((SHOWN, *task.form.shape), np.uint8)
     return np.concatenate([images[:SHOWN], blank])[:SHOWN]

@@ -41,6 +41,8 @@ def publish_training(
         "threads": str(report.threads),
         **flow_tags(report.flow_run),
     }
+    if report.feedback_sha256:
+        tags["feedback_sha256"] = report.feedback_sha256
     if report.weights_sha256:
         tags["weights_sha256"] = report.weights_sha256
     if reports.gate:
@@ -85,6 +87,8 @@ def _measured(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     """The numbers of an evaluation, by name."""
     yield from evaluation.metrics
     yield from evaluation.speed
+    if evaluation.live.quality is not None:
+        yield from ((f"live/{name}", figure) for name, figure in evaluation.live.quality)
     for key, value in evaluation.behaviour:
         if isinstance(value, dict):
             yield from ((f"{key}/{name}", number) for name, number in value.items())

@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.core.workspace import Workspace
 from tests.checkout import PROJECT, python
-from tests.reports import BEHAVIOUR, EXPORT, METRICS, SUBJECT, gate_params
+from tests.reports import BEHAVIOUR, EXPORT, LIVE, METRICS, SUBJECT, gate_params
 
 STRICT = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
@@ -24,6 +24,7 @@ def workspace(tmp_path: Path) -> Workspace:
         (METRICS, workspace.metrics),
         (SUBJECT, workspace.subject),
         (BEHAVIOUR, workspace.behaviour),
+        (LIVE, workspace.live_report),
         (EXPORT, workspace.export_report),
     ):
         report.write(path)

@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import onnxruntime
@@ -87,12 +89,13 @@ def test_provenance_lists_what_the_model_was_made_from(finished: Checkout) -> No
     assert definition["externalParameters"]["params"] == params
 
 
-def under_dvc(workspace: Workspace) -> Callable[..., str]:
+def under_dvc(workspace: Workspace, store: str = "none") -> Callable[..., str]:
     """Make a DVC repository with only the stage `release`; returns a function to run commands."""
     dag = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["release"]
     dag |= {"deps": ["artifacts/model.onnx", "reports/gate.json"], "params": ["release"]}
     (workspace.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"release": dag}}))
-    environment = UNTRACKED | {"PATH": f"{Path(sys.executable).parent}:{UNTRACKED['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{UNTRACKED['PATH']}"
+    environment = UNTRACKED | {"PATH": path, "MLFLOW_TRACKING_URI": store}
 
     def run(*command: str) -> str:
         result = subprocess.run(
@@ -107,15 +110,22 @@ def under_dvc(workspace: Workspace) -> Callable[..., str]:
 
 
 def test_dvc_keeps_an_experiment_whose_model_is_inferior(workspace: Workspace) -> None:
-    """Otherwise DVC discards the experiment's folder, and with it hours of training."""
+    """Otherwise DVC discards the experiment's folder, and with it hours of training.
+
+    MLflow shows its run in the store of the clone, not in one in the folder that DVC deletes.
+    """
     answer(workspace, 20, 0)
-    run = under_dvc(workspace)
+    run = under_dvc(workspace, store="sqlite:///mlflow.db")
     before = everything(workspace.models)
     run("git", "add", ".")
     run("git", *AUTHOR, "commit", "--quiet", "--message", "inferior")
     setting = "release.looks=19"
     run("dvc", "exp", "run", "--temp", "--name", "inferior", "--set-param", setting)
     assert "inferior" in run("dvc", "exp", "list", "--name-only").split()
+    with closing(sqlite3.connect(workspace.root / "mlflow.db")) as found:
+        names = found.execute("SELECT value FROM tags WHERE key = 'dvc.experiment'").fetchall()
+        assert names == [("inferior",)]
+        assert found.execute("SELECT count(*) FROM model_versions").fetchall() == [(0,)]
     assert everything(workspace.models) == before
 
 

@@ -1,6 +1,7 @@
 """A trial of a challenger: the sequential test, the counts, the share of requests, the queue."""
 
 import asyncio
+import math
 import shutil
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_shares_of_a_request_are_evidence_too() -> None:
     shares = np.full(500, test.tolerated)
     assert not test.rejects(test.log_growth(shares).sum(0))
     assert test.rejects(test.log_growth(np.full(500, 4 * test.tolerated)).sum(0))
+
+
+def test_the_evidence_that_ends_a_trial_is_the_mean_wealth_by_the_level() -> None:
+    test = CANARY.tests["disagreement"]
+    winner, losers = [math.log(GAMBLERS / test.level)], [-100.0] * (GAMBLERS - 1)
+    assert test.evidence(winner + losers) == pytest.approx(1 / test.level)
+    assert test.rejects([winner[0] + 0.01, *losers])
+    assert not test.rejects([winner[0] - 0.01, *losers])
 
 
 @pytest.mark.parametrize("tolerated", [0, -0.1, 0.31, 1])

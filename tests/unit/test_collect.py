@@ -19,9 +19,10 @@ from pipeline.core.files import sha256
 from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
 from pipeline.journal.folder import JournalFolder
-from pipeline.journal.ids import share
+from pipeline.journal.ids import is_random, uuid7
 from pipeline.mnist import TASK
 from pipeline.stages import collect
+from pipeline.stages.collect import share_of
 from tests.digits import make_digits
 from tests.journals import Vote, add_votes, make_journal
 from tests.unit.test_collection import strokes
@@ -99,7 +100,7 @@ def test_voted_images_are_split_by_their_ids(workspace: Workspace) -> None:
     report = run(workspace)
     feedback, live = load_file(workspace.feedback), load_file(workspace.live_set)
     assert report.images == len(feedback["labels"]) + len(live["labels"]) == COUNT
-    tested = {i for i in ids if share(i) < PARAMS.live_share}
+    tested = {i for i in ids if share_of(i) < PARAMS.live_share}
     found = fates(workspace)
     assert {i for i in ids if found[i] == collect.LIVE} == tested
     assert {i for i in ids if found[i] == collect.TRAINING} == {*ids} - tested
@@ -108,6 +109,13 @@ def test_voted_images_are_split_by_their_ids(workspace: Workspace) -> None:
     assert report.feedback_sha256 == sha256(workspace.feedback)
     assert report.live_sha256 == sha256(workspace.live_set)
     assert sum(report.refused.values()) == 0
+
+
+def test_the_live_test_set_is_independent_of_the_random_sample() -> None:
+    ids = [uuid7() for _ in range(4000)]
+    drawn = [i for i in ids if is_random(i)]
+    assert 0.1 < np.mean([share_of(i) < 0.2 for i in drawn]) < 0.35
+    assert 0.17 < np.mean([share_of(i) < 0.2 for i in ids]) < 0.23
 
 
 def test_the_same_journal_gives_the_same_bytes(workspace: Workspace) -> None:
@@ -170,7 +178,7 @@ def test_a_corrected_vote_corrects_the_label(workspace: Workspace) -> None:
     ids, _ = fill(workspace)
     run(workspace)
     before = load_file(workspace.feedback)["labels"]
-    number = next(n for n, i in enumerate(ids) if share(i) >= PARAMS.live_share)
+    number = next(n for n, i in enumerate(ids) if share_of(i) >= PARAMS.live_share)
     add_votes(workspace.root / "journal", [(ids[number], "reviewer:r", "9")])
     run(workspace)
     after = load_file(workspace.feedback)["labels"]

@@ -25,6 +25,7 @@ def test_images_are_counted_by_who_is_right() -> None:
         (Paired(36, 12, 2, 0), 0.3404),  # Newcombe 1998, table III, method 10, example (b)
         (Paired(36, 2, 12, 0), -0.0569),
         (Paired(53, 1, 0, 0), 0.0975),
+        (Paired(80, 8, 8, 4), 0.0841),  # by hand, with a correlation of (320 - 64 - 50) / 1056
     ],
 )
 def test_the_bound_is_that_of_newcombe(paired: Paired, bound: float) -> None:

@@ -107,8 +107,9 @@ def test_a_foreign_or_damaged_resume_file_is_ignored_with_a_message(
         data = workspace.training_set.read_bytes()
         workspace.training_set.write_bytes(data[:-1] + bytes([(data[-1] + 1) % 10]))
     elif change == "collected":
-        content = {"images": np.zeros((1, 28, 28), np.uint8), "labels": np.zeros(1, np.uint8)}
-        save_file(content | {"weights": np.ones(1, np.int64)}, workspace.feedback)
+        images, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
+        content = {"images": images, "labels": labels, "weights": np.ones(1, np.int64)}
+        save_file(content, workspace.feedback)
     elif change == "code":
         monkeypatch.setattr(stage, "code_digests", lambda task: {"pipeline/x.py": "0"})
     elif change == "noise":
