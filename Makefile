@@ -153,7 +153,9 @@ debian: ## install the Debian packages that the tests use, if they are missing
 	@missing="$$(command -v soffice >/dev/null || echo libreoffice-calc-nogui) \
 	  $$(command -v pdftoppm >/dev/null || echo poppler-utils) \
 	  $$(command -v chromium google-chrome >/dev/null || echo chromium) \
-	  $$(command -v wrk >/dev/null || echo wrk)"; \
+	  $$(command -v wrk >/dev/null || echo wrk) \
+	  $$(command -v promtool >/dev/null || echo prometheus) \
+	  $$(command -v amtool >/dev/null || echo prometheus-alertmanager)"; \
 	if [ -z "$${missing// }" ]; then exit; fi; \
 	sudo=$$(command -v sudo); $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null

@@ -54,7 +54,7 @@ def _more_of(test: LabelledImages, label: int, times: float) -> tuple[Images, ND
     return test.images[chosen], test.labels[chosen].astype(np.int64)
 
 
-def _moved(images: Images, pixels: int) -> Images:
+def _moved(images: Images, pixels: float) -> Images:
     """Each image moved by so many pixels in one of the four directions."""
     changed = images.copy()
     for number, (axis, sign) in enumerate(((1, 1), (1, -1), (2, 1), (2, -1))):
@@ -93,9 +93,9 @@ def _faded(images: Images, contrast: float) -> Images:
     return (images * contrast).round().astype(np.uint8)
 
 
-def _repeated(change: Callable[[Images], Images]) -> Callable[[Images, int], Images]:
-    def make(images: Images, times: int) -> Images:
-        for _ in range(times):
+def _repeated(change: Callable[[Images], Images]) -> Callable[[Images, float], Images]:
+    def make(images: Images, times: float) -> Images:
+        for _ in range(round(times)):
             images = change(images)
         return images
 

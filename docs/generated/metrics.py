@@ -1,20 +1,23 @@
-"""The Prometheus metrics, as the service reports them after one request."""
+"""The Prometheus metrics of the service after one request, and of the monitor."""
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.generated.markdown import code, sentence, table
 from docs.generated.service import ask, picture
+from docs.generated.watched import example
+from pipeline.monitoring import metrics
 
 
 def page() -> str:
-    """Tables of the service's metrics, the buckets of histograms, and the process's metrics."""
+    """Tables of the metrics of service, process and monitor, and of the buckets of histograms."""
     ask("POST", "/predict", content=picture())
     ask("GET", "/v2")
     answer = ask("GET", "/metrics").text
     families = list(text_string_to_metric_families(answer))
     of_process = [f for f in families if f.name.startswith(("process_", "python_"))]
     own = [family for family in families if family not in of_process]
+    of_monitor = text_string_to_metric_families(metrics.text(example()).decode())
     columns = ["Name", "Type", "Labels", "Meaning"]
     return "\n".join(
         [
@@ -24,6 +27,9 @@ def page() -> str:
             table(["Name", "Upper bounds"], [[code(f.name), b] for f in own if (b := _buckets(f))]),
             "## Metrics of the process\n",
             table(columns, map(_row, of_process)),
+            "## Metrics of the monitor\n",
+            "`monitor --metrics FILE` writes them; those of a window follow the first window.\n",
+            table(columns, map(_row, of_monitor)),
         ]
     )
 

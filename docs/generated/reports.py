@@ -12,6 +12,9 @@ from pipeline.core.release_report import Comparison, ReleaseReport
 from pipeline.core.report_file import Report
 from pipeline.core.workspace import Workspace
 from pipeline.inference.golden import Golden
+from pipeline.monitoring.monitor import FOLDER
+from pipeline.monitoring.quality import Accuracy
+from pipeline.monitoring.state import Event, Judged, State, state_file
 from pipeline.registry.answers import Answers
 from pipeline.registry.folder import ANSWERS, GOLDEN
 from pipeline.registry.ledger import Line
@@ -37,11 +40,14 @@ FILES: dict[type[Report], Path] = {
     Answers: RELEASE / ANSWERS,
     Golden: RELEASE / GOLDEN,
     Pointer: HERE.pointer,
+    State: state_file(Path(FOLDER)),
 }
-ACTS = "`release`, `promote` and `rollback`"  # write what belongs to no stage
+COMMANDS: dict[type[Report], str] = {State: "`monitor`"}  # of what belongs to no stage
+ACTS = "`release`, `promote` and `rollback`"
 PARTS = (
     *(reports.Hardware, reports.FlowRun, reports.PredictionSet, reports.ProviderReport),
     *(collect_report.LiveQuality, reports.Criterion, Comparison, Line),
+    *(Judged, Accuracy, Event),
 )
 
 
@@ -50,7 +56,8 @@ def page() -> str:
     comments = all_comments()
     parts = []
     for model, path in FILES.items():
-        about = f"{model.__doc__} Written by {written_by(path.as_posix()) or ACTS}."
+        writer = written_by(path.as_posix()) or COMMANDS.get(model, ACTS)
+        about = f"{model.__doc__} Written by {writer}."
         parts += [f"## {path.as_posix()}\n", f"{about}\n", _fields(model, comments)]
     for part in PARTS:
         parts += [f"## {part.__name__}\n", f"{part.__doc__}\n", _fields(part, comments)]

@@ -57,7 +57,7 @@ def load_baseline(workspace: Workspace, model: Path, window: int, folder: Path) 
     classifier = Classifier(model, provider=CPU, threads=1)
     if not workspace.calibration_set.exists():
         raise UserError(
-            f"{workspace.calibration_set} is missing, which `monitor` compares with: run "
+            f"{workspace.calibration_set} is missing, which monitor compares with: run "
             "`dvc repro prepare`"
         )
     if workspace.training_set.exists() and sha256(workspace.training_set) != (

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from scipy.stats import binomtest, norm
@@ -14,13 +15,14 @@ SIGNIFICANCE = 0.001  # of a fall
 TEMPERATURES = (0.2, 5.0)
 
 
-class Accuracy(Report):
+class Accuracy(BaseModel):
     """An accuracy in use, and whether it has fallen below that on held-out images."""
 
-    images: int
-    value: float
-    low: float  #: ends of the 95 % interval
-    high: float
+    model_config = Report.model_config
+    images: int  #: images that it is about
+    value: float  #: as a fraction
+    low: float  #: lower end of the 95 % interval
+    high: float  #: upper end
     fell: bool  #: it is significantly more than 0.01 below that on held-out images
 
 

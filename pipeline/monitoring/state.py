@@ -1,7 +1,9 @@
 """monitor.json: what watching has found so far, and where it resumes."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+from pydantic import BaseModel
 
 from pipeline.core.report_file import Report
 from pipeline.core.reports import Moment
@@ -10,23 +12,27 @@ from pipeline.monitoring.quality import Accuracy
 STATE = "monitor.json"
 WINDOWS = 500  # windows that are kept
 EVENTS = 100  # events that are kept
-DRIFT, QUALITY, LABELS = "drift.found", "quality.fell", "labels.enough"
+DRIFT: Final = "drift.found"
+QUALITY: Final = "quality.fell"
+LABELS: Final = "labels.enough"
 Kind = Literal["drift.found", "quality.fell", "labels.enough"]
 
 
-class Event(Report):
+class Event(BaseModel):
     """A change that somebody should hear of, once."""
 
+    model_config = Report.model_config
     id: str  #: a UUID that depends on the cause alone: a repeated event has the same
-    kind: Kind
+    kind: Kind  #: what has begun
     time: Moment  #: of the last entry that caused it
     message: str  #: a sentence
-    sent: bool = False
+    sent: bool = False  #: to Prefect
 
 
-class Judged(Report):
+class Judged(BaseModel):
     """The result of one window of images."""
 
+    model_config = Report.model_config
     first: str  #: id of its first entry
     last: str  #: id of its last entry
     time: Moment  #: of its last entry
@@ -40,17 +46,17 @@ class Judged(Report):
 
 
 class State(Report):
-    """All that watching knows of one model and one size of windows."""
+    """What watching knows of one model and one size of windows."""
 
     schema_version: Literal[1] = 1
     model: str  #: name
-    model_sha256: str
+    model_sha256: str  #: SHA-256 of the ONNX file
     window: int  #: images
-    reference_images: int
+    reference_images: int  #: images that the windows are compared with
     reference_accuracy: float  #: on the reference
     reference_means: dict[str, float]  #: mean by image statistic
     reference_classes: dict[str, float]  #: share by predicted class
-    reference_novelty: float
+    reference_novelty: float  #: share that shows none of the classes
     threshold: float  #: a p-value below it raises an alarm
     judged: int = 0  #: windows so far
     alarms: int = 0  #: windows that raised an alarm

@@ -59,7 +59,7 @@ def ks_p_values(distances: Floats, n: int, m: int) -> Floats:
 
 def holm(p_values: Floats) -> Floats:
     """The smallest p-value along the last axis after Holm's correction for its length."""
-    return np.minimum(1.0, p_values.min(-1) * p_values.shape[-1])
+    return np.asarray(np.minimum(1.0, p_values.min(-1) * p_values.shape[-1]))
 
 
 def median_distance(values: Floats) -> float:
@@ -70,12 +70,12 @@ def median_distance(values: Floats) -> float:
 
 def kernel(first: Floats, second: Floats, bandwidth: float) -> Floats:
     """The Gaussian kernel of each row of [N, D] with each of [M, D]: float32 [N, M]."""
-    return np.exp(_squares(first, second) / np.float32(-2 * bandwidth**2))
+    return np.asarray(np.exp(_squares(first, second) / np.float32(-2 * bandwidth**2)))
 
 
 def _squares(first: Floats, second: Floats) -> Floats:
     lengths = (first**2).sum(1)[:, None] + (second**2).sum(1)
-    return np.maximum(lengths - 2 * first @ second.T, 0)
+    return np.asarray(np.maximum(lengths - 2 * first @ second.T, 0))
 
 
 def mmd_squares(

@@ -15,7 +15,6 @@
   of Triton's model repository extension. `documentation` describes the interface, with `examples`.
   `errors` builds error responses, `figures` finds the figures that the page shows.
 - `metrics` counts for Prometheus, `version_metrics` by the version of the model, `model_metrics`
-  the models themselves, `process_metrics` the processes. `histograms` has what they
-  share.
+  the models themselves, `process_metrics` the processes; `histograms` has what they share.
 - `page/` runs in the browser.
 """

@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,13 @@ from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
+from pipeline.inference.classifier import Classifier
 from pipeline.orchestration import dag, silence
 from pipeline.registry import acts
 from tests.checkout import PROJECT, Checkout
+from tests.digits import make_digits
+from tests.journals import START
+from tests.monitored import add_answers
 from tests.releases import make_release
 from tests.servers import wait_until
 
@@ -117,9 +122,9 @@ class Prefect:
         assert answer.ok, answer.text
         return answer.json()
 
-    def submit(self, **parameters: Any) -> str:
-        """Run the deployment `local` as the Prefect UI does; return the run's ID."""
-        deployment = self.get("deployments/name/mnist-release/local")["id"]
+    def submit(self, *, deployment: str = "mnist-release/local", **parameters: Any) -> str:
+        """Run a deployment as the Prefect UI does; return the run's ID."""
+        deployment = self.get(f"deployments/name/{deployment}")["id"]
         untracked = {"env": {"MLFLOW_TRACKING_URI": "none"}}
         run = self.post(
             f"deployments/{deployment}/create_flow_run",
@@ -672,3 +677,31 @@ def test_ctrl_c_ends_a_run_and_its_temporary_server(workspace: Checkout) -> None
     wait_until(lambda: all(map(ended, processes)))
     with closing(sqlite3.connect(workspace.path / ".prefect/prefect.db")) as store:
         assert store.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]
+
+
+def test_watching_sends_an_event_when_a_change_begins(
+    prefect: Prefect, workspace: Checkout
+) -> None:
+    classifier = Classifier(workspace.path / "models/mnist-cnn.onnx", threads=1)
+    journal, (digits, _) = workspace.path / "watched", make_digits(300, seed=9)
+
+    def watch() -> tuple[str, str]:
+        parameters = {"journal": "watched", "window": 100, "enough_labels": 50}
+        return prefect.finish(prefect.submit(deployment="monitor/monitor", **parameters))
+
+    def events() -> list[Json]:
+        query = {"event": {"name": [f"mnist.{kind}" for kind in ("drift.found", "labels.enough")]}}
+        return list(prefect.post("events/filter", filter=query)["events"])
+
+    assert watch()[0] == "Failed"  # there is no journal
+    add_answers(journal, classifier, 255 - digits[:200])
+    assert watch()[0] == "Found"
+    wait_until(events)
+    (event,) = events()
+    assert event["event"] == "mnist.drift.found"
+    assert event["resource"]["prefect.resource.id"] == "mnist.model.mnist-cnn"
+    add_answers(journal, classifier, 255 - digits[200:], START + timedelta(days=1))
+    assert watch()[0] == "Found"
+    state = read_json(workspace.path / "reports/monitoring/monitor.json")
+    assert (state["judged"], [found["sent"] for found in state["events"]]) == (3, [True])
+    assert [found["id"] for found in events()] == [event["id"]]

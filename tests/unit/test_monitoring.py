@@ -23,7 +23,7 @@ from pipeline.monitoring import baseline as baselines
 from pipeline.monitoring import metrics
 from pipeline.monitoring import monitor as watching
 from pipeline.monitoring.baseline import Baseline, load_baseline, make_baseline
-from pipeline.monitoring.drift import TESTS, p_values
+from pipeline.monitoring.drift import TESTS, mmd, p_values
 from pipeline.monitoring.labels import Label, read_labels
 from pipeline.monitoring.observations import Observations
 from pipeline.monitoring.quality import confidences, estimate, measure, temperature
@@ -94,13 +94,24 @@ def alarms(baseline: Baseline, classifier: Classifier, images: Images) -> np.nda
     windows = draw_windows(len(images), SIZE, 300)
     measured = baseline.reference.measure(observations)
     found = p_values(baseline.reference, measured, windows, baseline.thresholds.mmd_null)
-    return (found < baseline.thresholds.p_value).mean(0)
+    return np.asarray((found < baseline.thresholds.p_value).mean(0))
 
 
 def test_windows_of_the_same_kind_of_images_hardly_raise_an_alarm(
     baseline: Baseline, classifier: Classifier, new: Images
 ) -> None:
     assert alarms(baseline, classifier, new).max() < 0.01
+
+
+def test_p_values_within_the_reference_are_as_frequent_as_they_say(baseline: Baseline) -> None:
+    """A window of half of the reference is compared with the other half, not with all of it."""
+    reference = baseline.reference
+    windows = draw_windows(REFERENCE, REFERENCE // 2, 1000)
+    null = mmd(reference, reference.itself, windows, own=True)
+    found = p_values(reference, reference.itself, windows, null, own=True)
+    shares = dict(zip(TESTS, (found <= 0.1).mean(0), strict=True))
+    assert shares.pop("novelty") < 0.13  # its p-values are few, and therefore too large
+    assert {name for name, share in shares.items() if not 0.03 < share < 0.13} == set()
 
 
 def test_each_test_notices_its_kind_of_change(
