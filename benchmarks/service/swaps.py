@@ -44,7 +44,8 @@ from pipeline.inference.choice import unpack
 from pipeline.inference.providers import available_cores
 from pipeline.inference.session import OnnxModel
 from pipeline.registry import acts
-from pipeline.registry.folder import CARD, GOLDEN, PROVENANCE, Release
+from pipeline.registry.answers import Answers
+from pipeline.registry.folder import ANSWERS, CARD, GOLDEN, METRICS, PROVENANCE, Release
 
 SWAPS, SECONDS, CONNECTIONS = 100, 180.0, 64
 CHANGE = 1.02  # factor of the changed weights
@@ -94,7 +95,10 @@ def make_releases(workspace: Workspace, copy: Workspace) -> tuple[list[Release],
             judged.model_copy(update=only_cpu).write(folder / JUDGED_PROVIDERS)
             for name in (CARD, PROVENANCE):
                 write_bytes(folder / name, path.with_name(name).read_bytes())
+            write_bytes(folder / METRICS, workspace.metrics.read_bytes())
             write_json(folder / GOLDEN, golden.make(made, images))
+            no_answers = np.zeros(0, np.uint8)  # nothing is judged here
+            Answers.of(made.sha256, "none", no_answers).write(folder / ANSWERS)
             acts.seal(folder)
             release = acts.register(copy, folder, "for the benchmark")
         releases.append(acts.promote(copy, release.number, "for the benchmark"))

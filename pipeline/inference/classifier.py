@@ -25,12 +25,11 @@ from pipeline.inference.providers import CPU
 from pipeline.inference.released import released_model
 from pipeline.inference.session import Answer, OnnxModel
 from pipeline.inference.signature import Signature
-from pipeline.inference.trust import verify_model
+from pipeline.inference.trust import CHECKSUMS, verify_model
 from pipeline.pictures.grey import as_grey
 from pipeline.pictures.images import Images, as_images, as_pixels, dark_on_light, in_form
 from pipeline.pictures.reading import read_images
 
-CHECKSUMS = "SHA256SUMS"
 LOG = logging.getLogger(__name__)
 
 

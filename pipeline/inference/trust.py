@@ -22,6 +22,7 @@ SIGNATURE = "release.sig"  # made with a key
 KEYLESS_SIGNATURE = "release.sigstore.json"  # made by the release workflow
 SIGNATURES = (SIGNATURE, KEYLESS_SIGNATURE)  # the only files that a signature does not cover
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"  # type of the signature file
+CHECKSUMS = "SHA256SUMS"
 STATEMENT = "application/vnd.in-toto+json"  # type of what is signed
 PREDICATE = "https://model_signing/signature/v1.0"  # type of the statement
 DIGESTS = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}  # by curve
@@ -47,13 +48,14 @@ def verify(folder: Path, keys: Sequence[Path]) -> dict[str, str]:
 def verify_model(model: Path, keys: Sequence[Path]) -> str:
     """Verify a model file by the signature next to it; returns the signed SHA-256 of the file.
 
-    The other files of the release need not be there, as in models/, which has copies of some.
-    UserError as from `verify`, also for the record of execution providers next to the file.
+    The other files of the release need not be there, as in models/, which has copies of some with
+    checksums of these. UserError as from `verify`, also for other signed files that are there.
     """
     signed = _signed_files(model.with_name(SIGNATURE), keys)
-    for path in (existing(model), model.with_name(JUDGED_PROVIDERS)):
-        if path.exists():
-            _require_signed(path, signed.get(path.name))
+    _require_signed(existing(model), signed.get(model.name))
+    for name in (JUDGED_PROVIDERS, *sorted(signed.keys() - {CHECKSUMS})):
+        if (path := model.parent / name).exists():
+            _require_signed(path, signed.get(name))
     return signed[model.name]
 
 

@@ -189,6 +189,15 @@ def test_mlflow_models_are_looked_up_in_the_given_workspace(
     assert Workspace(Path("project")) in asked.call_args.args
 
 
+@pytest.mark.parametrize("option", [["--canary", "5"], ["--tolerate", "1"]])
+def test_a_canary_requires_a_challenger(
+    program: Callable[..., tuple[int, list[str]]], option: list[str]
+) -> None:
+    status, (*_, line) = program("serve", *option)
+    assert status == 2
+    assert "--challenger" in line
+
+
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the stage gate raise this error."""
 

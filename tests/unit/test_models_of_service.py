@@ -26,9 +26,10 @@ from pipeline.service.metrics import Metrics
 from pipeline.service.orders import Orders
 from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.shared import ROW
-from pipeline.service.sources import Pointer, open_model
+from pipeline.service.sources import Pointer, open_challenger, open_model
 from tests.releases import make_release, make_workspace
 from tests.services import metric
+from tests.templates import write_model
 
 Change = Callable[[Release], object]
 
@@ -251,6 +252,36 @@ def test_a_model_with_another_interface_is_refused(
         load_release(release, like=like)
     assert caught.value.reason == "interface"
     assert load_release(release).release == 1  # the file itself is sound
+
+
+def test_a_challenger_is_a_release_or_a_file_with_the_interface_of_the_champion(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    champion, _ = open_model(None, workspace)
+    assert open_challenger("1", workspace, (), champion).release == 1
+    file = shutil.copy(release_of(workspace, 1).model, tmp_path / "file.onnx")
+    assert open_challenger(str(file), None, (), champion).release is None
+    with pytest.raises(UserError):
+        open_challenger("3", workspace, (), champion)  # there is none
+    with pytest.raises(UserError):
+        open_challenger("1", None, (), champion)
+    with pytest.raises(LoadError) as caught:
+        open_challenger(str(write_model(tmp_path / "letters.onnx")), None, (), champion)
+    assert caught.value.reason == "interface"
+
+
+def test_an_untrusted_challenger_is_refused(
+    workspace: Workspace, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    private, public = keys
+    sign(release_of(workspace, 2).folder, private)
+    champion, _ = open_model(None, workspace, (public,))
+    with pytest.raises(LoadError) as caught:
+        open_challenger("1", workspace, (public,), champion)
+    assert caught.value.reason == "signature"
+    file = shutil.copy(release_of(workspace, 1).model, tmp_path / "file.onnx")
+    with pytest.raises(UserError):
+        open_challenger(str(file), workspace, (public,), champion)
 
 
 @pytest.fixture(scope="module")

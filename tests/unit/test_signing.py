@@ -290,6 +290,11 @@ def test_a_copy_of_the_champion_is_verified_without_the_other_files(
     for name in (NAME, "providers.json", SIGNATURE):
         (models / name).write_bytes((folder / name).read_bytes())
     assert verify_model(models / NAME, [keys[1]]) == sha256(folder / NAME)
+    (models / "SHA256SUMS").write_text("of the copies")
+    (models / "MODEL_CARD.md").write_text("another")
+    with pytest.raises(UserError, match="MODEL_CARD"):
+        verify_model(models / NAME, [keys[1]])
+    (models / "MODEL_CARD.md").unlink()
     (models / "providers.json").write_text("{ }")
     with pytest.raises(UserError, match="providers"):
         verify_model(models / NAME, [keys[1]])
