@@ -37,7 +37,7 @@ LABELS = 400  # given by the reviewer
 REQUIRED = 300  # labels that a retraining requires
 SETTLED = 12  # seconds until monitoring counts on it that the journal is written
 PARAMS: dict[str, dict[str, Any]] = {
-    "collect": {"journal": "journal", "near": 0, "weight": 4},  # printed digits are much alike
+    "collect": {"near": 0, "weight": 4},  # printed digits are much alike
     "evaluate": {"live_minimum": 30},
     "gate": {"min_live_accuracy": 0.3},
     "release": {"live_margin": 0.3},
@@ -93,6 +93,7 @@ class Story:
         self.release_first()
         self.machines.start_prefect()
         self.machines.start_service()
+        self.project.set_params({"collect": {"journal": "journal"}})
         self.note("Prefect and the service run; the service keeps a journal")
         self.use_as_known()
         self.use_as_shifted()
