@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -105,10 +105,7 @@ class Reviewer:
     def label(self, truth: dict[bytes, int], count: int) -> int:
         """Label up to so many images, those that the queue names first; how many."""
         done: set[str] = set()
-        while len(done) < count:
-            items = [item for item in self._queue(QUEUE)["items"] if item["id"] not in done]
-            if not items:
-                break
+        while len(done) < count and (items := self._queue(QUEUE, done)["items"]):
             for item in items[: count - len(done)]:
                 image = np.array(item["image"], np.uint8)
                 label = str(truth[image.tobytes()])
@@ -116,11 +113,11 @@ class Reviewer:
                 response = self._session.post(f"{self._url}/labels", json=body, timeout=30)
                 response.raise_for_status()
                 done.add(item["id"])
-            time.sleep(1.5)  # the journal writes labels once a second
         return len(done)
 
-    def _queue(self, count: int) -> dict[str, Any]:
-        response = self._session.get(f"{self._url}/queue", params={"count": count}, timeout=30)
+    def _queue(self, count: int, skip: Collection[str] = ()) -> dict[str, Any]:
+        query: dict[str, Any] = {"count": count, "skip": [*skip]}
+        response = self._session.get(f"{self._url}/queue", params=query, timeout=30)
         response.raise_for_status()
         found: dict[str, Any] = response.json()
         return found

@@ -25,6 +25,7 @@ class Awaited:
 
     classifier: Classifier
     release: int
+    workspace: Workspace
 
     @property
     def sha256(self) -> str:
@@ -40,6 +41,13 @@ class Awaited:
         """The predictions for images, uint8 [N, H, W]."""
         return self.classifier.predict(images)
 
+    def is_over(self) -> bool:
+        """Whether its trial has ended, by the ledger."""
+        try:
+            return number_on_trial(Releases.of(self.workspace)) != self.release
+        except UserError:  # the ledger is damaged: nothing changes
+            return False
+
 
 def await_trial(workspace: Workspace, trust: tuple[Path, ...]) -> Awaited:
     """Wait until the ledger has a release on trial, and load it. One that is refused is logged."""
@@ -47,14 +55,19 @@ def await_trial(workspace: Workspace, trust: tuple[Path, ...]) -> Awaited:
     while True:
         try:
             releases = Releases.of(workspace)
-            current = unfinished(releases.lines)
-            number = current.trial.release if current and current.trial else None
+            number = number_on_trial(releases)
             if number is not None and number != refused:
                 refused = number
                 champion = releases.champion()
                 like = Classifier(champion.model, threads=1).signature if champion else None
                 model = load_release(releases.find(number), trust, like)
-                return Awaited(model.classifier, number)
+                return Awaited(model.classifier, number, workspace)
         except UserError as error:
             LOG.error("the release on trial is refused: %s", error)
         time.sleep(POLL)
+
+
+def number_on_trial(releases: Releases) -> int | None:
+    """The number of the release on trial, by the ledger. UserError if that is damaged."""
+    current = unfinished(releases.lines)
+    return current.trial.release if current and current.trial else None

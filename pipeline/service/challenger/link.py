@@ -63,7 +63,8 @@ class Link:
         challenger. `connection`: of datagrams, to wake it and to get its replies.
         """
         self.trial, self.model = trial, challenger
-        self._named: Named | None = None
+        self._named: Named | None = None  # the challenger of the trial with the number _turn
+        self._turn = trial.turn
         self._champion = None if challenger is None else champion.sha256
         self._queue, self._connection = queue, connection
         connection.setblocking(False)
@@ -77,6 +78,7 @@ class Link:
     @property
     def challenger(self) -> "ServedModel | Named | None":
         """The challenger; None until it is named."""
+        self._follow()
         if self._named is None and (named := self.trial.named) is not None:
             self._named = Named(*named, self._signature)
         return self.model or self._named
@@ -154,6 +156,7 @@ class Link:
         raise TimeoutError
 
     def _is_running(self, champion: ServedModel) -> bool:
+        self._follow()
         if not self.trial.running:
             return False
         if self._champion is None:
@@ -162,6 +165,11 @@ class Link:
             self.trial.end("replaced")
             return False
         return True
+
+    def _follow(self) -> None:
+        """Forget the challenger of a trial that is over, once there is another trial."""
+        if self._turn != (turn := self.trial.turn):
+            self._turn, self._named, self._champion = turn, None, None
 
     def _send(self, number: int, images: Images, predictions: Predictions, seconds: float) -> bool:
         """Send a copy; whether the queue had room."""
