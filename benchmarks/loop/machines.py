@@ -99,6 +99,15 @@ class Machines:
         found: list[dict[str, Any]] = self._post("flow_runs/filter", **query)
         return found
 
+    def approve(self) -> bool:
+        """Approve the release for which a run of `retrain` has paused; whether there was one."""
+        for run in self.runs("retrain/retrain"):
+            if run["state"]["type"] == "PAUSED":
+                answer = {"promote": True, "reason": "approved by a person"}
+                self._post(f"flow_runs/{run['id']}/resume", run_input=answer)
+                return True
+        return False
+
     def kill(self, name: str) -> None:
         """Kill a server and its children with SIGKILL."""
         process = self.processes[name]

@@ -48,12 +48,15 @@ PARAMS: dict[str, dict[str, Any]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command-line options."""
     parser.add_argument("--keep", type=Path, help="run in this new folder, and keep it")
+    parser.add_argument(
+        "--approval", choices=["rule", "human"], default="rule", help="who promotes"
+    )
 
 
-def main(workspace: Workspace, keep: Path | None) -> None:
+def main(workspace: Workspace, keep: Path | None, approval: str) -> None:
     """Tell the story and write the report. UserError if it ends differently."""
     with folder(keep) as scratch:
-        story = Story(scratch)
+        story = Story(scratch, approval)
         try:
             story.tell()
         finally:
@@ -76,11 +79,12 @@ def folder(keep: Path | None) -> Iterator[Path]:
 class Story:
     """What happens, in order."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, approval: str) -> None:
         self.project = Checkout(scratch / "project")
         self.machines = Machines(self.project, scratch)
         self.project.set_params(PARAMS)
-        loop = {"approval": "rule", "service": self.machines.url}
+        self.approval = approval
+        loop = {"approval": approval, "service": self.machines.url}
         self.project.set_params({"loop": loop})
         self.clients = Clients(self.machines.url, "mnist-cnn")
         self.reviewer = Reviewer(self.machines.url, self.machines.review_token)
@@ -145,6 +149,9 @@ class Story:
             wait_for("the trial", lambda: self.lines(Act.TRIAL) or self.lines(Act.END))
             if trial := self.lines(Act.TRIAL):
                 self.note(f"release {trial[0].release} is on trial: {trial[0].reason}")
+            if self.approval == "human" and trial:
+                wait_for("the question to a person", self.machines.approve)
+                self.note("a person approves the release")
             wait_for("the end of the retraining", lambda: self.lines(Act.END))
             self.note(f"{self.lines(Act.END)[0].reason}")
             version = self.version
