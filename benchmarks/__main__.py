@@ -35,6 +35,7 @@ BENCHMARKS = {
         ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
         ("swaps", "service.swaps", "100 changes of the model under load", "-", "4 min"),
         ("shadow", "service.shadow", "what a challenger costs", "wrk", "5 min"),
+        ("journal", "service.journal", "what the journal costs", "wrk", "3 min"),
         ("canary", "service.canary", "when a canary ends (simulated)", "nothing", "1 min"),
         (
             "overhead",

@@ -1,7 +1,7 @@
 """Which entries a person should look at next.
 
 Entries for which labels say most come first: those on which users, the challenger or the model
-itself disagree or doubt. Beside them are those of the random sample, which alone gives an unbiased
+itself disagree or doubt. Between them are those of the random sample, which alone gives an unbiased
 estimate of the accuracy.
 """
 

@@ -118,7 +118,7 @@ class Journal:
         )
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the requests, for which none waits."""
+        """Run something for which no request waits."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

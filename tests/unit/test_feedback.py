@@ -11,16 +11,22 @@ import numpy as np
 import pytest
 
 from pipeline.inference import Classifier
+from pipeline.inference.session import Answer
 from pipeline.journal.entry import pixels_of
 from pipeline.journal.ids import following
 from pipeline.journal.keeping import JournalSettings, Keeping
 from pipeline.journal.reading import entries, votes
 from pipeline.service import journaling
+from pipeline.service.challenger.messages import pack_reply
+from pipeline.service.challenger.trial import Rules
 from pipeline.service.journaling import Journal
+from pipeline.service.pool import ServedModel
 from pipeline.service.rates import Rate
 from tests.checkout import MODEL, needs_model
 from tests.digits import make_digits
+from tests.servers import wait_until
 from tests.services import INFER, Client, binary_request, client_of, make_app, png
+from tests.trials import linked
 
 pytestmark = needs_model
 IMAGES, LABELS = make_digits(3, 8)
@@ -287,3 +293,30 @@ def test_without_a_review_token_nobody_sees_the_queue(serve: Serve) -> None:
     client, _ = serve()
     assert client.get("/review/queue").status_code == 403
     assert review(client, predict(client)["id"]).status_code == 403
+
+
+def test_the_challengers_answer_is_kept(serve: Serve, root: Path, classifier: Classifier) -> None:
+    """That of the first request, with another label; the second gets none in time."""
+    with linked(ServedModel(classifier), Rules(deadline=0.2)) as (link, far):
+        link.trial.start()
+        client, journal = serve(link=link)
+        answers = [predict(client) for _ in range(2)]
+        found = classifier.predict(far.copy().images)
+        logits, probabilities = (
+            np.roll(part, 1, 1) for part in (found.logits, found.probabilities)
+        )
+        rolled = Answer(logits, probabilities, found.novelty)
+        # the numbers of copies are consecutive, and the queue has the second one now
+        far.connection.send(pack_reply(far.copy().number - 1, rolled))
+
+        def rows() -> list[dict[str, Any]]:
+            client.get("/v2/health/live")  # lets the service work
+            journal.write()
+            return [row for batch in entries(root) for row in batch.to_pylist()]
+
+        wait_until(lambda: len(rows()) == 2, 60)
+        kept = {row["id"]: row["challenger"] for row in rows()}
+    other = str((int(answers[0]["label"]) + 1) % 10)
+    first, second = (kept[answer["id"]] for answer in answers)
+    assert (first["label"], first["version"]) == (other, classifier.sha256[:12])
+    assert second is None

@@ -140,7 +140,7 @@ class Link:
         """The challenger's answer to a copy; None if it fails. TimeoutError if it is late."""
         self._listen()
         number = next(self._numbers)
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
             if not self._send(number, images, predictions, seconds):
@@ -149,11 +149,10 @@ class Link:
                 await asyncio.wait([future], timeout=self.trial.rules.deadline / SLICES)
                 self._receive()
                 if future.done():
-                    answer: Answer | None = future.result()
-                    return answer
+                    return future.result()
+            raise TimeoutError
         finally:
             del self._waiting[number]
-        raise TimeoutError
 
     def _is_running(self, champion: ServedModel) -> bool:
         self._follow()
