@@ -42,12 +42,12 @@ def test_reviewed_images_are_in_the_next_training(tmp_path: Path) -> None:
 
 def test_a_wrong_path_of_the_journal_is_one_line(tmp_path: Path) -> None:
     workspace = with_journal(tmp_path)
-    set_journal(workspace, "jornal")
+    set_journal(workspace, "elsewhere")
     said = python(tmp_path, "-m", "pipeline", "collect")
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "jornal" in line
+    assert "elsewhere" in line
     assert not workspace.feedback.exists()
 
 

@@ -53,6 +53,13 @@ def train(workspace: Workspace, recipe: Recipe = RECIPE) -> str:
     return sha256(workspace.weights)
 
 
+def collect(workspace: Workspace, count: int) -> None:
+    """Write so many collected images."""
+    images, labels = (part[:count] for part in make_digits(8, seed=5))
+    weights: Any = np.full(count, 2, np.int64)
+    save_file({"images": images, "labels": labels, "weights": weights}, workspace.feedback)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted() -> str:
     """The digest of the weights of an uninterrupted training."""
@@ -107,9 +114,7 @@ def test_a_foreign_or_damaged_resume_file_is_ignored_with_a_message(
         data = workspace.training_set.read_bytes()
         workspace.training_set.write_bytes(data[:-1] + bytes([(data[-1] + 1) % 10]))
     elif change == "collected":
-        images, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
-        content = {"images": images, "labels": labels, "weights": np.ones(1, np.int64)}
-        save_file(content, workspace.feedback)
+        collect(workspace, 1)
     elif change == "code":
         monkeypatch.setattr(stage, "code_digests", lambda task: {"pipeline/x.py": "0"})
     elif change == "noise":
@@ -149,16 +154,9 @@ def test_the_report_records_inputs_and_results(workspace: Workspace) -> None:
 def test_collected_images_change_the_weights_and_an_empty_file_does_not(
     workspace: Workspace, uninterrupted: str
 ) -> None:
-    images, labels = make_digits(8, seed=5)
-
-    def collect(count: int) -> None:
-        weights = np.full(count, 2, np.int64)
-        content = {"images": images[:count], "labels": labels[:count], "weights": weights}
-        save_file(content, workspace.feedback)
-
-    collect(0)
+    collect(workspace, 0)
     assert train(workspace) == uninterrupted
-    collect(8)
+    collect(workspace, 8)
     mixed = train(workspace)
     assert mixed != uninterrupted
     report = TrainingReport.read(workspace.training_report)
