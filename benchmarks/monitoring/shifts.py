@@ -59,7 +59,7 @@ def _moved(images: Images, pixels: float) -> Images:
     changed = images.copy()
     for number, (axis, sign) in enumerate(((1, 1), (1, -1), (2, 1), (2, -1))):
         part = slice(number, None, 4)
-        by = [0, 0, 0]
+        by = [0.0, 0.0, 0.0]
         by[axis] = sign * pixels
         changed[part] = ndimage.shift(images[part], by, order=0)
     return changed

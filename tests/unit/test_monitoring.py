@@ -340,6 +340,27 @@ def test_the_baseline_is_kept_until_model_or_images_change(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("is_known", [True, False])
+def test_images_that_the_model_may_know_cause_a_warning(
+    workspace: Workspace,
+    classifier: Classifier,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    *,
+    is_known: bool,
+) -> None:
+    """The calibration set is held out only of the training set next to it."""
+    workspace.training_set.write_bytes(b"other")
+    digests = {workspace.training_set: classifier.signature.data_sha256}
+    if not is_known:
+        monkeypatch.setattr(baselines, "sha256", lambda path: digests.get(path, "0" * 64))
+    load_baseline(workspace, workspace.released_model, SIZE, tmp_path)
+    warned = [record for record in caplog.records if record.name == baselines.__name__]
+    assert bool(warned) is is_known
+
+
+@pytest.mark.usefixtures("quick")
 def test_an_interrupted_run_repeats_its_windows_and_its_events(
     workspace: Workspace,
     classifier: Classifier,
