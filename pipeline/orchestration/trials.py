@@ -1,4 +1,4 @@
-"""The trial of a retrained release, which the service runs beside its champion."""
+"""The trial of a retrained release, which the service runs as its challenger."""
 
 from typing import Any, Literal, NamedTuple
 

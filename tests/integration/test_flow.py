@@ -31,6 +31,7 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
 from pipeline.orchestration import dag, silence
 from pipeline.registry import acts
+from pipeline.registry.ledger import Act, Ledger
 from tests.checkout import PROJECT, Checkout
 from tests.digits import make_digits
 from tests.journals import START
@@ -218,6 +219,11 @@ class Webhook(ThreadingHTTPServer):
 
         def log_message(self, *_: Any) -> None:
             """Log nothing."""
+
+
+def acts_of(workspace: Checkout) -> list[Act]:
+    """The acts in the ledger."""
+    return [line.act for line in Ledger(workspace.files.ledger).read()]
 
 
 def ended(process: psutil.Process) -> bool:
@@ -700,8 +706,14 @@ def test_watching_sends_an_event_when_a_change_begins(
     (event,) = events()
     assert event["event"] == "mnist.drift.found"
     assert event["resource"]["prefect.resource.id"] == "mnist.model.mnist-cnn"
+    wait_until(lambda: acts_of(workspace)[-1] == Act.REVIEW)  # the event runs `retrain`
     add_answers(journal, classifier, 255 - digits[200:], START + timedelta(days=1))
     assert watch()[0] == "Found"
     state = read_json(workspace.path / "reports/monitoring/monitor.json")
     assert (state["judged"], [found["sent"] for found in state["events"]]) == (3, [True])
     assert [found["id"] for found in events()] == [event["id"]]
+    retrain = prefect.get("deployments/name/retrain/retrain")["id"]
+    run = prefect.post(f"deployments/{retrain}/create_flow_run")["id"]
+    assert prefect.finish(run)[0] == "Waiting"
+    assert acts_of(workspace).count(Act.REVIEW) == 1
+    assert Act.RETRAIN not in acts_of(workspace)
