@@ -16,9 +16,10 @@ import requests
 
 from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
-from tests.checkout import Checkout
+from tests.checkout import PROJECT, Checkout
 
-LONGEST = 240.0  # seconds to wait for anything
+LONGEST = 300.0  # seconds to wait for anything
+PAUSE = 5.0  # seconds before something is tried again
 POOL = "local"
 
 
@@ -64,6 +65,7 @@ class Machines:
         """Start server and worker, with the deployments of prefect.yaml."""
         self.start("server")
         wait_for("Prefect's server", lambda: _answers(f"{self._api}/health"))
+        self.command("automation", "create", "--from-file", str(PROJECT / "docker/automation.yaml"))
         self.command("work-pool", "create", "--type", "process", POOL)
         for deployment in ("monitor", "retrain"):
             self.command("--no-prompt", "deploy", "--name", deployment)
@@ -85,12 +87,21 @@ class Machines:
         return self.run("monitor/monitor", **parameters)
 
     def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
-        """Run a deployment, and wait for its end; the final state."""
+        """Run a deployment, and wait for its end; the final state. A lost run is repeated."""
         identifier = self._get(f"deployments/name/{deployment}")["id"]
-        made = self._post(f"deployments/{identifier}/create_flow_run", parameters=parameters)
-        wait_for(deployment, lambda: self._get(f"flow_runs/{made['id']}")["end_time"])
-        state: dict[str, Any] = self._get(f"flow_runs/{made['id']}")["state"]
-        return state
+        end = time.monotonic() + LONGEST
+        while True:
+            made = self._post(f"deployments/{identifier}/create_flow_run", parameters=parameters)
+            wait_for(deployment, lambda run=made["id"]: self._get(f"flow_runs/{run}")["end_time"])
+            state: dict[str, Any] = self._get(f"flow_runs/{made['id']}")["state"]
+            if state["type"] == "COMPLETED" or time.monotonic() > end:
+                return state
+            time.sleep(PAUSE)
+
+    def submit(self, deployment: str) -> None:
+        """Run a deployment, as its schedule would, and do not wait."""
+        identifier = self._get(f"deployments/name/{deployment}")["id"]
+        self._post(f"deployments/{identifier}/create_flow_run")
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
         """The runs of a deployment, oldest first."""
@@ -108,17 +119,15 @@ class Machines:
                 return True
         return False
 
-    def kill(self, name: str) -> None:
-        """Kill a server and its children with SIGKILL."""
-        process = self.processes[name]
-        children: list[psutil.Process] = []
-        with suppress(psutil.NoSuchProcess):
-            children = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        process.wait()
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+    def restart(self, name: str) -> None:
+        """Kill a server with SIGKILL, not its children, and start it again until it runs."""
+        self.processes[name].kill()
+        self.processes[name].wait()
+        while True:
+            self.start(name)
+            time.sleep(PAUSE)
+            if self.processes[name].poll() is None:  # else the port is not free yet
+                return
 
     def stop(self) -> None:
         """Stop everything that runs."""
@@ -130,21 +139,31 @@ class Machines:
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            self.kill(name)
+            process.kill()
+            process.wait()
             for child in children:
                 with suppress(psutil.NoSuchProcess):
                     child.kill()
         self.log.close()
 
     def _get(self, path: str) -> Any:
-        response = requests.get(f"{self._api}/{path}", timeout=30)
-        response.raise_for_status()
-        return response.json()
+        return self._call("GET", path)
 
     def _post(self, path: str, **body: Any) -> Any:
-        response = requests.post(f"{self._api}/{path}", json=body, timeout=30)
-        response.raise_for_status()
-        return response.json()
+        return self._call("POST", path, json=body)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        """Call Prefect's API, again while the server does not answer."""
+        end = time.monotonic() + LONGEST
+        while True:
+            try:
+                response = requests.request(method, f"{self._api}/{path}", timeout=30, **options)
+                response.raise_for_status()
+                return response.json() if response.content else None
+            except requests.RequestException:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(1)
 
 
 def wait_for(what: str, condition: Callable[[], object], seconds: float = LONGEST) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from benchmarks.loop.hands import Digits
 
 PAUSE = 0.02  # seconds between two requests of a client
+PATIENCE = 60.0  # seconds that a reviewer waits for the service
 QUEUE = 100  # images of one request for the review queue
 
 
@@ -110,14 +111,31 @@ class Reviewer:
                 image = np.array(item["image"], np.uint8)
                 label = str(truth[image.tobytes()])
                 body = {"id": item["id"], "label": label, "name": "anna"}
-                response = self._session.post(f"{self._url}/labels", json=body, timeout=30)
-                response.raise_for_status()
+                self._call("POST", "labels", json=body)
                 done.add(item["id"])
         return len(done)
 
     def _queue(self, count: int, skip: Collection[str] = ()) -> dict[str, Any]:
         query: dict[str, Any] = {"count": count, "skip": [*skip]}
-        response = self._session.get(f"{self._url}/queue", params=query, timeout=30)
-        response.raise_for_status()
-        found: dict[str, Any] = response.json()
+        found: dict[str, Any] = self._call("GET", "queue", params=query)
         return found
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        """Call the service, again while it does not answer."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                response = self._session.request(
+                    method, f"{self._url}/{path}", timeout=30, **options
+                )
+                response.raise_for_status()
+                return response.json()
+            except requests.RequestException:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(1)
+
+
+def accuracy(answers: Sequence[Answer]) -> float:
+    """The share of the images for which the most probable class is the true one."""
+    return sum(answer.right for answer in answers) / max(1, len(answers))
