@@ -92,11 +92,16 @@ class Machines:
         end = time.monotonic() + LONGEST
         while True:
             made = self._post(f"deployments/{identifier}/create_flow_run", parameters=parameters)
-            wait_for(deployment, lambda run=made["id"]: self._get(f"flow_runs/{run}")["end_time"])
-            state: dict[str, Any] = self._get(f"flow_runs/{made['id']}")["state"]
+            state = self._finish(str(made["id"]))
             if state["type"] == "COMPLETED" or time.monotonic() > end:
                 return state
             time.sleep(PAUSE)
+
+    def _finish(self, run: str) -> dict[str, Any]:
+        """Wait for the end of a flow run; its final state."""
+        wait_for("the end of a run", lambda: self._get(f"flow_runs/{run}")["end_time"])
+        state: dict[str, Any] = self._get(f"flow_runs/{run}")["state"]
+        return state
 
     def submit(self, deployment: str) -> None:
         """Run a deployment, as its schedule would, and do not wait."""

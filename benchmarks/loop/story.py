@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approval", choices=["rule", "human"], default="rule", help="who promotes"
     )
+    parser.add_argument(
+        "--kill", type=int, default=0, metavar="N", help="kill servers at random moments, N times"
+    )
 
 
 def main(workspace: Workspace, keep: Path | None, approval: str, kill: int) -> None:

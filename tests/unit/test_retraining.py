@@ -19,6 +19,7 @@ from pipeline.monitoring.state import DRIFT, Event, Judged, State, state_file
 from pipeline.orchestration import loop, retraining, trials
 from pipeline.registry import acts, releases
 from pipeline.registry.ledger import Act, Ledger, Line
+from pipeline.tracking import background
 from tests.checkout import PROJECT
 from tests.releases import make_release
 
@@ -134,7 +135,7 @@ class Run:
         set_(loop, "pause_flow_run", self.ask)
         set_(loop, "POLL", 0.001)
         set_(trials, "look", lambda release, _: trials.judge(release, self.answer, 50))
-        set_(loop.background, "synchronise_later", lambda _: None)
+        set_(background, "synchronise_later", lambda _: None)
 
     def train(self, workspace: Workspace, *_: Any, hold: bool, **__: Any) -> RunState[Any]:
         assert hold
@@ -239,7 +240,7 @@ def test_an_undecided_release_gets_no_trial(run: Run) -> None:
 def test_a_refusal_ends_a_retraining_and_a_failure_does_not(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, *, ends: bool
 ) -> None:
-    state = Failed(name=name, message="the gate")
+    state: RunState[Any] = Failed(name=name, message="the gate")
     monkeypatch.setattr(loop, "bring_up_to_date", lambda *_, **__: state)
     assert run.advance() == (loop.ENDED if ends else "Failed")
     assert run.acts == (["retrain", "end"] if ends else ["retrain"])
@@ -281,7 +282,7 @@ def test_a_run_that_is_killed_is_continued(
     targets: dict[str, tuple[Any, str]] = {
         "record": (loop, "record"),
         "train": (loop, "bring_up_to_date"),
-        "promote": (loop.acts, "promote"),
+        "promote": (acts, "promote"),
     }
     target, name = targets[place]
     with monkeypatch.context() as patch:
