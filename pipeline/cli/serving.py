@@ -138,6 +138,8 @@ def serve(
     If PIPELINE_SERVE_TOKEN or PIPELINE_SERVE_TOKEN_FILE is set, every route except the page, the
     documentation and the health checks requires the header Authorization: Bearer TOKEN. Requests
     that change the service require the token in PIPELINE_ADMIN_TOKEN or PIPELINE_ADMIN_TOKEN_FILE.
+    With --journal, people with the token in PIPELINE_REVIEW_TOKEN or PIPELINE_REVIEW_TOKEN_FILE
+    label images at /review.
     """
     from pipeline.journal.keeping import JournalSettings, Keeping
     from pipeline.service import server

@@ -19,6 +19,7 @@ from tests.checkout import PROJECT, needs_model
 MEBIBYTE = 2**20
 COMMANDS = {  # commands that require more than the extra cpu, and the missing extra
     ("serve",): "serve",
+    ("labels", "export", "journal", "labels.csv"): "serve",
     ("score", "digit.png", "--output", "scores.parquet"): "score",
     ("--workspace", "workspace", "flow"): "flow",
     ("predict", "digit.png", "--model", "models:/digits@champion"): "tracking",

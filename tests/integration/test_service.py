@@ -22,6 +22,7 @@ import tritonclient.http as triton
 
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
+from pipeline.journal.keeping import JournalSettings
 from pipeline.service.limits import Limits
 from pipeline.service.processes import SPAWN, share, start, supervise
 from pipeline.service.shared import ROW
@@ -112,7 +113,8 @@ def test_no_request_generated_from_the_openapi_document_reveals_a_defect(tmp_pat
     admin = "0nly-for-admins"
     options = ["--exclude-checks=positive_data_acceptance", "--no-color"]
     options += [f"--header=Authorization: Bearer {admin}"]
-    with listening(make_app(admin_token=admin)) as port:
+    journal = JournalSettings(tmp_path / "journal")
+    with listening(make_app(admin_token=admin, journal=journal)) as port:
         command = ["run", f"http://127.0.0.1:{port}/openapi.json", "--max-examples=10", "--seed=1"]
         tried = subprocess.run(
             [Path(sys.executable).with_name("schemathesis"), *command, *options],
