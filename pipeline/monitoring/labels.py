@@ -21,8 +21,8 @@ class Label(NamedTuple):
 def read_labels(journal: Path) -> dict[str, Label]:
     """The labels of entries, by their ids.
 
-    The last vote of a reviewer or of an import decides. Without one, a label is what at least two
-    users say and none denies. UserError if the folder is not a journal.
+    Reviewers and imports decide if they agree. Without them, a label is what at least two users and
+    more than half of them say. UserError if the folder is not a journal.
     """
     by_entry: dict[str, list[tuple[str, str]]] = defaultdict(list)
     table = votes(journal)
@@ -35,11 +35,11 @@ def read_labels(journal: Path) -> dict[str, Label]:
 
 
 def _decide(given: Iterable[tuple[str, str]]) -> Label | None:
-    """The label that follows from votes, oldest first."""
+    """The label that follows from votes, each a voter and a label; None if none does."""
     given = list(given)
-    reviewed = [label for voter, label in given if not voter.startswith(USER)]
-    if reviewed:
-        return Label(reviewed[-1], reviewed=True)
-    counts = Counter(label for _, label in given)
-    ((label, number),) = counts.most_common(1)
-    return Label(label, reviewed=False) if number >= AGREEING and len(counts) == 1 else None
+    trusted = {label for voter, label in given if not voter.startswith(USER)}
+    if trusted:
+        return Label(trusted.pop(), reviewed=True) if len(trusted) == 1 else None
+    label, number = Counter(label for _, label in given).most_common(1)[0]
+    agreed = number >= AGREEING and 2 * number > len(given)
+    return Label(label, reviewed=False) if agreed else None
