@@ -18,7 +18,7 @@ from benchmarks.servers import free_port
 from pipeline.core.errors import UserError
 from tests.checkout import PROJECT, Checkout
 
-LONGEST = 300.0  # seconds to wait for anything
+LONGEST = 600.0  # seconds to wait for anything
 PAUSE = 5.0  # seconds before something is tried again
 POOL = "local"
 

@@ -40,7 +40,7 @@ SCHEDULE = 20.0  # seconds between runs of `retrain`, while servers are killed
 SETTLED = 12  # seconds until monitoring counts on it that the journal is written
 PARAMS: dict[str, dict[str, Any]] = {
     "collect": {"near": 0, "weight": 4},  # printed digits are much alike
-    "evaluate": {"live_minimum": 30},
+    "evaluate": {"live_minimum": 30, "providers": ["CPUExecutionProvider"]},
     "gate": {"min_live_accuracy": 0.3},
     "release": {"live_margin": 0.3},
     "loop": {"labels": REQUIRED, "cooldown": 3600.0, "compared": 200, "patience": 120.0},
