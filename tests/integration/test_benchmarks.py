@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks.memory import measure
 from benchmarks.pipeline import scaling
-from benchmarks.service import load, shadow
+from benchmarks.service import journal, load, shadow
 from benchmarks.service.baselines import Request
 from pipeline.core import workspace
 from pipeline.core.errors import UserError
@@ -132,6 +132,18 @@ def test_a_service_with_a_challenger_is_compared_to_one_without(tmp_path: Path) 
     counts = report["counts"]
     assert counts["normal"]["challenger_requests_total"] > 0
     assert counts["hanging"]["challenger_dropped_total"] > 0
+
+
+@needs_wrk
+@needs_model
+def test_a_service_with_a_journal_is_compared_to_one_without(tmp_path: Path) -> None:
+    shutil.copytree(MODEL.parent, tmp_path / "models")
+    journal.main(workspace.Workspace(tmp_path), [4], 1, 1)
+    report = read_json(tmp_path / REPORTS / "journal.json")
+    assert report["ratios"].keys() == {"none, again", "journal"}
+    (found,) = report["loads"]["journal"]["4"]
+    assert found["failed"] == 0
+    assert report["entries"]["written"] >= found["requests"]
 
 
 @needs_wrk
