@@ -38,17 +38,17 @@ def show(result: dict[str, Any]) -> str:
         if before in result and after in result
     ]
     events = "\n".join(f"- {event['seconds']} s: {event['text']}" for event in result["events"])
-    kills = sum(result["killed"].values())
-    killed = f" Servers killed: {kills}." if kills else ""
     return f"""# One turn of the loop
 
 Accuracy of the running service on new digits, before and after one retraining:
 
 {table(("Digits of", "before", "after"), rows)}
 
-Retrainings: {result["retrainings"]}. Requests: {result["requests"]:,}, of which
-{result["errors"]} failed.{killed} Labels: {result.get("labels", 0)}. Duration:
-{result["seconds"]} s.
+- retrainings: {result["retrainings"]}
+- requests: {result["requests"]:,} answered, {result["errors"]} failed
+- labels: {result.get("labels", 0)}
+- servers killed: {sum(result["killed"].values())}
+- duration: {result["seconds"]} s
 
 ![Accuracy of the last {RECENT} answers over time](loop.png)
 
