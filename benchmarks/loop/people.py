@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 
 from benchmarks.loop.hands import Digits
+from pipeline.core.errors import UserError
 
 PAUSE = 0.02  # seconds between two requests of a client
+LONGEST = 600.0  # seconds until all images of a client are answered
 PATIENCE = 60.0  # seconds that a reviewer waits for the service
 QUEUE = 100  # images of one request for the review queue
 
@@ -40,13 +42,16 @@ class Clients:
         self.truth: dict[bytes, int] = {}  # what each image shows, which only people know
 
     def send(self, digits: Digits) -> list[Answer]:
-        """Send all images; the answers."""
+        """Send all images, each again until the service answers; the answers."""
         images, labels = digits
-        return [
-            answer
-            for image, label in zip(images, labels.tolist(), strict=True)
-            if (answer := self._send(image, label)) is not None
-        ]
+        found, end = [], time.monotonic() + LONGEST
+        for image, label in zip(images, labels.tolist(), strict=True):
+            while (answer := self._send(image, label)) is None:
+                if time.monotonic() > end:
+                    raise UserError(f"the service does not answer: {self.errors[-1]}")
+                time.sleep(1)
+            found.append(answer)
+        return found
 
     @contextmanager
     def sending(self, digits: Digits) -> Iterator[None]:
