@@ -19,6 +19,7 @@ from pipeline.core.errors import UserError
 from tests.checkout import PROJECT, Checkout
 
 LONGEST = 600.0  # seconds to wait for anything
+LOST = 90.0  # seconds after which a pending run counts as lost
 PAUSE = 5.0  # seconds before something is tried again
 POOL = "local"
 
@@ -98,8 +99,21 @@ class Machines:
             time.sleep(PAUSE)
 
     def _finish(self, run: str) -> dict[str, Any]:
-        """Wait for the end of a flow run; its final state."""
-        wait_for("the end of a run", lambda: self._get(f"flow_runs/{run}")["end_time"])
+        """Wait for the end of a flow run; its final state.
+
+        A run whose worker is killed while it submits the run stays pending, and nobody else may
+        run the deployment: it is then marked as crashed, as a person would.
+        """
+        begun = time.monotonic()
+
+        def has_ended() -> object:
+            found = self._get(f"flow_runs/{run}")
+            if found["state"]["type"] == "PENDING" and time.monotonic() > begun + LOST:
+                state = {"type": "CRASHED", "message": "its worker was killed"}
+                self._post(f"flow_runs/{run}/set_state", state=state, force=True)
+            return found["end_time"]
+
+        wait_for("the end of a run", has_ended)
         state: dict[str, Any] = self._get(f"flow_runs/{run}")["state"]
         return state
 
