@@ -9,7 +9,7 @@ import psutil
 from benchmarks.loop.machines import Machines
 
 VICTIMS = ("service", "worker", "server", "run")  # a run: the process of a flow run
-EARLIEST, LATEST = 5.0, 30.0  # seconds between two kills
+EARLIEST, LATEST = 10.0, 60.0  # seconds between two kills
 
 
 class Chaos:
