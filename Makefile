@@ -13,7 +13,7 @@ LOCKED := uv pip compile pyproject.toml --universal --generate-hashes --no-annot
   --python-version 3.11 --custom-compile-command "make lock" --upgrade --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro fast bench check test lint prose docs readme pictures lock smoke mlflow prefect \
+.PHONY: help repro fast bench check test lint prose docs readme pictures lock smoke loop mlflow prefect \
   notebook clean image repro-container stack stack-down test-containers report debian serve mutants gpu-pack
 
 help: ## list the targets
@@ -50,6 +50,9 @@ report: $(INSTALLED) ## print the gate's verdict and the changes in metrics sinc
 
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
+
+loop: $(INSTALLED) ## one turn of the loop in 8 minutes: a shift, labels, one retraining, a new release
+	python -m benchmarks loop
 
 notebook: $(INSTALLED) ## rerun notebooks/walkthrough.ipynb, after make repro
 	jupyter nbconvert --execute --inplace --to notebook \

@@ -12,14 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -179,6 +172,15 @@ class Flow(Section):
     timeout: TimeOut
 
 
+class Loop(Section):
+    approval: Literal["human", "rule"]
+    labels: Annotated[int, Field(ge=1)]
+    cooldown: Seconds
+    service: Annotated[str, Field(pattern="^https?://")] | None
+    compared: Annotated[int, Field(ge=1)]
+    patience: TimeOut
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -195,6 +197,7 @@ class Params(Section):
     gate: Gate
     release: Release
     flow: Flow
+    loop: Loop
 
     @model_validator(mode="after")
     def _the_gate_judges_stated_coverage(self) -> Self:

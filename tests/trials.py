@@ -42,4 +42,4 @@ def linked(model: ServedModel, rules: Rules) -> Iterator[tuple[Link, Far]]:
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     memory, (trial,) = copies.allocate(size), trials(1, rules)
     with closing(near), closing(far):
-        yield Link(trial, model.sha256, model, CopyQueue(memory), near), Far(model, memory, far)
+        yield Link(trial, model, model, CopyQueue(memory), near), Far(model, memory, far)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from benchmarks.service.challengers import KINDS
 from pipeline.service import server
+from pipeline.service.challenger.challenge import Challenge
 from pipeline.service.challenger.trial import Rules
 
 
 def main(model: str, port: str, kind: str) -> None:
     """Serve the model, and compare it with a challenger of this kind."""
     load = partial(KINDS[kind], Path(model))
-    challenge = server.Challenge(model, Rules(), load)
+    challenge = Challenge(model, Rules(), load)
     server.run(model, "127.0.0.1", int(port), json_log=False, workspace=None, challenge=challenge)
 
 

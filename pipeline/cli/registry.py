@@ -26,8 +26,9 @@ def releases(
     """List the releases in models/, with the champion.
 
     The mark is champion, previous (the champion before), best (the highest test accuracy) or held
-    (registered after a rollback). --sync registers releases that MLflow does not have and moves the
-    alias champion there, unless MLflow has seen acts on releases that this checkout does not know.
+    (registered after a rollback or by a retraining, and never promoted). --sync registers releases
+    that MLflow does not have and moves the alias champion there, unless MLflow has seen acts on
+    releases that this checkout does not know.
     """
     from tabulate import tabulate
 

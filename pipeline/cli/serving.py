@@ -74,7 +74,8 @@ def serve(
         typer.Option(
             metavar="MODEL",
             help="A second model to compare with the first on copies of the requests: a release "
-            "number, an ONNX file, or a model in MLflow.",
+            "number, an ONNX file, a model in MLflow, or `trial` for the one that a retraining "
+            "puts on trial.",
             show_default=False,
         ),
     ] = None,
@@ -142,6 +143,7 @@ def serve(
     """
     from pipeline.journal.keeping import JournalSettings, Keeping
     from pipeline.service import server
+    from pipeline.service.challenger.challenge import Challenge
     from pipeline.service.challenger.trial import TOLERATED, Rules
 
     workspace = named_workspace(context)
@@ -150,7 +152,7 @@ def serve(
     challenge = None
     if challenger is not None:
         rules = Rules(canary or 0, TOLERATED if tolerate is None else tolerate / 100)
-        challenge = server.Challenge(challenger, rules)
+        challenge = Challenge(challenger, rules)
     elif canary is not None or tolerate is not None:
         raise UserError("--canary and --tolerate require --challenger, which names the model")
     settings = None

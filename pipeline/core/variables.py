@@ -185,6 +185,12 @@ FLOW_RUN_ID = Variable(
 FLOW_RUN_URL = Variable(
     "PIPELINE_FLOW_RUN_URL", PROGRAMS, "The address of that flow run. A flow run sets it."
 )
+HOLD = Variable(
+    "PIPELINE_HOLD_RELEASE",
+    PROGRAMS,
+    "If set, the stage `release` registers a release and does not promote it. The flow `retrain` "
+    "sets it.",
+)
 PREFECT_WORKER_NAME = Variable(
     "PREFECT__WORKER_NAME",
     PROGRAMS,

@@ -1,7 +1,8 @@
 """The DAG in dvc.yaml as a Prefect flow: one task per stage, which DVC runs unless up to date.
 
 The command `flow` runs it with its own Prefect server unless another is configured; the deployments
-in prefect.yaml run it on a worker. Only this module, `results` and `monitoring` use Prefect.
+in prefect.yaml run it on a worker. Only this module, `results`,
+`monitoring` and `loop` use Prefect.
 """
 
 import logging
@@ -10,10 +11,7 @@ import re
 import secrets
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +34,12 @@ from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, results
 from pipeline.orchestration.settings import FLOW
+from pipeline.orchestration.silence import signs_of_life
 from pipeline.registry import releases
 
 REFUSED, RELEASED = "Refused", "Released"  # final states of a flow run and of a task
 CACHED = "Cached"  # final state of a task alone
 RELEASE = "release"  # the stage that releases
-SILENCE = 60.0  # seconds without output before the log says that the stage is still running
 
 
 @flow(name=FLOW)
@@ -70,11 +68,18 @@ def mnist_release(
 
 
 def bring_up_to_date(
-    workspace: Workspace, targets: list[str], *, force: bool, set_params: list[str]
+    workspace: Workspace,
+    targets: list[str],
+    *,
+    force: bool,
+    set_params: list[str],
+    forced: Collection[str] = (),
+    hold: bool = False,
 ) -> State[Any]:
     """Run the tasks of these stages and return the final state.
 
-    Waits while another flow run or stage has locked the workspace.
+    Waits while another flow run or stage has locked the workspace. `forced`: stages that run even
+    if nothing that DVC watches has changed. `hold`: register a new release, but do not promote it.
     """
     logger = get_run_logger()
 
@@ -100,8 +105,10 @@ def bring_up_to_date(
             )(
                 workspace,
                 stage,
-                force=force,
-                skip=stage.name in current and all(state.name == CACHED for state in needs),
+                force=force or stage.name in forced,
+                hold=hold,
+                skip=stage.name in current - {*forced}
+                and all(state.name == CACHED for state in needs),
                 lock=lock,
                 wait_for=needs,
                 return_state=True,
@@ -153,7 +160,7 @@ def run(workspace: Workspace, targets: list[str], *, force: bool, set_params: li
 
 @task(cache_policy=NO_CACHE)
 def repro(
-    workspace: Workspace, stage: dag.Stage, *, force: bool, skip: bool, lock: int
+    workspace: Workspace, stage: dag.Stage, *, force: bool, hold: bool, skip: bool, lock: int
 ) -> State[Any]:
     """Let DVC run a stage unless it is up to date; DVC's output goes to the log line by line.
 
@@ -171,6 +178,7 @@ def repro(
         "PYTHONUNBUFFERED": "1",
         variables.FLOW_RUN_ID.name: str(flow_run.id),
         variables.FLOW_RUN_URL.name: results.address(flow_run.id),
+        **({variables.HOLD.name: "1"} if hold else {}),
     }
     output: list[str] = []
 
@@ -209,28 +217,6 @@ def of_release(workspace: Workspace) -> State[Any]:
         return Completed(message=f"release {report.release} is not promoted: {report.reason}")
     accuracy = Metrics.read(workspace.metrics).accuracy
     return Completed(name=RELEASED, message=f"a model with test accuracy {accuracy:.2%}")
-
-
-@contextmanager
-def signs_of_life(
-    stage: str, output: Sequence[str], log: Callable[[str], object]
-) -> Iterator[None]:
-    """While the block runs, log after each SILENCE without output that the stage is running."""
-    start, done = time.monotonic(), threading.Event()
-
-    def watch() -> None:
-        heard = -1
-        while not done.wait(SILENCE):
-            if heard == (heard := len(output)):
-                log(f"{stage} has been running for {time.monotonic() - start:.0f} s")
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def conclude(states: Mapping[str, State[Any]]) -> State[Any]:

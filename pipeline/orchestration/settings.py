@@ -11,6 +11,7 @@ from typing import Any
 
 FLOW = "mnist-release"  # for every task: prefect.yaml and existing runs have this name
 MONITOR = "monitor"  # the flow that watches a model in use
+RETRAIN = "retrain"  # the flow that trains on labelled images from use
 EVENTS = FLOW.partition("-")[0]  # what the names of events begin with
 PATHS = {"home", "profiles_path"}  # settings that are relative to the workspace
 

@@ -55,12 +55,14 @@ def register(
     workspace: Workspace,
     folder: Path,
     verdict: str,
+    *,
+    hold: bool = False,
     **facts: Any,
 ) -> Release:
     """Give the sealed folder from `new_folder` the next number and record it; nothing is promoted.
 
     `facts`: further fields of the line in the ledger, such as `reason` and `comparisons`. After a
-    rollback, the release is held: it is for a person to promote it.
+    rollback, or with `hold`, the release is held: the stage `release` does not promote it.
 
     Then removes releases that are neither among the newest KEPT nor in use: the champion, the one
     before it, the target of a rollback, the best. UserError if a file of the folder does not match
@@ -79,7 +81,7 @@ def register(
         release=number,
         sha256=release.sha256,
         verdict=verdict,
-        held=releases.held(),
+        held=hold or releases.held(),
         **facts,
     )
     _remove_old(Releases.of(workspace))

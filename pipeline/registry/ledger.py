@@ -30,6 +30,10 @@ class Act(StrEnum):
     REGISTER = "register"  # a model received a number and a folder
     PROMOTE = "promote"  # a release became the champion
     ROLLBACK = "rollback"  # an earlier release became the champion again
+    REVIEW = "review"  # images in use are to be looked at, because they have changed
+    RETRAIN = "retrain"  # a retraining began
+    TRIAL = "trial"  # a release that it registered is compared with the champion in use
+    END = "end"  # the retraining ended, with or without a promotion
 
 
 class Line(BaseModel):
@@ -39,17 +43,19 @@ class Line(BaseModel):
     seq: Annotated[int, Field(ge=1)]  #: number of the line
     time: str  #: when it was written: UTC, in ISO 8601
     actor: str  #: who acted: `user@host`, or the actor of a GitHub workflow
-    act: Act  #: `look`, `refuse`, `register`, `promote` or `rollback`
+    act: Act  #: what was done
     release: int | None = None  #: number of the release
     sha256: str | None = None  #: SHA-256 of the ONNX file
     replaces: str | None = None  #: SHA-256 of the champion before; null if there was none
     verdict: str | None = None  #: verdict of the release rule
     reason: str | None = None  #: reason for the verdict, or the one that a person gave
-    held: bool = False  #: whether only a person promotes it, because it follows a rollback
+    held: bool = False  #: whether the stage `release` does not promote it: a person or a trial does
     test_sha256: str | None = None  #: SHA-256 of the test set
     live_sha256: str | None = None  #: SHA-256 of the live test set; null if it was not judged
     look: int | None = None  #: how many candidates were compared on it, with this one
     comparisons: tuple[Comparison, ...] = ()  #: the comparisons behind the verdict
+    event: str | None = None  #: id of the event of monitoring that caused the act
+    labels: int | None = None  #: labelled images of the champion when a retraining began
     previous: str | None = None  #: SHA-256 of the line before; null for the first
 
     def to_bytes(self) -> bytes:

@@ -63,8 +63,8 @@ def promote(workspace: Workspace, line: Line) -> None:
         print(f"release {number} is registered and not promoted: {line.reason}; {_by_hand(number)}")
     elif line.held:
         print(
-            f"release {number} is registered and not promoted, because the champion was chosen by "
-            f"a rollback; {_by_hand(number)}"
+            f"release {number} is registered and not promoted: the champion was chosen by a "
+            f"rollback, or a trial decides; {_by_hand(number)}"
         )
     elif any(move.seq > line.seq for move in releases.moves):
         print(

@@ -78,7 +78,7 @@ def create_app(
     paths = [route.path for route in routes if isinstance(route, APIRoute)]
     metrics = Metrics(pool, paths, place.rows["metrics"], place.process)
     if link is not None:
-        pool.set_challenger(link.challenger)
+        pool.set_challenger(link.model)
         metrics.registry.register(TrialMetrics(link))
     journal_metrics = JournalMetrics(place.rows["journal"], place.process)
     metrics.registry.register(journal_metrics)

@@ -89,16 +89,16 @@ class Journal:
         images: Images,
         predictions: Predictions,
         seconds: float,
-        challenger: tuple[ServedModel, Predictions] | None = None,
+        challenger: tuple[str, Predictions] | None = None,
     ) -> None:
         """Keep the answer of a model to images, [N, H, W], which took `seconds`.
 
-        `challenger`: the other model, and its predictions for the first images.
+        `challenger`: the version of the other model, and its predictions for the first images.
         """
         other = None
         if challenger is not None:
             labels, verdicts = challenger[1].labels, challenger[1].verdicts
-            other = Other(challenger[0].version, labels, verdicts)
+            other = Other(challenger[0], labels, verdicts)
         self._writer.add(
             Answered(
                 first=ticket.first,

@@ -22,9 +22,8 @@ from pipeline.inference.providers import available_cores
 from pipeline.journal.keeping import JournalSettings
 from pipeline.service import log
 from pipeline.service.app import create_app
-from pipeline.service.challenger.process import Model
+from pipeline.service.challenger.challenge import Challenge
 from pipeline.service.challenger.seats import Seat, seats
-from pipeline.service.challenger.trial import Rules
 from pipeline.service.connections import Connection
 from pipeline.service.journal_start import create_folder, keeping
 from pipeline.service.limits import Limits, limits_of_process
@@ -41,7 +40,7 @@ from pipeline.service.processes import (
 )
 from pipeline.service.shared import Place, alone
 from pipeline.service.sockets import listen, url
-from pipeline.service.sources import Source, open_challenger, open_model
+from pipeline.service.sources import Source, open_model
 from pipeline.service.state import Service
 from pipeline.service.token import Tokens, read_tokens
 
@@ -84,15 +83,6 @@ class Settings:
     journal: JournalSettings | None = None
 
 
-@dataclass(frozen=True)
-class Challenge:
-    """Which model to compare with the champion, and how."""
-
-    name: str  # as `sources.open_challenger` takes it
-    rules: Rules
-    load: Callable[[], Model] | None = None  # in its process, instead of that model: for tests
-
-
 def run(
     model: str | None,
     host: str,
@@ -130,7 +120,7 @@ def run(
     limits = limits_of_process(count)
     challenger = None
     if challenge is not None:
-        challenger = open_challenger(challenge.name, workspace, tuple(trust), served)
+        challenger = challenge.open(workspace, tuple(trust), served)
     settings = Settings(*(served, source, limits, tokens, workspace, json_log, challenger, journal))
     listeners = listen(host, port)
     if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
@@ -147,8 +137,8 @@ def run(
 
     with ExitStack() as stack:
         taken: list[Seat] | list[None] = [None] * count
-        if challenger is not None and challenge is not None:
-            load = challenge.load or partial(take, share(challenger.classifier))
+        if challenge is not None:
+            load = challenge.loader(challenger, workspace, tuple(trust))
             taken = stack.enter_context(
                 seats(load, served, challenge.rules, count, json_log=json_log)
             )
@@ -183,7 +173,7 @@ def _serve(
     settings: Settings, place: Place, listeners: list[socket.socket], seat: Seat | None
 ) -> None:
     pool, limits = ModelPool(settings.model), settings.limits
-    link = seat.link(settings.challenger) if seat and settings.challenger else None
+    link = seat.link(settings.model, settings.challenger) if seat else None
     app = create_app(
         *(pool, limits, settings.tokens, settings.workspace, place, settings.source),
         *(link, settings.journal),

@@ -83,7 +83,8 @@ class Service:
         assert self.link is not None
         answer = await self.link.ask(images, *computed)
         if answer is not None:
-            model = note_model(request, self.link.challenger)
+            assert self.link.model is not None  # a canary has one
+            model = note_model(request, self.link.model)
             computed = Computed(answer, computed.seconds)
         self.metrics.record_predictions(model.version, computed.predictions)
         return model, computed
@@ -122,7 +123,8 @@ class Service:
     ) -> None:
         assert self.journal is not None
         other = await link.compare_and_wait(model, images, *computed)
-        challenger = None if other is None else (link.challenger, other)
+        named = link.challenger
+        challenger = None if other is None or named is None else (named.version, other)
         self.journal.record(ticket, model, images, *computed, challenger)
 
 

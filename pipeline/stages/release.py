@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from pipeline.config import Gate, Params
-from pipeline.core import environment
+from pipeline.core import environment, variables
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import (
     REPRO,
@@ -123,6 +123,7 @@ def register(
             workspace,
             folder,
             judgement.verdict,
+            hold=variables.HOLD.get() is not None,
             reason=judgement.reason,
             test_sha256=judgement.test_sha256,
             live_sha256=judgement.live_sha256,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import onnx
@@ -13,14 +14,17 @@ import pytest
 import requests
 
 from benchmarks.service.challengers import Crashing, Failing, Faithful, Hanging, Slow, Wrong
+from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from pipeline.registry.ledger import Act, Ledger
 from pipeline.service.challenger.copies import LENGTH
 from pipeline.service.challenger.process import Model
 from pipeline.service.challenger.seats import seats
 from pipeline.service.challenger.trial import LEVEL, Rules
 from pipeline.service.pool import ServedModel
-from tests.checkout import MODEL, needs_model
+from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
+from tests.releases import make_release
 from tests.servers import wait_until
 from tests.services import INFER, binary_request, listening, make_app, metric, png, serving
 
@@ -83,7 +87,7 @@ def trial(load: Callable[[], Model], rules: Rules, challenger: Path) -> Iterator
     champion = ServedModel(Classifier(MODEL, threads=1))
     named = ServedModel(Classifier(challenger, threads=1))
     with seats(load, champion, rules, 1) as (seat,):
-        link = seat.link(named)
+        link = seat.link(champion, named)
         with listening(make_app(classifier=champion.classifier, link=link)) as port:
             wait_until(lambda: link.trial.running or link.trial.reason)
             yield Trial(port)
@@ -231,3 +235,25 @@ def test_the_command_serves_a_canary_in_all_its_processes(tmp_path: Path, ten: I
         process.wait(30)
         _, alive = psutil.wait_procs(children, 10)
         assert not alive
+
+
+def test_a_service_tries_one_release_after_the_other(tmp_path: Path, ten: Images) -> None:
+    """As the ledger puts them on trial, and forgets each when its retraining has ended."""
+    workspace = Workspace(tmp_path)
+    copy(PROJECT / "params.yaml", workspace.params)
+    for variation in range(3):
+        make_release(workspace, variation, promoted=variation == 0)
+    options = ["--workers=2", "--json-log", "--challenger=trial"]
+    with serving(tmp_path / "log", *options, workspace=workspace) as (_, url):
+        found = Trial(int(url.rsplit(":", 1)[1]))
+        assert found.status()["release"] is None
+        for release in (2, 3):
+            Ledger(workspace.ledger).append(Act.RETRAIN)
+            Ledger(workspace.ledger).append(Act.TRIAL, release=release)
+            wait_until(lambda: found.status()["release"] in (2, 3), 60)
+            assert found.status()["release"] == release
+            found.ask(ten)
+            wait_until(lambda: found.status()["requests"] == 1, 30)
+            Ledger(workspace.ledger).append(Act.END)
+            wait_until(lambda: found.status()["state"] == "starting", 30)
+            assert found.status()["requests"] == 0

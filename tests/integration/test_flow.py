@@ -29,8 +29,9 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
-from pipeline.orchestration import dag, flow
+from pipeline.orchestration import dag, silence
 from pipeline.registry import acts
+from pipeline.registry.ledger import Act, Ledger
 from tests.checkout import PROJECT, Checkout
 from tests.digits import make_digits
 from tests.journals import START
@@ -220,6 +221,11 @@ class Webhook(ThreadingHTTPServer):
             """Log nothing."""
 
 
+def acts_of(workspace: Checkout) -> list[Act]:
+    """The acts in the ledger."""
+    return [line.act for line in Ledger(workspace.files.ledger).read()]
+
+
 def ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
@@ -325,9 +331,9 @@ def test_a_task_logs_the_output_of_its_stage(prefect: Prefect, released: str) ->
 def test_a_silent_stage_is_reported_as_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(flow, "SILENCE", 0.05)
+    monkeypatch.setattr(silence, "SILENCE", 0.05)
     output, logged = ["epoch 1/30"], list[str]()
-    with flow.signs_of_life("train", output, logged.append):
+    with silence.signs_of_life("train", output, logged.append):
         wait_until(lambda: len(logged) >= 2)
     assert re.fullmatch(r"train has been running for \d+ s", logged[0])
 
@@ -700,8 +706,14 @@ def test_watching_sends_an_event_when_a_change_begins(
     (event,) = events()
     assert event["event"] == "mnist.drift.found"
     assert event["resource"]["prefect.resource.id"] == "mnist.model.mnist-cnn"
+    wait_until(lambda: acts_of(workspace)[-1] == Act.REVIEW)  # the event runs `retrain`
     add_answers(journal, classifier, 255 - digits[200:], START + timedelta(days=1))
     assert watch()[0] == "Found"
     state = read_json(workspace.path / "reports/monitoring/monitor.json")
     assert (state["judged"], [found["sent"] for found in state["events"]]) == (3, [True])
     assert [found["id"] for found in events()] == [event["id"]]
+    retrain = prefect.get("deployments/name/retrain/retrain")["id"]
+    run = prefect.post(f"deployments/{retrain}/create_flow_run")["id"]
+    assert prefect.finish(run)[0] == "Waiting"
+    assert acts_of(workspace).count(Act.REVIEW) == 1
+    assert Act.RETRAIN not in acts_of(workspace)

@@ -218,6 +218,26 @@ def test_the_queue_is_in_order_and_bounded() -> None:
     assert not queue.put(b"123456")
 
 
+def test_another_challenger_starts_with_new_counts_in_all_processes() -> None:
+    service, other, challenger = trials(3, Rules())
+    challenger.start(2, "a" * 64)
+    assert service.named == (2, "a" * 64)
+    service.count("dropped")
+    challenger.record_comparison(outcome(1), outcome(2), FAST)
+    service.end("replaced")
+    challenger.start_over()
+    for each in (service, other, challenger):
+        assert (each.reason, each.named, each.running) == (None, None, False)
+        assert not each.total("requests")
+        assert not each.total("dropped")
+    challenger.start(3, "b" * 64)
+    service.count("dropped")
+    challenger.record_comparison(outcome(1), outcome(1), FAST)
+    assert other.named == (3, "b" * 64)
+    counts = [int(other.total(name)) for name in ("requests", "differ", "dropped")]
+    assert counts == [1, 0, 1]
+
+
 @needs_model
 def test_copies_are_dropped_while_nobody_reads(model: ServedModel, ten: Images) -> None:
     many = np.repeat(ten, 10, 0)

@@ -49,7 +49,7 @@ def test_every_value_is_loaded_as_written() -> None:
 
 def test_sections_stages_and_modules_have_the_same_names() -> None:
     modules = {path.stem for path in (PROJECT / "pipeline" / "stages").glob("[a-z]*.py")}
-    assert list(DEFAULTS) == ["task", *STAGES, "flow"]
+    assert list(DEFAULTS) == ["task", *STAGES, "flow", "loop"]
     assert modules == STAGES.keys()
 
 
@@ -71,7 +71,7 @@ def test_changing_flow_settings_reruns_no_stage() -> None:
         if isinstance(name, str)
     }
     assert "train" in depended_on
-    assert depended_on & {"flow", "params.yaml"} == set()
+    assert depended_on & {"flow", "loop", "params.yaml"} == set()
 
 
 def named(said: str, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -107,7 +107,8 @@ def test_unknown_keys_and_sections_are_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, [[]], {"of": []}])
 def test_every_value_of_the_wrong_type_is_reported(value: Any, tmp_path: Path) -> None:
-    knobs = [knob for knob in KNOBS if value is not None or knob != ("collect", "journal")]
+    optional = [("collect", "journal"), ("loop", "service")]
+    knobs = [knob for knob in KNOBS if value is not None or knob not in optional]
     assert named(complaint(tmp_path, everywhere(value, knobs)), knobs) == knobs
 
 
@@ -186,6 +187,11 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
         *({"train": seconds} for seconds in (0, -1.0, float("nan"), float("inf"), "12h")),
     ],
     "flow.timeout": [0],
+    "loop.approval": ["nobody"],
+    "loop.labels": [0, 1.5],
+    "loop.service": ["", "127.0.0.1:8000"],
+    "loop.compared": [0],
+    "loop.patience": [0],
 }
 
 
@@ -210,6 +216,9 @@ ENDS_OF_RANGE: dict[str, list[Any]] = {
     "gate.min_refused_negatives": [{}, {"noise": 0}],
     "flow.retries": [{}, {"fetch": 0, "train": 20}],
     "flow.retry_delay": [0],
+    "loop.approval": ["human", "rule"],
+    "loop.cooldown": [0],
+    "loop.service": [None, "http://127.0.0.1:8000"],
     "flow.timeouts": [{}, {"backprop": 0.5, "train": 604_800}],
 }
 

@@ -24,6 +24,7 @@ from pipeline.core.release_report import ReleaseReport
 from pipeline.core.reports import JudgedProviders, Subject
 from pipeline.core.snapshot import read_snapshot
 from pipeline.core.task import ImageForm
+from pipeline.core.variables import HOLD
 from pipeline.core.workspace import Workspace
 from pipeline.evaluation.distortions import DISTORTIONS
 from pipeline.inference import golden
@@ -466,6 +467,19 @@ def test_after_a_rollback_a_person_promotes(workspace: Workspace) -> None:
     pass_gate(workspace)
     run(workspace)
     assert champion_number(workspace) == 4
+
+
+def test_a_held_release_is_registered_and_never_promoted_by_the_stage(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as environment:
+        environment.setenv(HOLD.name, "1")
+        run(workspace)
+    run(workspace)
+    assert champion_number(workspace) is None
+    assert ReleaseReport.read(workspace.release_report).held
+    acts.promote(workspace, 1, "its trial passed")
+    assert champion_number(workspace) == 1
 
 
 def test_both_models_run_on_the_provider_of_the_evaluation(workspace: Workspace) -> None:

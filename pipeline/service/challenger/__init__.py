@@ -5,4 +5,5 @@
 - `messages` is what passes between the service and the challenger, `copies` the queue in between.
 - `process` is the challenger's process, `link` its counterpart in each process of the service;
   `seats` connects them.
+- `challenge` says which model is the challenger; `awaiting` waits for one that is named later.
 """

@@ -7,9 +7,11 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.session import Answer
+from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 from pipeline.service.challenger.copies import CopyQueue
 from pipeline.service.challenger.messages import (
@@ -22,10 +24,23 @@ from pipeline.service.challenger.messages import (
     unpack_reply,
 )
 from pipeline.service.challenger.trial import Trial
-from pipeline.service.pool import ServedModel
+from pipeline.service.pool import VERSION_LENGTH, ServedModel
 
 WAKE = b"!"  # says that the queue has a copy
 SLICES = 10  # of the deadline: while the whole machine stands still, only one of them passes
+
+
+class Named(NamedTuple):
+    """A challenger that only its process has loaded."""
+
+    release: int
+    sha256: str
+    signature: Signature
+
+    @property
+    def version(self) -> str:
+        """As of a ServedModel."""
+        return self.sha256[:VERSION_LENGTH]
 
 
 class Link:
@@ -37,25 +52,36 @@ class Link:
     def __init__(
         self,
         trial: Trial,
-        champion: str,
-        challenger: ServedModel,
+        champion: ServedModel,
+        challenger: ServedModel | None,
         queue: CopyQueue,
         connection: socket.socket,
     ) -> None:
-        """`champion`: SHA-256 of the model with which the challenger is compared.
+        """`champion`: the model with which the challenger is compared.
 
-        `queue`: to the process that runs the challenger. `connection`: of datagrams, to wake it and
-        to get its replies.
+        `challenger`: None if its process names it later. `queue`: to the process that runs the
+        challenger. `connection`: of datagrams, to wake it and to get its replies.
         """
-        self.trial, self.challenger, self._champion = trial, challenger, champion
+        self.trial, self.model = trial, challenger
+        self._named: Named | None = None  # the challenger of the trial with the number _turn
+        self._turn = trial.turn
+        self._champion = None if challenger is None else champion.sha256
         self._queue, self._connection = queue, connection
         connection.setblocking(False)
-        signature = challenger.signature
+        self._signature = signature = champion.signature
         self._classes = len(signature.labels)
         self._most = comparable(signature.form, self._classes)
         self._waiting: dict[int, asyncio.Future[Answer | None]] = {}
         self._numbers = _numbers()
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def challenger(self) -> "ServedModel | Named | None":
+        """The challenger; None until it is named."""
+        self._follow()
+        if self._named is None and (named := self.trial.named) is not None:
+            self._named = Named(*named, self._signature)
+        return self.model or self._named
 
     def takes(self, champion: ServedModel, request_id: str) -> bool:
         """Whether the challenger is to answer the request with this id to the champion."""
@@ -94,7 +120,7 @@ class Link:
         if answer is None:
             return None
         self.trial.count("answered")
-        return Predictions.of(self.challenger.signature, answer)
+        return Predictions.of(self._signature, answer)
 
     async def compare_and_wait(
         self, champion: ServedModel, images: Images, predictions: Predictions, seconds: float
@@ -106,7 +132,7 @@ class Link:
             answer = await self._exchange(images, predictions, seconds)
         except TimeoutError:  # nobody waits for it
             return None
-        return None if answer is None else Predictions.of(self.challenger.signature, answer)
+        return None if answer is None else Predictions.of(self._signature, answer)
 
     async def _exchange(
         self, images: Images, predictions: Predictions, seconds: float
@@ -129,17 +155,25 @@ class Link:
             del self._waiting[number]
 
     def _is_running(self, champion: ServedModel) -> bool:
+        self._follow()
         if not self.trial.running:
             return False
+        if self._champion is None:
+            self._champion = champion.sha256
         if champion.sha256 != self._champion:
             self.trial.end("replaced")
             return False
         return True
 
+    def _follow(self) -> None:
+        """Forget the challenger of a trial that is over, once there is another trial."""
+        if self._turn != (turn := self.trial.turn):
+            self._turn, self._named, self._champion = turn, None, None
+
     def _send(self, number: int, images: Images, predictions: Predictions, seconds: float) -> bool:
         """Send a copy; whether the queue had room."""
         images = images[: self._most]
-        outcomes = outcomes_of(self.challenger.signature, predictions, len(images))
+        outcomes = outcomes_of(self._signature, predictions, len(images))
         is_put = self._queue.put(pack_copy(Copy(number, seconds, outcomes, images)))
         if not is_put:
             self.trial.count("dropped")

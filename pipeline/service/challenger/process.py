@@ -22,6 +22,7 @@ from pipeline.inference.session import Answer
 from pipeline.inference.signature import Signature
 from pipeline.pictures.images import Images
 from pipeline.service import log
+from pipeline.service.challenger.awaiting import POLL, Awaited
 from pipeline.service.challenger.copies import CopyQueue
 from pipeline.service.challenger.messages import (
     NO_REPLY,
@@ -68,6 +69,26 @@ def run(
     if not rules.is_canary:
         os.nice(LOWEST)
     trial = Trial(rules, np.frombuffer(memory, ROW), process)
+    model, looked = _load(load, trial), time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for each, queue in zip(sockets, queues, strict=True):
+            each.settimeout(REPLY_SECONDS)
+            selector.register(each, selectors.EVENT_READ, CopyQueue(queue))
+        while model is not None:
+            for key, _ in selector.select(POLL if isinstance(model, Awaited) else None):
+                assert isinstance(key.fileobj, socket.socket)
+                key.fileobj.recv(1)
+                while (content := key.data.take()) is not None:
+                    _answer(key.fileobj, unpack_copy(content, model.signature.form), model, trial)
+            if isinstance(model, Awaited) and time.monotonic() >= looked + POLL:
+                looked = time.monotonic()
+                if model.is_over():
+                    trial.start_over()
+                    model = _load(load, trial)
+
+
+def _load(load: Callable[[], Model], trial: Trial) -> Model | None:
+    """Load the challenger and start its trial; None, and the trial ends, if that fails."""
     try:
         model = load()
         # the first call is slower
@@ -76,18 +97,9 @@ def run(
         LOG.exception("the challenger cannot be loaded")
         trial.end("crashed")
         log.flush()
-        return
-    trial.start()
-    with selectors.DefaultSelector() as selector:
-        for each, queue in zip(sockets, queues, strict=True):
-            each.settimeout(REPLY_SECONDS)
-            selector.register(each, selectors.EVENT_READ, CopyQueue(queue))
-        while True:
-            for key, _ in selector.select():
-                assert isinstance(key.fileobj, socket.socket)
-                key.fileobj.recv(1)
-                while (content := key.data.take()) is not None:
-                    _answer(key.fileobj, unpack_copy(content, model.signature.form), model, trial)
+        return None
+    trial.start(*((model.release, model.sha256) if isinstance(model, Awaited) else ()))
+    return model
 
 
 def _answer(connection: socket.socket, copy: Copy, model: Model, trial: Trial) -> None:

@@ -24,7 +24,9 @@ class TrialStatus(BaseModel):
     """The trial of a challenger."""
 
     state: State
-    version: str = Field(description="The version of the challenger.")
+    version: str | None = Field(
+        description="The version of the challenger; null until a retraining puts one on trial."
+    )
     release: int | None = Field(description="Its number; null if it is not a release.")
     percent: float = Field(description="The share of requests that it may answer.")
     tolerated: float = Field(description="The share that it may answer differently.")
@@ -55,9 +57,10 @@ class TrialMetrics:
             "1 for the state of the challenger: shadow gets copies, canary answers a share.",
             labels=["state", "version"],
         )
-        current = state_of(self._link)
+        current, challenger = state_of(self._link), self._link.challenger
+        version = "none" if challenger is None else challenger.version
         for name in get_args(State):
-            state.add_metric([name, self._link.challenger.version], float(name == current))
+            state.add_metric([name, version], float(name == current))
         yield state
         ended = GaugeMetricFamily(
             "challenger_ended", "1 for the reason why the trial has ended.", labels=["reason"]
@@ -127,11 +130,11 @@ def state_of(link: Link) -> State:
 
 def status(link: Link) -> TrialStatus:
     """The trial at present, of all processes together."""
-    trial = link.trial
+    trial, challenger = link.trial, link.challenger
     return TrialStatus(
         state=state_of(link),
-        version=link.challenger.version,
-        release=link.challenger.release,
+        version=challenger.version if challenger else None,
+        release=challenger.release if challenger else None,
         percent=trial.rules.percent,
         tolerated=trial.rules.tolerated,
         reason=trial.reason,

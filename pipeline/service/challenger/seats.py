@@ -24,15 +24,14 @@ class Seat:
     rules: Rules
     memory: Any  # of the rows of the trial
     process: int
-    champion: str  # SHA-256 of the model with which the challenger is compared
     queue: Any  # memory of a CopyQueue
     connection: socket.socket
 
-    def link(self, challenger: ServedModel) -> Link:
-        """The link of this process to the challenger's."""
+    def link(self, champion: ServedModel, challenger: ServedModel | None) -> Link:
+        """The link of this process to the challenger's. None: that one names it later."""
         trial = Trial(self.rules, np.frombuffer(self.memory, ROW), self.process)
         queue = CopyQueue(self.queue)
-        return Link(trial, self.champion, challenger, queue, self.connection)
+        return Link(trial, champion, challenger, queue, self.connection)
 
 
 @contextmanager
@@ -60,7 +59,7 @@ def seats(
         each.close()
     try:
         yield [
-            Seat(rules, memory, number, champion.sha256, queues[number], pair[0])
+            Seat(rules, memory, number, queues[number], pair[0])
             for number, pair in enumerate(pairs)
         ]
     finally:

@@ -35,7 +35,10 @@ FAILURES = ("error", "deadline")
 PAIRS = tuple((label, verdict) for label in ("same", "other") for verdict in ("same", "other"))
 ROW = np.dtype(  # of one process
     [
+        ("turn", np.int64),  # number of the trial in this service, from 0; only the latest counts
         ("ready", np.int64),  # whether this process has loaded the challenger
+        ("release", np.int64),  # number of a challenger that is named only now; else 0
+        ("sha256", "S64"),  # of its file
         ("ended", np.int64),  # place in REASONS, from 1; 0: not ended by this process
         ("requests", np.int64),  # compared
         ("differ", np.int64),  # of these, those with an image that the models answer differently
@@ -84,28 +87,49 @@ class Trial:
 
     def total(self, name: str) -> NDArray[Any]:
         """The sum over the processes of a number in ROW."""
-        found: NDArray[Any] = self._rows[name].sum(0)
+        found: NDArray[Any] = self._current[name].sum(0)
         return found
+
+    @property
+    def turn(self) -> int:
+        """The number of the trial in this service, from 0."""
+        return int(self._rows["turn"].max())
 
     @property
     def running(self) -> bool:
         """Whether the challenger is loaded, and the trial has not ended."""
-        return bool(self._rows["ready"].any()) and self.reason is None
+        return bool(self._current["ready"].any()) and self.reason is None
 
-    def start(self) -> None:
-        """Note that this process has loaded the challenger."""
-        self._own["ready"] = True
+    def start(self, release: int = 0, sha256: str = "") -> None:
+        """Note that this process has loaded the challenger; which one, if it is named only now."""
+        with self._lock:
+            self._join()
+            self._own["release"], self._own["sha256"] = release, sha256.encode()
+            self._own["ready"] = True  # last: others read it first
+
+    def start_over(self) -> None:
+        """Forget the challenger and all counts: another one will be loaded."""
+        with self._lock:
+            self._clear(self.turn + 1)
+
+    @property
+    def named(self) -> tuple[int, str] | None:
+        """The release number and SHA-256 of a challenger that was named after the start."""
+        for row in self._current[self._current["release"] > 0]:
+            return int(row["release"]), row["sha256"].decode()
+        return None
 
     @property
     def reason(self) -> Reason | None:
         """Why the trial has ended; None while it goes on."""
-        ended = self._rows["ended"].tolist()
+        ended = self._current["ended"].tolist()
         return REASONS[max(ended) - 1] if any(ended) else None
 
     def end(self, reason: Reason) -> None:
         """End the trial, if it has not ended: the champion then gets all requests."""
         with self._lock:
             if self.reason is None:
+                self._join()
                 self._own["ended"] = REASONS.index(reason) + 1
                 LOG.warning("the trial of the challenger has ended: %s", self.explain())
 
@@ -117,6 +141,7 @@ class Trial:
         differ = bool((labels | verdicts).any())
         slow = seconds[1] > TIMES * seconds[0] + SLACK
         with self._lock:
+            self._join()
             self._own["images"] += np.bincount(2 * labels + verdicts, minlength=len(PAIRS))
             for name, taken in zip(("champion", "challenger"), seconds, strict=True):
                 add(self._own[name], bisect_left(SECONDS, taken), taken)
@@ -130,6 +155,7 @@ class Trial:
     def record_failure(self, kind: str) -> None:
         """Count a request that the challenger failed to answer; `kind`: in FAILURES."""
         with self._lock:
+            self._join()
             self._own["failures"][FAILURES.index(kind)] += 1
             self._add("failures", True)
         self._judge()
@@ -137,6 +163,7 @@ class Trial:
     def count(self, name: str) -> None:
         """Count a request as answered or dropped."""
         with self._lock:
+            self._join()
             self._own[name] += 1
 
     def evidence(self) -> dict[Reason, float]:
@@ -167,6 +194,23 @@ class Trial:
             case "replaced":
                 return f"another champion has replaced the one it was compared with ({requests})"
         return None
+
+    @property
+    def _current(self) -> NDArray[Any]:
+        """The rows of the processes that take part in the latest trial."""
+        turns = self._rows["turn"]
+        found: NDArray[Any] = self._rows[turns == turns.max()]
+        return found
+
+    def _join(self) -> None:
+        """Take part in the latest trial from now on."""
+        if self._own["turn"] < (turn := self.turn):
+            self._clear(turn)
+
+    def _clear(self, turn: int) -> None:
+        for name in ROW.names or ():
+            self._own[name] = 0 if name != "sha256" else b""
+        self._own["turn"] = turn
 
     def _add(self, test: Reason, event: bool) -> None:
         self._own["log_wealth"][TESTS.index(test)] += self.rules.tests[test].log_growth(event)

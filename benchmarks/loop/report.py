@@ -1,0 +1,72 @@
+"""What the story leaves: report.md for people, loop.json for programs, and a plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.loop.people import Answer
+from benchmarks.tables import table
+from pipeline.core import environment
+from pipeline.core.figures import save_figure
+from pipeline.core.files import write_json, write_text
+
+RECENT = 100  # answers of the moving accuracy
+
+
+def write(folder: Path, result: dict[str, Any], answers: Sequence[Answer]) -> None:
+    """Write the report of a run, and print its summary."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = show(result)
+    write_json(folder / "loop.json", {"hardware": environment.hardware()} | result)
+    write_text(folder / "report.md", text)
+    if len(answers) > RECENT:
+        save_figure(plot(result, answers), folder / "loop.png")
+    print(f"\n{text}")
+
+
+def show(result: dict[str, Any]) -> str:
+    """The report, as Markdown."""
+    rows = [
+        (name, f"{result[before]:.1%}", f"{result[after]:.1%}")
+        for name, before, after in (
+            ("another hand", "accuracy_before", "accuracy_after"),
+            ("the known hand", "accuracy_known_hand", "accuracy_known_hand_after"),
+        )
+        if before in result and after in result
+    ]
+    events = "\n".join(f"- {event['seconds']} s: {event['text']}" for event in result["events"])
+    return f"""# One turn of the loop
+
+Accuracy of the running service on new digits, before and after one retraining:
+
+{table(("Digits of", "before", "after"), rows)}
+
+- retrainings: {result["retrainings"]}
+- requests: {result["requests"]:,} answered, {result["errors"]} failed
+- labels: {result.get("labels", 0)}
+- servers killed: {sum(result["killed"].values())}
+- duration: {result["seconds"]} s
+
+![Accuracy of the last {RECENT} answers over time](loop.png)
+
+{events}
+"""
+
+
+def plot(result: dict[str, Any], answers: Sequence[Answer]) -> Figure:
+    """The accuracy of the last answers over time, by the version that gave them."""
+    right = np.array([answer.right for answer in answers], float)
+    times = np.array([answer.time for answer in answers])[RECENT - 1 :]
+    moving = np.convolve(right, np.full(RECENT, 1 / RECENT), "valid")
+    versions = np.array([answer.version for answer in answers])[RECENT - 1 :]
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for version in dict.fromkeys(versions.tolist()):
+        own = versions == version
+        axes.plot(times[own], moving[own], ".", markersize=2, label=f"version {version}")
+    axes.set(xlabel="seconds", ylabel=f"accuracy of the last {RECENT} answers", ylim=(0, 1.02))
+    axes.legend(loc="lower left")
+    return figure

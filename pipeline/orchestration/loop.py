@@ -1,0 +1,177 @@
+"""Retraining as a Prefect flow: from labelled images to a release that the service runs.
+
+The deployment `retrain` in prefect.yaml runs it on each event of the flow `monitor`. A run does
+what is next, by the ledger: it opens the review, begins a retraining, or continues one.
+"""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from pipeline.config import Loop, load_params
+from pipeline.core import loopback, supervisor, variables
+from pipeline.core.errors import UserError
+from pipeline.core.release_report import PROMOTED
+from pipeline.core.workspace import Workspace
+from pipeline.monitoring import monitor as watching
+from pipeline.monitoring.state import State as Watched
+from pipeline.monitoring.state import state_file
+from pipeline.orchestration import retraining, trials
+from pipeline.orchestration.flow import bring_up_to_date
+from pipeline.orchestration.settings import RETRAIN
+from pipeline.registry import acts
+from pipeline.registry.ledger import Act, Ledger, Line
+from pipeline.registry.releases import Releases
+from pipeline.registry.retrainings import unfinished
+from pipeline.tracking import background
+
+WAITING, REVIEW, PROMOTED_NOW, ENDED = "Waiting", "Review", "Promoted", "Ended"  # final states
+COLLECT = "collect"  # the stage that reads the journal, which DVC does not watch
+POLL = 2.0  # seconds between looks at a trial
+
+
+class Approval(RunInput):
+    """What Prefect's page asks a person: whether to promote the release."""
+
+    promote: bool
+    reason: str = "approved in Prefect"
+
+
+@flow(name=RETRAIN)
+def retrain(folder: str | None = None) -> State[Any]:
+    """Do what is next: open the review, begin a retraining, or continue the one that has begun.
+
+    Args:
+        folder: the workspace; by default the one that contains the current folder
+    """
+    loopback.bypass_proxy()
+    if variables.PREFECT_WORKER_NAME.get() is not None:
+        supervisor.exit_with_parent()
+    try:
+        workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
+        return advance(workspace)
+    except UserError as error:
+        return Failed(message=str(error))
+
+
+def advance(workspace: Workspace) -> State[Any]:
+    """Take all steps that can be taken now; returns the final state of the run."""
+    rules, logger = load_params(workspace.params).loop, get_run_logger()
+    current = unfinished(Ledger(workspace.ledger).read())
+    if current is None:
+        state = begin(workspace, rules)
+        if state is not None:
+            return state
+        current = unfinished(Ledger(workspace.ledger).read())
+        assert current is not None
+    if current.trial is None:
+        trained = bring_up_to_date(
+            workspace, [], force=False, set_params=[], forced=[COLLECT], hold=True
+        )
+        line = current.registration(Ledger(workspace.ledger).read())
+        if line is None:
+            if trained.is_failed() and trained.name == "Failed":  # it may succeed the next time
+                return Failed(message=trained.message)
+            return end(workspace, trained.message or "there is nothing new to train on")
+        if line.verdict not in PROMOTED:
+            return end(workspace, f"release {line.release} is {line.verdict}: {line.reason}")
+        logger.info("release %s is on trial", line.release)
+        record(workspace, Act.TRIAL, release=line.release, sha256=line.sha256, reason=line.reason)
+        return await_decision(workspace, rules, line)
+    return await_decision(workspace, rules, current.trial)
+
+
+def begin(workspace: Workspace, rules: Loop) -> State[Any] | None:
+    """Begin a retraining if there is reason; else the final state of the run."""
+    file = state_file(workspace.root / watching.FOLDER)
+    if not file.exists():
+        return Completed(name=WAITING, message="`monitor` has found nothing yet")
+    watched, lines = Watched.read(file), Ledger(workspace.ledger).read()
+    champion = Releases.of(workspace).champion()
+    if champion is None or champion.sha256 != watched.model_sha256:
+        return Completed(name=WAITING, message="`monitor` has seen nothing of the champion yet")
+    decision = retraining.decide(watched, lines, rules, datetime.now(UTC))
+    if decision.retrain:
+        if load_params(workspace.params).collect.journal is None:
+            raise UserError(
+                f"collect.journal in {workspace.params} names no journal: without it, there is "
+                "nothing new to train on"
+            )
+        record(
+            workspace,
+            Act.RETRAIN,
+            sha256=watched.model_sha256,
+            reason=decision.reason,
+            labels=watched.labels,
+        )
+        get_run_logger().info("retraining: %s", decision.reason)
+        return None
+    if (event := retraining.to_review(watched, lines)) is not None:
+        record(
+            workspace, Act.REVIEW, sha256=watched.model_sha256, reason=event.message, event=event.id
+        )
+        message = f"{event.message}: look at them on the page /review of the service"
+        get_run_logger().warning(message)
+        return Completed(name=REVIEW, message=message)
+    return Completed(name=WAITING, message=decision.reason)
+
+
+def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]:
+    """Wait for the trial, then for a person if the rule leaves it to one; promote, or end."""
+    release, deadline = trial.release, time.monotonic() + rules.patience
+    assert release is not None
+    champion = Releases.of(workspace).champion()
+    if champion is not None and champion.number == release:  # a killed run promoted it, or a person
+        return end(workspace, f"release {release} is the champion", name=PROMOTED_NOW)
+    text = "it had no trial, because loop.service is null"
+    if rules.service is not None:
+        while (outcome := trials.look(release, rules)).state == "waiting":
+            if time.monotonic() > deadline:
+                return Completed(name=WAITING, message=f"release {release}: {outcome.text}")
+            time.sleep(POLL)
+        if outcome.state == "failed":
+            return end(workspace, f"release {release} is not promoted: {outcome.text}")
+        text = outcome.text
+    if rules.approval == "rule" and rules.service is not None and not _is_held(workspace):
+        return promote(workspace, release, f"its trial passed: {text}")
+    try:
+        answer = pause_flow_run(wait_for_input=Approval, timeout=int(rules.patience) or 1)
+    except FlowPauseTimeout:
+        return Completed(name=WAITING, message=f"release {release} waits for approval: {text}")
+    if answer.promote:
+        return promote(workspace, release, f"{answer.reason}; {text}")
+    return end(workspace, f"release {release} is not promoted: {answer.reason}")
+
+
+def promote(workspace: Workspace, release: int, reason: str) -> State[Any]:
+    """Make the release the champion, which the service follows, and end the retraining."""
+    with workspace.lock(f"flow run {flow_run.name!r}", get_run_logger().warning):
+        acts.promote(workspace, release, reason)
+    background.synchronise_later(workspace)
+    return end(workspace, f"release {release} is the champion: {reason}", name=PROMOTED_NOW)
+
+
+def end(workspace: Workspace, reason: str, name: str = ENDED) -> State[Any]:
+    """End the retraining; returns the final state of the run."""
+    record(workspace, Act.END, reason=reason)
+    return Completed(name=name, message=reason)
+
+
+def record(workspace: Workspace, act: Act, **facts: Any) -> None:
+    """Add a line to the ledger, under the workspace's lock."""
+    with workspace.lock(f"flow run {flow_run.name!r}", get_run_logger().warning):
+        Ledger(workspace.ledger).append(act, **facts)
+
+
+def _is_held(workspace: Workspace) -> bool:
+    """Whether the champion was chosen by a rollback: only a person promotes then."""
+    return Releases.of(workspace).held()
