@@ -38,7 +38,7 @@ def _link(model: ServedModel) -> Link:
     """A link to no challenger, so that its metrics are listed."""
     trial, connection = Trial(Rules(), np.zeros(1, ROW), 0), socket.socket(type=socket.SOCK_DGRAM)
     queue = CopyQueue(allocate(1))
-    return Link(trial, model.sha256, model, queue, connection)
+    return Link(trial, model, model, queue, connection)
 
 
 def ask(method: str, path: str, **content: Any) -> httpx.Response:
