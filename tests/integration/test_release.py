@@ -84,7 +84,7 @@ def test_provenance_lists_what_the_model_was_made_from(finished: Checkout) -> No
     assert {"data/train.safetensors", "reports/gate.json"} <= set(found)
     assert found == {name: finished.sha256(name) for name in found}
     params = yaml.safe_load((finished.path / "params.yaml").read_text())
-    for section in ("task", "backprop", "flow"):  # these do not affect the model
+    for section in ("task", "backprop", "flow", "loop"):  # these do not affect the model
         del params[section]
     assert definition["externalParameters"]["params"] == params
 
