@@ -116,7 +116,7 @@ class Stack:
             except requests.RequestException:  # the server has been killed
                 return False
 
-        wait_until(ended)
+        wait_until(ended, 600)
         return self.state(run)
 
     def trainings(self) -> list[Any]:

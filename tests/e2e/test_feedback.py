@@ -40,6 +40,7 @@ def page(browser: Browser, request: Any) -> Iterator[Page]:  # noqa: F811
         color_scheme=request.param,
     )
     page = context.new_page()
+    page.set_default_timeout(60_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     yield page

@@ -91,6 +91,7 @@ def address(reports: Workspace) -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
+        expect.set_options(timeout=60_000)
         yield browser
         browser.close()
 
@@ -101,7 +102,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1000, "height": 800}, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
     faults: list[str] = []
     ours = (address, "blob:", "data:")
 
