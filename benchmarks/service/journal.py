@@ -22,14 +22,11 @@ from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from tqdm import tqdm
 
 from benchmarks.report import write_report
 from benchmarks.servers import free_port, server
-from benchmarks.service.baselines import Request
-from benchmarks.service.load import OURS, load, requests_of, stroke
+from benchmarks.service.paired import AGAIN, NONE, ratios, take_turns
 from benchmarks.service.rates import rates_of
-from benchmarks.service.shadow import AGAIN, NONE, Loads, ratios
 from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
@@ -59,21 +56,7 @@ def main(workspace: Workspace, connections: Sequence[int], seconds: float, round
         model = workspace.released_model
         addresses = {name: start(stack, model, folder, name) for name in names}
         signature = Classifier(model, threads=1).signature
-        image = stroke(signature.form)
-        asked: dict[str, Request] = {
-            name: requests_of(address, image, signature.model)[OURS]
-            for name, address in addresses.items()
-        }
-        for request in asked.values():  # so that an error is reported, not counted
-            answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
-            answer.raise_for_status()
-        loads: Loads = {name: {number: [] for number in connections} for name in names}
-        with tqdm(total=rounds * len(names) * len(connections), unit=" loads") as progress:
-            for turn in range(rounds):
-                for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
-                    for number in connections:
-                        loads[name][number].append(load(asked[name], number, seconds))
-                        progress.update()
+        loads = take_turns(addresses, signature, connections, seconds, rounds)
         time.sleep(FLUSHED)
         entries = count(addresses[KEPT])
         size = sum(path.stat().st_size for path in folder.glob("parts/*"))

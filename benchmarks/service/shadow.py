@@ -21,13 +21,11 @@ from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from tqdm import tqdm
 
 from benchmarks.report import write_report
 from benchmarks.servers import free_port, server
-from benchmarks.service.baselines import Request
-from benchmarks.service.load import OURS, load, requests_of, stroke
-from benchmarks.service.rates import Load, rates_of
+from benchmarks.service.paired import AGAIN, NONE, ratios, take_turns
+from benchmarks.service.rates import rates_of
 from benchmarks.tables import median_and_range, table
 from pipeline.core.errors import UserError
 from pipeline.core.workspace import Workspace
@@ -35,11 +33,8 @@ from pipeline.inference import Classifier
 
 CONNECTIONS = (1, 64)
 SECONDS, ROUNDS = 3, 4
-NONE, AGAIN = "none", "none, again"
 KINDS = ("normal", "slow", "hanging", "failing", "crashing")  # of challengers
 COUNTED = ("challenger_requests_total", "challenger_dropped_total", "challenger_failures_total")
-
-Loads = dict[str, dict[int, list[Load]]]  # by challenger and number of connections
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,22 +58,8 @@ def main(
     names = (NONE, AGAIN, *challengers)
     with ExitStack() as stack:
         addresses = {name: start(stack, workspace.released_model, name) for name in names}
-        classifier = Classifier(workspace.released_model, threads=1)
-        image = stroke(classifier.signature.form)
-        asked: dict[str, Request] = {
-            name: requests_of(address, image, classifier.signature.model)[OURS]
-            for name, address in addresses.items()
-        }
-        for request in asked.values():  # so that an error is reported, not counted
-            answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
-            answer.raise_for_status()
-        loads: Loads = {name: {number: [] for number in connections} for name in names}
-        with tqdm(total=rounds * len(names) * len(connections), unit=" loads") as progress:
-            for turn in range(rounds):
-                for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
-                    for number in connections:
-                        loads[name][number].append(load(asked[name], number, seconds))
-                        progress.update()
+        signature = Classifier(workspace.released_model, threads=1).signature
+        loads = take_turns(addresses, signature, connections, seconds, rounds)
         counts = {name: count(addresses[name]) for name in challengers}
     result = {"loads": loads, "counts": counts, "ratios": ratios(loads)}
     write_report(workspace, "shadow", result, show(result), ["fastapi", "httptools", "uvicorn"])
@@ -102,29 +83,6 @@ def count(address: str) -> dict[str, float]:
     text = requests.get(f"{address}/metrics", timeout=30).text
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     return {name: sum(each.value for each in samples if each.name == name) for name in COUNTED}
-
-
-def ratios(loads: Loads) -> dict[str, dict[int, dict[str, list[float]]]]:
-    """p99 and rate of each round, divided by those without a challenger in the same round."""
-    return {
-        name: {
-            number: {
-                "p99": [
-                    run["p99"] / other["p99"]
-                    for run, other in zip(runs, loads[NONE][number], strict=True)
-                ],
-                "rate": [
-                    run / other
-                    for run, other in zip(
-                        rates_of(runs), rates_of(loads[NONE][number]), strict=True
-                    )
-                ],
-            }
-            for number, runs in by_connections.items()
-        }
-        for name, by_connections in loads.items()
-        if name != NONE
-    }
 
 
 def show(result: dict[str, Any]) -> str:

@@ -26,13 +26,14 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_AUTH_STRING
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from pipeline.core import environment, loopback, supervisor, variables
+from pipeline.core import environment, supervisor, variables
 from pipeline.core.errors import RefusedError, UserError
 from pipeline.core.files import write_text
 from pipeline.core.release_report import ReleaseReport
 from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.orchestration import dag, results
+from pipeline.orchestration.process import prepare
 from pipeline.orchestration.settings import FLOW
 from pipeline.orchestration.silence import signs_of_life
 from pipeline.registry import releases
@@ -57,11 +58,8 @@ def mnist_release(
         set_params: values to set permanently in params.yaml, such as train.epochs=2
         folder: the workspace; by default the one that contains the current folder
     """
-    loopback.bypass_proxy()
-    if variables.PREFECT_WORKER_NAME.get() is not None:
-        supervisor.exit_with_parent()
     try:
-        workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
+        workspace = prepare(folder)
         return bring_up_to_date(workspace, targets or [], force=force, set_params=set_params or [])
     except UserError as error:
         return Failed(message=str(error))

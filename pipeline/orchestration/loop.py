@@ -6,7 +6,6 @@ what is next, by the ledger: it opens the review, begins a retraining, or contin
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -18,7 +17,6 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from pipeline.config import Loop, load_params
-from pipeline.core import loopback, supervisor, variables
 from pipeline.core.errors import UserError
 from pipeline.core.release_report import PROMOTED
 from pipeline.core.workspace import Workspace
@@ -27,6 +25,7 @@ from pipeline.monitoring.state import State as Watched
 from pipeline.monitoring.state import state_file
 from pipeline.orchestration import retraining, trials
 from pipeline.orchestration.flow import bring_up_to_date
+from pipeline.orchestration.process import prepare
 from pipeline.orchestration.settings import RETRAIN
 from pipeline.registry import acts
 from pipeline.registry.ledger import Act, Ledger, Line
@@ -53,11 +52,8 @@ def retrain(folder: str | None = None) -> State[Any]:
     Args:
         folder: the workspace; by default the one that contains the current folder
     """
-    loopback.bypass_proxy()
-    if variables.PREFECT_WORKER_NAME.get() is not None:
-        supervisor.exit_with_parent()
     try:
-        workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
+        workspace = prepare(folder)
         return advance(workspace)
     except UserError as error:
         return Failed(message=str(error))

@@ -15,12 +15,11 @@ from prefect.events import Event, Resource
 from prefect.events.clients import get_events_client
 from prefect.states import Completed, Failed
 
-from pipeline.core import loopback, supervisor, variables
 from pipeline.core.errors import UserError
-from pipeline.core.workspace import Workspace
 from pipeline.monitoring import monitor as watching
 from pipeline.monitoring import state
 from pipeline.monitoring.watch import ENOUGH_LABELS
+from pipeline.orchestration.process import prepare
 from pipeline.orchestration.settings import EVENTS, MONITOR
 
 FOUND = "Found"  # final state of a run that finds drift or a fall of the accuracy
@@ -43,11 +42,8 @@ def monitor(
         metrics_file: a file for Prometheus metrics
         folder: the workspace; by default the one that contains the current folder
     """
-    loopback.bypass_proxy()
-    if variables.PREFECT_WORKER_NAME.get() is not None:
-        supervisor.exit_with_parent()
     try:
-        workspace = Workspace.at(Path(folder)) if folder else Workspace.find()
+        workspace = prepare(folder)
         found = watching.monitor(
             workspace,
             workspace.root / journal,
