@@ -47,6 +47,11 @@ class Queue(NamedTuple):
         found = Counter(item.reason for item in self.items)
         return {reason: found[reason] for reason in REASONS}
 
+    def without(self, ids: Collection[str]) -> "Queue":
+        """The queue without these entries."""
+        left_out = set(ids)
+        return Queue([item for item in self.items if item.id not in left_out])
+
 
 def find_queue(folder: Path, foreign: str, newest: int = NEWEST) -> Queue:
     """The queue of a journal, from its newest entries.

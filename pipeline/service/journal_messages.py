@@ -48,4 +48,4 @@ class ReviewQueue(BaseModel):
     """The next images to label."""
 
     items: list[ReviewItem]
-    waiting: dict[str, int] = Field(description="How many wait, by reason.")
+    waiting: dict[str, int] = Field(description="How many wait, by reason, without `skip`.")

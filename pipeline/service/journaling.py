@@ -72,7 +72,7 @@ class Journal:
         return (
             f"To check and improve the model, this service keeps {some}the pictures that it "
             f"classifies, as the model sees them, with its answers, for up to {days:g} days. "
-            "Of your address, it keeps a code."
+            "It keeps a code of your address, not the address."
         )
 
     def begin(self, source: str, address: str, images: int | None = None) -> Ticket | None:

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import yaml
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from pipeline.collection.known import KnownImages
 from pipeline.core.collect_report import CollectReport
 from pipeline.core.files import sha256
 from pipeline.core.reports import TrainingReport
@@ -14,7 +12,7 @@ from pipeline.core.workspace import Workspace
 from tests.checkout import python
 from tests.digits import make_digits
 from tests.journals import Vote, make_journal
-from tests.training_sets import small_workspace
+from tests.training_sets import collecting_workspace, set_journal
 
 REVIEWED = 60  # images
 
@@ -53,20 +51,10 @@ def test_a_wrong_path_of_the_journal_is_one_line(tmp_path: Path) -> None:
 
 def with_journal(folder: Path) -> Workspace:
     """A workspace with small sets and a journal of reviewed digits; the first is a test image."""
-    workspace = small_workspace(folder)
-    images, labels = make_digits(50, seed=4)
-    save_file({"images": images, "labels": labels}, workspace.calibration_set)
+    workspace = collecting_workspace(folder)
     test = load_file(workspace.test_set)
-    KnownImages.of(test["images"]).write(workspace.test_hashes)
     images, labels = make_digits(REVIEWED, seed=5)
     images[0], labels[0] = test["images"][0], test["labels"][0]
     votes: list[Vote] = [(n, "reviewer:r", str(label)) for n, label in enumerate(labels)]
     make_journal(folder / "journal", images, labels.astype(np.int64), votes)
-    set_journal(workspace, "journal")
     return workspace
-
-
-def set_journal(workspace: Workspace, name: str) -> None:
-    params = yaml.safe_load(workspace.params.read_text())
-    params["collect"] |= {"journal": name, "near": 0}
-    workspace.params.write_text(yaml.safe_dump(params))

@@ -262,6 +262,7 @@ def test_reviewers_label_what_waits(
     assert sum(queue["waiting"].values()) == 2
     skipped = client.get("/review/queue", headers=known, params={"skip": answers[0]["id"]}).json()
     assert [item["id"] for item in skipped["items"]] == [answers[1]["id"]]
+    assert sum(skipped["waiting"].values()) == 1
     assert review(client, answers[0]["id"]).status_code == 200
     journal.write()
     left = client.get("/review/queue", headers=known).json()

@@ -1,6 +1,7 @@
 // The page: sends what is drawn, chosen, dropped or pasted to /predict and shows the answer.
 
 import * as feedback from "./feedback.js";
+import { labels, sentence } from "./labels.js";
 import * as paper from "./paper.js";
 import { token } from "./token.js";
 
@@ -9,11 +10,9 @@ const canvas = byId("canvas");
 // kept in memory: a graphics process can lose its canvases
 const seen = byId("seen").getContext("2d", { willReadFrequently: true });
 const { noun, aNoun } = document.body.dataset; // such as digit, a digit
-const labels = JSON.parse(document.body.dataset.labels);
 // a network is never certain
 const percent = (share) => `${(100 * share).toFixed(1)} %`.replace("100.0", ">99.9");
 const either = new Intl.ListFormat("en", { type: "disjunction" });
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 const UNREADABLE = "This browser does not let the page read its canvas. Choose a file instead.";
 const SECONDS = 60; // to wait for an answer
 const [FOR, AGAINST] = [[255, 140, 0], [60, 130, 255]]; // colours of ink for and against the label

@@ -1,13 +1,12 @@
 // Labels by the people who drew: whether the answer is right, or what the picture shows.
 
+import { addButtons, foreign, isTaken, labelOf } from "./labels.js";
 import { token } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
-const labels = JSON.parse(document.body.dataset.labels);
-const { noun, foreign } = document.body.dataset;
+const { noun } = document.body.dataset;
 const SECONDS = 30; // to wait for the service
-const RIGHT = "+";
-const FOREIGN = "-"; // the key for a picture that shows no class
+const RIGHT = "+"; // the key for a right answer
 
 let id = null; // of the answer on the page, in the journal
 let answered = null; // the label in it
@@ -30,6 +29,7 @@ async function send(method, path, content) {
       body: content && JSON.stringify(content), signal: AbortSignal.timeout(1000 * SECONDS),
     });
     if (response.ok) return null;
+    if (response.status === 401) byId("token-form").hidden = false;
     return (await response.json().catch(() => ({}))).error ?? `status ${response.status}`;
   } catch {
     return "the service is not responding";
@@ -40,11 +40,10 @@ async function label(value) {
   const of = id;
   const problem = await send("POST", "feedback", { id, label: value });
   if (of !== id) return; // another picture is on the page
-  for (const button of byId("labels").children) {
-    button.ariaPressed = String(!problem && button.value === value);
-  }
   const what = value === foreign ? foreign : `the ${noun} ${value}`;
   byId("noted").textContent = problem ? `Not noted: ${problem}.` : `Noted: ${what}. Thank you.`;
+  if (problem) return; // what was noted before still holds
+  for (const button of byId("labels").children) button.ariaPressed = String(button.value === value);
 }
 
 async function remove() {
@@ -53,28 +52,20 @@ async function remove() {
   if (of !== id) return;
   if (!problem) {
     id = null;
+    byId("canvas").focus({ preventScroll: true }); // a disabled button cannot keep it
     for (const button of document.querySelectorAll("#feedback button")) button.disabled = true;
+    for (const button of byId("labels").children) button.ariaPressed = "false";
   }
   byId("noted").textContent = problem
-    ? `Not deleted: ${problem}.` : "Deleted: the service keeps this picture no longer.";
+    ? `Not deleted: ${problem}.` : "Deleted: the service no longer keeps this picture.";
 }
 
-for (const value of [...labels, foreign]) {
-  const button = document.createElement("button");
-  Object.assign(button, { type: "button", value, textContent: value, ariaPressed: "false" });
-  button.addEventListener("click", () => label(value));
-  byId("labels").append(button);
-}
-byId("labels").lastChild.textContent = foreign.replace(/^./, (first) => first.toUpperCase());
+addButtons(byId("labels"), label);
 byId("right").addEventListener("click", () => label(answered));
 byId("delete").addEventListener("click", remove);
 
-// by keys, unless they are for a text field or a command of the browser
 document.addEventListener("keydown", (event) => {
-  const { key, target } = event;
-  if (id === null || byId("draw").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (target.matches("input, [role=tab]")) return;
-  if (key === RIGHT && answered !== null) label(answered);
-  else if (key === FOREIGN) label(foreign);
-  else if (labels.includes(key)) label(key);
+  if (id === null || byId("draw").hidden || isTaken(event)) return;
+  const value = event.key === RIGHT ? answered : labelOf(event.key);
+  if (value) label(value);
 });

@@ -1,23 +1,22 @@
 // The page for reviewers: one key press labels an image.
 
+import { addButtons, isTaken, labelOf, sentence } from "./labels.js";
 import { Token } from "./token.js";
 
 const byId = (id) => document.getElementById(id);
-const labels = JSON.parse(document.body.dataset.labels);
-const { foreign } = document.body.dataset;
 const canvas = byId("item");
 const context = canvas.getContext("2d", { willReadFrequently: true });
-const FOREIGN = "-"; // the key for an image that shows no class
-const BATCH = 20; // images to fetch at a time
-const FEW = 5; // images left when the next are fetched
+const BATCH = 40; // images to fetch at a time
+const EVERY = 5; // images after which the next are fetched, without those that others have labelled
 const REMEMBERED = 100; // ids that the service may not have noted yet
 const SECONDS = 30; // to wait for the service
 
 const token = new Token("review-token");
 const name = new Token("reviewer");
-let items = []; // still to label
+let items = []; // still to label; the first is on the page
 let done = []; // labelled or skipped, the latest last
-let waiting = 0; // in the queue, as the service says
+let waiting = 0; // in the queue, without those in `done`
+let noted = 0; // labels that the service has taken
 let fetching = null;
 
 async function call(path, content) {
@@ -27,31 +26,52 @@ async function call(path, content) {
   }).catch(() => null);
   const answer = await response?.json().catch(() => ({}));
   if (response?.ok) return answer;
-  throw new Error(answer?.error ?? "the service is not responding");
+  if (response?.status !== 401) throw new Error(answer?.error ?? "the service is not responding");
+  ask();
+  throw new Error("the review token is missing or wrong");
+}
+
+// Show the form for name and token.
+function ask() {
+  byId("work").hidden = true;
+  byId("reviewer").hidden = false;
+  byId("token").value = "";
+  byId(name.value ? "token" : "name").focus();
 }
 
 async function more() {
   const query = new URLSearchParams({ count: BATCH });
-  for (const { id } of [...done.slice(-REMEMBERED), ...items]) query.append("skip", id);
+  for (const { id } of done.slice(-REMEMBERED)) query.append("skip", id);
   const found = await call(`review/queue?${query}`);
-  const known = new Set([...done, ...items].map(({ id }) => id));
-  items.push(...found.items.filter(({ id }) => !known.has(id)));
-  waiting = Object.values(found.waiting).reduce((sum, count) => sum + count, 0);
+  const [now] = items; // stays on the page
+  const known = new Set([...done, now].map((item) => item?.id));
+  const others = found.items.filter(({ id }) => !known.has(id));
+  items = now ? [now, ...shuffled(others)] : shuffled(others);
+  waiting = Math.max(items.length, Object.values(found.waiting).reduce((sum, count) => sum + count, 0));
 }
 
-async function fill() {
-  if (items.length >= FEW) return;
+// In any order, so that two reviewers seldom label the same image at the same time.
+function shuffled(list) {
+  const keys = new Map(list.map((item) => [item, Math.random()]));
+  return [...list].sort((a, b) => keys.get(a) - keys.get(b));
+}
+
+async function fetchMore() {
   fetching ??= more().finally(() => { fetching = null; });
   await fetching;
 }
 
-function show(text = "") {
+function tell(text = "") {
+  const left = items.length ? `${waiting.toLocaleString("en")} in the queue`
+    : "No image waits for a label";
+  const counts = `${left}, ${noted.toLocaleString("en")} labelled here.`;
+  byId("state").textContent = [text, counts].filter(Boolean).join(" ");
+}
+
+function show() {
   const [item] = items;
-  byId("work").hidden = !item && done.length === 0;
-  const labelled = done.filter(({ label }) => label).length;
-  const left = item ? `${waiting} in the queue` : "No image waits for a label";
-  byId("state").textContent = [text, `${left}, ${labelled} labelled here.`].filter(Boolean).join(" ");
-  context.clearRect(0, 0, canvas.width, canvas.height);
+  byId("item").hidden = !item;
+  byId("again").hidden = Boolean(item);
   for (const button of byId("labels").children) button.disabled = !item;
   byId("skip").disabled = !item;
   byId("back").disabled = done.length === 0;
@@ -65,17 +85,28 @@ async function next(label) {
   const item = items.shift();
   if (!item) return;
   done.push({ ...item, label });
-  show(label ? `Noted: ${label}.` : "Skipped.");
+  waiting -= 1;
+  show();
   try {
     if (label) await call("review/labels", { id: item.id, label, name: name.value });
-    await fill();
-    if (items.length <= FEW || done.at(-1)?.id === item.id) show(label ? `Noted: ${label}.` : "Skipped.");
   } catch (error) {
-    if (label) {
-      done = done.filter(({ id }) => id !== item.id);
-      items.unshift(item);
-    }
-    show(`Not noted: ${error.message}.`);
+    done = done.filter(({ id }) => id !== item.id);
+    items.unshift(item);
+    waiting += 1;
+    show();
+    tell(`Not noted: ${error.message}.`);
+    return;
+  }
+  const text = label ? `Noted: ${label}.` : "Skipped.";
+  if (label) noted += item.label ? 0 : 1; // it may have replaced a label
+  tell(text);
+  if (items.length >= EVERY && done.length % EVERY) return;
+  try {
+    await fetchMore();
+    show();
+    tell(text);
+  } catch (error) {
+    tell(`${text} No more images: ${error.message}.`);
   }
 }
 
@@ -83,31 +114,33 @@ function back() {
   const last = done.pop();
   if (!last) return;
   items.unshift(last);
-  show(last.label ? `It was labelled ${last.label}.` : "It was skipped.");
+  waiting += 1;
+  show();
+  tell(last.label ? `It was labelled ${last.label}.` : "It was skipped.");
 }
 
 async function start() {
   byId("state").textContent = "Looking for images …";
   try {
-    await more();
+    await fetchMore();
   } catch (error) {
-    byId("state").textContent = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`;
+    byId("state").textContent = sentence(error.message);
     return;
   }
   byId("reviewer").hidden = true;
+  byId("work").hidden = false;
   show();
-  if (items.length) canvas.focus();
+  tell();
+  (items.length ? canvas : byId("again")).focus();
 }
 
-for (const value of [...labels, foreign]) {
-  const button = document.createElement("button");
-  Object.assign(button, { type: "button", value, textContent: value });
-  button.addEventListener("click", () => next(value));
-  byId("labels").append(button);
-}
-byId("labels").lastChild.textContent = foreign.replace(/^./, (first) => first.toUpperCase());
+addButtons(byId("labels"), next);
 byId("skip").addEventListener("click", () => next(null));
 byId("back").addEventListener("click", back);
+byId("again").addEventListener("click", () => {
+  done = done.filter(({ label }) => label); // those skipped wait again
+  start();
+});
 byId("name").value = name.value ?? "";
 
 byId("reviewer").addEventListener("submit", (event) => {
@@ -118,13 +151,13 @@ byId("reviewer").addEventListener("submit", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
+  if (byId("work").hidden || isTaken(event)) return;
   const { key, target } = event;
-  if (byId("work").hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  if (target.matches("input") || (key === " " && target.matches("button"))) return;
-  if (key === FOREIGN) next(foreign);
-  else if (key === " ") next(null);
+  const label = labelOf(key);
+  if (key === " " && target.matches("button")) return;
+  if (key === " ") next(null);
   else if (key === "Backspace") back();
-  else if (labels.includes(key)) next(key);
+  else if (label) next(label);
   else return;
   event.preventDefault();
 });

@@ -18,7 +18,8 @@ FOLDER = Path(__file__).parents[1] / "page"
 PAGE, REVIEW_PAGE = (
     Template((FOLDER / name).read_text(encoding="utf-8")) for name in ("index.html", "review.html")
 )
-FILES = ("app.js", "feedback.js", "paper.js", "review.js", "token.js", "style.css", "icon.svg")
+FILES = ("app.js", "feedback.js", "labels.js", "paper.js", "review.js", "token.js",
+         "style.css", "icon.svg")  # fmt: skip
 router = APIRouter(include_in_schema=False)
 
 

@@ -33,9 +33,8 @@ async def review_queue(
     journal = require_journal(service)
 
     def find() -> ReviewQueue:
-        queue = journal.queue()
-        left_out = set(skip)
-        items = [item for item in queue.items if item.id not in left_out][:count]
+        queue = journal.queue().without(skip)
+        items = queue.items[:count]
         images = journal.images(items)
         found = [
             ReviewItem(id=item.id, image=images[item.id].tolist(), reason=item.reason)
