@@ -32,6 +32,8 @@ SPAWN = get_context("spawn")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time per period
 POLL = 0.1  # seconds between looks at the processes
 LATE = 5  # seconds beyond their grace period in which processes must end
+TRIES = 5  # replacements of a process, if none serves and all end before they do
+PAUSE, LONGEST_PAUSE = 0.5, 60  # seconds before the second replacement, and before any later one
 
 Start = Callable[[int], SpawnProcess]  # starts the process of a row
 
@@ -90,24 +92,30 @@ def supervise(
 ) -> None:  # fmt: skip
     """Run a process for each row until SIGINT or SIGTERM, which then takes effect.
 
-    Calls `on_ready` once all serve, and `on_stop` before it stops them. UserError if a process ends
-    before it serves. A second signal kills processes that have not ended.
+    Calls `on_ready` once all serve, and `on_stop` before it stops them. Until then, UserError if a
+    process ends before it serves; afterwards, only if none serves and TRIES replacements of one in
+    a row end before they do. A second signal kills processes that have not ended.
     """
     with _signals() as received:
-        processes = [start(number) for number in range(len(rows))]
+        places = [_Supervised(start, rows["serving"], number) for number in range(len(rows))]
         try:
             ready = False
             while not received:
-                wait([process.sentinel for process in processes], POLL)
+                wait([place.process.sentinel for place in places if place.process.is_alive()], POLL)
                 if not ready and rows["serving"].all():
                     ready = True
                     on_ready()
-                for number, process in enumerate(processes):
-                    if not (received or process.is_alive()):
-                        processes[number] = _replace(process, start, rows, number)
+                for place in places:
+                    if not (received or place.process.is_alive()):
+                        place.replace(ready)
         finally:
             on_stop()
-            _stop(processes, received, grace + LATE)
+            _stop([place.process for place in places], received, grace + LATE)
+
+
+def pause(failures: int) -> float:
+    """Seconds until the next replacement, after so many in a row that have not served."""
+    return min(PAUSE * 2.0 ** min(failures - 1, 30), LONGEST_PAUSE) if failures else 0.0
 
 
 def end_with_parent() -> None:
@@ -127,15 +135,43 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _replace(process: SpawnProcess, start: Start, rows: NDArray[Any], number: int) -> SpawnProcess:
-    if not rows["serving"][number]:
-        raise UserError(
-            f"a process of the service ended with status {process.exitcode} before it could serve; "
-            "--workers 1 needs the least memory"
-        )
-    LOG.error("a process ended with status %s; another one replaces it", process.exitcode)
-    rows["serving"][number] = False
-    return start(number)
+class _Supervised:
+    """The process of a row, and those that replace it."""
+
+    def __init__(self, start: Start, serving: NDArray[np.int64], number: int) -> None:
+        self._start, self._serving, self._number = start, serving, number
+        self._failures = 0  # processes in a row that ended before they served
+        self._due: float | None = None  # when the next process starts, if the last one has ended
+        self.process = start(number)
+
+    def replace(self, ready: bool) -> None:
+        """Start another process in place of one that has ended, after a pause."""
+        if self._due is None:
+            self._due = time.monotonic() + self._pause(ready)
+        if time.monotonic() >= self._due:
+            self._due = None
+            self.process = self._start(self._number)
+
+    def _pause(self, ready: bool) -> float:
+        served, self._serving[self._number] = self._serving[self._number], False
+        self._failures = 0 if served else self._failures + 1
+        status = self.process.exitcode
+        last = self._failures >= TRIES and not self._serving.any()
+        if self._failures and (last or not ready):
+            raise UserError(
+                f"a process of the service ended with status {status} before it could serve; "
+                "--workers 1 needs the least memory"
+            )
+        seconds = pause(self._failures)
+        if served:
+            LOG.error("a process ended with status %s; another one replaces it", status)
+        else:
+            LOG.error(
+                "a process ended with status %s before it could serve; in %g s, another one "
+                "replaces it",
+                *(status, seconds),
+            )
+        return seconds
 
 
 @contextmanager

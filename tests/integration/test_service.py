@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,7 @@ import tritonclient.http as triton
 from pipeline.core.errors import UserError
 from pipeline.inference import Classifier
 from pipeline.journal.keeping import JournalSettings
+from pipeline.service import processes
 from pipeline.service.limits import Limits
 from pipeline.service.processes import SPAWN, share, start, supervise
 from pipeline.service.shared import ROW
@@ -295,9 +297,9 @@ def test_processes_share_counts_and_one_that_dies_is_replaced(tmp_path: Path, te
     log = tmp_path / "log"
     with serving(log, "--workers=2") as (process, address):
 
-        def processes() -> list[psutil.Process]:
-            children = psutil.Process(process.pid).children()
-            return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        def children() -> list[psutil.Process]:
+            found = psutil.Process(process.pid).children()
+            return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
 
         def counts() -> set[float]:
             texts = [requests.get(f"{address}/metrics", timeout=60).text for _ in range(8)]
@@ -307,7 +309,7 @@ def test_processes_share_counts_and_one_that_dies_is_replaced(tmp_path: Path, te
             for _ in range(times):
                 assert requests.post(f"{address}{INFER}", body, headers=headers, timeout=60).ok
 
-        before = processes()
+        before = children()
         assert len(before) == 2
         post(20)
         assert counts() == {20}
@@ -315,8 +317,8 @@ def test_processes_share_counts_and_one_that_dies_is_replaced(tmp_path: Path, te
         before[0].kill()
         post(20)
         assert counts() == {40}
-        wait_until(lambda: len(processes()) == 2)
-        assert before[0] not in processes()
+        wait_until(lambda: len(children()) == 2)
+        assert before[0] not in children()
         post(20)
         assert counts() == {60}
         process.send_signal(signal.SIGTERM)
@@ -362,6 +364,48 @@ def test_a_process_that_cannot_start_ends_the_service() -> None:
             on_stop=lambda: stopped.append(True),
         )
     assert stopped == [True]
+
+
+class Dying:
+    """Starts processes, of which the first serve, and then these numbers of the first row die.
+
+    A process that serves is marked as such when it starts.
+    """
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.rows, self.started = deaths, np.zeros(2, ROW), [0, 0]
+
+    def __call__(self, number: int) -> SpawnProcess:
+        self.started[number] += 1
+        replacement, living = self.started[number] - 1, self.started[0] > self.deaths + 1
+        self.rows["serving"][number] = number or not replacement or living
+        if number or living:
+            process = start(time.sleep, 600)
+            if living:
+                os.kill(os.getpid(), signal.SIGINT)
+            return process
+        return start(os._exit, 3)
+
+
+def test_replacements_that_die_are_replaced_while_another_process_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "PAUSE", 0.001)
+    dying, ready = Dying(deaths=processes.TRIES + 1), list[bool]()
+    with pytest.raises(KeyboardInterrupt):
+        supervise(dying, dying.rows, 1, lambda: ready.append(True), lambda: None)
+    assert dying.started == [processes.TRIES + 3, 1]
+    assert ready == [True]
+
+
+def test_replacements_that_die_end_a_service_of_which_no_process_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "PAUSE", 0.001)
+    dying = Dying(deaths=100)
+    with pytest.raises(UserError, match="status 3"):
+        supervise(dying, dying.rows[:1], 1, lambda: None, lambda: None)
+    assert dying.started == [1 + processes.TRIES, 0]
 
 
 def test_stalled_uploads_do_not_block_health_checks(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from pipeline.inference import Classifier
 from pipeline.inference.classifier import Predictions
 from pipeline.service.limits import OTHER_FILES, Limits, limits_of_process
-from pipeline.service.processes import default_count
+from pipeline.service.processes import LONGEST_PAUSE, default_count, pause
 from pipeline.service.shared import ROW, Place, Tally, alone
 from pipeline.service.threads import SMALL, Threads
 from tests.checkout import MODEL, needs_model
@@ -169,6 +169,12 @@ def test_a_service_has_a_process_per_core_or_as_many_as_its_quota_allows(
     (tmp_path / "cpu.max").write_text(quota)
     assert default_count(8, tmp_path / "cpu.max") == count
     assert default_count(8, tmp_path / "missing") == 8
+
+
+def test_the_pause_between_replacements_that_die_grows_up_to_a_limit() -> None:
+    pauses = [pause(failures) for failures in range(100)]
+    assert pauses == sorted(pauses)
+    assert 0 == pauses[0] < pauses[1] < pauses[2] < pauses[-1] == LONGEST_PAUSE
 
 
 @pytest.mark.parametrize("processes", [1, 2, 64])
