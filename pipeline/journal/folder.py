@@ -89,10 +89,14 @@ class JournalFolder:
     def client(self, address: str) -> str:
         """The keyed hash of a client's address: equal addresses have the same.
 
-        Addresses of IPv6 count by their first 64 bits, since a client has all of those.
+        Addresses of IPv6 count by their first 64 bits, since a client has all of those, except
+        those that stand for one of IPv4.
         """
         with suppress(ValueError):
             parsed = ipaddress.ip_address(address)
+            if isinstance(parsed, ipaddress.IPv6Address):
+                parsed = parsed.ipv4_mapped or parsed
+            address = str(parsed)
             if parsed.version == 6:
                 network = ipaddress.ip_network((parsed, 64), strict=False)
                 address = str(network.network_address)

@@ -76,6 +76,7 @@ def find_queue(folder: Path, foreign: str, newest: int = NEWEST) -> Queue:
         other = row["challenger"]
         if row["random"]:
             ranked[RANDOM].append((0, row["id"]))  # in an order that the image has no part in
+            continue
         if said.get(row["id"], {answer}) != {answer}:
             ranked[VOTE].append((margin, row["id"]))
         if other and (other["label"], other["verdict"]) != (row["label"], row["verdict"]):

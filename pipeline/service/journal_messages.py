@@ -1,8 +1,9 @@
 """The JSON of labels and of the review queue: requests and responses."""
 
+import unicodedata
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 JOURNAL_ID = "Journal-Id"  # the header of answers that are kept
 
@@ -13,15 +14,25 @@ class Feedback(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: Annotated[str, Field(description="The id in the answer.")]
     label: Annotated[
-        str | int, Field(description="One of the labels, or the verdict that the image shows none.")
+        StrictStr | StrictInt,
+        Field(description="One of the labels, or the verdict that the image shows none."),
     ]
+
+
+def _one_spelling(name: object) -> object:
+    """A name without spaces that nobody sees, and in one of the encodings that look alike."""
+    if not isinstance(name, str):
+        return name
+    return " ".join(filter(None, unicodedata.normalize("NFC", name).split(" ")))
 
 
 class ReviewedLabel(Feedback):
     """What an image shows, as a reviewer says."""
 
     name: Annotated[
-        str, Field(pattern=r"^[\w.@-][\w .@-]{0,63}$", description="The reviewer's name.")
+        str,
+        BeforeValidator(_one_spelling),
+        Field(pattern=r"^[\w.@-][\w .@-]{0,63}$", description="The reviewer's name."),
     ]
 
 

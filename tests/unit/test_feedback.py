@@ -151,6 +151,10 @@ def test_the_latest_label_of_a_client_counts(serve: Serve, root: Path) -> None:
         ({"label": "digit"}, 400),
         ({"label": ""}, 400),
         ({"label": None}, 400),
+        ({"label": True}, 400),
+        ({"label": 1.0}, 400),
+        ({"label": "\u0663"}, 400),
+        ({"label": ["3"]}, 400),
         ({}, 400),
         ({"label": "3", "id": "hello"}, 404),
         ({"label": "3", "id": "01a21ea2-2355-7910-921b-8b0593f3c000"}, 404),
@@ -272,10 +276,19 @@ def test_reviewers_label_what_waits(
     ]
 
 
-@pytest.mark.parametrize("name", ["", " ann", "a:b", "a\nb", "a" * 65])
+@pytest.mark.parametrize("name", ["", " ", "a:b", "a\nb", "a" * 65])
 def test_reviewers_have_a_plain_name(serve: Serve, name: str) -> None:
     client, _ = serve(review_token="look")
     assert review(client, predict(client)["id"], name=name).status_code == 400
+
+
+def test_spellings_of_a_name_that_look_alike_are_one_reviewer(serve: Serve, root: Path) -> None:
+    client, journal = serve(review_token="look")
+    identifier = predict(client)["id"]
+    for name in ("Zo\u00eb  B", " Zoe\u0308 B "):
+        assert review(client, identifier, name=name).status_code == 200
+        journal.write()
+    assert votes(root)["voter"].to_pylist() == ["reviewer:Zo\u00eb B"]
 
 
 def test_only_reviewers_and_admins_see_the_queue(serve: Serve) -> None:

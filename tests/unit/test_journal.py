@@ -103,6 +103,7 @@ def test_clients_are_told_apart_but_not_within_a_network_of_ipv6(root: Path) -> 
     assert folder.client("192.0.2.1") != folder.client("192.0.2.2")
     assert folder.client("2001:db8::1") == folder.client("2001:db8::2")
     assert folder.client("2001:db8::1") != folder.client("2001:db8:0:1::1")
+    assert folder.client("::ffff:192.0.2.1") == folder.client("192.0.2.1")
     assert JournalFolder.create(root.with_name("other")).client("192.0.2.1") != folder.client(
         "192.0.2.1"
     )

@@ -55,7 +55,7 @@ def test_reasons_take_turns_and_the_most_doubtful_come_first(root: Path) -> None
     probabilities[:, 1] = 1 - probabilities[:, 0]
     made = make_journal(
         root, IMAGES, LABELS,
-        columns={"random": [True, True, True, *[False] * 3], "probabilities": lists(probabilities),
+        columns={"random": [True, *[False] * 5], "probabilities": lists(probabilities),
                  "verdict": [*[FOREIGN] * 3, *["digit"] * 3]},
     )  # fmt: skip
     queue = find_queue(root, FOREIGN)
@@ -63,13 +63,24 @@ def test_reasons_take_turns_and_the_most_doubtful_come_first(root: Path) -> None
         RANDOM,
         MARGIN,
         NOVELTY,
-        RANDOM,
         MARGIN,
+        NOVELTY,
         MARGIN,
     ]
     assert [item.id for item in queue.items if item.reason == MARGIN] == made[:2:-1]
     assert len({item.id for item in queue.items}) == 6
-    assert queue.counts() == {RANDOM: 2, VOTE: 0, CHALLENGER: 0, MARGIN: 3, NOVELTY: 1}
+    assert queue.counts() == {RANDOM: 1, VOTE: 0, CHALLENGER: 0, MARGIN: 3, NOVELTY: 2}
+
+
+def test_no_doubt_brings_an_image_of_the_random_sample_forward(root: Path) -> None:
+    probabilities = np.full((6, 10), 0.1, np.float32)
+    probabilities[np.arange(3), LABELS[:3]] = 0.91
+    made = make_journal(
+        root, IMAGES, LABELS, [(5, "user:a", "not a digit")],
+        columns={"random": [True] * 6, "probabilities": lists(probabilities),
+                 "verdict": [*["digit"] * 4, *[FOREIGN] * 2]},
+    )  # fmt: skip
+    assert [item.id for item in find_queue(root, FOREIGN).items] == sorted(made)
 
 
 def test_what_a_reviewer_has_labelled_is_not_offered_again(root: Path) -> None:
