@@ -136,7 +136,7 @@ docs: $(INSTALLED) ## build the documentation site in docs/_build/html; warnings
 readme: $(INSTALLED) ## insert the numbers of reports/ into README.md and docs/
 	python -m docs.numbers
 
-pictures: $(INSTALLED) ## redraw docs/images: the DAG, a digit, the page in Chromium
+pictures: $(INSTALLED) ## redraw docs/images: the diagrams, a digit, the page in Chromium
 	python -m docs.pictures
 
 mutants: export BASE ?= main

@@ -3,6 +3,8 @@
 from pathlib import Path
 from statistics import median
 
+from benchmarks.monitoring.report import per_thousand
+from benchmarks.monitoring.report import power_table as monitoring_table
 from benchmarks.pipeline.rule import power_table, slip_table
 from benchmarks.service.canary import rows
 from benchmarks.service.rates import memory_growth, rates_of
@@ -33,6 +35,22 @@ def canary(reports: Path) -> Values:
         "": rows(report),
         "soon": f"{bad['requests']}",
         "soon_share": f"{bad['ended_share']:.2%}",
+        "made": made(report),
+    }
+
+
+def monitoring(reports: Path) -> Values:
+    """How soon `monitor` notices a change, and how often there is an alarm without one."""
+    report = read(reports, "monitoring")
+    splits, trials = report["splits"], report["trials"]
+    return {
+        "": monitoring_table(report),
+        "windows": f"{splits * trials:,}",
+        "trials": f"{trials:,}",
+        **{
+            f"false_alarms.{size}": per_thousand(measured["false_alarms"])
+            for size, measured in report["windows"].items()
+        },
         "made": made(report),
     }
 
@@ -142,4 +160,4 @@ def swaps(reports: Path) -> Values:
     }
 
 
-ALL = (rule, canary, inference, pictures, scoring, serving, swaps)
+ALL = (rule, canary, monitoring, inference, pictures, scoring, serving, swaps)

@@ -1,7 +1,8 @@
 """python -m docs.pictures: draw the pictures of docs/images again; `make pictures` calls it.
 
-dag.svg shows the DAG of dvc.yaml, digit.png a drawn 3, page.png the page of the HTTP service, light
-and dark, with the same 3 drawn on it. page.png requires Chromium.
+dag.svg, life.svg and loop.svg are the diagrams of docs/diagrams.py, digit.png is a drawn 3.
+page.png is the page of the HTTP service, light and dark, with the same 3 drawn on it; it requires
+Chromium.
 """
 
 import io
@@ -17,78 +18,12 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from pipeline.orchestration.dag import read_dag
+from docs.diagrams import draw_dag, draw_life, draw_loop
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs/images"
 
 Stroke = list[tuple[float, float]]  # points in a square of side 1
-
-MAKES = {  # the output of each stage, in two words
-    "backprop": "spreadsheet",
-    "fetch": "raw files",
-    "prepare": "three sets",
-    "collect": "feedback",
-    "train": "weights",
-    "detect": "detector",
-    "calibrate": "thresholds",
-    "export": "ONNX file",
-    "evaluate": "metrics",
-    "gate": "verdict",
-    "release": "models/",
-}
-BOX, GAP, TOP = (96, 52), 32, 92  # pixels
-SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
-font-family="sans-serif" text-anchor="middle">
-<title>The DAG of dvc.yaml</title>
-<rect x=".5" y=".5" width="{right}" height="{bottom}" rx="10" fill="#fff" stroke="#d0d7de"/>
-<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" \
-orient="auto"><path d="M0 0 8 4 0 8z" fill="#57606a"/></marker></defs>
-{lines}
-</svg>
-"""
-
-
-def draw_dag(root: Path) -> str:
-    """The DAG of dvc.yaml in this folder as SVG: the longest chain in a row, other edges above."""
-    stages = read_dag(root)
-    needed = {name for stage in stages.values() for name in stage.needs}
-    row = [name for name, stage in stages.items() if stage.needs or name in needed]
-    alone = [name for name in stages if name not in row]
-    left = {name: GAP + place * (BOX[0] + GAP) for place, name in enumerate(row)}
-    lines = []
-    for name in row:
-        for source in stages[name].needs:
-            steps = row.index(name) - row.index(source)
-            lines.append(_edge(left[source], left[name], steps))
-    lines += [_box(name, left[name], TOP) for name in row]
-    below = TOP + BOX[1] + GAP
-    lines += [_box(name, GAP + n * (BOX[0] + GAP), below) for n, name in enumerate(alone)]
-    width, height = GAP + len(row) * (BOX[0] + GAP), below + BOX[1] + GAP // 2
-    return SVG.format(
-        width=width, height=height, right=width - 1, bottom=height - 1, lines="\n".join(lines)
-    )
-
-
-def _edge(start: int, end: int, steps: int) -> str:
-    if steps == 1:
-        path, width = f"M{start + BOX[0]} {TOP + BOX[1] // 2}H{end - 1}", 1.5
-    else:  # an arc; longer ones rise higher
-        begin, stop, high = start + BOX[0] * 0.7, end + BOX[0] * 0.3, TOP - 13 * steps
-        path, width = f"M{begin:g} {TOP}C{begin:g} {high} {stop:g} {high} {stop:g} {TOP - 1}", 1
-    return f'<path d="{path}" fill="none" stroke="#57606a" stroke-width="{width}" ' + (
-        'marker-end="url(#tip)"/>'
-    )
-
-
-def _box(name: str, x: int, y: int) -> str:
-    middle = x + BOX[0] // 2
-    return (
-        f'<rect x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}" rx="6" fill="#ddf4ff" '
-        f'stroke="#0969da"/><text x="{middle}" y="{y + 22}" font-size="15" font-weight="bold" '
-        f'fill="#1f2328">{name}</text><text x="{middle}" y="{y + 40}" font-size="12" '
-        f'fill="#57606a">{MAKES[name]}</text>'
-    )
 
 
 def three() -> Stroke:
@@ -152,7 +87,8 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
 def main() -> None:
     """Draw all pictures."""
     IMAGES.mkdir(exist_ok=True)
-    (IMAGES / "dag.svg").write_text(draw_dag(ROOT), encoding="utf-8")
+    for name, text in (("dag", draw_dag(ROOT)), ("life", draw_life()), ("loop", draw_loop())):
+        (IMAGES / f"{name}.svg").write_text(text, encoding="utf-8")
     draw_digit().save(IMAGES / "digit.png", optimize=True)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with served() as address, sync_playwright() as playwright:

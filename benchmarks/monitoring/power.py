@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.models import task_of
+from benchmarks.monitoring.report import show
 from benchmarks.monitoring.shifts import Shift, shifts
 from benchmarks.report import write_report
-from benchmarks.tables import table
 from pipeline.core.files import read_tensors
 from pipeline.core.task import LabelledImages
 from pipeline.core.workspace import Workspace
@@ -63,7 +63,7 @@ def main(workspace: Workspace, windows: list[int], splits: int, trials: int, nul
             "threshold": baseline.thresholds.p_value,
             "power": [power(baseline, *each, trials) for each in answered],
         }
-    write_report(workspace, "monitoring", result, show(result), ["scipy"])
+    write_report(workspace, "monitoring", result, show(result, POOL, FALSE_ALARMS), ["scipy"])
 
 
 def false_alarms(
@@ -110,46 +110,3 @@ def power(
 
 def _mean(values: Floats) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def show(result: dict[str, Any]) -> str:
-    """The tables in Markdown."""
-    parts = [
-        "A window differs if the p-value of any test is below the threshold. Lost: accuracy on the "
-        f"images that are said to show a class, in percentage points below that of the unchanged "
-        f"test images; estimated: the same from calibrated confidences. {POOL:,} test images, from "
-        f"which {result['trials']:,} windows are drawn."
-    ]
-    for size, measured in result["windows"].items():
-        shares = measured["false_alarms"]
-        total = len(shares) * result["trials"]
-        parts += [
-            f"## Windows of {size} images",
-            f"False alarms: {np.mean(shares):.2%} of {total:,} windows of held-out training images "
-            f"({min(shares):.2%} to {max(shares):.2%} of those of a split, {len(shares)} splits); "
-            f"{FALSE_ALARMS:.1%} is intended.",
-            table(
-                ["change", "severity", "windows until noticed", *TESTS, "refused", "lost",
-                 "estimated"],
-                _rows(measured["power"]),
-            ),
-        ]  # fmt: skip
-    return "\n\n".join(parts)
-
-
-def _rows(power: list[dict[str, Any]]) -> list[list[str]]:
-    unchanged = power[0]
-    return [
-        [
-            row["change"],
-            row["severity"],
-            f"{1 / row['noticed']:.1f}" if row["noticed"] else "-",
-            *(f"{share:.0%}" for share in row["by_test"].values()),
-            f"{row['refused']:.1%}",
-            *(
-                "-" if row[name] is None else f"{100 * (unchanged[name] - row[name]):.1f}"
-                for name in ("accuracy", "estimated")
-            ),
-        ]
-        for row in power
-    ]

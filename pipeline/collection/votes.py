@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-USER = "user:"  # the prefix of voters who use the service; others are reviewers and imports
+USER, REVIEWER, IMPORT = "user:", "reviewer:", "import:"  # what the names of voters begin with
 
 
 class Vote(NamedTuple):
@@ -14,8 +14,8 @@ class Vote(NamedTuple):
 
     entry: str  # id of the image in the journal
     time: datetime
-    voter: str  # `user:`, `reviewer:` or `import:`, and who
-    label: str
+    voter: str  # USER, REVIEWER or IMPORT, and who
+    label: str  # a class, or the verdict for none
 
     @property
     def trusted(self) -> bool:

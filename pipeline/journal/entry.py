@@ -35,11 +35,11 @@ ENTRY_SCHEMA = pa.schema(
     ]
 )
 VOTE_SCHEMA = pa.schema(
-    [
+    [  # the fields of a Vote
         pa.field("id", pa.string(), nullable=False),  # of the entry
         pa.field("time", pa.timestamp("us", "UTC"), nullable=False),
-        pa.field("voter", pa.string(), nullable=False),  # user:, reviewer: or import: and a name
-        pa.field("label", pa.string(), nullable=False),  # a class, or the verdict for none
+        pa.field("voter", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
     ]
 )
 HEIGHT, WIDTH = b"height", b"width"  # in the metadata of a part: the form of its pixels

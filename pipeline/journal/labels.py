@@ -2,9 +2,9 @@
 
 import csv
 import io
-import time
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.collection.votes import IMPORT, Vote
 from pipeline.core.errors import UserError
 from pipeline.core.files import existing, replacing, write_csv
 from pipeline.journal.entry import pixels_of
 from pipeline.journal.folder import SUFFIX, JournalFolder
 from pipeline.journal.reading import entries, votes
-from pipeline.journal.writing import Vote, vote_table
+from pipeline.journal.writing import vote_table
 
-IMPORT = "import:"
 ANSWER = ("id", "time", "version", "verdict", "label", "novelty", "random")
 EXPORT_SCHEMA = pa.schema(
     [
@@ -44,9 +44,9 @@ def export_labels(folder: Path, output: Path) -> int:
     than .csv or .parquet.
     """
     _require_suffix(output)
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for vote in votes(folder).to_pylist():
-        found[vote["id"]].append(vote)
+    found: dict[str, list[Vote]] = defaultdict(list)
+    for vote in votes(folder):
+        found[vote.entry].append(vote)
     if output.suffix == SUFFIX:
         count = 0
         with replacing(output) as temporary, pq.ParquetWriter(temporary, EXPORT_SCHEMA) as writer:
@@ -70,7 +70,7 @@ def import_labels(folder: Path, file: Path, name: str, labels: tuple[str, ...]) 
     """
     _require_suffix(file)
     journal = JournalFolder.existing(folder)
-    now, taken = time.time(), []
+    now, taken = datetime.now(UTC), []
     for number, row in enumerate(_read(file), 1):
         if row["label"] in (None, ""):
             continue
@@ -80,12 +80,12 @@ def import_labels(folder: Path, file: Path, name: str, labels: tuple[str, ...]) 
         taken.append((number, Vote(row["id"], now, f"{IMPORT}{name}", row["label"])))
     there = {
         text
-        for batch in entries(folder, ids={vote.id for _, vote in taken}, columns=["id"])
+        for batch in entries(folder, ids={vote.entry for _, vote in taken}, columns=["id"])
         for text in batch["id"].to_pylist()
     }
     for number, vote in taken:
-        if vote.id not in there:
-            raise UserError(f"{file}, row {number}: {folder} has no entry {vote.id!r}")
+        if vote.entry not in there:
+            raise UserError(f"{file}, row {number}: {folder} has no entry {vote.entry!r}")
     if taken:
         journal.write_votes(vote_table([vote for _, vote in taken]))
     return len(taken)
@@ -97,7 +97,7 @@ def _require_suffix(path: Path) -> None:
 
 
 def _rows(
-    folder: Path, found: dict[str, list[dict[str, Any]]], *, images: bool
+    folder: Path, found: dict[str, list[Vote]], *, images: bool
 ) -> Iterator[list[dict[str, Any]]]:
     columns = [*ANSWER, *(["pixels"] if images else [])]
     for batch in entries(folder, columns=columns):
@@ -108,8 +108,9 @@ def _rows(
             entry = {**entry, "answer": answer}
             if not images:
                 entry["time"] = entry["time"].isoformat()
-            for vote in found.get(entry["id"]) or [{"voter": None, "label": None}]:
-                row = {**entry, "voter": vote["voter"], "label": vote["label"]}
+            given = [(vote.voter, vote.label) for vote in found.get(entry["id"], ())]
+            for voter, label in given or [(None, None)]:
+                row = {**entry, "voter": voter, "label": label}
                 rows.append(row | {"image": picture} if images else row)
         yield rows
 

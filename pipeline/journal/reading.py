@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.collection.votes import Vote
 from pipeline.journal.entry import ENTRY_SCHEMA, VOTE_SCHEMA, form_of
 from pipeline.journal.folder import SUFFIX, JournalFolder
 from pipeline.journal.ids import seconds_of
@@ -60,24 +61,24 @@ def entries(
                 yield found.select(names)
 
 
-def votes(folder: Path) -> pa.Table:
+def votes(folder: Path) -> list[Vote]:
     """The votes that count: the latest of each voter on each entry, oldest first.
 
     Those on entries that are removed are left out. UserError if the folder is no journal.
     """
     journal = JournalFolder.existing(folder)
-    removed = pa.array(sorted(journal.removed_ids()), pa.string())
-    batches = [
-        batch
+    removed = journal.removed_ids()
+    given = [
+        Vote(*row.values())
         for path in _files(journal.votes)
         for batch in _batches(path, VOTE_SCHEMA, VOTE_SCHEMA.names)
+        for row in batch.to_pylist()
     ]
-    table = pa.Table.from_batches(batches, VOTE_SCHEMA)
-    table = table.filter(pc.invert(pc.is_in(table["id"], value_set=removed)))
-    table = table.take(pc.sort_indices(table, [("time", "ascending")]))  # stable
-    pairs = zip(table["id"].to_pylist(), table["voter"].to_pylist(), strict=True)
-    latest = sorted({pair: number for number, pair in enumerate(pairs)}.values())
-    return table.take(pa.array(latest, pa.int64()))
+    latest: dict[tuple[str, str], Vote] = {}
+    for vote in sorted(given, key=lambda vote: vote.time):
+        latest.pop((vote.entry, vote.voter), None)
+        latest[vote.entry, vote.voter] = vote
+    return [vote for vote in latest.values() if vote.entry not in removed]
 
 
 def _files(folder: Path, *, newest_first: bool = False) -> Iterator[Path]:

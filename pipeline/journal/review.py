@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.collection.votes import REVIEWER, USER
 from pipeline.journal.entry import pixels_of
 from pipeline.journal.reading import entries, votes
 
@@ -25,8 +26,6 @@ RANDOM, VOTE, CHALLENGER, MARGIN, NOVELTY = REASONS = (
 )
 NEWEST = 20_000  # entries to choose from
 DOUBT = 0.8  # the difference of the two highest probabilities below which the model is in doubt
-REVIEWER = "reviewer:"
-USER = "user:"
 COLUMNS = ("id", "probabilities", "verdict", "label", "novelty", "challenger", "random")
 
 
@@ -61,11 +60,11 @@ def find_queue(folder: Path, foreign: str, newest: int = NEWEST) -> Queue:
     """
     reviewed: set[str] = set()
     said: dict[str, set[str]] = {}
-    for vote in votes(folder).to_pylist():
-        if vote["voter"].startswith(REVIEWER):
-            reviewed.add(vote["id"])
-        elif vote["voter"].startswith(USER):
-            said.setdefault(vote["id"], set()).add(vote["label"])
+    for vote in votes(folder):
+        if vote.voter.startswith(REVIEWER):
+            reviewed.add(vote.entry)
+        elif vote.voter.startswith(USER):
+            said.setdefault(vote.entry, set()).add(vote.label)
     ranked: dict[str, list[tuple[float, str]]] = {reason: [] for reason in REASONS}
     for row in _newest(folder, newest):
         if row["id"] in reviewed:

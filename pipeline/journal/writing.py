@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.collection.votes import Vote
 from pipeline.journal.entry import ENTRY_SCHEMA, VOTE_SCHEMA, blobs, entry_schema, lists
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import following, is_kept, is_random
@@ -59,15 +60,6 @@ class Answered(NamedTuple):
     address: str  # of the client
     latency: float  # seconds
     challenger: Other | None = None
-
-
-class Vote(NamedTuple):
-    """What a person says that an image shows."""
-
-    id: str
-    seconds: float  # since 1970
-    voter: str
-    label: str
 
 
 Kind = Literal["entries", "votes"]
@@ -200,9 +192,7 @@ def entry_table(
 
 def vote_table(votes: Sequence[Vote]) -> pa.Table:
     """The votes as a table."""
-    rows = [
-        {**vote._asdict(), "time": round(1e6 * vote.seconds)} for vote in votes
-    ]  # from_pylist ignores other keys
+    rows = [dict(zip(VOTE_SCHEMA.names, vote, strict=True)) for vote in votes]
     return pa.Table.from_pylist(rows, VOTE_SCHEMA)
 
 

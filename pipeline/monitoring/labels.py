@@ -24,11 +24,8 @@ def read_labels(journal: Path) -> dict[str, Label]:
     more than half of them say. UserError if the folder is not a journal.
     """
     by_entry: dict[str, list[Vote]] = defaultdict(list)
-    table = votes(journal)
-    for vote in zip(
-        *(table[name].to_pylist() for name in ("id", "time", "voter", "label")), strict=True
-    ):
-        by_entry[vote[0]].append(Vote(*vote))
+    for vote in votes(journal):
+        by_entry[vote.entry].append(vote)
     outcomes = {entry: settle(given, AGREEING) for entry, given in by_entry.items()}
     return {
         entry: Label(outcome.label, outcome.trusted)

@@ -3,18 +3,20 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
+from pipeline.collection.votes import REVIEWER, USER, Vote
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
 from pipeline.journal import review
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import is_from, is_kept, uuid7
 from pipeline.journal.keeping import JournalSettings
-from pipeline.journal.writing import Answered, Model, Other, Vote, Writer
+from pipeline.journal.writing import Answered, Model, Other, Writer
 from pipeline.pictures.images import Images
 from pipeline.service.errors import BUSY
 from pipeline.service.journal_metrics import JournalMetrics
@@ -126,12 +128,12 @@ class Journal:
     def vote(self, identifier: str, label: str, address: str) -> None:
         """Take a user's label. HTTPException if id or label are wrong, or there are too many."""
         client = self._admit(identifier, address)
-        self._take(identifier, label, f"{review.USER}{client}")
+        self._take(identifier, label, f"{USER}{client}")
 
     def review_label(self, identifier: str, label: str, name: str) -> None:
         """Take a reviewer's label. HTTPException if id or label are wrong."""
         self._require(identifier)
-        self._take(identifier, label, f"{review.REVIEWER}{name}")
+        self._take(identifier, label, f"{REVIEWER}{name}")
 
     def remove(self, identifier: str, address: str) -> None:
         """Remove an entry. HTTPException if there is no such id, or the disk is full."""
@@ -170,5 +172,5 @@ class Journal:
         if label not in self._labels:
             known = ", ".join(sorted(self._labels))
             raise HTTPException(400, f"label: {label[:40]!r} is none of {known}")
-        if not self._writer.vote(Vote(identifier, time.time(), voter, label)):
+        if not self._writer.vote(Vote(identifier, datetime.now(UTC), voter, label)):
             raise HTTPException(503, *BUSY)

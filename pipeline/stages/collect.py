@@ -16,7 +16,6 @@ from pipeline.collection.candidates import Candidates, Reason
 from pipeline.collection.hashes import Images, digests
 from pipeline.collection.known import KnownImages
 from pipeline.collection.selection import Collected, Known, Rules, Selection, select
-from pipeline.collection.votes import Vote
 from pipeline.config import Collect
 from pipeline.core.collect_report import CollectReport
 from pipeline.core.figures import save_figure
@@ -68,7 +67,7 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
     from pipeline.journal import reading
     from pipeline.journal.entry import form_of, pixels_of
 
-    votes = [Vote(*row.values()) for row in reading.votes(journal).to_pylist()]
+    votes = reading.votes(journal)
     images: list[Images] = []
     probabilities: list[list[float]] = []
     ids: list[str] = []

@@ -82,10 +82,10 @@ def test_people_correct_and_delete_what_they_have_drawn(
         "aria-pressed", "true"
     )
     journal.write()
-    (vote,) = votes(root).to_pylist()
-    assert vote["label"] == "7"
+    (vote,) = votes(root)
+    assert vote.label == "7"
     (batch,) = entries(root)
-    assert batch["id"].to_pylist() == [vote["id"]]
+    assert batch["id"].to_pylist() == [vote.entry]
     assert batch["source"].to_pylist() == ["page"]
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#feedback")).to_be_hidden()
@@ -97,7 +97,7 @@ def test_people_correct_and_delete_what_they_have_drawn(
     page.get_by_role("button", name="Delete this picture").click()
     expect(page.locator("#noted")).to_contain_text("Deleted")
     journal.write()
-    assert votes(root).to_pylist() == [vote]
+    assert votes(root) == [vote]
 
 
 def test_a_reviewer_labels_with_a_key_press_each(
@@ -128,8 +128,7 @@ def test_a_reviewer_labels_with_a_key_press_each(
     expect(page.locator("#state")).to_contain_text("No image waits")
     expect(page.locator("#state")).to_contain_text("2 labelled here")
     journal.write()
-    found = votes(root).to_pylist()
-    labels = [vote["label"] for vote in found if vote["voter"] == "reviewer:ann"]
+    labels = [vote.label for vote in votes(root) if vote.voter == "reviewer:ann"]
     assert sorted(labels) == ["1", "not a digit"]
 
 

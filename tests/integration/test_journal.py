@@ -99,7 +99,7 @@ def test_a_service_that_stops_loses_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     assert sorted(read_ids(root)) == sorted([*following(first, 4), made])
-    assert votes(root)["id"].to_pylist() == [made]
+    assert [vote.entry for vote in votes(root)] == [made]
 
 
 def test_a_full_disk_stops_the_journal_but_not_the_service(tmp_path: Path) -> None:

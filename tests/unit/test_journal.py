@@ -58,7 +58,7 @@ def test_removed_entries_are_not_read_nor_their_votes(root: Path) -> None:
     written = make_journal(root, IMAGES, LABELS, [(0, "user:a", "1"), (1, "user:a", "1")])
     JournalFolder.existing(root).remove(written[0])
     assert read_ids(root) == written[1:]
-    assert votes(root)["id"].to_pylist() == [written[1]]
+    assert [vote.entry for vote in votes(root)] == [written[1]]
 
 
 def test_torn_and_foreign_files_are_skipped(root: Path) -> None:
@@ -77,9 +77,8 @@ def test_the_latest_vote_of_each_voter_counts(root: Path) -> None:
     first, *_ = make_journal(root, IMAGES, LABELS)
     add_votes(root, [(first, "user:a", "1"), (first, "user:b", "2")])
     add_votes(root, [(first, "user:a", "3")])
-    found = votes(root)
-    assert found["voter"].to_pylist() == ["user:b", "user:a"]
-    assert found["label"].to_pylist() == ["2", "3"]
+    found = [(vote.voter, vote.label) for vote in votes(root)]
+    assert found == [("user:b", "2"), ("user:a", "3")]
 
 
 def test_a_folder_of_something_else_is_no_journal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.collection.votes import Vote
 from pipeline.journal import writing
 from pipeline.journal.entry import pixels_of
 from pipeline.journal.folder import JournalFolder
@@ -17,7 +19,7 @@ from pipeline.journal.ids import following, is_kept, uuid7
 from pipeline.journal.keeping import Keeping
 from pipeline.journal.reading import entries, votes
 from pipeline.journal.upkeep import keep_up
-from pipeline.journal.writing import Answered, Model, Other, Vote, Writer
+from pipeline.journal.writing import Answered, Model, Other, Writer
 from tests.digits import make_digits
 from tests.journals import START, make_journal
 
@@ -117,8 +119,8 @@ def test_a_full_queue_drops_and_counts(
     for _ in range(2):  # the queue is empty again after each part
         writer.add(answered(first))
         writer.add(answered(uuid7(folder.key)))
-        assert writer.vote(Vote(first, 0, "user:a", "1"))
-        assert not writer.vote(Vote(first, 0, "user:b", "1"))
+        assert writer.vote(Vote(first, START, "user:a", "1"))
+        assert not writer.vote(Vote(first, START, "user:b", "1"))
         writer.write()
     assert read_ids(folder) == following(first, 4)
     assert counts["entries", "dropped"] == 8
@@ -137,14 +139,14 @@ def test_a_full_disk_loses_entries_but_no_votes(
     with monkeypatch.context() as full:
         full.setattr(pq, "write_table", fail)
         writer.add(answered(first))
-        writer.vote(Vote(first, 1, "user:a", "1"))
+        writer.vote(Vote(first, START, "user:a", "1"))
         writer.write()
     assert list(folder.root.rglob("*.parquet")) == []
     writer.add(answered(first))
-    writer.vote(Vote(first, 2, "user:a", "2"))
+    writer.vote(Vote(first, START + timedelta(seconds=1), "user:a", "2"))
     writer.write()
     assert read_ids(folder) == following(first, 4)
-    assert votes(folder.root)["label"].to_pylist() == ["2"]
+    assert [vote.label for vote in votes(folder.root)] == ["2"]
     assert counts == {
         ("entries", "failed"): 4,
         ("entries", "written"): 4,
@@ -169,7 +171,7 @@ def test_old_entries_are_deleted(folder: JournalFolder) -> None:
     assert len(read_ids(folder)) == 4
     keep_up(folder, Keeping(days=2), START.timestamp() + 50 * HOUR)
     assert read_ids(folder) == []
-    assert votes(folder.root).num_rows == 0
+    assert votes(folder.root) == []
 
 
 def test_the_oldest_entries_are_deleted_beyond_the_bytes(folder: JournalFolder) -> None:
@@ -190,7 +192,7 @@ def test_files_of_an_hour_are_merged_and_no_entry_changes(folder: JournalFolder)
         name: [value for each in before for value in each[name]] for name in before[0]
     }
     assert (pixels_of(batch) == np.concatenate([IMAGES] * 3)).all()
-    assert votes(folder.root).num_rows == 3
+    assert len(votes(folder.root)) == 3
 
 
 def test_a_merge_that_was_interrupted_leaves_no_entry_twice(folder: JournalFolder) -> None:
@@ -221,7 +223,7 @@ def test_removed_entries_are_erased_from_the_files(folder: JournalFolder) -> Non
     keep_up(folder, Keeping(), time.time() + 2 * HOUR)
     assert list(folder.removed.iterdir()) == []
     assert read_ids(folder) == written[1:]
-    assert votes(folder.root)["id"].to_pylist() == [written[1]]
+    assert [vote.entry for vote in votes(folder.root)] == [written[1]]
 
 
 def test_a_foreign_file_is_not_deleted(folder: JournalFolder) -> None:
