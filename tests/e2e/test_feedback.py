@@ -157,7 +157,7 @@ def test_a_reviewer_goes_on_after_a_failure(
     page.keyboard.press("5")
     expect(page.locator("#state")).to_contain_text("2 in the queue, 1 labelled here")
     journal.write()
-    assert [vote["label"] for vote in votes(root).to_pylist()] == ["5"]
+    assert [vote.label for vote in votes(root)] == ["5"]
 
 
 def test_what_another_reviewer_has_labelled_leaves_the_queue(
