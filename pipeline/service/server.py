@@ -121,7 +121,16 @@ def run(
     challenger = None
     if challenge is not None:
         challenger = challenge.open(workspace, tuple(trust), served)
-    settings = Settings(*(served, source, limits, tokens, workspace, json_log, challenger, journal))
+    settings = Settings(
+        model=served,
+        source=source,
+        limits=limits,
+        tokens=tokens,
+        workspace=workspace,
+        json_log=json_log,
+        challenger=challenger,
+        journal=journal,
+    )
     listeners = listen(host, port)
     if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -175,8 +184,14 @@ def _serve(
     pool, limits = ModelPool(settings.model), settings.limits
     link = seat.link(settings.model, settings.challenger) if seat else None
     app = create_app(
-        *(pool, limits, settings.tokens, settings.workspace, place, settings.source),
-        *(link, settings.journal),
+        pool,
+        limits,
+        settings.tokens,
+        settings.workspace,
+        place,
+        source=settings.source,
+        link=link,
+        journal=settings.journal,
     )
     service: Service = app.state.service
     if service.follower is not None:
