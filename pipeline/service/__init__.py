@@ -19,6 +19,7 @@
   and `journal_metrics` are its JSON and its counts; `rate_limit` slows clients down.
 - `challenger/` compares a second model with the champion.
 - `metrics` counts for Prometheus, `version_metrics` by the version of the model, `model_metrics`
-  the models themselves, `process_metrics` the processes; `histograms` has what they share.
+  the models themselves, `process_metrics` the processes; `histograms` and `families` have
+  what they share.
 - `page/` runs in the browser.
 """
