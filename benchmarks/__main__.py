@@ -32,7 +32,7 @@ BENCHMARKS = {
         ("pictures", "pictures.reading", "photographs, read right, wrong or not", "data", "5 min"),
         ("monitoring", "monitoring.power", "false alarms; changes noticed", "data", "8 min"),
         ("scoring", "batch.scoring", "a million images with `score`", "data, 1 GB", "6 to 12 min"),
-        ("serving", "service.load", "our service, MLflow's, LitServe", "wrk", "16 min"),
+        ("serving", "service.serving", "our service, MLflow's, LitServe", "wrk", "16 min"),
         ("swaps", "service.swaps", "100 changes of the model under load", "-", "4 min"),
         ("shadow", "service.shadow", "what a challenger costs", "wrk", "5 min"),
         ("journal", "service.journal", "what the journal costs", "wrk", "3 min"),

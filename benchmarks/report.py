@@ -1,6 +1,6 @@
 """What every benchmark writes: reports/benchmarks/NAME.json for programs, NAME.md for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,14 +23,23 @@ def write_report(
 
     `libraries` are the measured packages that not every report lists.
     """
-    hardware = environment.hardware()
-    versions = environment.versions() | {library: version(library) for library in libraries}
-    about = {"date": datetime.now(UTC).date().isoformat(), "hardware": hardware}
-    write_json(reports(workspace) / f"{name}.json", about | {"versions": versions} | result)
-    used = ", ".join(f"{library} {number}" for library, number in versions.items())
-    made_on = (
-        f"Measured by `python -m benchmarks {name}` on {about['date']}: {hardware['cores']} cores "
-        f"({hardware['processor']}), {hardware['memory_gib']} GiB; {used}."
-    )
-    write_text(reports(workspace) / f"{name}.md", f"{text.strip()}\n\n{made_on}\n")
+    report = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": environment.hardware(),
+        "versions": environment.versions() | {library: version(library) for library in libraries},
+        **result,
+    }
+    made = f"Measured by `python -m benchmarks {name}` on {conditions(report)}."
+    write_json(reports(workspace) / f"{name}.json", report)
+    write_text(reports(workspace) / f"{name}.md", f"{text.strip()}\n\n{made}\n")
     print(text)
+
+
+def conditions(report: Mapping[str, Any]) -> str:
+    """When and on what a report was measured: date, hardware and versions."""
+    hardware = report["hardware"]
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    return (
+        f"{report['date']}: {hardware['cores']} cores ({hardware['processor']}), "
+        f"{hardware['memory_gib']} GiB; {versions}"
+    )

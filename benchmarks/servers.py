@@ -11,10 +11,13 @@ from pathlib import Path
 
 import psutil
 import requests
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from pipeline.core.errors import UserError
 
 LONGEST_START = 180  # seconds
+ALIVE = "/v2/health/live"  # the path of our service that answers once it runs
 
 
 @contextmanager
@@ -54,6 +57,21 @@ def server(
         for child in children:  # some servers leave their workers running
             with suppress(psutil.NoSuchProcess):
                 child.kill()
+
+
+@contextmanager
+def our_service(model: Path, *options: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Our service with a model and options of `serve`; yields its address and its main process."""
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "pipeline", "serve", "--model", str(model)]
+    with server([*command, "--port", str(port), *options], f"{address}{ALIVE}") as process:
+        yield address, process
+
+
+def metrics(address: str) -> list[Sample]:
+    """The samples of all metrics of our service at this address."""
+    text = requests.get(f"{address}/metrics", timeout=30).text
+    return [each for family in text_string_to_metric_families(text) for each in family.samples]
 
 
 def free_port() -> int:

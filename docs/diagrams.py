@@ -1,9 +1,9 @@
-"""The diagrams of docs/images as SVG: the DAG, the life of a release, and the loop."""
+"""The diagrams of docs/images as SVG: the DAG, the layers, the life of a release, the loop."""
 
-from collections.abc import Sequence
+import tomllib
 from pathlib import Path
-from typing import NamedTuple
 
+from docs.svg import GREEN, GREY, RED, YELLOW, arrow, box, label, svg
 from pipeline.orchestration.dag import read_dag
 
 MAKES = {  # the output of each stage, in two words
@@ -19,78 +19,28 @@ MAKES = {  # the output of each stage, in two words
     "gate": "verdict",
     "release": "models/",
 }
+HOLDS = {  # what each package holds, in a few words
+    "cli": "the commands",
+    "orchestration": "the DAG, and the flows of Prefect",
+    "stages": "a module per stage",
+    "service": "the HTTP service",
+    "batch": "predict and score",
+    "monitoring": "a model in use",
+    "registry": "releases",
+    "journal": "what the service keeps",
+    "config": "params.yaml, validated",
+    "tracking": "MLflow, fed from files",
+    "training": "the training loop",
+    "evaluation": "metrics, figures",
+    "inference": "the ONNX file",
+    "negatives": "images of no class",
+    "collection": "images from use",
+    "mnist": "the task",
+    "pictures": "pictures of any kind",
+    "backprop": "the 2-2-2 network",
+    "core": "workspace, files, errors, typed reports, what a task is",
+}
 STAGE, GAP, TOP = (96, 52), 32, 92  # pixels, of the DAG: its boxes, between them, above them
-INK, PALE = "#1f2328", "#57606a"
-MONOSPACE = ' font-family="monospace"'
-SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
-viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" text-anchor="middle">
-<title>{title}</title>
-<rect x=".5" y=".5" width="{right}" height="{bottom}" rx="10" fill="#fff" stroke="#d0d7de"/>
-<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" \
-orient="auto"><path d="M0 0 8 4 0 8z" fill="#57606a"/></marker></defs>
-{lines}
-</svg>
-"""
-
-
-class Colour(NamedTuple):
-    """Of a box."""
-
-    fill: str
-    stroke: str
-
-
-BLUE, GREEN = Colour("#ddf4ff", "#0969da"), Colour("#dafbe1", "#1a7f37")
-RED, GREY = Colour("#ffebe9", "#cf222e"), Colour("#f6f8fa", "#57606a")
-YELLOW = Colour("#fff8c5", "#9a6700")
-
-
-def svg(title: str, width: int, height: int, parts: Sequence[str]) -> str:
-    """A picture of this size in pixels, from what `box`, `arrow` and `label` return."""
-    return SVG.format(
-        title=title,
-        width=width,
-        height=height,
-        right=width - 1,
-        bottom=height - 1,
-        lines="\n".join(parts),
-    )
-
-
-def box(
-    place: tuple[int, int],
-    size: tuple[int, int],
-    name: str,
-    text: str,
-    colour: Colour = BLUE,
-) -> str:
-    """A box with a name and, below it, a text. `place`: of its upper left corner."""
-    (x, y), (width, height) = place, size
-    middle, large = x + width // 2, height > STAGE[1]
-    return (
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="{colour.fill}" '
-        f'stroke="{colour.stroke}"/><text x="{middle}" y="{y + (26 if large else 22)}" '
-        f'font-size="{16 if large else 15}" font-weight="bold" fill="{INK}">{name}</text>'
-        f'<text x="{middle}" y="{y + (46 if large else 40)}" '
-        f'font-size="{12.5 if large else 12}" fill="{PALE}">{text}</text>'
-    )
-
-
-def arrow(path: str, width: float = 1.5) -> str:
-    """An arrow along a path."""
-    return (
-        f'<path d="{path}" fill="none" stroke="{PALE}" stroke-width="{width}" '
-        'marker-end="url(#tip)"/>'
-    )
-
-
-def label(x: int, y: int, *lines: str, anchor: str = "middle") -> str:
-    """Lines of text; those that begin with `$` are commands."""
-    return "\n".join(
-        f'<text x="{x}" y="{y + 16 * number}" font-size="12.5" text-anchor="{anchor}" '
-        f'fill="{INK}"{MONOSPACE if line.startswith("$") else ""}>{line.removeprefix("$")}</text>'
-        for number, line in enumerate(lines)
-    )
 
 
 def draw_dag(root: Path) -> str:
@@ -119,6 +69,34 @@ def _edge(start: int, end: int, steps: int) -> str:
     # an arc; longer ones rise higher
     begin, stop, high = start + STAGE[0] * 0.7, end + STAGE[0] * 0.3, TOP - 13 * steps
     return arrow(f"M{begin:g} {TOP}C{begin:g} {high} {stop:g} {high} {stop:g} {TOP - 1}", 1)
+
+
+def draw_layers(root: Path) -> str:
+    """The layers of the package `pipeline`, as pyproject.toml in this folder enforces them."""
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        contract["layers"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    rows = [layer.split(" | ") for layer in layers if layer != "__main__"]
+    width, between, left = 740, 10, 40
+    bottom = 20 + len(rows) * (STAGE[1] + between)
+    parts = [arrow(f"M20 24V{bottom - between}")]
+    for number, row in enumerate(rows):
+        each = (width - left - 20 - between * (len(row) - 1)) // len(row)
+        parts += [
+            box(
+                (left + place * (each + between), 20 + number * (STAGE[1] + between)),
+                (each, STAGE[1]),
+                name,
+                HOLDS[name],
+            )
+            for place, name in enumerate(row)
+        ]
+    rule = "An import points down, never up. Packages in one row do not import each other."
+    parts.append(label(width // 2, bottom + 16, rule))
+    return svg("The layers of the package pipeline", width, bottom + 32, parts)
 
 
 def draw_life() -> str:
@@ -200,3 +178,13 @@ def draw_loop() -> str:
             label(240, 540, "Each step from review to promotion is a line in the ledger."),
         ],
     )
+
+
+def draw_all(root: Path) -> dict[str, str]:
+    """All diagrams by name; the DAG and the layers are those of the project in this folder."""
+    return {
+        "dag": draw_dag(root),
+        "layers": draw_layers(root),
+        "life": draw_life(),
+        "loop": draw_loop(),
+    }

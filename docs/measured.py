@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import conditions
+
 Values = dict[str, str]  # by the PART of the name; "" is the subject itself
 
 
@@ -14,10 +16,5 @@ def read(reports: Path, name: str) -> dict[str, Any]:
 
 
 def made(report: dict[str, Any]) -> str:
-    """Date, hardware and versions of a benchmark."""
-    hardware = report["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    return (
-        f"Measured on {report['date']}: {hardware['cores']} cores ({hardware['processor']}), "
-        f"{hardware['memory_gib']} GiB; {versions}."
-    )
+    """When and on what a benchmark was measured, as a sentence."""
+    return f"Measured on {conditions(report)}."

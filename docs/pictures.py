@@ -1,6 +1,6 @@
 """python -m docs.pictures: draw the pictures of docs/images again; `make pictures` calls it.
 
-dag.svg, life.svg and loop.svg are the diagrams of docs/diagrams.py, digit.png is a drawn 3.
+The diagrams are those of docs/diagrams.py, and digit.png is a drawn 3.
 page.png is the page of the HTTP service, light and dark, with the same 3 drawn on it; it requires
 Chromium.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from docs.diagrams import draw_dag, draw_life, draw_loop
+from docs.diagrams import draw_all
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs/images"
@@ -87,7 +87,7 @@ def photograph(browser: Browser, address: str, scheme: str) -> Image.Image:
 def main() -> None:
     """Draw all pictures."""
     IMAGES.mkdir(exist_ok=True)
-    for name, text in (("dag", draw_dag(ROOT)), ("life", draw_life()), ("loop", draw_loop())):
+    for name, text in draw_all(ROOT).items():
         (IMAGES / f"{name}.svg").write_text(text, encoding="utf-8")
     draw_digit().save(IMAGES / "digit.png", optimize=True)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

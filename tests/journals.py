@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from pipeline.journal.entry import PREDICT, VOTE_SCHEMA, blobs, entry_schema, lists
+from pipeline.journal.entry import VOTE_SCHEMA, blobs, entry_schema, lists
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import is_random, uuid7
 from tests.digits import Images
@@ -56,7 +56,7 @@ def make_journal(
         "verdict": ["digit"] * count,
         "label": [str(label) for label in named],
         "novelty": [0.0] * count,
-        "source": [PREDICT] * count,
+        "source": ["predict"] * count,
         "client": list(clients or ["0" * 16] * count),
         "latency": [0.001] * count,
         "challenger": [None] * count,

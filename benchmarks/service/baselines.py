@@ -10,17 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.service.request import JSON, Request
 from pipeline.inference.providers import available_cores
-
-JSON = {"Content-Type": "application/json"}
-
-
-class Request(NamedTuple):
-    """An HTTP request with one image."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
 
 
 class Baseline(NamedTuple):

@@ -1,50 +1,31 @@
-"""Loads on several services that take turns, so that each has a partner in the same round."""
+"""Loads on services that differ in one thing: each has a partner without it in the same round."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
-import requests
-from tqdm import tqdm
-
-from benchmarks.service.baselines import Request
-from benchmarks.service.load import OURS, load, requests_of, stroke
-from benchmarks.service.rates import Load, rates_of
+from benchmarks.service.rates import rates_of
+from benchmarks.service.request import OURS, requests_of
+from benchmarks.service.wrk import Loads, take_turns
+from benchmarks.tables import median_and_range, table
 from pipeline.inference.signature import Signature
 
 NONE, AGAIN = "none", "none, again"  # the partner of all others, and the same once more
+Ratios = dict[str, dict[int, dict[str, list[float]]]]  # by name, connections, and p99 or rate
 
-Loads = dict[str, dict[int, list[Load]]]  # by service and number of connections
 
-
-def take_turns(
+def load_services(
     addresses: Mapping[str, str],
     signature: Signature,
     connections: Sequence[int],
     seconds: float,
     rounds: int,
 ) -> Loads:
-    """Load each service with the image of a stroke, in each round and with each of `connections`.
-
-    `signature`: of the model of all services.
-    """
-    names, image = tuple(addresses), stroke(signature.form)
-    asked: dict[str, Request] = {
-        name: requests_of(address, image, signature.model)[OURS]
-        for name, address in addresses.items()
-    }
-    for request in asked.values():  # so that an error is reported, not counted
-        answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
-        answer.raise_for_status()
-    loads: Loads = {name: {number: [] for number in connections} for name in names}
-    with tqdm(total=rounds * len(names) * len(connections), unit=" loads") as progress:
-        for turn in range(rounds):
-            for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
-                for number in connections:
-                    loads[name][number].append(load(asked[name], number, seconds))
-                    progress.update()
-    return loads
+    """Load services with bytes, in turn; see `take_turns`. `signature`: of the model of all."""
+    named = {name: requests_of(address, signature)[OURS] for name, address in addresses.items()}
+    return take_turns(named, connections, seconds, rounds)
 
 
-def ratios(loads: Loads) -> dict[str, dict[int, dict[str, list[float]]]]:
+def ratios(loads: Loads) -> Ratios:
     """p99 and rate of each round, divided by those of NONE in the same round."""
     return {
         name: {
@@ -65,3 +46,27 @@ def ratios(loads: Loads) -> dict[str, dict[int, dict[str, list[float]]]]:
         for name, by_connections in loads.items()
         if name != NONE
     }
+
+
+def ratio_table(title: str, loads: Loads, ratios: Ratios) -> str:
+    """A row for each service and number of connections, in Markdown. `title`: of the services."""
+    rows = []
+    for name, by_connections in loads.items():
+        for number, runs in by_connections.items():
+            compared = ["", ""]
+            if name != NONE:
+                found = ratios[name][number]
+                compared = [median_and_range(found[key], ".2f") for key in ("p99", "rate")]
+            rows.append(
+                [
+                    name,
+                    number,
+                    median_and_range(rates_of(runs), ",.0f"),
+                    f"{1000 * median(run['p99'] for run in runs):.1f}",
+                    *compared,
+                    f"{sum(run['failed'] for run in runs):.0f}",
+                ]
+            )
+    headers = [title, "connections", "requests/s (range)", "p99, ms"]
+    headers += ["p99, none = 1 (range)", "requests/s, none = 1 (range)", "failed"]
+    return f"{table(headers, rows)}\n\nRatios are medians of those in each round."

@@ -24,14 +24,12 @@ from typing import Any
 import numpy as np
 import onnx
 import psutil
-import requests
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 
 from benchmarks.report import write_report
-from benchmarks.servers import free_port, server
+from benchmarks.servers import ALIVE, free_port, metrics, server
 from benchmarks.service.checked_load import Checked, CheckedLoad
 from benchmarks.service.rates import memory_growth
 from benchmarks.tables import table
@@ -66,7 +64,7 @@ def main(workspace: Workspace, swaps: int, seconds: float, connections: int) -> 
         write_bytes(copy.params, workspace.params.read_bytes())
         releases, images = make_releases(workspace, copy)
         port = free_port()
-        health = f"http://127.0.0.1:{port}/v2/health/live"
+        health = f"http://127.0.0.1:{port}{ALIVE}"
         serve = [sys.executable, "-m", "pipeline", "--workspace", scratch, "serve"]
         with server([*serve, "--port", str(port)], health) as process:
             classifiers = [Classifier(release.model, threads=1) for release in releases]
@@ -159,11 +157,8 @@ def swap(
 
 def champions(port: int) -> set[str]:
     """The numbers of the releases that are the champion in some process of the service."""
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
-    for family in text_string_to_metric_families(text):
-        if family.name == "model_champion":
-            return {sample.labels["release"] for sample in family.samples}
-    return set()
+    found = metrics(f"http://127.0.0.1:{port}")
+    return {sample.labels["release"] for sample in found if sample.name == "model_champion"}
 
 
 def summary(seen: Checked, connections: int) -> dict[str, Any]:

@@ -4,8 +4,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-PREDICT, PAGE, PROTOCOL = "predict", "page", "protocol"
-SOURCES = (PREDICT, PAGE, PROTOCOL)
 ENTRY_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -23,7 +21,7 @@ ENTRY_SCHEMA = pa.schema(
         pa.field("label", pa.string()),  # null if the image shows no class
         pa.field("novelty", pa.float32(), nullable=False),
         # the request
-        pa.field("source", pa.string(), nullable=False),  # one of SOURCES
+        pa.field("source", pa.string(), nullable=False),  # a keeping.Source
         pa.field("client", pa.string(), nullable=False),  # a keyed hash
         pa.field("latency", pa.float32(), nullable=False),  # seconds
         # the answer of the challenger, if there is one

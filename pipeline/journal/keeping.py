@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 WRITTEN, DROPPED, FAILED = "written", "dropped", "failed"
 RESULTS = (WRITTEN, DROPPED, FAILED)  # what happens to an entry or vote
+Source = Literal["predict", "page", "protocol"]  # which interface an image came by
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ def _rows(
             entry = {**entry, "answer": answer}
             if not images:
                 entry["time"] = entry["time"].isoformat()
+            given: list[tuple[str | None, str | None]]
             given = [(vote.voter, vote.label) for vote in found.get(entry["id"], ())]
             for voter, label in given or [(None, None)]:
                 row = {**entry, "voter": voter, "label": label}

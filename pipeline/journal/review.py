@@ -84,16 +84,24 @@ def find_queue(folder: Path, foreign: str, newest: int = NEWEST) -> Queue:
             ranked[NOVELTY].append((-row["novelty"], row["id"]))
         elif margin < DOUBT:
             ranked[MARGIN].append((margin, row["id"]))
-    turns = {reason: deque(sorted(found)) for reason, found in ranked.items()}
-    first: dict[str, Item] = {}
-    while any(turns.values()):
-        for reason, left in turns.items():
-            while left and left[0][1] in first:
-                left.popleft()
-            if left:
-                text = left.popleft()[1]
-                first[text] = Item(text, reason)
-    return Queue(list(first.values()))
+    return Queue(_take_turns(ranked))
+
+
+def _take_turns(ranked: dict[str, list[tuple[float, str]]]) -> list[Item]:
+    """The entries of all reasons, the first of each reason first, and each entry once.
+
+    `ranked`: rank and id, by reason; the lowest rank is the most urgent.
+    """
+    left = {reason: deque(sorted(found)) for reason, found in ranked.items()}
+    taken: dict[str, Item] = {}
+    while any(left.values()):
+        for reason, found in left.items():
+            while found and found[0][1] in taken:
+                found.popleft()
+            if found:
+                _, identifier = found.popleft()
+                taken[identifier] = Item(identifier, reason)
+    return list(taken.values())
 
 
 def images_of(folder: Path, ids: Collection[str]) -> dict[str, NDArray[np.uint8]]:

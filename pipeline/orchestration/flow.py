@@ -1,8 +1,8 @@
 """The DAG in dvc.yaml as a Prefect flow: one task per stage, which DVC runs unless up to date.
 
 The command `flow` runs it with its own Prefect server unless another is configured; the deployments
-in prefect.yaml run it on a worker. Only this module, `results`,
-`monitoring` and `loop` use Prefect.
+in prefect.yaml run it on a worker. Of this package, only `results`, `monitoring` and `loop` use
+Prefect, too.
 """
 
 import logging
@@ -36,7 +36,7 @@ from pipeline.orchestration import dag, results
 from pipeline.orchestration.process import prepare
 from pipeline.orchestration.settings import FLOW
 from pipeline.orchestration.silence import signs_of_life
-from pipeline.registry import releases
+from pipeline.registry.releases import Releases
 
 REFUSED, RELEASED = "Refused", "Released"  # final states of a flow run and of a task
 CACHED = "Cached"  # final state of a task alone
@@ -210,7 +210,10 @@ def repro(
 
 def of_release(workspace: Workspace) -> State[Any]:
     """The final state of the stage `release`: released only if its model is the champion."""
-    report, champion = ReleaseReport.read(workspace.release_report), releases.champion(workspace)
+    report, champion = (
+        ReleaseReport.read(workspace.release_report),
+        Releases.of(workspace).champion(),
+    )
     if champion is None or champion.sha256 != report.model_sha256:
         return Completed(message=f"release {report.release} is not promoted: {report.reason}")
     accuracy = Metrics.read(workspace.metrics).accuracy

@@ -13,7 +13,7 @@ from pipeline.inference.trust import SIGNATURES
 SUMS = "SHA256SUMS"
 CARD, PROVENANCE, METRICS = "MODEL_CARD.md", "provenance.json", "metrics.json"
 GOLDEN, ANSWERS, BOM = "golden.json", "answers.json", "bom.json"
-FIGURES = (
+FIGURES = (  # of reports/evaluation
     *("curves.png", "confusion.png", "misclassified.png", "distortions.png"),
     "negatives.png",
 )
@@ -62,11 +62,6 @@ class Release:
     def answers(self) -> Path:
         """The predictions of this model on the test set."""
         return self.folder / ANSWERS
-
-    def figure(self, name: str) -> Path | None:
-        """The figure with this file name, or None if the release has none."""
-        path = self.folder / name
-        return path if name in FIGURES and path.is_file() else None
 
 
 def verify_checksums(folder: Path) -> None:

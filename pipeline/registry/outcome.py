@@ -16,21 +16,12 @@ def refuse(workspace: Workspace, params: Params, judgement: Judgement) -> Never:
     """Write the verdict to the report and the ledger, and raise RefusedError."""
     write_report(workspace, params, judgement)
     ledger = Ledger(workspace.ledger)
-    facts = {
-        "sha256": judgement.model_sha256,
-        "verdict": judgement.verdict,
-        "reason": judgement.reason,
-        "test_sha256": judgement.test_sha256,
-        "live_sha256": judgement.live_sha256,
-        "look": judgement.look,
-        "comparisons": judgement.comparisons,
-    }
     refusals = [line for line in ledger.read() if line.act is Act.REFUSE]
     if not any(
         (line.sha256, line.comparisons) == (judgement.model_sha256, judgement.comparisons)
         for line in refusals
     ):
-        ledger.append(Act.REFUSE, **facts)
+        ledger.append(Act.REFUSE, sha256=judgement.model_sha256, **judgement.facts)
     raise RefusedError(judgement.reason)
 
 
@@ -52,7 +43,7 @@ def write_report(
     ).write(workspace.release_report)
 
 
-def promote(workspace: Workspace, line: Line) -> None:
+def promote_unless_held(workspace: Workspace, line: Line) -> None:
     """Promote the release that this line registered, unless a person must or did decide."""
     releases, number = Releases.of(workspace), line.release
     champion = releases.champion()

@@ -13,19 +13,10 @@ from pipeline.core.report_file import Report
 from pipeline.core.reports import Metrics
 from pipeline.core.workspace import Workspace
 from pipeline.registry.answers import Answers
-from pipeline.registry.folder import Release, read_release, verify_checksums
+from pipeline.registry.folder import Release, read_release
 from pipeline.registry.ledger import Act, Ledger, Line
 
-__all__ = [
-    "Pointer",
-    "Release",
-    "Releases",
-    "champion",
-    "find_release",
-    "list_releases",
-    "previous",
-    "verify_checksums",
-]
+__all__ = ["Pointer", "Release", "Releases"]
 
 
 class Pointer(Report):
@@ -165,23 +156,3 @@ class Releases:
     def held(self) -> bool:
         """Whether the last choice of a champion was a rollback: only a person promotes then."""
         return bool(self.moves) and self.moves[-1].act is Act.ROLLBACK
-
-
-def list_releases(workspace: Workspace) -> list[Release]:
-    """The complete releases in the workspace, by ascending number."""
-    return list(Releases.of(workspace).all.values())
-
-
-def find_release(workspace: Workspace, number: int) -> Release:
-    """The release with this number. UserError names those there are."""
-    return Releases.of(workspace).find(number)
-
-
-def champion(workspace: Workspace) -> Release | None:
-    """The release that the pointer names, or None. UserError if pointer and folder disagree."""
-    return Releases.of(workspace).champion()
-
-
-def previous(workspace: Workspace) -> Release | None:
-    """The champion before the current one, by the ledger, or None."""
-    return Releases.of(workspace).previous()

@@ -9,6 +9,8 @@ equally among a fixed number of looks.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +34,22 @@ class Judgement:
     test_sha256: str
     verdict: Verdict
     reason: str
-    look: int | None
-    comparisons: tuple[Comparison, ...]
+    look: int | None = None
+    comparisons: tuple[Comparison, ...] = ()
     answers: Answers | None = None
     live_sha256: str | None = None  # of the live test set, if it was judged
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a line of the ledger says of it; see `judged`."""
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "test_sha256": self.test_sha256,
+            "live_sha256": self.live_sha256,
+            "look": self.look,
+            "comparisons": self.comparisons,
+        }
 
 
 def judge(
@@ -51,18 +65,7 @@ def judge(
     images, labels = test["images"], test["labels"]
     classes = model.run(images, params.evaluate.batch_size).logits.argmax(1)
     answers = Answers.of(model.sha256, test_sha256, classes)
-
-    def verdict(
-        verdict: Verdict,
-        reason: str,
-        look: int | None = None,
-        comparisons: Sequence[Comparison] = (),
-        live_sha256: str | None = None,
-    ) -> Judgement:
-        found = tuple(comparisons)
-        return Judgement(
-            model.sha256, test_sha256, verdict, reason, look, found, answers, live_sha256
-        )
+    judgement = partial(Judgement, model.sha256, test_sha256, answers=answers)
 
     def right(baseline: Baseline) -> NDArray[np.bool_]:
         found = baseline.classes(model.signature, images, test_sha256, provider)
@@ -71,16 +74,16 @@ def judge(
     baselines = find_baselines(workspace)
     champion = baselines.champion
     if champion is None:
-        return verdict(Verdict.FIRST, "there is no released model to compare with")
+        return judgement(Verdict.FIRST, "there is no released model to compare with")
     if champion.sha256 == model.sha256:
-        return verdict(Verdict.NOT_INFERIOR, f"it is the same file as the {champion.title}")
+        return judgement(Verdict.NOT_INFERIOR, f"it is the same file as the {champion.title}")
     try:
         candidates = [(champion, right(champion))]
     except IncomparableError as error:
-        return verdict(Verdict.UNDECIDED, f"it cannot be compared with the released one: {error}")
+        return judgement(Verdict.UNDECIDED, f"it cannot be compared with the released one: {error}")
     look, known = _look(baselines.lines, model.sha256, test_sha256)
     if look > rule.looks:
-        return verdict(
+        return judgement(
             Verdict.UNDECIDED,
             f"{rule.looks} candidates were compared on this test set, which is all that "
             "release.looks allows",
@@ -89,11 +92,17 @@ def judge(
     if record and not known:
         Ledger(workspace.ledger).append(Act.LOOK, sha256=model.sha256, test_sha256=test_sha256)
     candidates += _best(baselines, right, candidates[0][1])
-    comparisons = [compare(baseline, old, classes == labels, rule) for baseline, old in candidates]
+    new = classes == labels
+    comparisons = [compare(baseline, old, new, rule) for baseline, old in candidates]
     live = compare_live(workspace, params, model, [baseline for baseline, _ in candidates])
-    comparisons += live
-    digest = sha256(workspace.live_set) if live else None
-    return verdict(*conclude(comparisons), look, comparisons, digest)
+    verdict, reason = conclude([*comparisons, *live])
+    return judgement(
+        verdict,
+        reason,
+        look,
+        (*comparisons, *live),
+        live_sha256=sha256(workspace.live_set) if live else None,
+    )
 
 
 def judged(line: Line) -> Judgement:

@@ -87,7 +87,6 @@ METRICS_RESPONSES: Responses = PROTECTED | {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
-FORBIDDEN = _errors(_403="The token may not change the service, or nobody may.")
 BEARER = {"type": "http", "scheme": "bearer"}
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_BODY = {

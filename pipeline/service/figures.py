@@ -5,13 +5,9 @@ from pathlib import Path
 from pipeline.core.errors import UserError
 from pipeline.core.reports import Metrics, Subject
 from pipeline.core.workspace import Workspace
+from pipeline.registry.folder import FIGURES, METRICS
 from pipeline.service.pool import ServedModel
 
-METRICS = "metrics.json"
-OF_THE_MODEL = (
-    *("curves.png", "confusion.png", "misclassified.png", "distortions.png"),
-    *("negatives.png", METRICS),
-)
 OF_BACKPROP = "loss.svg"  # the 2-2-2 network's, whichever model is served
 
 
@@ -23,7 +19,7 @@ def find_figure(workspace: Workspace | None, name: str, model: ServedModel) -> P
     """
     if name == OF_BACKPROP:
         path = None if workspace is None else workspace.backprop_reports / name
-    elif name not in OF_THE_MODEL:
+    elif name not in (*FIGURES, METRICS):
         return None
     elif model.folder is not None:
         path = model.folder / name

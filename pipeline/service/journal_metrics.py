@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from pipeline.journal.keeping import RESULTS
+from pipeline.service.families import counter
 
 ROW = np.dtype(  # of one process
     [
@@ -35,21 +36,24 @@ class JournalMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of all processes together."""
-        entries = CounterMetricFamily(
+        entries, votes = (
+            dict(zip(RESULTS, self._rows[name].sum(0).tolist(), strict=True))
+            for name in ("entries", "votes")
+        )
+        yield counter(
             "journal_entries",
             "Images for the journal: written, dropped because too many waited, or lost because the "
             "disk failed.",
-            labels=["result"],
+            "result",
+            entries,
         )
-        votes = CounterMetricFamily(
+        yield counter(
             "journal_votes",
             "Labels that people gave: written, or refused because too many waited.",
-            labels=["result"],
+            "result",
+            votes,
         )
-        for family, name in ((entries, "entries"), (votes, "votes")):
-            for result, count in zip(RESULTS, self._rows[name].sum(0).tolist(), strict=True):
-                family.add_metric([result], count)
-            yield family
-        removed = CounterMetricFamily("journal_removed", "Entries that were removed on request.")
-        removed.add_metric([], float(self._rows["removed"].sum()))
-        yield removed
+        removed = float(self._rows["removed"].sum())
+        yield CounterMetricFamily(
+            "journal_removed", "Entries that were removed on request.", removed
+        )

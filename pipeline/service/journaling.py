@@ -15,13 +15,13 @@ from pipeline.inference.signature import Signature
 from pipeline.journal import review
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import is_from, is_kept, uuid7
-from pipeline.journal.keeping import JournalSettings
+from pipeline.journal.keeping import JournalSettings, Source
 from pipeline.journal.writing import Answered, Model, Other, Writer
 from pipeline.pictures.images import Images
 from pipeline.service.errors import BUSY
 from pipeline.service.journal_metrics import JournalMetrics
 from pipeline.service.pool import ServedModel
-from pipeline.service.rates import Rate
+from pipeline.service.rate_limit import RateLimit
 
 VOTES_PER_MINUTE = 60  # of each client, in each process
 FRESH = 5.0  # seconds for which the review queue is reused
@@ -32,7 +32,7 @@ class Ticket(NamedTuple):
 
     first: str  # id of its first image
     seconds: float  # since 1970
-    source: str
+    source: Source
     address: str  # of the client
 
 
@@ -50,7 +50,7 @@ class Journal:
         self._labels = {*signature.labels, signature.foreign}
         self._foreign, self._metrics = signature.foreign, metrics
         self._writer = Writer(self._folder, self._keeping, metrics.record)
-        self._rate = Rate(VOTES_PER_MINUTE)
+        self._rate = RateLimit(VOTES_PER_MINUTE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue, self._found = review.Queue([]), -FRESH
 
@@ -77,7 +77,7 @@ class Journal:
             "It keeps a code of your address, not the address."
         )
 
-    def begin(self, source: str, address: str, images: int | None = None) -> Ticket | None:
+    def begin(self, source: Source, address: str, images: int | None = None) -> Ticket | None:
         """A ticket for a request; None if it has one image, which is not to be kept."""
         first = uuid7(self._folder.key)
         if images == 1 and not is_kept(first, self._keeping.share):

@@ -18,7 +18,7 @@ from pipeline.inference.providers import CPU, MANY
 from pipeline.inference.session import OnnxModel
 from pipeline.inference.signature import Signature
 from pipeline.inference.trust import verify
-from pipeline.registry.releases import Release, verify_checksums
+from pipeline.registry.folder import Release, verify_checksums
 from pipeline.service.pool import ServedModel
 
 Reason = Literal["checksum", "signature", "interface", "golden", "broken"]

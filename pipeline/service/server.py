@@ -5,7 +5,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import SpawnProcess
@@ -118,10 +118,17 @@ def run(
     on_cpu = "CUDA" not in served.classifier.providers[0]
     count = workers or (default_count(available_cores()) if on_cpu else 1)
     limits = limits_of_process(count)
-    challenger = None
-    if challenge is not None:
-        challenger = challenge.open(workspace, tuple(trust), served)
-    settings = Settings(*(served, source, limits, tokens, workspace, json_log, challenger, journal))
+    challenger = challenge.open(workspace, tuple(trust), served) if challenge else None
+    settings = Settings(
+        model=served,
+        source=source,
+        limits=limits,
+        tokens=tokens,
+        workspace=workspace,
+        json_log=json_log,
+        challenger=challenger,
+        journal=journal,
+    )
     listeners = listen(host, port)
     if tokens.use is None and host not in ("127.0.0.1", "localhost", "::1"):
         LOG.warning(
@@ -135,18 +142,26 @@ def run(
         if not json_log:
             print(f"{address} - press Ctrl-C to stop", file=sys.stderr, flush=True)
 
-    with ExitStack() as stack:
-        taken: list[Seat] | list[None] = [None] * count
-        if challenge is not None:
-            load = challenge.loader(challenger, workspace, tuple(trust))
-            taken = stack.enter_context(
-                seats(load, served, challenge.rules, count, json_log=json_log)
-            )
+    with _seats(challenge, settings, count, tuple(trust)) as taken:
         if count == 1:
             announce()
             _serve(settings, alone(), listeners, taken[0])
         else:
             _supervise(settings, listeners, taken, announce)
+
+
+@contextmanager
+def _seats(
+    challenge: Challenge | None, settings: Settings, count: int, trust: tuple[Path, ...]
+) -> Iterator[Sequence[Seat | None]]:
+    """The seat of each process in the trial of a challenger; none if there is no trial."""
+    if challenge is None:
+        yield [None] * count
+        return
+    load = challenge.loader(settings.challenger, settings.workspace, trust)
+    rules, json_log = challenge.rules, settings.json_log
+    with seats(load, settings.model, rules, count, json_log=json_log) as taken:
+        yield taken
 
 
 def _supervise(
@@ -175,8 +190,14 @@ def _serve(
     pool, limits = ModelPool(settings.model), settings.limits
     link = seat.link(settings.model, settings.challenger) if seat else None
     app = create_app(
-        *(pool, limits, settings.tokens, settings.workspace, place, settings.source),
-        *(link, settings.journal),
+        pool,
+        limits,
+        settings.tokens,
+        settings.workspace,
+        place,
+        source=settings.source,
+        link=link,
+        journal=settings.journal,
     )
     service: Service = app.state.service
     if service.follower is not None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Predictions
+from pipeline.journal.keeping import Source
 from pipeline.pictures.images import Images
 from pipeline.service.bodies import Bodies
 from pipeline.service.challenger.link import Link
@@ -89,10 +90,12 @@ class Service:
         self.metrics.record_predictions(model.version, computed.predictions)
         return model, computed
 
-    def ticket(self, request: Request, source: str, images: int | None = None) -> "Ticket | None":
+    def ticket(
+        self, request: Request, source: Source, images: int | None = None
+    ) -> "Ticket | None":
         """A ticket for the journal, if it is to keep the images of a request.
 
-        `source`: who sends it, one of `journal.entry.SOURCES`. `images`: how many, if it is known.
+        `images`: how many, if it is known.
         """
         if self.journal is None:
             return None

@@ -79,7 +79,7 @@ def run(workspace: Workspace, params: Params, task: Task) -> None:
             outcome.refuse(workspace, params, judgement)
         line = register(workspace, params, snapshot, model, task, judgement, key)
     outcome.write_report(workspace, params, rule.judged(line), line)
-    outcome.promote(workspace, line)
+    outcome.promote_unless_held(workspace, line)
     background.synchronise(workspace)
 
 
@@ -122,13 +122,8 @@ def register(
         release = acts.register(
             workspace,
             folder,
-            judgement.verdict,
             hold=variables.HOLD.get() is not None,
-            reason=judgement.reason,
-            test_sha256=judgement.test_sha256,
-            live_sha256=judgement.live_sha256,
-            look=judgement.look,
-            comparisons=judgement.comparisons,
+            **judgement.facts,
         )
     line = Releases.of(workspace).registration(release)
     assert line is not None

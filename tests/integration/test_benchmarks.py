@@ -13,8 +13,8 @@ import yaml
 
 from benchmarks.memory import measure
 from benchmarks.pipeline import scaling
-from benchmarks.service import journal, load, shadow
-from benchmarks.service.baselines import Request
+from benchmarks.service import journal, shadow, wrk
+from benchmarks.service.request import Request
 from pipeline.core import workspace
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
@@ -151,6 +151,6 @@ def test_refused_requests_are_counted() -> None:
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as files:
         threading.Thread(target=files.serve_forever).start()
         url = f"http://127.0.0.1:{files.server_port}/"  # it refuses POST
-        found = load.load(Request(url, {}, b"no request"), connections=2, seconds=1)
+        found = wrk.load(Request(url, {}, b"no request"), connections=2, seconds=1)
         files.shutdown()
     assert found["failed"] >= found["requests"] > 0

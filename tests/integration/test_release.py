@@ -19,8 +19,10 @@ from pipeline.config import load_params
 from pipeline.core.files import sha256
 from pipeline.core.workspace import Workspace
 from pipeline.mnist import TASK
-from pipeline.registry import acts, releases
+from pipeline.registry import acts
+from pipeline.registry.folder import verify_checksums
 from pipeline.registry.provenance import repository
+from pipeline.registry.releases import Releases
 from pipeline.stages import release
 from pipeline.tracking import store
 from tests.checkout import PROJECT, UNTRACKED, Checkout, python
@@ -247,7 +249,7 @@ def test_models_and_artifacts_may_be_on_another_disk(
         release.run(workspace, load_params(workspace.params), TASK)
         assert sums_verify(workspace.models)
         assert sums_verify(elsewhere) == (place == "link")
-        assert [each.number for each in releases.list_releases(workspace)] == [1]
+        assert [*Releases.of(workspace).all] == [1]
     finally:
         if place != "link":
             subprocess.run(["umount", str(folder)], check=True)
@@ -316,7 +318,7 @@ def test_sigkill_before_any_write_leaves_one_whole_champion(
     if act == "rollback":
         make_release(workspace, 2)
     shutil.copytree(workspace.models, tmp_path / "old")
-    old = releases.champion(workspace)
+    old = Releases.of(workspace).champion()
     result = python(tmp_path, "-c", KILLED, act, str(stride))
     assert result.returncode == 0, result.stderr
     found = []
@@ -324,18 +326,18 @@ def test_sigkill_before_any_write_leaves_one_whole_champion(
         killed = Workspace(tmp_path / "killed" / left.name)
         killed.root.mkdir(parents=True)
         left.rename(killed.models)
-        before = releases.champion(killed)  # one whole release, before any repair
+        before = Releases.of(killed).champion()  # one whole release, before any repair
         assert before is not None
-        releases.verify_checksums(before.folder)
+        verify_checksums(before.folder)
         assert sha256(killed.released_model) in {
-            release.sha256 for release in releases.list_releases(killed)
+            release.sha256 for release in Releases.of(killed).all.values()
         }
         acts.complete(killed)
-        champion = releases.champion(killed)
+        champion = Releases.of(killed).champion()
         assert champion is not None
         assert sha256(killed.released_model) == champion.sha256
         assert sums_verify(killed.models)
-        assert champion.number == releases.Releases.of(killed).moves[-1].release
+        assert champion.number == Releases.of(killed).moves[-1].release
         found.append(champion.number)
     assert old is not None
     assert found[0] == old.number

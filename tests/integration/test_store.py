@@ -16,7 +16,8 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256, write_csv, write_json
 from pipeline.core.workspace import Workspace
-from pipeline.registry import acts, alias, releases
+from pipeline.registry import acts, alias
+from pipeline.registry.releases import Releases
 from pipeline.tracking import Component, links, store
 from pipeline.tracking.store import correct_addresses
 from tests.checkout import python
@@ -469,7 +470,7 @@ def test_a_file_without_read_permission_is_not_blamed_on_the_server(project: Wor
 def test_a_damaged_champion_is_not_registered(project: Workspace, damage: Any) -> None:
     """Nor is the fault blamed on the server."""
     make_release(project, run_id="new")
-    (release,) = releases.list_releases(project)
+    (release,) = Releases.of(project).all.values()
     if damage == "another model":
         damage = json.loads(release.provenance.read_text())
         damage["subject"][0]["digest"]["sha256"] = "0" * 64
@@ -486,7 +487,7 @@ def test_a_release_that_this_code_cannot_read_does_not_block_the_others(
     """For example, one with a model signature of an earlier version."""
     make_release(project, 0, run_id="new")
     make_release(project, 1, run_id="new")
-    old = releases.find_release(project, 1)
+    old = Releases.of(project).find(1)
     model = onnx.load(old.model)
     del model.metadata_props[:]
     onnx.save(model, old.model)

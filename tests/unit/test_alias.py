@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.core.workspace import Workspace
-from pipeline.registry import acts, alias, releases
+from pipeline.registry import acts, alias
+from pipeline.registry.releases import Releases
 from tests.releases import make_release
 
 
@@ -21,7 +22,7 @@ class Registry:
         self.versions: dict[str, str] = {}  # digests
 
     def register(self, workspace: Workspace) -> None:
-        for release in releases.list_releases(workspace):
+        for release in Releases.of(workspace).all.values():
             self.versions.setdefault(release.sha256, str(len(self.versions) + 1))
 
     @property
@@ -66,7 +67,7 @@ def clone(workspace: Workspace, name: str) -> Workspace:
 
 
 def champion(workspace: Workspace) -> str:
-    found = releases.champion(workspace)
+    found = Releases.of(workspace).champion()
     assert found is not None
     return found.sha256
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks import __main__ as command
 from benchmarks.memory import Cost
+from benchmarks.monitoring.report import per_thousand, power_table
 from benchmarks.pictures import reading
 from benchmarks.pictures.reading import Counts, Outcome, count, show
 from benchmarks.pipeline import scaling
@@ -160,3 +161,20 @@ def test_the_sooner_a_canary_ends_the_worse_it_is(tmp_path: Path) -> None:
     assert medians == sorted(medians, reverse=True)
     assert report["bad"]["ended_share"] > 0.98
     assert "| 20% " in (tmp_path / "reports/benchmarks/canary.md").read_text()
+
+
+def test_the_power_table_has_the_mean_number_of_windows_and_the_loss() -> None:
+    def row(change: str, noticed: float, accuracy: float | None) -> dict[str, object]:
+        return {"change": change, "severity": "2", "noticed": noticed, "accuracy": accuracy,
+                "estimated": 0.98}  # fmt: skip
+
+    small = [row("none", 0, 0.99), row("moved", 0.25, 0.965), row("gone", 1, None)]
+    large = [row("none", 0, 0.99), row("moved", 0.5, 0.965), row("gone", 1, None)]
+    found = power_table({"windows": {"100": {"power": small}, "500": {"power": large}}})
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.splitlines()]
+    assert cells[2:] == [
+        ["none", "2", "-", "-", "0.0", "0.0"],
+        ["moved", "2", "4.0", "2.0", "2.5", "0.0"],
+        ["gone", "2", "1.0", "1.0", "-", "0.0"],
+    ]
+    assert per_thousand([0.0, 0.004]) == "2.0"

@@ -21,7 +21,7 @@ from pipeline.service.challenger.messages import pack_reply
 from pipeline.service.challenger.trial import Rules
 from pipeline.service.journaling import Journal
 from pipeline.service.pool import ServedModel
-from pipeline.service.rates import Rate
+from pipeline.service.rate_limit import RateLimit
 from tests.checkout import MODEL, needs_model
 from tests.digits import make_digits
 from tests.servers import wait_until
@@ -184,7 +184,7 @@ def test_a_client_can_send_only_so_many_labels(
 
 def test_a_rate_recovers_for_each_client() -> None:
     now = 0.0
-    rate = Rate(2, lambda: now)
+    rate = RateLimit(2, lambda: now)
     assert [rate.allows("a") for _ in range(3)] == [True, True, False]
     assert rate.allows("b")
     now = 31

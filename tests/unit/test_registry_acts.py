@@ -10,8 +10,10 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checksums, sha256
 from pipeline.core.workspace import Workspace
-from pipeline.registry import acts, releases
+from pipeline.registry import acts
+from pipeline.registry.folder import verify_checksums
 from pipeline.registry.ledger import Ledger
+from pipeline.registry.releases import Releases
 from tests.folders import content
 from tests.releases import make_release
 
@@ -23,7 +25,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def champion(workspace: Workspace) -> int:
     """The number of the champion, after checking that models/ contains a copy of it."""
-    found = releases.champion(workspace)
+    found = Releases.of(workspace).champion()
     assert found is not None
     names = ["MODEL_CARD.md", "mnist-cnn.onnx", "provenance.json", "providers.json"]
     assert read_checksums(workspace.checksums) == {
@@ -39,11 +41,11 @@ def acts_of(workspace: Workspace) -> list[tuple[str, int | None]]:
 
 
 def test_without_releases_there_is_no_champion(workspace: Workspace) -> None:
-    assert releases.list_releases(workspace) == []
-    assert releases.champion(workspace) is None
-    assert releases.previous(workspace) is None
+    assert Releases.of(workspace).all == {}
+    assert Releases.of(workspace).champion() is None
+    assert Releases.of(workspace).previous() is None
     with pytest.raises(UserError, match="no release 1"):
-        releases.find_release(workspace, 1)
+        Releases.of(workspace).find(1)
     with pytest.raises(UserError):
         acts.rollback(workspace)
 
@@ -56,7 +58,7 @@ def test_a_registered_release_is_not_the_champion_until_it_is_promoted(
     assert (second.number, champion(workspace)) == (2, 1)
     acts.promote(workspace, 2, "better on photographs")
     assert champion(workspace) == 2
-    before = releases.previous(workspace)
+    before = Releases.of(workspace).previous()
     assert before is not None
     assert before.number == 1
     line = Ledger(workspace.ledger).read()[-1]
@@ -83,9 +85,9 @@ def test_promoting_the_champion_ends_the_hold_of_a_rollback(workspace: Workspace
     for variation in range(3):
         make_release(workspace, variation)
     acts.rollback(workspace)
-    assert releases.Releases.of(workspace).held()
+    assert Releases.of(workspace).held()
     acts.promote(workspace, 2, "it is the right one")
-    found = releases.Releases.of(workspace)
+    found = Releases.of(workspace)
     assert not found.held()
     before, target = found.previous(), found.rollback_target()
     assert before is not None
@@ -99,8 +101,9 @@ def test_numbers_are_never_reused_and_releases_in_use_are_kept(workspace: Worksp
     acts.rollback(workspace)
     for variation in range(2, 10):
         make_release(workspace, variation, promoted=False)
-    assert [each.number for each in releases.list_releases(workspace)] == [1, 2, 6, 7, 8, 9, 10]
-    for release in releases.list_releases(workspace)[2:]:
+    left = Releases.of(workspace).all
+    assert list(left) == [1, 2, 6, 7, 8, 9, 10]
+    for release in list(left.values())[2:]:
         for path in release.folder.iterdir():
             path.unlink()
         release.folder.rmdir()
@@ -124,14 +127,14 @@ def test_a_damaged_release_is_not_promoted(workspace: Workspace, damage: object,
         acts.promote(workspace, 2, "why not")
     assert champion(workspace) == 1
     with pytest.raises(UserError, match=said):
-        releases.verify_checksums(second.folder)
+        verify_checksums(second.folder)
 
 
 def test_a_pointer_that_disagrees_with_its_folder_is_an_error(workspace: Workspace) -> None:
     release = make_release(workspace, 0)
     release.model.write_bytes(b"another")
     with pytest.raises(UserError, match=r"release\.json"):
-        releases.champion(workspace)
+        Releases.of(workspace).champion()
 
 
 def test_the_next_act_repairs_the_copies(workspace: Workspace) -> None:

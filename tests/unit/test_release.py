@@ -31,10 +31,11 @@ from pipeline.inference import golden
 from pipeline.inference.choice import find_judged, unpack
 from pipeline.inference.session import OnnxModel
 from pipeline.mnist import TASK
-from pipeline.registry import acts, provenance, releases
+from pipeline.registry import acts, provenance
 from pipeline.registry.answers import Answers
-from pipeline.registry.folder import FIGURES
+from pipeline.registry.folder import FIGURES, verify_checksums
 from pipeline.registry.ledger import Ledger
+from pipeline.registry.releases import Releases
 from pipeline.stages import release
 from pipeline.tracking import Component, background
 from tests import releases as releases_helpers
@@ -89,11 +90,14 @@ def run(workspace: Workspace, **settings: Any) -> None:
 
 def refused(workspace: Workspace, said: str = "margin", **settings: Any) -> None:
     """Run the stage, which must refuse the model and change nothing but report and ledger."""
-    before = releases.champion(workspace), len(releases.list_releases(workspace))
+    before = Releases.of(workspace).champion(), len(Releases.of(workspace).all)
     with pytest.raises(RefusedError, match=said) as error:
         run(workspace, **settings)
     assert "\n" not in str(error.value)
-    assert (releases.champion(workspace), len(releases.list_releases(workspace))) == before
+    assert (
+        Releases.of(workspace).champion(),
+        len(Releases.of(workspace).all),
+    ) == before
     line = Ledger(workspace.ledger).read()[-1]
     assert (line.act, line.sha256) == ("refuse", sha256(workspace.model))
 
@@ -119,7 +123,7 @@ def new_candidate(workspace: Workspace, column: int, only_old: int, only_new: in
 
 
 def champion_number(workspace: Workspace) -> int | None:
-    found = releases.champion(workspace)
+    found = Releases.of(workspace).champion()
     return found.number if found else None
 
 
@@ -149,10 +153,10 @@ def test_the_first_release_becomes_the_champion(workspace: Workspace) -> None:
     before = {path.name for path in workspace.root.iterdir()}
     run(workspace)
     assert verdict(workspace) == "first"
-    found = releases.champion(workspace)
+    found = Releases.of(workspace).champion()
     assert found is not None
     assert (found.number, found.sha256) == (1, sha256(workspace.model))
-    releases.verify_checksums(found.folder)
+    verify_checksums(found.folder)
     names = {path.name for path in found.folder.iterdir()}
     assert names == {
         *(*COPIES, *FIGURES, "SHA256SUMS", "metrics.json", "behaviour.json"),

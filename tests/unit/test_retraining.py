@@ -17,8 +17,9 @@ from pipeline.monitoring.monitor import FOLDER
 from pipeline.monitoring.quality import Accuracy
 from pipeline.monitoring.state import DRIFT, Event, Judged, State, state_file
 from pipeline.orchestration import loop, retraining, trials
-from pipeline.registry import acts, releases
+from pipeline.registry import acts
 from pipeline.registry.ledger import Act, Ledger, Line
+from pipeline.registry.releases import Releases
 from pipeline.tracking import background
 from tests.checkout import PROJECT
 from tests.releases import make_release
@@ -140,7 +141,7 @@ class Run:
     def train(self, workspace: Workspace, *_: Any, hold: bool, **__: Any) -> RunState[Any]:
         assert hold
         self.trainings += 1
-        if len(releases.list_releases(workspace)) < 2:
+        if len(Releases.of(workspace).all) < 2:
             make_release(workspace, 1, promoted=False, verdict=self.verdict)
         return Completed()
 
@@ -156,7 +157,7 @@ class Run:
 
     @property
     def champion(self) -> int | None:
-        found = releases.champion(self.workspace)
+        found = Releases.of(self.workspace).champion()
         return found.number if found else None
 
 
@@ -248,7 +249,7 @@ def test_a_refusal_ends_a_retraining_and_a_failure_does_not(
 
 def test_drift_without_labels_opens_the_review_once_and_trains_nothing(run: Run) -> None:
     folder = run.workspace.root / FOLDER
-    sha256 = releases.list_releases(run.workspace)[0].sha256
+    sha256 = Releases.of(run.workspace).find(1).sha256
     watched(sha256, labels=0).write(state_file(folder))
     assert [run.advance(), run.advance()] == [loop.REVIEW, loop.WAITING]
     assert run.acts == ["review"]

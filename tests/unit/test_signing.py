@@ -22,8 +22,9 @@ from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
 from pipeline.inference.trust import SIGNATURE, verify_model
 from pipeline.mnist import TASK
-from pipeline.registry import acts, open_classifier, provenance, releases
+from pipeline.registry import acts, open_classifier, provenance
 from pipeline.registry.keys import default_folder, make_keys
+from pipeline.registry.releases import Releases
 from pipeline.registry.signing import sign, signing_key, verify
 from pipeline.stages import release
 from tests.releases import answer, make_workspace, stub
@@ -329,7 +330,7 @@ def test_a_release_is_signed_and_stays_so(
 ) -> None:
     monkeypatch.setenv("PIPELINE_SIGNING_KEY_FILE", str(keys[0]))
     run_release(workspace)
-    (made,) = releases.list_releases(workspace)
+    (made,) = Releases.of(workspace).all.values()
     signed = verify(made.folder, [keys[1]])
     assert {
         made.model.name,
@@ -355,13 +356,13 @@ def test_an_unusable_key_stops_a_release_before_it_is_judged(
     monkeypatch.setenv("PIPELINE_SIGNING_KEY_FILE", str(tmp_path / "missing"))
     with pytest.raises(UserError, match="missing"):
         run_release(workspace)
-    assert releases.list_releases(workspace) == []
+    assert Releases.of(workspace).all == {}
     assert not workspace.ledger.exists()
 
 
 def test_the_bill_of_materials_of_a_release_is_valid_cyclonedx(workspace: Workspace) -> None:
     run_release(workspace)
-    (made,) = releases.list_releases(workspace)
+    (made,) = Releases.of(workspace).all.values()
     content = (made.folder / "bom.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(content) is None
     assert made.sha256 in content

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from pipeline.service.challenger.link import Link
 from pipeline.service.challenger.trial import FAILURES, PAIRS, REASONS, TOLERATED, Reason
+from pipeline.service.families import counter, gauge
 from pipeline.service.histograms import histogram
 from pipeline.service.metrics import SECONDS
 from pipeline.service.pool import ServedModel
@@ -62,12 +63,12 @@ class TrialMetrics:
         for name in get_args(State):
             state.add_metric([name, version], float(name == current))
         yield state
-        ended = GaugeMetricFamily(
-            "challenger_ended", "1 for the reason why the trial has ended.", labels=["reason"]
+        yield gauge(
+            "challenger_ended",
+            "1 for the reason why the trial has ended.",
+            "reason",
+            {name: float(name == trial.reason) for name in REASONS},
         )
-        for name in REASONS:
-            ended.add_metric([name], float(name == trial.reason))
-        yield ended
         compared = CounterMetricFamily(
             "challenger_compared",
             "Compared images, by whether both models gave the same label and verdict.",
@@ -76,15 +77,13 @@ class TrialMetrics:
         for pair, count in zip(PAIRS, trial.total("images").tolist(), strict=True):
             compared.add_metric(pair, count)
         yield compared
-        requests = CounterMetricFamily(
+        requests, differ = int(trial.total("requests")), int(trial.total("differ"))
+        yield counter(
             "challenger_requests",
             "Compared requests, by whether the models answered all their images alike.",
-            labels=["agreement"],
+            "agreement",
+            {"same": requests - differ, "other": differ},
         )
-        differ = int(trial.total("differ"))
-        requests.add_metric(["same"], int(trial.total("requests")) - differ)
-        requests.add_metric(["other"], differ)
-        yield requests
         yield CounterMetricFamily(
             "challenger_answered", "Answers of the challenger.", int(trial.total("answered"))
         )
@@ -93,14 +92,12 @@ class TrialMetrics:
             "Copies dropped because the queue was full.",
             int(trial.total("dropped")),
         )
-        failures = CounterMetricFamily(
+        yield counter(
             "challenger_failures",
             "Requests that the challenger failed to answer.",
-            labels=["kind"],
+            "kind",
+            dict(zip(FAILURES, trial.total("failures").tolist(), strict=True)),
         )
-        for kind, count in zip(FAILURES, trial.total("failures").tolist(), strict=True):
-            failures.add_metric([kind], count)
-        yield failures
         seconds = HistogramMetricFamily(
             "challenger_seconds",
             "Seconds that each model took for the images of a compared request.",
@@ -109,14 +106,12 @@ class TrialMetrics:
         for model in ("champion", "challenger"):
             seconds.add_metric([model], *histogram(SECONDS, trial.total(model)))
         yield seconds
-        evidence = GaugeMetricFamily(
+        yield gauge(
             "challenger_evidence",
             "Evidence against the challenger; a canary ends at 300.",
-            labels=["test"],
+            "test",
+            {str(test): value for test, value in trial.evidence().items()},
         )
-        for name, value in trial.evidence().items():
-            evidence.add_metric([name], value)
-        yield evidence
 
 
 def state_of(link: Link) -> State:

@@ -12,11 +12,6 @@ idle machine. Takes sixteen minutes.
 """
 
 import argparse
-import io
-import json
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,32 +24,26 @@ from typing import Any
 
 import numpy as np
 import psutil
-import requests
 from matplotlib.ticker import FuncFormatter, NullLocator
 from mlflow.models import Model
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.report import reports, write_report
-from benchmarks.servers import free_port, server
-from benchmarks.service.baselines import JSON, Request, installed
-from benchmarks.service.rates import Load, memory_growth, rates_of
+from benchmarks.servers import free_port, our_service, server
+from benchmarks.service.baselines import installed
+from benchmarks.service.rates import memory_growth, rates_of
+from benchmarks.service.request import OURS, Request, requests_of, stroke
+from benchmarks.service.wrk import Loads, load, require_wrk, take_turns
 from benchmarks.tables import median_and_range, table
-from pipeline.core.errors import UserError
 from pipeline.core.figures import Figure, save_figure
-from pipeline.core.task import ImageForm
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from pipeline.inference.signature import Signature
 from pipeline.registry.mlflow_model import save_model
 
 CONNECTIONS = (1, 16, 64, 256)
 SECONDS, ROUNDS = 5, 3
 SOAK_SECONDS, SOAK_CONNECTIONS = 300, 64
-OURS, OURS_JSON, OURS_PNG = "ours, bytes", "ours, JSON", "ours, PNG"
-WRK = ["wrk", "--threads=1", "--timeout=30", "--script", str(Path(__file__).with_suffix(".lua"))]
-
-Loads = dict[str, dict[int, list[Load]]]  # by request and number of connections
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,21 +58,11 @@ def main(
     workspace: Workspace, connections: Sequence[int], seconds: float, rounds: int, soak: float
 ) -> None:
     """Measure and write the report."""
-    if shutil.which("wrk") is None:
-        raise UserError("wrk is missing: apt-get install wrk")
+    require_wrk()
     classifier = Classifier(workspace.released_model, threads=1)
     with ExitStack() as stack:
-        service, compared = start_servers(stack, workspace.released_model, classifier)
-        for request in compared.values():  # so that an error is reported, not counted
-            answer = requests.post(request.url, request.body, headers=request.headers, timeout=30)
-            answer.raise_for_status()
-        loads: Loads = {name: {number: [] for number in connections} for name in compared}
-        with tqdm(total=rounds * len(compared) * len(connections), unit=" loads") as progress:
-            for _ in range(rounds):
-                for name, request in compared.items():
-                    for number in connections:
-                        loads[name][number].append(load(request, number, seconds))
-                        progress.update()
+        service, compared = start_servers(stack, workspace.released_model, classifier.signature)
+        loads = take_turns(compared, connections, seconds, rounds)
         soaked = soak_service(service, compared[OURS], soak)
     model = model_seconds(classifier)
     save_figure(draw(loads, soaked), reports(workspace) / "serving.png")
@@ -93,67 +72,23 @@ def main(
 
 
 def start_servers(
-    stack: ExitStack, model: Path, classifier: Classifier
+    stack: ExitStack, model: Path, signature: Signature
 ) -> tuple[psutil.Process, dict[str, Request]]:
-    """Start our service and the baselines: our process, and the requests to send."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    serve = [sys.executable, "-m", "pipeline", "serve", "--model", str(model), "--port", str(port)]
-    service = stack.enter_context(server(serve, f"{address}/v2/health/live"))
-    image = stroke(classifier.signature.form)
-    compared = requests_of(address, image, classifier.signature.model)
+    """Start our service and the baselines: our process, and the requests to send.
+
+    `signature`: of the model.
+    """
+    address, service = stack.enter_context(our_service(model))
+    compared = requests_of(address, signature)
     saved = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-    save_model(model.read_bytes(), classifier.signature, saved, Model())
+    save_model(model.read_bytes(), signature, saved, Model())
     for name, baseline in installed().items():
         port = free_port()
         address = f"http://127.0.0.1:{port}"
         command = baseline.command(saved, port)
         stack.enter_context(server(command, f"{address}{baseline.health}"))
-        compared[name] = baseline.request(address, image)
+        compared[name] = baseline.request(address, stroke(signature.form))
     return service, compared
-
-
-def stroke(form: ImageForm) -> NDArray[np.uint8]:
-    """The image [H, W] of a vertical stroke."""
-    image = np.zeros((form.height, form.width), np.uint8)
-    image[form.height // 6 : -form.height // 6, form.width // 2 - 1 : form.width // 2 + 2] = 255
-    return image
-
-
-def requests_of(address: str, image: NDArray[np.uint8], model: str) -> dict[str, Request]:
-    """An image [H, W] in the three forms that our service takes."""
-    tensor = {"name": "images", "shape": [1, *image.shape], "datatype": "UINT8"}
-    binary = {"parameters": {"binary_data_size": image.size}}
-    binary_output = {"parameters": {"binary_data_output": True}}
-    header = json.dumps({"inputs": [tensor | binary], **binary_output}).encode()
-    picture = io.BytesIO()
-    Image.fromarray(image).save(picture, "PNG")
-    data = {"data": image.ravel().tolist()}
-    infer = f"{address}/v2/models/{model}/infer"
-    length = {"Inference-Header-Content-Length": str(len(header))}
-    return {
-        OURS: Request(infer, length, header + image.tobytes()),
-        OURS_JSON: Request(infer, JSON, json.dumps({"inputs": [tensor | data]}).encode()),
-        OURS_PNG: Request(f"{address}/predict", {"Content-Type": "image/png"}, picture.getvalue()),
-    }
-
-
-def load(request: Request, connections: int, seconds: float) -> Load:
-    """Post for `seconds`. UserError if wrk fails."""
-    # the server is still working on the requests that the last wrk left unanswered
-    time.sleep(min(2, seconds / 2))
-    with tempfile.NamedTemporaryFile() as body:
-        body.write(request.body)
-        body.flush()
-        headers = [part for pair in request.headers.items() for part in ("-H", ": ".join(pair))]
-        options = ["--connections", str(connections), "--duration", f"{seconds:g}s"]
-        result = subprocess.run(
-            [*WRK, *options, *headers, request.url, "--", body.name], capture_output=True, text=True
-        )
-    if result.returncode != 0:
-        raise UserError(f"wrk failed: {result.stdout}{result.stderr}")
-    found: Load = json.loads(result.stdout.splitlines()[-1])
-    return found
 
 
 def soak_service(process: psutil.Process, request: Request, seconds: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 CLIENTS = 10_000  # that are remembered; the one that came longest ago is forgotten
 
 
-class Rate:
+class RateLimit:
     """Allows each client so many acts at once, and as many again every minute.
 
     Not safe to use from several threads.
