@@ -65,6 +65,14 @@ def votes(folder: Path) -> pa.Table:
 
     Those on entries that are removed are left out. UserError if the folder is no journal.
     """
+    table = vote_history(folder)
+    pairs = zip(table["id"].to_pylist(), table["voter"].to_pylist(), strict=True)
+    latest = sorted({pair: number for number, pair in enumerate(pairs)}.values())
+    return table.take(pa.array(latest, pa.int64()))
+
+
+def vote_history(folder: Path) -> pa.Table:
+    """The same with the votes that later ones of the same voter have replaced."""
     journal = JournalFolder.existing(folder)
     removed = pa.array(sorted(journal.removed_ids()), pa.string())
     batches = [
@@ -74,10 +82,7 @@ def votes(folder: Path) -> pa.Table:
     ]
     table = pa.Table.from_batches(batches, VOTE_SCHEMA)
     table = table.filter(pc.invert(pc.is_in(table["id"], value_set=removed)))
-    table = table.take(pc.sort_indices(table, [("time", "ascending")]))  # stable
-    pairs = zip(table["id"].to_pylist(), table["voter"].to_pylist(), strict=True)
-    latest = sorted({pair: number for number, pair in enumerate(pairs)}.values())
-    return table.take(pa.array(latest, pa.int64()))
+    return table.take(pc.sort_indices(table, [("time", "ascending")]))  # stable
 
 
 def _files(folder: Path, *, newest_first: bool = False) -> Iterator[Path]:

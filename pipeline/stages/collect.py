@@ -68,7 +68,7 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
     from pipeline.journal import reading
     from pipeline.journal.entry import form_of, pixels_of
 
-    votes = [Vote(*row.values()) for row in reading.votes(journal).to_pylist()]
+    votes = [Vote(*row.values()) for row in reading.vote_history(journal).to_pylist()]
     images: list[Images] = []
     probabilities: list[list[float]] = []
     ids: list[str] = []
