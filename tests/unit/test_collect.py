@@ -157,15 +157,19 @@ def test_images_of_another_model_or_form_are_left_out(workspace: Workspace) -> N
         columns={"model": ["another"] * 2},
     )  # fmt: skip
     make_journal(folder, strokes(1, 6)[:, 4:], [1], [(0, "reviewer:r", "1")])
+    make_journal(
+        folder, strokes(1, 7), [1], [(0, "reviewer:r", "1")],
+        columns={"probabilities": [[float("nan")] * 10]},
+    )  # fmt: skip
     report = run(workspace)
-    assert (report.images, report.foreign) == (COUNT + 3, 3)
+    assert (report.images, report.foreign) == (COUNT + 4, 4)
     assert len(fates(workspace)) == COUNT
     other = replace(TASK, form=ImageForm(height=24, width=28, ink=20))
     for path in (workspace.training_set, workspace.calibration_set, workspace.test_set):
         save_file({"images": strokes(20, 8)[:, 4:], "labels": np.zeros(20, np.uint8)}, path)
     KnownImages.of(load_file(workspace.test_set)["images"]).write(workspace.test_hashes)
     collect.run(workspace, PARAMS, other)
-    assert CollectReport.read(workspace.collect_report).foreign == COUNT + 2
+    assert CollectReport.read(workspace.collect_report).foreign == COUNT + 3
 
 
 def test_removed_images_are_not_collected(workspace: Workspace) -> None:
