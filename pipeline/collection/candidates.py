@@ -33,7 +33,9 @@ class Candidates:
     images: Images  # [N, H, W]
     probabilities: NDArray[np.float32]  # [N, classes]: the model's answers when they were sent
     clients: Sequence[str]  # who sent them
-    votes: Sequence[Vote]  # in any order; at least one for each image
+    # in any order, at least one for each image; also those that were changed later: the first
+    # votes decide what is a copy of what, and which images of a user count
+    votes: Sequence[Vote]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,7 +3,8 @@
 A perceptual hash consists of the signs of the lowest frequencies of an image's cosine transform
 (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"). Integer
 arithmetic makes it the same on every machine. Two images are near each other if their hashes differ
-in few bits, also after a shift by a pixel in any direction.
+in few bits, also after a shift by a pixel in any direction or with light and dark exchanged, which
+changes every sign.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ def perceptual_hashes(images: Images) -> Hashes:
 
 
 def distances(images: Images, hashes: Hashes) -> NDArray[np.int64]:
-    """The bits [N] in which each image, shifted as is best, differs from the nearest hash.
+    """The bits [N] in which each image, shifted and inverted as is best, differs from the nearest.
 
     Without hashes, it is more than any hash has.
     """
@@ -54,7 +55,7 @@ def distances(images: Images, hashes: Hashes) -> NDArray[np.int64]:
         shifted = perceptual_hashes(np.roll(images, (down, right), axis=(1, 2)))
         for start in range(0, len(images), BLOCK):
             rows = slice(start, start + BLOCK)
-            differing = _differing(shifted[rows], hashes).min(axis=1)
+            differing = _differing(shifted[rows], hashes, _bits(images)).min(axis=1)
             nearest[rows] = np.minimum(nearest[rows], differing)
     return nearest
 
@@ -70,19 +71,25 @@ def near_pairs(images: Images, limit: int) -> NDArray[np.int64]:
         shifted = perceptual_hashes(np.roll(images, (down, right), axis=(1, 2)))
         for start in range(0, len(images), BLOCK):
             block = shifted[start : start + BLOCK]
-            near = _differing(block, hashes[: start + len(block)]) <= limit
+            near = _differing(block, hashes[: start + len(block)], _bits(images)) <= limit
             later, earlier = np.nonzero(np.tril(near, start - 1))
             found.append(np.stack([earlier, later + start], axis=1))
     pairs = np.unique(np.concatenate(found)[:, ::-1], axis=0)
     return pairs[:, ::-1]
 
 
-def _differing(one: Hashes, other: Hashes) -> NDArray[np.uint16]:
-    """The number of differing bits, [len(one), len(other)]."""
+def _bits(images: Images) -> int:
+    """The number of bits in the hash of such an image, without the padding."""
+    height, width = (min(FREQUENCIES, side) for side in images.shape[1:])
+    return height * width - 1
+
+
+def _differing(one: Hashes, other: Hashes, bits: int) -> NDArray[np.uint16]:
+    """The number of differing bits, or of equal ones if that is less: [len(one), len(other)]."""
     total = np.zeros((len(one), len(other)), np.uint16)
     for word in range(one.shape[1]):
         total += np.bitwise_count(one[:, word, None] ^ other[None, :, word])
-    return total
+    return np.minimum(total, bits - total)
 
 
 def _cosines(pixels: int) -> NDArray[np.int64]:

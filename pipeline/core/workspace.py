@@ -129,6 +129,7 @@ class Workspace:
     tracking_lock = WorkspacePath("artifacts/track.lock")
     tracked = WorkspacePath("artifacts/mlflow.json")  #: addresses of these results in MLflow
 
+    retraining_lock = WorkspacePath("artifacts/retrain.lock")  #: locked by a run of `retrain`
     #: locked while stages run; contains the owner's name
     lock_file = WorkspacePath("artifacts/workspace.lock")
 

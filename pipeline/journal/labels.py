@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pipeline.journal.folder import SUFFIX, JournalFolder
 from pipeline.journal.reading import entries, votes
 from pipeline.journal.writing import vote_table
 
+LABELLED = ("id", "label")  # the columns of a file of labels
 ANSWER = ("id", "time", "version", "verdict", "label", "novelty", "random")
 EXPORT_SCHEMA = pa.schema(
     [
@@ -65,29 +66,40 @@ def export_labels(folder: Path, output: Path) -> int:
 def import_labels(folder: Path, file: Path, name: str, labels: tuple[str, ...]) -> int:
     """Take the labels in a file with the columns id and label; how many there are.
 
-    They count as votes of `import:NAME`; a later import of the same name replaces them. `labels`:
-    the valid ones. Rows without a label are skipped. UserError names the first row that is wrong.
+    They count as votes of `import:NAME`; a later import of the same name replaces those on the same
+    images. `labels`: the valid ones. Rows without a label are skipped, and an image that several
+    rows give the same label has it once. UserError names the first row that is wrong, or gives an
+    image another label than a row before it.
     """
     _require_suffix(file)
     journal = JournalFolder.existing(folder)
-    now, taken = datetime.now(UTC), []
-    for number, row in enumerate(_read(file), 1):
-        if row["label"] in (None, ""):
+    taken: dict[str, tuple[int, str]] = {}
+    for number, (identifier, label) in enumerate(_read(file), 1):
+        if not label:
             continue
-        if row["label"] not in labels:
+        if not identifier:
+            raise UserError(f"{file}, row {number}: the label {label!r} has no id")
+        if label not in labels:
             known = ", ".join(labels)
-            raise UserError(f"{file}, row {number}: the label {row['label']!r} is none of {known}")
-        taken.append((number, Vote(row["id"], now, f"{IMPORT}{name}", row["label"])))
+            raise UserError(f"{file}, row {number}: the label {label!r} is none of {known}")
+        before, other = taken.setdefault(identifier, (number, label))
+        if other != label:
+            raise UserError(
+                f"{file}, row {number}: the label {label!r} contradicts row {before}, which says "
+                f"{other!r}: leave one label for each id"
+            )
     there = {
         text
-        for batch in entries(folder, ids={vote.entry for _, vote in taken}, columns=["id"])
+        for batch in entries(folder, ids=taken.keys(), columns=["id"])
         for text in batch["id"].to_pylist()
     }
-    for number, vote in taken:
-        if vote.entry not in there:
-            raise UserError(f"{file}, row {number}: {folder} has no entry {vote.entry!r}")
+    for identifier, (number, _) in taken.items():
+        if identifier not in there:
+            raise UserError(f"{file}, row {number}: {folder} has no entry {identifier!r}")
     if taken:
-        journal.write_votes(vote_table([vote for _, vote in taken]))
+        now, voter = datetime.now(UTC), f"{IMPORT}{name}"
+        given = [Vote(each, now, voter, label) for each, (_, label) in taken.items()]
+        journal.write_votes(vote_table(given))
     return len(taken)
 
 
@@ -122,24 +134,38 @@ def _png(pixels: Any) -> bytes:
     return file.getvalue()
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file, with the columns id and label as text."""
+def _read(file: Path) -> list[tuple[str | None, str | None]]:
+    """The id and the label of each row of a file, as text."""
     try:
         if existing(file).suffix == SUFFIX:
-            table = pq.read_table(file)
-            names = table.column_names
-            rows = table.select([name for name in ("id", "label") if name in names]).to_pylist()
-        else:
-            with file.open(newline="", encoding="utf-8-sig") as opened:
-                reader = csv.DictReader(opened)
-                names = list(reader.fieldnames or [])
-                rows = list(reader)
+            with pq.ParquetFile(file) as opened:
+                _places(file, opened.schema_arrow.names)
+                table = opened.read([*LABELLED])
+            rows = zip(*(table[name].to_pylist() for name in LABELLED), strict=True)
+            return [(_text(identifier), _text(label)) for identifier, label in rows]
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.reader(lines)
+            first, second = _places(file, next(reader, []))
+            filled = (row for row in reader if row)
+            return [(row[first], row[second]) for row in _padded(filled, 1 + max(first, second))]
     except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
-    for name in ("id", "label"):
-        if name not in names:
-            raise UserError(f"{file} has no column {name}")
-    return [
-        {name: None if row[name] is None else str(row[name]) for name in ("id", "label")}
-        for row in rows
-    ]
+
+
+def _places(file: Path, names: Sequence[str]) -> list[int]:
+    """Where the columns id and label are. UserError unless there is one of each."""
+    for name in LABELLED:
+        if names.count(name) != 1:
+            problem = "no" if name not in names else "more than one"
+            raise UserError(f"{file} has {problem} column {name}")
+    return [names.index(name) for name in LABELLED]
+
+
+def _padded(rows: Iterable[list[str]], least: int) -> Iterator[list[str]]:
+    """The rows, with empty cells at the end of those that are too short."""
+    for row in rows:
+        yield row + [""] * (least - len(row))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

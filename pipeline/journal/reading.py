@@ -66,6 +66,15 @@ def votes(folder: Path) -> list[Vote]:
 
     Those on entries that are removed are left out. UserError if the folder is no journal.
     """
+    latest: dict[tuple[str, str], Vote] = {}
+    for vote in vote_history(folder):
+        latest.pop((vote.entry, vote.voter), None)
+        latest[vote.entry, vote.voter] = vote
+    return list(latest.values())
+
+
+def vote_history(folder: Path) -> list[Vote]:
+    """The same with the votes that later ones of the same voter have replaced."""
     journal = JournalFolder.existing(folder)
     removed = journal.removed_ids()
     given = [
@@ -74,11 +83,8 @@ def votes(folder: Path) -> list[Vote]:
         for batch in _batches(path, VOTE_SCHEMA, VOTE_SCHEMA.names)
         for row in batch.to_pylist()
     ]
-    latest: dict[tuple[str, str], Vote] = {}
-    for vote in sorted(given, key=lambda vote: vote.time):
-        latest.pop((vote.entry, vote.voter), None)
-        latest[vote.entry, vote.voter] = vote
-    return [vote for vote in latest.values() if vote.entry not in removed]
+    kept = (vote for vote in given if vote.entry not in removed)
+    return sorted(kept, key=lambda vote: vote.time)
 
 
 def _files(folder: Path, *, newest_first: bool = False) -> Iterator[Path]:

@@ -111,22 +111,39 @@ class Writer:
 
     def write(self) -> None:
         """Write what waits now. Entries that cannot be written are lost, votes wait on."""
+        try:
+            self._write_votes()
+        finally:
+            self._write_entries()
+
+    def _write_entries(self) -> None:
         with self._lock:
-            answered, votes = list(self._answered), list(self._votes)
+            answered = list(self._answered)
             self._answered.clear()
-            self._votes.clear()
-        if answered:
+        if not answered:
+            return
+        count, result = sum(len(each.images) for each in answered), FAILED
+        try:
             table = entry_table(answered, self._keeping.share, self._client)
-            written = table.num_rows == 0 or self._attempt(lambda: self._folder.write_part(table))
-            self._count("entries", WRITTEN if written else FAILED, table.num_rows)
+            count = table.num_rows
+            if count == 0 or self._attempt(lambda: self._folder.write_part(table)):
+                result = WRITTEN
+        finally:  # also after an internal error: what it cost is counted, and leaves the queue
+            self._count("entries", result, count)
             with self._lock:
                 self._bytes -= sum(each.images.size for each in answered)
-        if votes:
-            if self._attempt(lambda: self._folder.write_votes(vote_table(votes))):
-                self._count("votes", WRITTEN, len(votes))
-            else:
-                with self._lock:
-                    self._votes.extendleft(reversed(votes))
+
+    def _write_votes(self) -> None:
+        with self._lock:
+            votes = list(self._votes)
+            self._votes.clear()
+        if not votes:
+            return
+        if self._attempt(lambda: self._folder.write_votes(vote_table(votes))):
+            self._count("votes", WRITTEN, len(votes))
+        else:
+            with self._lock:
+                self._votes.extendleft(reversed(votes))
 
     def _run(self) -> None:
         looked = 0.0

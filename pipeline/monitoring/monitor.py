@@ -1,5 +1,6 @@
 """Watching a journal: reads it, and writes monitor.json, report.html and metrics."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -9,7 +10,7 @@ from pipeline.core.files import write_bytes, write_text
 from pipeline.core.workspace import Workspace
 from pipeline.monitoring import metrics
 from pipeline.monitoring.baseline import load_baseline
-from pipeline.monitoring.state import State, state_file
+from pipeline.monitoring.state import Event, State, state_file
 from pipeline.monitoring.watch import ENOUGH_LABELS, look
 
 FOLDER = "reports/monitoring"  # by default, in the workspace
@@ -61,8 +62,8 @@ def _monitor(
     return state
 
 
-def mark_sent(folder: Path) -> None:
-    """Note that all events in a folder's state have been sent."""
+def mark_sent(folder: Path, events: Sequence[Event]) -> None:
+    """Note in a folder's state that these events have been sent."""
     with FileLock(folder / LOCK):
         path = state_file(folder)
-        State.read(path).with_sent().write(path)
+        State.read(path).with_sent({event.id for event in events}).write(path)

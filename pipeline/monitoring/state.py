@@ -1,5 +1,6 @@
 """monitor.json: what watching has found so far, and where it resumes."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Literal
 
@@ -88,10 +89,13 @@ class State(Report):
         """The events that nobody has heard of."""
         return tuple(event for event in self.events if not event.sent)
 
-    def with_sent(self) -> "State":
-        """The same, with all events sent."""
-        sent = tuple(event.model_copy(update={"sent": True}) for event in self.events)
-        return self.model_copy(update={"events": sent})
+    def with_sent(self, ids: Collection[str]) -> "State":
+        """The same, with the events that have these ids sent."""
+        events = tuple(
+            event.model_copy(update={"sent": True}) if event.id in ids else event
+            for event in self.events
+        )
+        return self.model_copy(update={"events": events})
 
 
 def state_file(folder: Path) -> Path:

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.exceptions import FlowPauseTimeout
@@ -60,7 +61,21 @@ def retrain(folder: str | None = None) -> State[Any]:
 
 
 def advance(workspace: Workspace) -> State[Any]:
-    """Take all steps that can be taken now; returns the final state of the run."""
+    """Take all steps that can be taken now, unless another run does; returns the final state."""
+    workspace.retraining_lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(workspace.retraining_lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return Completed(name=WAITING, message="another run does what is next")
+    try:
+        return take_steps(workspace)
+    finally:
+        lock.release()
+
+
+def take_steps(workspace: Workspace) -> State[Any]:
+    """The same, without a look at other runs."""
     rules, logger = load_params(workspace.params).loop, get_run_logger()
     current = unfinished(Ledger(workspace.ledger).read())
     if current is None:
@@ -125,9 +140,12 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
     """Wait for the trial, then for a person if the rule leaves it to one; promote, or end."""
     release, deadline = trial.release, time.monotonic() + rules.patience
     assert release is not None
-    champion = Releases.of(workspace).champion()
+    releases = Releases.of(workspace)
+    champion = releases.champion()
     if champion is not None and champion.number == release:  # a killed run promoted it, or a person
         return end(workspace, f"release {release} is the champion", name=PROMOTED_NOW)
+    if release not in releases.all:
+        return end(workspace, f"release {release} is not promoted: its folder is missing")
     text = "it had no trial, because loop.service is null"
     if rules.service is not None:
         while (outcome := trials.look(release, rules)).state == "waiting":
@@ -137,7 +155,11 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
         if outcome.state == "failed":
             return end(workspace, f"release {release} is not promoted: {outcome.text}")
         text = outcome.text
-    if rules.approval == "rule" and rules.service is not None and not _is_held(workspace):
+    if (
+        rules.approval == "rule"
+        and rules.service is not None
+        and not _was_overtaken(workspace, release)
+    ):
         return promote(workspace, release, f"its trial passed: {text}")
     try:
         answer = pause_flow_run(wait_for_input=Approval, timeout=int(rules.patience) or 1)
@@ -168,6 +190,13 @@ def record(workspace: Workspace, act: Act, **facts: Any) -> None:
         Ledger(workspace.ledger).append(act, **facts)
 
 
-def _is_held(workspace: Workspace) -> bool:
-    """Whether the champion was chosen by a rollback: only a person promotes then."""
-    return Releases.of(workspace).held()
+def _was_overtaken(workspace: Workspace, release: int) -> bool:
+    """Whether only a person may promote the release.
+
+    That is so after a rollback, and if another champion was chosen after the release was judged:
+    it was not compared with that one.
+    """
+    releases = Releases.of(workspace)
+    registered = releases.registration(releases.find(release))
+    judged = registered.seq if registered else 0
+    return releases.held() or any(move.seq > judged for move in releases.moves)

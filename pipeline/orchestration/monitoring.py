@@ -53,7 +53,7 @@ def monitor(
         )
         if found.unsent:
             asyncio.run(send(found.model, found.unsent))
-            watching.mark_sent(workspace.root / watching.FOLDER)
+            watching.mark_sent(workspace.root / watching.FOLDER, found.unsent)
     except UserError as error:
         return Failed(message=str(error))
     logger = get_run_logger()

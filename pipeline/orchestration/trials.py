@@ -35,6 +35,8 @@ def look(release: int, rules: Loop) -> Outcome:
             return Outcome("waiting", "the service has no challenger: start it with --challenger")
         response.raise_for_status()
         return judge(release, response.json(), rules.compared)
+    except (KeyError, TypeError):
+        return Outcome("waiting", "what answers there is no such service: mend loop.service")
     except (requests.RequestException, ValueError) as error:
         return Outcome("waiting", f"the service does not answer: {type(error).__name__}")
 

@@ -81,7 +81,8 @@ def judge(
         candidates = [(champion, right(champion))]
     except IncomparableError as error:
         return judgement(Verdict.UNDECIDED, f"it cannot be compared with the released one: {error}")
-    look, known = _look(baselines.lines, model.sha256, test_sha256)
+    live_sha256 = _judged_live_set(workspace, params)
+    look, known = _look(baselines.lines, model.sha256, test_sha256, live_sha256)
     if look > rule.looks:
         return judgement(
             Verdict.UNDECIDED,
@@ -90,19 +91,15 @@ def judge(
             look,
         )
     if record and not known:
-        Ledger(workspace.ledger).append(Act.LOOK, sha256=model.sha256, test_sha256=test_sha256)
+        Ledger(workspace.ledger).append(
+            Act.LOOK, sha256=model.sha256, test_sha256=test_sha256, live_sha256=live_sha256
+        )
     candidates += _best(baselines, right, candidates[0][1])
     new = classes == labels
     comparisons = [compare(baseline, old, new, rule) for baseline, old in candidates]
     live = compare_live(workspace, params, model, [baseline for baseline, _ in candidates])
     verdict, reason = conclude([*comparisons, *live])
-    return judgement(
-        verdict,
-        reason,
-        look,
-        (*comparisons, *live),
-        live_sha256=sha256(workspace.live_set) if live else None,
-    )
+    return judgement(verdict, reason, look, (*comparisons, *live), live_sha256=live_sha256)
 
 
 def judged(line: Line) -> Judgement:
@@ -122,12 +119,10 @@ def compare_live(
     workspace: Workspace, params: Params, model: OnnxModel, baselines: Sequence[Baseline]
 ) -> list[Comparison]:
     """Compare a candidate with these baselines on the live test set, if that has enough images."""
-    if not workspace.live_set.exists():
+    if (digest := _judged_live_set(workspace, params)) is None:
         return []
-    live, digest = read_tensors(workspace.live_set), sha256(workspace.live_set)
+    live = read_tensors(workspace.live_set)
     images, labels, evaluate = live["images"], live["labels"], params.evaluate
-    if len(labels) < evaluate.live_minimum:
-        return []
     new = model.run(images, evaluate.batch_size).logits.argmax(1) == labels
     found = []
     for baseline in baselines:
@@ -174,13 +169,29 @@ def conclude(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
     return Verdict.BETTER if better else Verdict.NOT_INFERIOR, figures
 
 
-def _look(lines: Sequence[Line], candidate: str, test_sha256: str) -> tuple[int, bool]:
-    """The number of this candidate's look at a test set, and whether it is counted already."""
+def _judged_live_set(workspace: Workspace, params: Params) -> str | None:
+    """The SHA-256 of the live test set; None if it has too few images to be judged."""
+    path = workspace.live_set
+    if not path.exists() or len(read_tensors(path)["labels"]) < params.evaluate.live_minimum:
+        return None
+    return sha256(path)
+
+
+def _look(
+    lines: Sequence[Line], candidate: str, test_sha256: str, live_sha256: str | None
+) -> tuple[int, bool]:
+    """The number of this look at a test set, and whether it is counted already.
+
+    A candidate that is compared again on another live test set has another chance to pass.
+    """
     looked = dict.fromkeys(
-        line.sha256 for line in lines if line.act is Act.LOOK and line.test_sha256 == test_sha256
+        (line.sha256, line.live_sha256)
+        for line in lines
+        if line.act is Act.LOOK and line.test_sha256 == test_sha256
     )
-    known = candidate in looked
-    return ([*looked].index(candidate) if known else len(looked)) + 1, known
+    known = (candidate, live_sha256) in looked
+    place = [*looked].index((candidate, live_sha256)) if known else len(looked)
+    return place + 1, known
 
 
 def _best(

@@ -62,12 +62,13 @@ def run(workspace: Workspace, params: Collect, task: Task) -> None:
 def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
     """The images in a journal that have votes, and the number of those of another model or form.
 
-    UserError if the folder is no journal.
+    An image for which the model gave no numbers counts among the latter. UserError if the folder is
+    no journal.
     """
     from pipeline.journal import reading
     from pipeline.journal.entry import form_of, pixels_of
 
-    votes = reading.votes(journal)
+    votes = reading.vote_history(journal)
     images: list[Images] = []
     probabilities: list[list[float]] = []
     ids: list[str] = []
@@ -77,7 +78,9 @@ def read_candidates(journal: Path, task: Task) -> tuple[Candidates, int]:
     for batch in reading.entries(journal, ids={vote.entry for vote in votes}, columns=columns):
         rows = batch.select(["id", "model", "probabilities", "client"]).to_pylist()
         usable = [
-            row["model"] == task.model and len(row["probabilities"]) == len(task.labels)
+            row["model"] == task.model
+            and len(row["probabilities"]) == len(task.labels)
+            and bool(np.isfinite(row["probabilities"]).all())
             for row in rows
         ]
         if form_of(batch.schema) != task.form.shape:

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pipeline.mnist import TASK
 from pipeline.stages import collect
 from pipeline.stages.collect import share_of
 from tests.digits import make_digits
-from tests.journals import Vote, add_votes, make_journal
+from tests.journals import START, Vote, add_votes, make_journal
 from tests.unit.test_collection import strokes
 
 COUNT = 60
@@ -156,15 +157,19 @@ def test_images_of_another_model_or_form_are_left_out(workspace: Workspace) -> N
         columns={"model": ["another"] * 2},
     )  # fmt: skip
     make_journal(folder, strokes(1, 6)[:, 4:], [1], [(0, "reviewer:r", "1")])
+    make_journal(
+        folder, strokes(1, 7), [1], [(0, "reviewer:r", "1")],
+        columns={"probabilities": [[float("nan")] * 10]},
+    )  # fmt: skip
     report = run(workspace)
-    assert (report.images, report.foreign) == (COUNT + 3, 3)
+    assert (report.images, report.foreign) == (COUNT + 4, 4)
     assert len(fates(workspace)) == COUNT
     other = replace(TASK, form=ImageForm(height=24, width=28, ink=20))
     for path in (workspace.training_set, workspace.calibration_set, workspace.test_set):
         save_file({"images": strokes(20, 8)[:, 4:], "labels": np.zeros(20, np.uint8)}, path)
     KnownImages.of(load_file(workspace.test_set)["images"]).write(workspace.test_hashes)
     collect.run(workspace, PARAMS, other)
-    assert CollectReport.read(workspace.collect_report).foreign == COUNT + 2
+    assert CollectReport.read(workspace.collect_report).foreign == COUNT + 3
 
 
 def test_removed_images_are_not_collected(workspace: Workspace) -> None:
@@ -184,6 +189,22 @@ def test_a_corrected_vote_corrects_the_label(workspace: Workspace) -> None:
     after = load_file(workspace.feedback)["labels"]
     assert (before != after).sum() == 1
     assert after[before != after].tolist() == [9]
+
+
+def test_a_changed_vote_moves_no_image_to_the_other_set(workspace: Workspace) -> None:
+    """The first of two copies stays the original when its vote is changed after the second's."""
+    image = strokes(1, 1)
+    journal = workspace.root / "journal"
+    (first,) = make_journal(journal, image, [1], [(0, "reviewer:r", "1")])
+    (second,) = make_journal(journal, image, [1], start=START + timedelta(days=1))
+    add_votes(journal, [(second, "reviewer:r", "1")], START + timedelta(days=1))
+    run(workspace)
+    before = fates(workspace)
+    assert before[second] == "duplicate"
+    for label in "21":
+        add_votes(journal, [(first, "reviewer:r", label)], START + timedelta(days=2))
+    run(workspace)
+    assert fates(workspace) == before
 
 
 def test_a_folder_that_is_no_journal_is_reported(workspace: Workspace) -> None:

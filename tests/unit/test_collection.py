@@ -93,6 +93,8 @@ def test_a_hash_changes_little_with_noise_and_light_and_not_by_a_shift() -> None
         np.clip(images + noise, 0, 255).astype(np.uint8),
         (images * 0.8).astype(np.uint8),
         np.roll(images, (1, -1), axis=(1, 2)),
+        255 - images,
+        255 - np.roll(images, (1, -1), axis=(1, 2)) // 2,
     ):
         assert distances(changed, hashes).max() <= NEAR
     assert distances(strokes(30, 3), hashes).min() > NEAR
@@ -109,7 +111,7 @@ def test_hashes_of_other_forms_are_whole_words() -> None:
 def test_pairs_of_near_images_name_the_earlier_one_first() -> None:
     images = strokes(300, 1)  # more than are compared at a time
     images[299] = np.roll(images[200], 1, axis=1)
-    images[7] = images[3]
+    images[7] = 255 - images[3]
     assert near_pairs(images, NEAR).tolist() == [[3, 7], [200, 299]]
 
 

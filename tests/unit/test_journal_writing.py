@@ -232,3 +232,25 @@ def test_a_foreign_file_is_not_deleted(folder: JournalFolder) -> None:
     make_journal(folder.root, IMAGES, LABELS)
     keep_up(folder, Keeping(megabytes=0), time.time() + 2 * HOUR)
     assert parts(folder) == [foreign]
+
+
+def test_an_entry_that_cannot_be_one_costs_nothing_else(
+    folder: JournalFolder, counts: Counter[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Votes that wait with it are written, and the next entries find room."""
+    writer = make_writer(folder, counts)
+    monkeypatch.setattr(writing, "WAITING_BYTES", IMAGES.size)
+    (made,) = make_journal(folder.root, IMAGES[:1], LABELS[:1])
+    writer.add(answered(uuid7(folder.key), labels=[None]))
+    writer.vote(Vote(made, START.timestamp(), "user:a", "3"))
+    with pytest.raises(ValueError, match=r"length"):
+        writer.write()
+    writer.add(answered(uuid7(folder.key)))
+    writer.write()
+    assert votes(folder.root).num_rows == 1
+    assert len(read_ids(folder)) == 5
+    assert counts == {
+        ("entries", "failed"): 4,
+        ("entries", "written"): 4,
+        ("votes", "written"): 1,
+    }

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +79,12 @@ def test_what_was_exported_can_be_labelled_and_imported(root: Path, suffix: str)
         ("id,label\n{id},7\nx,7\n", "row 2"),
         ("id,digit\n{id},7\n", "label"),
         ("", "id"),
+        ("id,label\n{id},7\n{id},8\n", "row 2"),
+        ("id,label,label\n{id},7,8\n", "label"),
+        ("id,label\n,7\n", "row 1"),
+        ("label,id\n7\n", "row 1"),
+        ("id,label\n{id},=7\n", "row 1"),
+        ("id,label\n{id},7.0\n", "row 1"),
     ],
 )
 def test_a_wrong_row_imports_nothing(root: Path, content: str, named: str) -> None:
@@ -87,6 +94,34 @@ def test_a_wrong_row_imports_nothing(root: Path, content: str, named: str) -> No
     with pytest.raises(UserError, match=named):
         import_labels(root, file, "ann", VALID)
     assert votes(root) == []
+
+
+def test_csv_files_of_other_programs_are_read(root: Path) -> None:
+    """A byte order mark, Windows' line ends, quotes, an empty line, and a row twice."""
+    first, second, _ = make_journal(root, IMAGES, LABELS)
+    file = root.with_name("labels.csv")
+    text = f'label,"id"\r\n7,{first}\r\n\r\n"7","{first}"\r\n8,{second},more\r\n'
+    file.write_bytes(text.encode("utf-8-sig"))
+    assert import_labels(root, file, "ann", VALID) == 2
+    assert votes(root)["label"].to_pylist() == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"id": ["x"], "label": [7.0]},
+        {"id": [1], "label": [7]},
+        {"id": [None], "label": ["7"]},
+        {"id": [b"x"], "label": [{"a": 1}]},
+    ],
+)
+def test_a_parquet_file_of_other_types_imports_nothing(root: Path, table: dict[str, Any]) -> None:
+    make_journal(root, IMAGES, LABELS)
+    file = root.with_name("labels.parquet")
+    pq.write_table(pa.table(table), file)
+    with pytest.raises(UserError, match="row 1"):
+        import_labels(root, file, "ann", VALID)
+    assert votes(root).num_rows == 0
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "missing.csv"])

@@ -29,7 +29,7 @@ from pipeline.monitoring.observations import Observations
 from pipeline.monitoring.quality import confidences, estimate, measure, temperature
 from pipeline.monitoring.reference import make_reference
 from pipeline.monitoring.report import report
-from pipeline.monitoring.state import State
+from pipeline.monitoring.state import STATE, State
 from pipeline.monitoring.thresholds import calibrate, draw_windows
 from pipeline.monitoring.watch import look
 from tests.checkout import MODEL, PROJECT, needs_model
@@ -389,7 +389,9 @@ def test_an_interrupted_run_repeats_its_windows_and_its_events(
             watching.monitor(workspace, journal, folder, window=SIZE)
     first = watching.monitor(workspace, journal, folder, window=SIZE)
     assert (first.judged, len(first.unsent)) == (2, 1)
-    watching.mark_sent(folder)
+    watching.mark_sent(folder, [])  # what another process finds meanwhile has not been sent
+    assert State.read(folder / STATE).unsent == first.unsent
+    watching.mark_sent(folder, first.unsent)
     second = watching.monitor(workspace, journal, folder, window=SIZE)
     assert (second.judged, second.unsent) == (2, ())
     assert [event.id for event in second.events] == [event.id for event in first.events]

@@ -323,6 +323,18 @@ def test_a_model_must_not_be_inferior_on_the_live_test_set(
     assert line.live_sha256 == report.live_sha256
 
 
+def test_another_live_test_set_is_another_look_at_the_same_model(workspace: Workspace) -> None:
+    answer_live(workspace, 300, 20, 0)
+    refused(workspace, "live test set")
+    refused(workspace, "live test set")  # the same look
+    assert ReleaseReport.read(workspace.release_report).look == 1
+    live = np.zeros((320, 28, 28), np.uint8)
+    releases_helpers.write_live_set(workspace, live)
+    pass_gate(workspace)
+    run(workspace)
+    assert ReleaseReport.read(workspace.release_report).look == 2
+
+
 def test_the_live_test_set_must_be_the_one_that_was_measured(workspace: Workspace) -> None:
     answer_live(workspace, 300, 0, 0)
     releases_helpers.write_live_set(workspace, np.ones((300, 28, 28), np.uint8))

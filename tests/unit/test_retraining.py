@@ -1,12 +1,15 @@
 """A retraining begins only for a reason, is tried, and ends once, also if a run is killed."""
 
+import json
 import logging
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from prefect.client.schemas.objects import State as RunState
 from prefect.states import Completed, Failed
 
@@ -229,6 +232,51 @@ def test_after_a_rollback_only_a_person_promotes(run: Run) -> None:
     loop.record(run.workspace, Act.TRIAL, release=2)
     assert run.advance() == loop.ENDED
     assert run.champion == 1
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_only_a_person_promotes_over_a_champion_that_was_chosen_meanwhile(
+    run: Run, *, back: bool
+) -> None:
+    """The release was compared with the champion before: that one may be the champion again."""
+    run.answer["requests"] = 1
+    assert run.advance() == loop.WAITING
+    make_release(run.workspace, 2, promoted=True)
+    if back:
+        acts.promote(run.workspace, 1, "it was better")
+    run.answer["requests"], run.approved = 50, False
+    assert run.advance() == loop.ENDED
+    assert run.champion == (1 if back else 3)
+
+
+def test_a_release_that_is_gone_ends_its_retraining(run: Run) -> None:
+    run.answer["requests"] = 1
+    assert run.advance() == loop.WAITING
+    shutil.rmtree(releases.find_release(run.workspace, 2).folder)
+    run.answer["requests"] = 50
+    assert run.advance() == loop.ENDED
+    assert run.champion == 1
+
+
+def test_of_two_runs_at_once_one_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*positional: Any, **named: Any) -> RunState[Any]:
+        assert run.advance() == loop.WAITING
+        return run.train(*positional, **named)
+
+    monkeypatch.setattr(loop, "bring_up_to_date", train)
+    assert run.advance() == loop.PROMOTED_NOW
+    assert run.trainings == 1
+    assert run.acts == ["retrain", "register", "trial", "promote", "end"]
+
+
+@pytest.mark.parametrize("answer", [[], {"release": 2}, None, "digits"])
+def test_a_service_of_another_kind_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    response = requests.Response()
+    response.status_code, response._content = 200, json.dumps(answer).encode()
+    monkeypatch.setattr(requests, "get", lambda *_, **__: response)
+    assert trials.look(2, RULES).state == "waiting"
 
 
 def test_an_undecided_release_gets_no_trial(run: Run) -> None:
