@@ -178,7 +178,7 @@ stack-down: ## stop these containers; their data stays in volumes
 
 test-containers: $(INSTALLED) ## test the images, the commands in docker/ and the stack
 	engine=$$(. docker/settings.sh && echo "$$CONTAINER_ENGINE") && \
-	  CONTAINER_TESTS=$$engine pytest --numprocesses=0 tests/containers
+	  CONTAINER_TESTS=$$engine pytest tests/containers
 
 ##@ Measurements
 

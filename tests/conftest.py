@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 # core alone. The first two build the workspaces that others copy, one per core.
 SLOW = ["flow", "tracking", "training", "cluster", "store", "service", "release"]  # minutes each
 ORDER = [
+    "containers/test_stack",
     *("e2e/test_dag", "e2e/test_letters"),
     *(f"integration/test_{name}.py" for name in SLOW),
     *("e2e", "integration", "unit"),

@@ -13,12 +13,12 @@ from tests.digits import make_digits
 TRAINING, TEST = 600, 200  # images
 
 
-def small_workspace(folder: Path) -> Workspace:
-    """Create params.yaml, params.fast.yaml and both sets in `folder`."""
+def small_workspace(folder: Path, training: int = TRAINING) -> Workspace:
+    """Create params.yaml, params.fast.yaml and both sets in `folder`; `training`: images."""
     workspace = Workspace(folder)
     workspace.training_set.parent.mkdir()
     for path, count, seed in (
-        (workspace.training_set, TRAINING, 1),
+        (workspace.training_set, training, 1),
         (workspace.test_set, TEST, 2),
     ):
         images, labels = make_digits(count, seed)

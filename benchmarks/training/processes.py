@@ -64,5 +64,7 @@ def on_all_cores(
 
 def _prepare() -> None:
     end_with_parent()
+    # not as this process was started: a DataLoader starts one in each epoch
+    multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(1)
     reuse_memory()

@@ -78,13 +78,13 @@ def test_a_killed_container_leaves_its_epochs_and_no_lock(workspace: Checkout) -
         )
 
     with train():
-        wait_until(lambda: "epoch 3/" in logs(NAME))
+        wait_until(lambda: "epoch 3/" in logs(NAME), pause=0.5)
         engine("kill", NAME)
     planned = workspace.run("dvc", "repro", "--dry", "train")
     assert planned.returncode == 0, planned.stderr
     with train():
-        wait_until(lambda: "resuming after epoch" in logs(NAME))
-        wait_until(lambda: "epoch 5/" in logs(NAME))
+        wait_until(lambda: "resuming after epoch" in logs(NAME), pause=0.5)
+        wait_until(lambda: "epoch 5/" in logs(NAME), pause=0.5)
         assert stop(NAME) == 143
 
 

@@ -21,6 +21,7 @@ SERVICES = ["mlflow", "prefect", "worker"]
 POSTGRES = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17-bookworm")
 SECRETS = ["postgres_password", "mlflow.env", "prefect.toml"]
 LONG = 10_000  # epochs: more than any test waits for
+PAUSE = 1.0  # seconds between looks: each starts a process or asks a server with one core
 
 
 class Stack:
@@ -36,6 +37,10 @@ class Stack:
             "PREFECT_PORT": str(prefect),
             "PREFECT_API_URL": f"{self.prefect}/api",
         }
+        secrets = workspace.path / "docker/secrets"
+        secrets.mkdir()
+        # two threads, which wait for each other, are slow beside the servers on two cores
+        (secrets / "worker.env").write_text("OMP_NUM_THREADS=1\n")
 
     def make(self, target: str) -> str:
         """Run a make target, which must succeed; return its output."""
@@ -116,7 +121,7 @@ class Stack:
             except requests.RequestException:  # the server has been killed
                 return False
 
-        wait_until(ended, 600)
+        wait_until(ended, 600, pause=PAUSE)
         return self.state(run)
 
     def trainings(self) -> list[Any]:
@@ -237,21 +242,22 @@ def test_a_worker_killed_during_a_run_starts_the_next_one(stack: Stack, lost: li
         return logs(stack.containers()["worker"])
 
     lost.append(stack.submit(epochs=LONG))
-    wait_until(lambda: "epoch 3/10000" in log())
+    wait_until(lambda: "epoch 3/10000" in log(), pause=PAUSE)
     stack.kill("worker")
     lost.append(stack.submit(epochs=LONG))
-    wait_until(lambda: "resuming after epoch" in log())
+    wait_until(lambda: "resuming after epoch" in log(), pause=PAUSE)
     stack.kill("worker")
 
 
 def test_servers_killed_during_a_run_lose_no_data(stack: Stack) -> None:
     before = len(stack.trainings())
     run = stack.submit(epochs=20)
-    wait_until(lambda: "epoch 3/20" in logs(stack.containers()["worker"]))
+    worker = stack.containers()["worker"]
+    wait_until(lambda: "epoch 3/20" in logs(worker), pause=PAUSE)
     stack.kill("prefect")
     stack.kill("mlflow")
     assert stack.finish(run) == "Released"
-    wait_until(stack.healthy)
+    wait_until(stack.healthy, pause=PAUSE)
     training = stack.trainings()[0]
     assert len(stack.trainings()) == before + 1
     history = MlflowClient(stack.mlflow).get_metric_history(training.info.run_id, "training_loss")
@@ -270,7 +276,7 @@ def test_a_restarted_stack_keeps_its_data(stack: Stack) -> None:
 
 
 def test_a_run_whose_worker_was_killed_is_shown_as_crashed(stack: Stack, lost: list[str]) -> None:
-    wait_until(lambda: {stack.state(run) for run in lost} == {"Crashed"})
+    wait_until(lambda: {stack.state(run) for run in lost} == {"Crashed"}, pause=PAUSE)
 
 
 @pytest.fixture

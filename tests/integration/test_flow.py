@@ -46,6 +46,7 @@ STAGES = [
 ]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LONG = 10_000  # epochs, the maximum: more than any test waits for
+PAUSE = 0.5  # seconds between questions to the server, which uses the cores that the runs need
 NAP = {"cmd": "echo napping $$; sleep 600"}  # a long stage that announces its start
 NAPPING = r"napping \d"
 Json = dict[str, Any]
@@ -141,7 +142,7 @@ class Prefect:
 
     def finish(self, run: str) -> tuple[str, str]:
         """Wait for a run to end; return the name and message of its state."""
-        wait_until(lambda: self.get(f"flow_runs/{run}")["end_time"])
+        wait_until(lambda: self.get(f"flow_runs/{run}")["end_time"], pause=PAUSE)
         return self.state(run)
 
     def tasks(self, run: str) -> dict[str, Json]:
@@ -172,7 +173,7 @@ class Prefect:
             assert not self.get(f"flow_runs/{run}")["end_time"], self.state(run)
             return any(re.search(pattern, line) for line in self.logs(run))
 
-        wait_until(said)
+        wait_until(said, pause=PAUSE)
         processes = psutil.Process(self.worker.pid).children(recursive=True)
         assert len(processes) >= 3
         return [process for process in processes if "track" not in process.cmdline()]
@@ -293,6 +294,15 @@ def stages(workspace: Checkout, **changed: Json) -> Iterator[None]:
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
+
+
+def judging(workspace: Checkout) -> dict[str, Json]:
+    """The stages `gate` and `release` without the dependencies that other stages make."""
+    dag = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]
+    return {
+        "gate": dag["gate"] | {"deps": []},
+        "release": dag["release"] | {"deps": ["reports/gate.json"]},
+    }
 
 
 def test_a_deployment_runs_from_data_to_release(prefect: Prefect, released: str) -> None:
@@ -427,10 +437,7 @@ def test_a_refusal_names_the_failed_criterion_and_its_margin(
 def test_a_release_is_reported_even_if_another_stage_fails(
     prefect: Prefect, workspace: Checkout, webhook: Webhook
 ) -> None:
-    dag = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]
-    gate = dag["gate"] | {"deps": []}  # DVC is slow with every dependency
-    release = dag["release"] | {"deps": ["reports/gate.json"]}
-    with stages(workspace, broken={"cmd": "echo no luck; exit 3"}, gate=gate, release=release):
+    with stages(workspace, broken={"cmd": "echo no luck; exit 3"}, **judging(workspace)):
         run = prefect.submit(targets=["broken", "release"], set_params=["release.looks=19"])
         name, message = prefect.finish(run)
     assert name == "Failed"
@@ -445,8 +452,7 @@ def test_a_rollback_is_respected_by_the_deployment(prefect: Prefect, workspace: 
     made = make_release(workspace.files, 1)
     acts.rollback(workspace.files, 1)
     acts.rollback(workspace.files, made.number)
-    release = yaml.safe_load((workspace.path / "dvc.yaml").read_text())["stages"]["release"]
-    with stages(workspace, release=release | {"deps": ["reports/gate.json"]}):
+    with stages(workspace, **judging(workspace)):
         run = prefect.submit(targets=["release"], force=True)
         assert prefect.finish(run)[0] == "Completed"
     assert workspace.sha256("models/mnist-cnn.onnx") == made.sha256

@@ -34,7 +34,7 @@ class Server:
             "/tmp/": f"{folder}/",  # first: the others may contain it
             "/data/": f"{folder}/",
             "/run/secrets/mlflow_login": drawn,
-            "0.0.0.0 --workers 2": f"127.0.0.1 --port {self.url.rpartition(':')[2]}",
+            "0.0.0.0 --workers 2": f"127.0.0.1 --workers 1 --port {self.url.rpartition(':')[2]}",
         }.items():
             assert name in text
             text = text.replace(name, str(place))

@@ -43,8 +43,9 @@ def test_every_method_trains_and_exports_a_model_that_is_evaluated(
 
 
 def test_a_quick_accuracy_benchmark_trains_only_missing_models(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workspace = small_workspace(tmp_path, training=100)  # the original has 19 epochs
     monkeypatch.setattr(accuracy, "BASELINES", [speed.ORIGINAL])  # the quicker one
     accuracy.main(workspace, seeds=1)
     kept = accuracy.runs_file(workspace).read_text()
