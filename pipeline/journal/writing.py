@@ -144,6 +144,8 @@ class Writer:
                 if time.monotonic() > looked + UPKEEP:
                     looked = time.monotonic()
                     keep_up(self._folder, self._keeping, time.time())
+            except OSError as error:  # the service answers on
+                LOG.error("the limits of the journal cannot be enforced: %s", error)
             except Exception:  # the service answers on
                 LOG.exception("the journal has an internal error")
         self.write()
