@@ -21,7 +21,7 @@ from pipeline.inference import Classifier
 from pipeline.journal.ids import following
 from pipeline.journal.keeping import JournalSettings
 from pipeline.journal.reading import entries
-from pipeline.monitoring.windows import full_windows
+from pipeline.monitoring.windows import due_windows
 from pipeline.registry.ledger import Act, Ledger
 from pipeline.service.challenger.copies import LENGTH
 from pipeline.service.challenger.process import Model
@@ -223,8 +223,8 @@ def test_the_journal_names_the_model_that_answered(
     assert all(row["sha256"] == digests[row["version"]] for row in rows)
     assert {row["challenger"] for row in rows if row["version"] != sha256(MODEL)[:12]} == {None}
     later = datetime.now(UTC) + timedelta(minutes=1)
-    ids, waiting = full_windows(tmp_path, sha256(MODEL), 50, None, later)
-    assert len(ids) + waiting == list(named.values()).count(sha256(MODEL)[:12])
+    due = due_windows(tmp_path, sha256(MODEL), 50, None, later)
+    assert len(due.ids) + due.waiting == list(named.values()).count(sha256(MODEL)[:12])
 
 
 def test_a_named_version_is_never_answered_by_another(ten: Images, other: Path) -> None:
