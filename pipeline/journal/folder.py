@@ -54,7 +54,7 @@ class JournalFolder:
                 pass  # it can be written
         except OSError as error:
             raise UserError(f"the journal {root} cannot be written: {error.strerror}") from error
-        found.key  # noqa: B018 (with it, `restore` can create the folder anew)
+        found.key  # noqa: B018 (`restore` needs it)
         return found
 
     @property
@@ -145,7 +145,7 @@ class JournalFolder:
         return write_whole(table, self.votes)
 
     def restore(self) -> None:
-        """Create a folder that was deleted anew, with the same secret. OSError if that fails."""
+        """Create the folder again, with the same secret, if it was deleted. OSError if that fails."""
         if not self.key_file.exists() or not self.removed.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             self._write_key(self.key)

@@ -57,7 +57,7 @@ def due_windows(
     """The windows of so many entries that are full.
 
     With `patience`, also the last one if its first entry has waited that long. It then has the
-    entries that there are, in steps of SMALLEST: each size has thresholds of its own. Only entries
+    entries that there are, in steps of SMALLEST: each size has its thresholds. Only entries
     of this model count that follow `after` and had been written by `now` for certain.
     """
     since = after.time - SETTLED if after else None
