@@ -145,7 +145,7 @@ class JournalFolder:
         return write_whole(table, self.votes)
 
     def restore(self) -> None:
-        """Create the folder again, with the same secret, if it was deleted. OSError if that fails."""
+        """Create the folder again, with its secret, if it was deleted. OSError if that fails."""
         if not self.key_file.exists() or not self.removed.exists():
             self.root.mkdir(parents=True, exist_ok=True)
             self._write_key(self.key)

@@ -1,8 +1,8 @@
 """Deletes the entries beyond a journal's limits, except those with votes.
 
 Votes make an entry a training image or a test image, so such an entry moves to another folder
-with its votes, for which there is a limit of bytes only. A move that was interrupted is repeated: the file
-keeps its name.
+with its votes, for which there is a limit of bytes only. A move that was interrupted is repeated:
+the file keeps its name.
 """
 
 import logging

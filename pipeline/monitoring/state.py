@@ -67,6 +67,7 @@ class State(Report):
     measured: Accuracy | None = None  #: on the reviewed random sample; None without any
     labels: int = 0  #: labelled entries of this model
     review: dict[str, int] = Field(default_factory=dict)  #: images in the review queue by reason
+    set_back: Moment | None = None  #: when it was seen that the clock is before the last window
     finished: Moment  #: when the journal was last read
     events: tuple[Event, ...] = ()  #: the last ones
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.inference.signature import Signature
 from pipeline.journal import review
+from pipeline.journal.ids import lowest
 from pipeline.journal.reading import entries
 from pipeline.monitoring.baseline import Baseline
 from pipeline.monitoring.drift import TESTS, p_values
@@ -60,7 +61,7 @@ def look(
     now = now or datetime.now(UTC)
     state = _resume(baseline, previous, now)
     size, signature = baseline.thresholds.window, baseline.reference.signature
-    after = Entry(state.last.last, datetime.fromisoformat(state.last.time)) if state.last else None
+    state, after = _after(state, now)
     due = due_windows(journal, baseline.model_sha256, size, after, now, patience)
     window = None
     for window in read_windows(journal, due, signature):
@@ -89,6 +90,22 @@ def _resume(baseline: Baseline, previous: State | None, now: datetime) -> State:
         finished=finished,
         events=previous.events if previous else (),
     )
+
+
+def _after(state: State, now: datetime) -> tuple[State, Entry | None]:
+    """The entry after which windows begin: the last one that was judged.
+
+    If it is in the future, the clock was set back, and they begin when that is first seen.
+    """
+    if state.last is None:
+        return state, None
+    after = Entry(state.last.last, datetime.fromisoformat(state.last.time))
+    if after.time <= now:
+        return state.model_copy(update={"set_back": None}), after
+    seen = datetime.fromisoformat(state.set_back) if state.set_back else now
+    seen = min(seen, now)
+    state = state.model_copy(update={"set_back": seen.isoformat()})
+    return state, Entry(lowest(seen.timestamp()), seen)
 
 
 def _judge(baseline: Baseline, window: Window) -> Judged:

@@ -255,6 +255,21 @@ def test_a_window_that_does_not_fill_is_judged_after_a_while(
     assert found(late, 1000).judged == 2
 
 
+def test_windows_go_on_after_the_clock_was_set_back(
+    tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
+) -> None:
+    add_answers(tmp_path, classifier, new[:110], LATER + timedelta(days=1))
+    state = look(tmp_path, baseline, None, now=NOW).state
+    found = []
+    for minutes, count in ((0, 0), (2, 60), (4, 50), (6, 0)):
+        if count:
+            start = LATER + timedelta(minutes=minutes - 1.9)
+            add_answers(tmp_path, classifier, new[:count], start)
+        state = look(tmp_path, baseline, state, now=LATER + timedelta(minutes=minutes)).state
+        found.append((state.judged, state.waiting))
+    assert found == [(1, 0), (1, 60), (2, 10), (2, 10)]
+
+
 def test_entries_of_other_models_and_new_ones_do_not_count(
     tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
 ) -> None:
