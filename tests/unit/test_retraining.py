@@ -48,7 +48,8 @@ def watched(
     """What watching has found."""
     window = Judged(
         first="1", last="2", time=TIME, images=100, threshold=0.001,
-        p_values={"mean": 0.0}, alarm=drift, distances={}, means={}, classes={}, novelty=0.0, estimated=None,
+        p_values={"mean": 0.0}, alarm=drift, distances={}, means={}, classes={}, novelty=0.0,
+        estimated=None,
     )  # fmt: skip
     return State(
         model="mnist-cnn",
