@@ -8,13 +8,21 @@ from typing import Any
 
 from docs.generated.markdown import attribute_comments, code, sentence, table
 from docs.generated.schema import describe
-from docs.generated.service import app, ask, picture
+from docs.generated.service import (
+    REVIEW_TOKEN,
+    TOKEN,
+    app,
+    app_with_journal,
+    ask,
+    kept_entry,
+    picture,
+)
 from pipeline.service import limits
-from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES
+from pipeline.service.descriptions import JOURNAL
+from pipeline.service.middleware.authentication import ADMIN_PREFIX, OPEN_ROUTES, REVIEW_PREFIX
 
 UNSAID = "Successful Response"  # the description that FastAPI uses by default
-# the first has a long response and a separate page; the others require a journal
-WITHOUT_EXAMPLE = {"/metrics", "/feedback", "/journal/{id}", "/review/labels", "/review/queue"}
+WITHOUT_EXAMPLE = {"/metrics"}  # it has a long response, and a separate page
 
 
 def page() -> str:
@@ -39,6 +47,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     yield f"{sentence(operation['summary'])} {sentence(operation.get('description', ''))}\n"
     token = "none" if path in OPEN_ROUTES else "the token, if the service has one"
     token = "the admin token" if path.startswith(ADMIN_PREFIX) else token
+    token = "the review token or the admin token" if path.startswith(REVIEW_PREFIX) else token
     yield f"Authentication: {token}.\n"
     parameters = [
         [
@@ -86,6 +95,8 @@ def _link(name: str) -> str:
 def _example(method: str, path: str, operation: dict[str, Any]) -> str | None:
     if path in WITHOUT_EXAMPLE or path.startswith(ADMIN_PREFIX):
         return None
+    if operation["tags"] == [JOURNAL]:
+        return _journal_example(method, path)
     address = path
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
@@ -104,6 +115,35 @@ def _example(method: str, path: str, operation: dict[str, Any]) -> str | None:
         answer = ask(method, address, json=example["value"])
     command = f'$ curl{options} "http://127.0.0.1:8000{address}"'
     return f"{command}\n{_json(answer.json())}"
+
+
+def _journal_example(method: str, path: str) -> str:
+    """A request about an entry, which is new, and the answer."""
+    entry, service = kept_entry(), app_with_journal()
+    address, body = path.replace("{id}", entry), None
+    token = REVIEW_TOKEN if path.startswith(REVIEW_PREFIX) else TOKEN
+    options = f' --header "Authorization: Bearer ${token}"'
+    if method == "POST":
+        body = {"id": entry, "label": "7"}
+        if path.startswith(REVIEW_PREFIX):
+            body["name"] = "ann"
+        options += f" --json '{json.dumps(body)}'"
+    elif method == "DELETE":
+        options += " --request DELETE"
+    else:
+        ask(
+            "POST", "/feedback", of=service, json={"id": entry, "label": "7"}
+        )  # the model disagrees
+        service.state.service.journal.write()
+        address += "?count=1"
+    answer = ask(method, address, of=service, token=token, json=body)
+    command = f'$ curl{options} "http://127.0.0.1:8000{address}"'
+    if not answer.content:
+        return command
+    content = answer.json()
+    for item in content.get("items", []):  # the other rows are alike
+        item["image"] = [*item["image"][:2], "..."]
+    return f"{command}\n{_json(content)}"
 
 
 def _json(value: Any) -> str:

@@ -1,10 +1,14 @@
 """An in-process service of the released model, which the HTTP pages query."""
 
 import asyncio
+import atexit
 import logging
 import socket
 from functools import cache
 from io import BytesIO
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -13,6 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from pipeline.inference.classifier import Classifier
+from pipeline.journal.keeping import JournalSettings
 from pipeline.service.app import create_app
 from pipeline.service.challenger.copies import CopyQueue, allocate
 from pipeline.service.challenger.link import Link
@@ -24,7 +29,7 @@ from pipeline.service.token import Tokens
 for _name in ("httpx", "pipeline"):  # keep Sphinx's log to pages
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-TOKEN = "TOKEN"  # noqa: S105 (a placeholder)
+TOKEN, REVIEW_TOKEN = "TOKEN", "REVIEW_TOKEN"
 
 
 @cache
@@ -41,12 +46,32 @@ def _link(model: ServedModel) -> Link:
     return Link(trial, model, model, queue, connection)
 
 
-def ask(method: str, path: str, **content: Any) -> httpx.Response:
-    """The service's answer to a request with the token."""
+@cache
+def app_with_journal() -> FastAPI:
+    """The service with a journal in a new folder."""
+    folder = Path(mkdtemp())
+    atexit.register(rmtree, folder)
+    model = ServedModel(Classifier(threads=1))
+    tokens = Tokens(use=TOKEN, review=REVIEW_TOKEN)
+    settings = JournalSettings(folder)
+    return create_app(ModelPool(model), Limits(), tokens, journal=settings)
+
+
+def kept_entry() -> str:
+    """The id of a new entry in the journal."""
+    answer = ask("POST", "/predict", of=app_with_journal(), content=picture())
+    app_with_journal().state.service.journal.write()
+    return str(answer.json()["id"])
+
+
+def ask(
+    method: str, path: str, *, of: FastAPI | None = None, token: str = TOKEN, **content: Any
+) -> httpx.Response:
+    """The answer of a service, by default of that without a journal, to a request with a token."""
 
     async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(app())
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+        transport = httpx.ASGITransport(of or app())
+        headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(
             transport=transport, base_url="http://127.0.0.1:8000", headers=headers
         ) as client:

@@ -1,5 +1,6 @@
 """A result of `monitor` in which everything that it can find is there."""
 
+from pipeline.journal.review import REASONS
 from pipeline.monitoring.drift import TESTS
 from pipeline.monitoring.image_statistics import STATISTICS
 from pipeline.monitoring.quality import Accuracy
@@ -16,6 +17,8 @@ def example() -> State:
         first="a",
         last="b",
         time=TIME,
+        images=100,
+        threshold=0.0003,
         p_values=dict.fromkeys(TESTS, 0.5),
         alarm=False,
         distances=means,
@@ -36,5 +39,6 @@ def example() -> State:
         threshold=0.0003,
         windows=(window,),
         measured=accuracy,
+        review=dict.fromkeys(REASONS, 1),
         finished=TIME,
     )

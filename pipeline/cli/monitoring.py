@@ -29,6 +29,15 @@ def monitor(
     window: Annotated[
         int, typer.Option(min=50, help="Images of a window.", metavar="IMAGES")
     ] = 500,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="MINUTES",
+            help="Judge a window that has not filled after this time, if it has 50 images or more.",
+            show_default=False,
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +81,11 @@ def monitor(
     workspace = find_workspace(context)
     while True:
         state = monitor(
-            workspace, journal, report, window=window, enough_labels=labels, metrics_file=metrics
+            *(workspace, journal, report),
+            window=window,
+            minutes=minutes,
+            enough_labels=labels,
+            metrics_file=metrics,
         )
         print(_summary(state), flush=True)
         if every is None:
@@ -87,7 +100,7 @@ def _summary(state: "State") -> str:
     name = min(last.p_values, key=last.p_values.__getitem__)
     parts = [
         f"window {state.judged}: {'differs' if state.drift else 'as the reference'}, smallest "
-        f"p-value {last.p_values[name]:.2g} ({name}; alarm below {state.threshold:.2g})"
+        f"p-value {last.p_values[name]:.2g} ({name}; alarm below {last.threshold:.2g})"
     ]
     for kind, found in (("estimated", last.estimated), ("measured", state.measured)):
         if found is not None:

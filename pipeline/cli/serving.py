@@ -117,14 +117,23 @@ def serve(
     ] = 100,
     journal_days: Annotated[
         float,
-        typer.Option(min=0.01, metavar="DAYS", help="How long images and labels are kept."),
+        typer.Option(min=0.01, metavar="DAYS", help="How long images without a label are kept."),
     ] = 30,
     journal_megabytes: Annotated[
         float,
         typer.Option(
             min=1,
             metavar="MEGABYTES",
-            help="How much is kept; beyond it, the oldest images are deleted.",
+            help="How much is kept; beyond it, the oldest images without a label are deleted.",
+        ),
+    ] = 1000,
+    journal_labelled_megabytes: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            metavar="MEGABYTES",
+            help="How much is kept of older images with a label; beyond it, the oldest are "
+            "deleted.",
         ),
     ] = 1000,
     json_log: Annotated[
@@ -157,7 +166,9 @@ def serve(
         raise UserError("--canary and --tolerate require --challenger, which names the model")
     settings = None
     if journal is not None:
-        keeping = Keeping(journal_share / 100, journal_days, journal_megabytes)
+        keeping = Keeping(
+            journal_share / 100, journal_days, journal_megabytes, journal_labelled_megabytes
+        )
         settings = JournalSettings(journal, keeping)
     server.run(
         model,

@@ -2,8 +2,10 @@
 
 A journal is a folder:
 
-    parts/ID.parquet    entries, at most one new file a second from each process of the service
-    votes/ID.parquet    votes on entries
-    removed/ID          the entry ID is removed: readers skip it, and upkeep erases it
-    key                 the secret of the journal, drawn when it is created
+    parts/ID.parquet            entries; a process of the service adds at most a file a second
+    votes/ID.parquet            votes on entries
+    labelled/parts/ID.parquet   entries that are kept beyond the limits, because they have votes
+    labelled/votes/ID.parquet   votes on them
+    removed/ID                  the entry ID is removed: readers skip it, and upkeep erases it
+    key                         the secret of the journal, drawn when it is created
 """

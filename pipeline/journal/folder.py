@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,23 +48,44 @@ class JournalFolder:
             root.mkdir(parents=True, exist_ok=True)
             if not found.key_file.exists() and any(root.iterdir()):
                 raise UserError(f"{root} is not a journal, but has files: name an empty folder")
-            found._draw_key()
-            for folder in (found.parts, found.votes, found.removed):
-                folder.mkdir(exist_ok=True)
-            sync(root)
+            found._write_key(secrets.token_bytes(KEY_BYTES))
+            found._make_folders()
+            with NamedTemporaryFile(dir=found.parts, prefix=".", suffix=SUFFIX):
+                pass  # it can be written
         except OSError as error:
             raise UserError(f"the journal {root} cannot be written: {error.strerror}") from error
+        found.key  # noqa: B018 (`restore` needs it)
         return found
 
     @property
     def parts(self) -> Path:
-        """The folder of entries."""
+        """The folder of new entries."""
         return self.root / "parts"
 
     @property
     def votes(self) -> Path:
-        """The folder of votes."""
+        """The folder of new votes."""
         return self.root / "votes"
+
+    @property
+    def labelled_parts(self) -> Path:
+        """The folder of entries that are kept because of votes."""
+        return self.root / "labelled" / "parts"
+
+    @property
+    def labelled_votes(self) -> Path:
+        """The folder of the votes on them."""
+        return self.root / "labelled" / "votes"
+
+    @property
+    def entry_folders(self) -> tuple[Path, Path]:
+        """All folders of entries."""
+        return self.parts, self.labelled_parts
+
+    @property
+    def vote_folders(self) -> tuple[Path, Path]:
+        """All folders of votes."""
+        return self.votes, self.labelled_votes
 
     @property
     def removed(self) -> Path:
@@ -104,6 +126,7 @@ class JournalFolder:
 
     def remove(self, identifier: str) -> None:
         """Remove an entry: readers skip it from now on. OSError if the disk is full."""
+        self.restore()
         path = self.removed / identifier
         path.touch()
         sync(path)
@@ -117,24 +140,38 @@ class JournalFolder:
 
     def write_part(self, table: pa.Table) -> Path:
         """Write entries; the file appears whole. OSError if the disk is full."""
+        self.restore()
         return write_whole(table, self.parts)
 
     def write_votes(self, table: pa.Table) -> Path:
         """Write votes; the same."""
+        self.restore()
         return write_whole(table, self.votes)
 
-    def _draw_key(self) -> None:
-        """Draw the secret unless there is one; only the owner can read it."""
+    def restore(self) -> None:
+        """Create the folder again, with its secret, if it was deleted. OSError if that fails."""
+        if not self.key_file.exists() or not self.removed.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._write_key(self.key)
+            self._make_folders()
+
+    def _make_folders(self) -> None:
+        for folder in (*self.entry_folders, *self.vote_folders, self.removed):
+            folder.mkdir(parents=True, exist_ok=True)
+        sync(self.root)
+
+    def _write_key(self, key: bytes) -> None:
+        """Write the secret unless there is one; only the owner can read it."""
         if self.key_file.exists():
             return
         temporary = self.root / f".key.{secrets.token_hex(4)}"
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
+                file.write(key)
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileExistsError):  # another process has drawn one
+            with suppress(FileExistsError):  # another process has written one
                 os.link(temporary, self.key_file)
         finally:
             temporary.unlink()

@@ -53,6 +53,11 @@ def seconds_of(text: str) -> float:
     return (uuid.UUID(text).int >> 80) / 1000
 
 
+def lowest(seconds: float) -> str:
+    """The id that sorts before all that are made from then on, in seconds since 1970."""
+    return str(uuid.UUID(int=int(1000 * seconds) << 80))
+
+
 def share(text: str, purpose: str = "") -> float:
     """A number from 0 to 1, below 1, that depends on the id and the purpose alone.
 

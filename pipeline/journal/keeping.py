@@ -14,13 +14,19 @@ class Keeping:
     """The limits of a journal."""
 
     share: float = 1.0  # of the images
-    days: float = 30.0  # the age at which entries and votes are deleted
-    megabytes: float = 1000.0  # of all entries; beyond it, the oldest are deleted
+    days: float = 30.0  # the age at which entries without votes are deleted
+    megabytes: float = 1000.0  # of all entries; beyond it, the oldest without votes are deleted
+    labelled_megabytes: float = 1000.0  # of entries with votes beyond these limits, by themselves
 
     @property
     def bytes(self) -> float:
-        """The same limit in bytes."""
+        """The limit of all entries in bytes."""
         return 1_000_000 * self.megabytes
+
+    @property
+    def labelled_bytes(self) -> float:
+        """The limit of entries that are kept because of votes, in bytes."""
+        return 1_000_000 * self.labelled_megabytes
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def entries(
     read = list(dict.fromkeys(["id", *(["time"] if since else []), *names]))
     removed = journal.removed_ids()
     seen: set[str] = set()  # upkeep copies entries to another file before it deletes the first
-    for path in _files(journal.parts, newest_first=newest_first):
+    for path in _files(journal.entry_folders, newest_first=newest_first):
         if since is not None and _written(path) < since.timestamp():
             continue
         for batch in _batches(path, ENTRY_SCHEMA, read, images=True):
@@ -79,7 +79,7 @@ def vote_history(folder: Path) -> list[Vote]:
     removed = journal.removed_ids()
     given = [
         Vote(*row.values())
-        for path in _files(journal.votes)
+        for path in _files(journal.vote_folders)
         for batch in _batches(path, VOTE_SCHEMA, VOTE_SCHEMA.names)
         for row in batch.to_pylist()
     ]
@@ -87,12 +87,12 @@ def vote_history(folder: Path) -> list[Vote]:
     return sorted(kept, key=lambda vote: vote.time)
 
 
-def _files(folder: Path, *, newest_first: bool = False) -> Iterator[Path]:
-    """The files of a folder by name, then those that have appeared meanwhile, until none has."""
+def _files(folders: Sequence[Path], *, newest_first: bool = False) -> Iterator[Path]:
+    """The files of folders by name, then those that have appeared meanwhile, until none has."""
     read: set[Path] = set()
-    while new := sorted(set(folder.glob(f"[!.]*{SUFFIX}")) - read, reverse=newest_first):
-        yield from new
-        read |= set(new)
+    while new := {path for folder in folders for path in folder.glob(f"[!.]*{SUFFIX}")} - read:
+        yield from sorted(new, key=lambda path: (path.name, path), reverse=newest_first)
+        read |= new
 
 
 def _written(path: Path) -> float:

@@ -24,6 +24,7 @@ LOG = logging.getLogger(__name__)
 PAUSE = 1.0  # seconds between parts
 UPKEEP = 60.0  # seconds between looks at the limits
 WAITING_BYTES = 32 * 2**20  # of images that wait to be written; beyond it, they are dropped
+TICK = 1e-5  # seconds between votes
 WAITING_VOTES = 10_000  # votes that wait to be written; beyond it, they are refused
 
 
@@ -74,6 +75,7 @@ class Writer:
         self._answered: deque[Answered] = deque()
         self._votes: deque[Vote] = deque()
         self._bytes = 0  # of the images that wait
+        self._voted = 0.0  # when the last vote was given
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._failing = False
         self._client = lru_cache(10_000)(folder.client)
@@ -103,8 +105,9 @@ class Writer:
         """Write a vote with the next file; False if too many wait."""
         with self._lock:
             fits = len(self._votes) < WAITING_VOTES
-            if fits:
-                self._votes.append(vote)
+            if fits:  # the latest vote counts, also after the clock was set back
+                self._voted = max(vote.seconds, self._voted + TICK)
+                self._votes.append(vote._replace(seconds=self._voted))
         if not fits:
             self._count("votes", DROPPED, 1)
         return fits
@@ -153,6 +156,8 @@ class Writer:
                 if time.monotonic() > looked + UPKEEP:
                     looked = time.monotonic()
                     keep_up(self._folder, self._keeping, time.time())
+            except OSError as error:  # the service answers on
+                LOG.error("the limits of the journal cannot be enforced: %s", error)
             except Exception:  # the service answers on
                 LOG.exception("the journal has an internal error")
         self.write()

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,11 @@ class Baseline:
     reference: Reference
     thresholds: Thresholds
     temperature: float  # makes confidences calibrated
+    calibrate: Callable[[int], Thresholds]  # for windows of another number of images
+
+    def thresholds_for(self, images: int) -> Thresholds:
+        """The thresholds for windows of so many images; new ones take seconds."""
+        return self.thresholds if images == self.thresholds.window else self.calibrate(images)
 
     @property
     def accuracy(self) -> float:
@@ -68,9 +75,8 @@ def load_baseline(workspace: Workspace, model: Path, window: int, folder: Path) 
             "of the reference, and alarms may then be too frequent",
             workspace.training_set,
         )
-    digests = (classifier.sha256, sha256(workspace.calibration_set), str(window))
-    key = hashlib.sha256(b"/".join([FORMAT, *(text.encode() for text in digests)])).digest()
-    path = folder / FILE
+    digests = (classifier.sha256, sha256(workspace.calibration_set))
+    path, key = folder / FILE, _key(*digests, str(window))
     if (kept := _read(path, key)) is not None:
         reference = Reference(
             classifier.signature,
@@ -82,22 +88,50 @@ def load_baseline(workspace: Workspace, model: Path, window: int, folder: Path) 
         held_out = LabelledImages(**read_tensors(workspace.calibration_set))
         reference = make_reference(classifier, held_out)
         thresholds = calibrate(reference, window)
-        _write(path, key, reference, thresholds)
-    return make_baseline(classifier.sha256, reference, thresholds)
+        observed = {**vars(reference.observations), "labels": np.asarray(reference.labels)}
+        _write(path, key, thresholds, observed)
+    others = partial(_thresholds, reference, digests, folder)
+    return make_baseline(classifier.sha256, reference, thresholds, others)
 
 
-def make_baseline(model_sha256: str, reference: Reference, thresholds: Thresholds) -> Baseline:
-    """The baseline, with the temperature that fits the reference."""
-    logits = reference.observations.logits
-    return Baseline(model_sha256, reference, thresholds, temperature(logits, reference.labels))
+def make_baseline(
+    model_sha256: str,
+    reference: Reference,
+    thresholds: Thresholds,
+    others: Callable[[int], Thresholds] | None = None,
+) -> Baseline:
+    """The baseline, with the temperature that fits the reference.
+
+    `others`: the thresholds for windows of other sizes; by default they are calibrated each time.
+    """
+    fitted = temperature(reference.observations.logits, reference.labels)
+    others = others or partial(calibrate, reference)
+    return Baseline(model_sha256, reference, thresholds, fitted, others)
 
 
-def _write(path: Path, key: bytes, reference: Reference, thresholds: Thresholds) -> None:
+def _thresholds(
+    reference: Reference, digests: tuple[str, str], folder: Path, window: int
+) -> Thresholds:
+    """The thresholds for windows of so many images, which are kept in a file, too."""
+    path, key = folder / f"thresholds-{window}.safetensors", _key(*digests, str(window))
+    if (kept := _read(path, key)) is not None:
+        return Thresholds(window, float(kept["p_value"][0]), kept["mmd_null"])
+    thresholds = calibrate(reference, window)
+    _write(path, key, thresholds, {})
+    return thresholds
+
+
+def _key(*texts: str) -> bytes:
+    return hashlib.sha256(b"/".join([FORMAT, *(text.encode() for text in texts)])).digest()
+
+
+def _write(
+    path: Path, key: bytes, thresholds: Thresholds, observed: Mapping[str, np.ndarray]
+) -> None:
     from safetensors.numpy import save
 
     tensors = {
-        **vars(reference.observations),
-        "labels": np.asarray(reference.labels),
+        **observed,
         "p_value": np.array([thresholds.p_value]),
         "mmd_null": np.asarray(thresholds.mmd_null),
         "key": np.frombuffer(key, np.uint8),

@@ -22,7 +22,8 @@ def history(state: State) -> Figure:
     for test in state.windows[0].p_values:
         values = np.maximum([window.p_values[test] for window in state.windows], 1e-12)
         above.plot(numbers, values, "o-", markersize=3, label=test)
-    above.axhline(state.threshold, color=ALARM, linestyle="--", label="alarm")
+    thresholds = [window.threshold for window in state.windows]
+    above.plot(numbers, thresholds, "--_", color=ALARM, label="alarm")
     above.set_yscale("log")
     above.set_title("p-values; below the dashed line, the window differs", loc="left")
     above.legend(ncols=3, fontsize=8)

@@ -30,12 +30,16 @@ class Monitor(Collector):
             "monitor_alarms", "Windows whose images differ from the reference.", state.alarms
         )
         for name, meaning, value in (
-            ("window_images", "Images of a window.", state.window),
+            ("window_images", "Images of a full window.", state.window),
             ("waiting_images", "Images that do not fill a window yet.", state.waiting),
             ("labels", "Images of this model that have labels.", state.labels),
             ("drift", "1 if the last window differs from the reference, else 0.", state.drift),
             ("quality_fell", "1 if the accuracy fell below that on the reference.", state.fell),
-            ("threshold", "The p-value below which a window differs.", state.threshold),
+            (
+                "threshold",
+                "The p-value below which the last window differs.",
+                last.threshold if last else state.threshold,
+            ),
             ("reference_accuracy", "Accuracy on the reference.", state.reference_accuracy),
             (
                 "finished_timestamp_seconds",
@@ -44,7 +48,16 @@ class Monitor(Collector):
             ),
         ):
             yield GaugeMetricFamily(f"monitor_{name}", meaning, float(value))
+        waiting = GaugeMetricFamily(
+            "monitor_review_images", "Images in the review queue, by reason.", labels=["reason"]
+        )
+        for reason, count in state.review.items():
+            waiting.add_metric([reason], count)
+        yield waiting
         if last:
+            yield GaugeMetricFamily(
+                "monitor_last_window_images", "Images of the last window.", last.images
+            )
             p_values = GaugeMetricFamily(
                 "monitor_p_value", "P-value of the last window.", labels=["test"]
             )

@@ -1,6 +1,7 @@
 """Watching a journal: reads it, and writes monitor.json, report.html and metrics."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -9,7 +10,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import write_bytes, write_text
 from pipeline.core.workspace import Workspace
 from pipeline.monitoring import metrics
-from pipeline.monitoring.baseline import load_baseline
+from pipeline.monitoring.baseline import Baseline, load_baseline
 from pipeline.monitoring.state import Event, State, state_file
 from pipeline.monitoring.watch import ENOUGH_LABELS, look
 
@@ -24,20 +25,24 @@ def monitor(
     folder: Path | None = None,
     *,
     window: int = WINDOW,
+    minutes: float | None = None,
     enough_labels: int = ENOUGH_LABELS,
     metrics_file: Path | None = None,
 ) -> State:
     """Read a journal once; judge the windows of the released model that have filled since.
 
-    Writes to `folder`, by default reports/monitoring in the workspace: the report if a window has
-    filled, then the state, so that an interrupted run repeats its windows. UserError if another
-    process watches with the same folder, or if something is missing.
+    `minutes`: a window that has not filled after this time is judged as it is. Writes to `folder`,
+    by default reports/monitoring in the workspace: the report if a window was judged, then the
+    state, so that an interrupted run repeats its windows. UserError if another process watches with
+    the same folder, or if something is missing.
     """
     folder = folder or workspace.root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
-            state = _monitor(workspace, journal, folder, window, enough_labels)
+            baseline = load_baseline(workspace, workspace.released_model, window, folder)
+            patience = None if minutes is None else timedelta(minutes=minutes)
+            state = _monitor(journal, folder, baseline, patience, enough_labels)
     except Timeout as taken:
         raise UserError(
             f"another process watches with {folder}: wait until it ends, or use another --report"
@@ -48,12 +53,15 @@ def monitor(
 
 
 def _monitor(
-    workspace: Workspace, journal: Path, folder: Path, window: int, enough_labels: int
+    journal: Path,
+    folder: Path,
+    baseline: Baseline,
+    patience: timedelta | None,
+    enough_labels: int,
 ) -> State:
-    model, path = workspace.released_model, state_file(folder)
-    baseline = load_baseline(workspace, model, window, folder)
+    path = state_file(folder)
     previous = State.read(path) if path.exists() else None
-    state, shown = look(journal, baseline, previous, enough_labels=enough_labels)
+    state, shown = look(journal, baseline, previous, enough_labels=enough_labels, patience=patience)
     if shown is not None:
         from pipeline.monitoring.report import report  # slow to import
 

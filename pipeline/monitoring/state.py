@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from pipeline.core.report_file import Report
 from pipeline.core.reports import Moment
@@ -37,6 +37,8 @@ class Judged(BaseModel):
     first: str  #: id of its first entry
     last: str  #: id of its last entry
     time: Moment  #: of its last entry
+    images: int  #: in it
+    threshold: float  #: a p-value below it raises an alarm
     p_values: dict[str, float]  #: by test
     alarm: bool  #: a p-value is below the threshold
     distances: dict[str, float]  #: Kolmogorov-Smirnov's distance from the reference, by statistic
@@ -52,19 +54,21 @@ class State(Report):
     schema_version: Literal[1] = 1
     model: str  #: name
     model_sha256: str  #: SHA-256 of the ONNX file
-    window: int  #: images
+    window: int  #: images, if it is full
     reference_images: int  #: images that the windows are compared with
     reference_accuracy: float  #: on the reference
     reference_means: dict[str, float]  #: mean by image statistic
     reference_classes: dict[str, float]  #: share by predicted class
     reference_novelty: float  #: share that shows none of the classes
-    threshold: float  #: a p-value below it raises an alarm
+    threshold: float  #: of a full window
     judged: int = 0  #: windows so far
     alarms: int = 0  #: windows that raised an alarm
     waiting: int = 0  #: entries after the last window
     windows: tuple[Judged, ...] = ()  #: the last ones
     measured: Accuracy | None = None  #: on the reviewed random sample; None without any
     labels: int = 0  #: labelled entries of this model
+    review: dict[str, int] = Field(default_factory=dict)  #: images in the review queue by reason
+    set_back: Moment | None = None  #: when it was seen that the clock is before the last window
     finished: Moment  #: when the journal was last read
     events: tuple[Event, ...] = ()  #: the last ones
 

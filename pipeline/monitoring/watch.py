@@ -1,13 +1,15 @@
 """Judges the windows of a journal that have not been judged, and notes what should be heard."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.inference.signature import Signature
+from pipeline.journal import review
+from pipeline.journal.ids import lowest
 from pipeline.journal.reading import entries
 from pipeline.monitoring.baseline import Baseline
 from pipeline.monitoring.drift import TESTS, p_values
@@ -27,7 +29,7 @@ from pipeline.monitoring.state import (
     State,
 )
 from pipeline.monitoring.statistics import ks_distances
-from pipeline.monitoring.windows import Entry, Window, full_windows, read_windows
+from pipeline.monitoring.windows import Entry, Window, due_windows, read_windows
 
 ENOUGH_LABELS = 300
 RECENT = 200  # images of the random sample on which the accuracy is measured
@@ -47,22 +49,25 @@ def look(
     previous: State | None,
     *,
     enough_labels: int = ENOUGH_LABELS,
+    patience: timedelta | None = None,
     now: datetime | None = None,
 ) -> Look:
     """Judge the windows that have filled since `previous`, in order; measure the accuracy.
 
-    Only entries of the baseline's model count, and a window never shares one with another.
-    UserError if the folder is not a journal.
+    `patience`: how long entries wait for a window to fill; see `due_windows`. Only entries of the
+    baseline's model count, and a window never shares one with another. UserError if the folder is
+    not a journal.
     """
     now = now or datetime.now(UTC)
     state = _resume(baseline, previous, now)
     size, signature = baseline.thresholds.window, baseline.reference.signature
-    after = Entry(state.last.last, datetime.fromisoformat(state.last.time)) if state.last else None
-    ids, waiting = full_windows(journal, baseline.model_sha256, size, after, now)
+    state, after = _after(state, now)
+    due = due_windows(journal, baseline.model_sha256, size, after, now, patience)
     window = None
-    for window in read_windows(journal, ids, size, signature):
+    for window in read_windows(journal, due, signature):
         state = _after_window(state, _judge(baseline, window))
-    state = state.model_copy(update={"waiting": waiting})
+    queue = review.find_queue(journal, signature.foreign)
+    state = state.model_copy(update={"waiting": due.waiting, "review": queue.counts()})
     return Look(_after_labels(state, journal, signature, enough_labels), window)
 
 
@@ -87,16 +92,35 @@ def _resume(baseline: Baseline, previous: State | None, now: datetime) -> State:
     )
 
 
+def _after(state: State, now: datetime) -> tuple[State, Entry | None]:
+    """The entry after which windows begin: the last one that was judged.
+
+    If it is in the future, the clock was set back, and they begin when that is first seen.
+    """
+    if state.last is None:
+        return state, None
+    after = Entry(state.last.last, datetime.fromisoformat(state.last.time))
+    if after.time <= now:
+        return state.model_copy(update={"set_back": None}), after
+    seen = datetime.fromisoformat(state.set_back) if state.set_back else now
+    seen = min(seen, now)
+    state = state.model_copy(update={"set_back": seen.isoformat()})
+    return state, Entry(lowest(seen.timestamp()), seen)
+
+
 def _judge(baseline: Baseline, window: Window) -> Judged:
     known, observations = baseline.reference, window.observations
+    thresholds = baseline.thresholds_for(len(observations))
     measured, one = known.measure(observations), np.arange(len(observations))[None]
-    found = p_values(known, measured, one, baseline.thresholds.mmd_null)[0]
+    found = p_values(known, measured, one, thresholds.mmd_null)[0]
     return Judged(
         first=window.first.id,
         last=window.last.id,
         time=window.last.time.isoformat(),
+        images=len(observations),
+        threshold=thresholds.p_value,
         p_values=dict(zip(TESTS, map(float, found), strict=True)),
-        alarm=bool(found.min() < baseline.thresholds.p_value),
+        alarm=bool(found.min() < thresholds.p_value),
         distances=_by_statistic(ks_distances(*measured.statistics, one)[0]),
         means=_by_statistic(observations.statistics.mean(0)),
         classes=_shares(known.signature, observations),
@@ -115,7 +139,7 @@ def _after_window(state: State, judged: Judged) -> State:
         }
     )
     if new.drift and not state.drift:
-        tests = [name for name, p in judged.p_values.items() if p < state.threshold]
+        tests = [name for name, p in judged.p_values.items() if p < judged.threshold]
         message = f"the input has changed, by the tests {', '.join(tests)}"
         new = _with_event(new, DRIFT, judged.last, judged.time, message)
     return _with_fall(state, new, judged.last, judged.time)

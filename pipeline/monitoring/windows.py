@@ -14,6 +14,7 @@ from pipeline.journal.entry import pixels_of
 from pipeline.journal.reading import entries
 from pipeline.monitoring.image_statistics import Images
 from pipeline.monitoring.observations import Observations
+from pipeline.monitoring.thresholds import SMALLEST
 
 AT_ONCE = 100  # windows; of a longer backlog, the older ones are left out
 SETTLED = timedelta(seconds=10)  # by then a service has written an entry
@@ -37,41 +38,63 @@ class Window(NamedTuple):
     labels: list[str]  # [N], the answers
 
 
-def full_windows(
-    journal: Path, model_sha256: str, size: int, after: Entry | None, now: datetime
-) -> tuple[list[str], int]:
-    """The ids of the entries that fill windows, in order, and the number of those that remain.
+class Due(NamedTuple):
+    """The entries to judge now."""
 
-    Only entries of this model that follow `after` and had been written by `now` for certain.
+    ids: list[str]  # in order
+    sizes: list[int]  # of the windows that they fill
+    waiting: int  # entries that follow
+
+
+def due_windows(
+    journal: Path,
+    model_sha256: str,
+    size: int,
+    after: Entry | None,
+    now: datetime,
+    patience: timedelta | None = None,
+) -> Due:
+    """The windows of so many entries that are full.
+
+    With `patience`, also the last one if its first entry has waited that long. It then has the
+    entries that there are, in steps of SMALLEST: each size has its thresholds. Only entries
+    of this model count that follow `after` and had been written by `now` for certain.
     """
     since = after.time - SETTLED if after else None
-    found = []
+    found: list[tuple[str, datetime]] = []
     for batch in entries(journal, since=since, columns=["id", "time", "sha256"]):
         columns = (batch.column(name).to_pylist() for name in ("id", "time", "sha256"))
         for identifier, time, digest in zip(*columns, strict=True):
             is_new = after is None or identifier > after.id
             if digest == model_sha256 and is_new and time <= now - SETTLED:
-                found.append(identifier)
+                found.append((identifier, time))
     found.sort()  # ids sort by time
-    remaining = len(found) % size
-    return found[: len(found) - remaining][-AT_ONCE * size :], remaining
+    sizes = [size] * (len(found) // size)
+    rest = found[len(sizes) * size :]
+    if patience is not None and rest and rest[0][1] <= now - patience:
+        sizes += [steps] if (steps := len(rest) // SMALLEST * SMALLEST) else []
+    judged = sum(sizes)
+    sizes = sizes[-AT_ONCE:]
+    ids = [identifier for identifier, _ in found[judged - sum(sizes) : judged]]
+    return Due(ids, sizes, len(found) - judged)
 
 
-def read_windows(
-    journal: Path, ids: list[str], size: int, signature: Signature
-) -> Iterator[Window]:
+def read_windows(journal: Path, due: Due, signature: Signature) -> Iterator[Window]:
     """The windows of these entries. UserError if their form is not that of the model."""
-    if not ids:
+    if not due.ids:
         return
     columns = ["id", "time", "pixels", "logits", "verdict", "label", "novelty"]
     rows: list[dict[str, Any]] = []
-    for batch in entries(journal, ids=ids, columns=columns):
+    for batch in entries(journal, ids=due.ids, columns=columns):
         answers = batch.select([name for name in columns if name != "pixels"]).to_pylist()
         images = pixels_of(batch)
         rows += [row | {"image": image} for row, image in zip(answers, images, strict=True)]
     rows.sort(key=lambda row: row["id"])
-    for start in range(0, len(rows) - size + 1, size):  # fewer if some were removed meanwhile
-        yield _window(journal, rows[start : start + size], signature)
+    for size in due.sizes:
+        if len(rows) < size:  # some were removed meanwhile
+            return
+        yield _window(journal, rows[:size], signature)
+        rows = rows[size:]
 
 
 def _window(journal: Path, rows: list[dict[str, Any]], signature: Signature) -> Window:

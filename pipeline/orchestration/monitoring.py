@@ -29,6 +29,7 @@ FOUND = "Found"  # final state of a run that finds drift or a fall of the accura
 def monitor(
     journal: str,
     window: int = watching.WINDOW,
+    minutes: float | None = None,
     enough_labels: int = ENOUGH_LABELS,
     metrics_file: str | None = None,
     folder: str | None = None,
@@ -38,6 +39,7 @@ def monitor(
     Args:
         journal: the folder of `serve --journal`, relative to the workspace
         window: images of a window
+        minutes: after which a window of 50 images or more that has not filled is judged
         enough_labels: new labels that are enough for an event
         metrics_file: a file for Prometheus metrics
         folder: the workspace; by default the one that contains the current folder
@@ -48,6 +50,7 @@ def monitor(
             workspace,
             workspace.root / journal,
             window=window,
+            minutes=minutes,
             enough_labels=enough_labels,
             metrics_file=Path(metrics_file) if metrics_file else None,
         )

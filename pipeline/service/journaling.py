@@ -73,8 +73,8 @@ class Journal:
         some = "" if share >= 1 else f"{100 * share:g} % of "
         return (
             f"To check and improve the model, this service keeps {some}the pictures that it "
-            f"classifies, as the model sees them, with its answers, for up to {days:g} days. "
-            "It keeps a code of your address, not the address."
+            f"classifies, as the model sees them, with its answers, for up to {days:g} days, and "
+            "longer if somebody labels them. It keeps a code of your address, not the address."
         )
 
     def begin(self, source: Source, address: str, images: int | None = None) -> Ticket | None:
@@ -145,9 +145,16 @@ class Journal:
         self._metrics.record_removal()
 
     def queue(self) -> review.Queue:
-        """The review queue, as of at most FRESH seconds ago. Takes a while: call it in a thread."""
+        """The review queue, as of at most FRESH seconds ago. Takes a while: call it in a thread.
+
+        HTTPException if the folder of the journal cannot be read.
+        """
         if time.monotonic() > self._found + FRESH:
-            self._queue = review.find_queue(self._folder.root, self._foreign)
+            try:
+                self._folder.restore()
+                self._queue = review.find_queue(self._folder.root, self._foreign)
+            except OSError as error:
+                raise HTTPException(503, f"the journal cannot be read: {error.strerror}") from error
             self._found = time.monotonic()
         return self._queue
 

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from shutil import copy
@@ -14,13 +15,19 @@ import pytest
 import requests
 
 from benchmarks.service.challengers import Crashing, Failing, Faithful, Hanging, Slow, Wrong
+from pipeline.core.files import sha256
 from pipeline.core.workspace import Workspace
 from pipeline.inference import Classifier
+from pipeline.journal.ids import following
+from pipeline.journal.keeping import JournalSettings
+from pipeline.journal.reading import entries
+from pipeline.monitoring.windows import due_windows
 from pipeline.registry.ledger import Act, Ledger
 from pipeline.service.challenger.copies import LENGTH
 from pipeline.service.challenger.process import Model
 from pipeline.service.challenger.seats import seats
 from pipeline.service.challenger.trial import LEVEL, Rules
+from pipeline.service.journal_start import keeping
 from pipeline.service.pool import ServedModel
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
@@ -82,13 +89,20 @@ def changed(path: Path, shift: float = 0) -> Path:
 
 
 @contextmanager
-def trial(load: Callable[[], Model], rules: Rules, challenger: Path) -> Iterator[Trial]:
-    """A service whose challenger is loaded by `load`, and answers as that file."""
+def trial(
+    load: Callable[[], Model], rules: Rules, challenger: Path, journal: Path | None = None
+) -> Iterator[Trial]:
+    """A service whose challenger is loaded by `load`, and answers as that file.
+
+    With `journal`, it keeps the answers there.
+    """
     champion = ServedModel(Classifier(MODEL, threads=1))
     named = ServedModel(Classifier(challenger, threads=1))
     with seats(load, champion, rules, 1) as (seat,):
         link = seat.link(champion, named)
-        with listening(make_app(classifier=champion.classifier, link=link)) as port:
+        settings = JournalSettings(journal) if journal else None
+        app = make_app(classifier=champion.classifier, link=link, journal=settings)
+        with keeping(app.state.service.journal), listening(app) as port:
             wait_until(lambda: link.trial.running or link.trial.reason)
             yield Trial(port)
 
@@ -190,6 +204,27 @@ def test_a_canary_answers_its_share_by_the_id_of_the_request(ten: Images, other:
         assert plain.json()["version"] != challenger
         generated = requests.get(f"{found.url}/v2", headers={"X-Request-Id": "a b"}, timeout=30)
         assert generated.headers["X-Request-Id"] not in ("a b", "")
+
+
+def test_the_journal_names_the_model_that_answered(
+    ten: Images, other: Path, tmp_path: Path
+) -> None:
+    """What a canary answers is not an answer of the champion, which `monitor` judges."""
+    digests = {digest[:12]: digest for digest in map(sha256, (MODEL, other))}
+    answered = {}
+    with trial(partial(Faithful, MODEL), Rules(percent=50), other, tmp_path) as found:
+        for number in range(30):
+            answer = found.ask(ten[:2], f"id-{number}")
+            answered[str(answer["id"])] = str(answer["model_version"])
+    assert set(answered.values()) == digests.keys()
+    rows = [row for batch in entries(tmp_path) for row in batch.to_pylist()]
+    named = {name: version for first, version in answered.items() for name in following(first, 2)}
+    assert {row["id"]: row["version"] for row in rows} == named
+    assert all(row["sha256"] == digests[row["version"]] for row in rows)
+    assert {row["challenger"] for row in rows if row["version"] != sha256(MODEL)[:12]} == {None}
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    due = due_windows(tmp_path, sha256(MODEL), 50, None, later)
+    assert len(due.ids) + due.waiting == list(named.values()).count(sha256(MODEL)[:12])
 
 
 def test_a_named_version_is_never_answered_by_another(ten: Images, other: Path) -> None:

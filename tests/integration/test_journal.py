@@ -29,7 +29,7 @@ def read_ids(root: Path) -> list[str]:
 
 
 class Load:
-    """A client that keeps asking, and notes when it got which id."""
+    """A client that keeps asking, and notes when it asked for the answer with which id."""
 
     def __init__(self, url: str) -> None:
         self.ids: dict[str, float] = {}
@@ -47,13 +47,14 @@ class Load:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            asked = time.monotonic()
             try:
                 answer = httpx.post(f"{self._url}/predict", content=SHEET, timeout=10)
             except httpx.TransportError:
                 self.errors += 1
                 time.sleep(0.05)
                 continue
-            self.ids[answer.json()["id"]] = time.monotonic()
+            self.ids[answer.json()["id"]] = asked
 
 
 def require_whole(root: Path) -> None:
@@ -75,8 +76,8 @@ def test_a_killed_process_loses_only_its_last_second(tmp_path: Path) -> None:
             kills = []
             for worker in workers:
                 time.sleep(1.3)
-                kills.append(time.monotonic())
                 worker.kill()
+                kills.append(time.monotonic())
                 require_whole(root)
             wait_until(lambda: max(load.ids.values()) > kills[-1] + 2)
         process.send_signal(signal.SIGTERM)

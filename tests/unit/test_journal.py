@@ -1,5 +1,7 @@
 """A journal on disk: what readers of it get, whatever else is in the folder."""
 
+import errno
+import shutil
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import UserError
+from pipeline.journal import folder as folders
 from pipeline.journal import ids
 from pipeline.journal.entry import ENTRY_SCHEMA, pixels_of
 from pipeline.journal.folder import JournalFolder, write_whole
@@ -136,3 +139,28 @@ def test_shares_are_uniform() -> None:
     shares = np.array([ids.share(ids.uuid7()) for _ in range(4000)])
     assert abs((shares < 0.05).mean() - 0.05) < 0.02
     assert abs((shares < 0.5).mean() - 0.5) < 0.05
+
+
+def test_a_folder_that_was_deleted_begins_anew_with_the_same_key(root: Path) -> None:
+    folder = JournalFolder.create(root)
+    shutil.rmtree(root)
+    (written,) = make_journal(tmp := root.with_name("other"), IMAGES[:1], LABELS[:1])
+    folder.write_part(pq.read_table(next(JournalFolder.existing(tmp).parts.iterdir())))
+    assert read_ids(root) == [written]
+    shutil.rmtree(root)
+    folder.remove(written)
+    again = JournalFolder.create(root)
+    assert again.key == folder.key
+    assert again.removed_ids() == {written}
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    JournalFolder.create(root)
+    monkeypatch.setattr(folders, "NamedTemporaryFile", fail)
+    with pytest.raises(UserError, match="cannot be written"):
+        JournalFolder.create(root)

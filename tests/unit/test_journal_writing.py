@@ -1,7 +1,6 @@
 """What the writer of a journal keeps, drops and deletes."""
 
 import errno
-import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +17,11 @@ from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import following, is_kept, uuid7
 from pipeline.journal.keeping import Keeping
 from pipeline.journal.reading import entries, votes
-from pipeline.journal.upkeep import keep_up
 from pipeline.journal.writing import Answered, Model, Other, Writer
 from tests.digits import make_digits
 from tests.journals import START, make_journal
 
 IMAGES, LABELS = make_digits(4, 5)
-HOUR = 3600
 
 
 @pytest.fixture
@@ -154,6 +151,16 @@ def test_a_full_disk_loses_entries_but_no_votes(
     }
 
 
+def test_the_latest_vote_counts_also_after_the_clock_was_set_back(
+    folder: JournalFolder, counts: Counter[tuple[str, str]]
+) -> None:
+    writer, first = make_writer(folder, counts), uuid7(folder.key)
+    for seconds, label in ((5000, "1"), (1000, "2"), (1001, "3")):
+        writer.vote(Vote(first, seconds, "user:a", label))
+        writer.write()
+    assert votes(folder.root)["label"].to_pylist() == ["3"]
+
+
 def test_closing_writes_what_waits(folder: JournalFolder, counts: Counter[tuple[str, str]]) -> None:
     writer = make_writer(folder, counts)
     writer.start()
@@ -161,77 +168,6 @@ def test_closing_writes_what_waits(folder: JournalFolder, counts: Counter[tuple[
     writer.add(answered(first))
     writer.close()
     assert read_ids(folder) == following(first, 4)
-
-
-def test_old_entries_are_deleted(folder: JournalFolder) -> None:
-    make_journal(folder.root, IMAGES, LABELS, [(0, "user:a", "1")])
-    for path in (*folder.parts.iterdir(), *folder.votes.iterdir()):
-        path.rename(path.with_stem(uuid7(seconds=START.timestamp())))
-    keep_up(folder, Keeping(days=2), START.timestamp() + 47 * HOUR)
-    assert len(read_ids(folder)) == 4
-    keep_up(folder, Keeping(days=2), START.timestamp() + 50 * HOUR)
-    assert read_ids(folder) == []
-    assert votes(folder.root) == []
-
-
-def test_the_oldest_entries_are_deleted_beyond_the_bytes(folder: JournalFolder) -> None:
-    made = [make_journal(folder.root, IMAGES, LABELS) for _ in range(3)]
-    left = sum(path.stat().st_size for path in parts(folder)[1:])
-    keep_up(folder, Keeping(megabytes=left / 1_000_000), time.time())
-    assert read_ids(folder) == made[1] + made[2]
-
-
-def test_files_of_an_hour_are_merged_and_no_entry_changes(folder: JournalFolder) -> None:
-    for _ in range(3):
-        make_journal(folder.root, IMAGES, LABELS, [(0, "user:a", "1")])
-    before = [batch.to_pydict() for batch in entries(folder.root)]
-    keep_up(folder, Keeping(), time.time() + 2 * HOUR)
-    assert len(parts(folder)) == 1
-    (batch,) = entries(folder.root)
-    assert batch.to_pydict() == {
-        name: [value for each in before for value in each[name]] for name in before[0]
-    }
-    assert (pixels_of(batch) == np.concatenate([IMAGES] * 3)).all()
-    assert len(votes(folder.root)) == 3
-
-
-def test_a_merge_that_was_interrupted_leaves_no_entry_twice(folder: JournalFolder) -> None:
-    written = [make_journal(folder.root, IMAGES, LABELS) for _ in range(2)]
-    old = {path: path.read_bytes() for path in parts(folder)}
-    keep_up(folder, Keeping(), time.time() + 2 * HOUR)
-    for path, content in old.items():  # as if it had been killed before it deleted them
-        path.write_bytes(content)
-    keep_up(folder, Keeping(), time.time() + 2 * HOUR)
-    (part,) = parts(folder)
-    assert pq.read_table(part)["id"].to_pylist() == written[0] + written[1]
-
-
-def test_recent_files_are_left_alone(folder: JournalFolder) -> None:
-    for _ in range(3):
-        make_journal(folder.root, IMAGES, LABELS)
-    unfinished = folder.parts / ".unfinished.parquet"
-    unfinished.touch()
-    keep_up(folder, Keeping(), time.time())
-    assert len(parts(folder)) == 4
-    keep_up(folder, Keeping(), time.time() + 2 * HOUR)
-    assert not unfinished.exists()
-
-
-def test_removed_entries_are_erased_from_the_files(folder: JournalFolder) -> None:
-    written = make_journal(folder.root, IMAGES, LABELS, [(0, "user:a", "1"), (1, "user:a", "2")])
-    folder.remove(written[0])
-    keep_up(folder, Keeping(), time.time() + 2 * HOUR)
-    assert list(folder.removed.iterdir()) == []
-    assert read_ids(folder) == written[1:]
-    assert [vote.entry for vote in votes(folder.root)] == [written[1]]
-
-
-def test_a_foreign_file_is_not_deleted(folder: JournalFolder) -> None:
-    foreign = folder.parts / "foreign.parquet"
-    foreign.write_bytes(b"hello")
-    make_journal(folder.root, IMAGES, LABELS)
-    keep_up(folder, Keeping(megabytes=0), time.time() + 2 * HOUR)
-    assert parts(folder) == [foreign]
 
 
 def test_an_entry_that_cannot_be_one_costs_nothing_else(
@@ -242,12 +178,12 @@ def test_an_entry_that_cannot_be_one_costs_nothing_else(
     monkeypatch.setattr(writing, "WAITING_BYTES", IMAGES.size)
     (made,) = make_journal(folder.root, IMAGES[:1], LABELS[:1])
     writer.add(answered(uuid7(folder.key), labels=[None]))
-    writer.vote(Vote(made, START.timestamp(), "user:a", "3"))
+    writer.vote(Vote(made, START, "user:a", "3"))
     with pytest.raises(ValueError, match=r"length"):
         writer.write()
     writer.add(answered(uuid7(folder.key)))
     writer.write()
-    assert votes(folder.root).num_rows == 1
+    assert len(votes(folder.root)) == 1
     assert len(read_ids(folder)) == 5
     assert counts == {
         ("entries", "failed"): 4,

@@ -103,7 +103,7 @@ def test_csv_files_of_other_programs_are_read(root: Path) -> None:
     text = f'label,"id"\r\n7,{first}\r\n\r\n"7","{first}"\r\n8,{second},more\r\n'
     file.write_bytes(text.encode("utf-8-sig"))
     assert import_labels(root, file, "ann", VALID) == 2
-    assert votes(root)["label"].to_pylist() == ["7", "8"]
+    assert [vote.label for vote in votes(root)] == ["7", "8"]
 
 
 @pytest.mark.parametrize(

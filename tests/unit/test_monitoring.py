@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from pipeline.monitoring.quality import confidences, estimate, measure, temperat
 from pipeline.monitoring.reference import make_reference
 from pipeline.monitoring.report import report
 from pipeline.monitoring.state import STATE, State
-from pipeline.monitoring.thresholds import calibrate, draw_windows
+from pipeline.monitoring.thresholds import Thresholds, calibrate, draw_windows
 from pipeline.monitoring.watch import look
 from tests.checkout import MODEL, PROJECT, needs_model
 from tests.digits import Images
@@ -226,6 +227,49 @@ def test_reading_in_parts_finds_the_same_as_reading_at_once(
     assert at_once.judged == 2
 
 
+def test_a_window_that_does_not_fill_is_judged_after_a_while(
+    tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
+) -> None:
+    """In steps of 50 images, with the thresholds for so many."""
+    add_answers(tmp_path, classifier, new[:40])
+    patience, sizes = timedelta(minutes=60), []
+
+    def calibrated(images: int) -> Thresholds:
+        sizes.append(images)
+        return replace(baseline.thresholds, window=images, p_value=1.0)
+
+    others = replace(baseline, calibrate=calibrated)
+
+    def found(previous: State | None, minutes: float) -> State:
+        now = START + timedelta(minutes=minutes)
+        return look(tmp_path, others, previous, patience=patience, now=now).state
+
+    few = found(None, 1000)
+    assert (few.judged, few.waiting) == (0, 40)
+    add_answers(tmp_path, classifier, new[40:175], START + timedelta(minutes=2))
+    early = found(few, 59)
+    assert (early.judged, early.waiting, sizes) == (1, 75, [])
+    late = found(early, 70)
+    assert (late.judged, late.waiting, sizes) == (2, 25, [50])
+    assert (late.last.images, late.last.threshold, late.drift) == (50, 1, True)  # type: ignore[union-attr]
+    assert found(late, 1000).judged == 2
+
+
+def test_windows_go_on_after_the_clock_was_set_back(
+    tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
+) -> None:
+    add_answers(tmp_path, classifier, new[:110], LATER + timedelta(days=1))
+    state = look(tmp_path, baseline, None, now=NOW).state
+    found = []
+    for minutes, count in ((0, 0), (2, 60), (4, 50), (6, 0)):
+        if count:
+            start = LATER + timedelta(minutes=minutes - 1.9)
+            add_answers(tmp_path, classifier, new[:count], start)
+        state = look(tmp_path, baseline, state, now=LATER + timedelta(minutes=minutes)).state
+        found.append((state.judged, state.waiting))
+    assert found == [(1, 0), (1, 60), (2, 10), (2, 10)]
+
+
 def test_entries_of_other_models_and_new_ones_do_not_count(
     tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
 ) -> None:
@@ -246,7 +290,7 @@ def test_another_model_starts_without_windows_but_with_the_events(
 ) -> None:
     add_answers(tmp_path, classifier, 255 - new[:100])
     state = look(tmp_path, baseline, None, now=NOW).state
-    other = Baseline("1" * 64, baseline.reference, baseline.thresholds, baseline.temperature)
+    other = replace(baseline, model_sha256="1" * 64)
     found = look(tmp_path, other, state, now=NOW).state
     assert (found.judged, found.drift, found.events) == (0, False, state.events)
 
@@ -308,6 +352,8 @@ def test_the_metrics_say_what_the_state_says(
     assert found["monitor_drift",] == 1
     assert (found["monitor_windows_total",], found["monitor_alarms_total",]) == (2, 2)
     assert found["monitor_waiting_images",] == 20
+    assert found["monitor_last_window_images",] == SIZE
+    assert found["monitor_review_images", "novelty"] == state.review["novelty"] > 100
     assert found["monitor_finished_timestamp_seconds",] == NOW.timestamp()
     last = state.windows[-1]
     assert {(name,): p for name, p in last.p_values.items()} == {
@@ -340,11 +386,14 @@ def test_the_baseline_is_kept_until_model_or_images_change(
         return load_baseline(workspace, model, SIZE, tmp_path / "kept")
 
     first = load()
+    smaller = first.thresholds_for(50)
+    assert smaller.window == 50
     with monkeypatch.context() as patch:
         patch.setattr(baselines, "calibrate", lambda *_: pytest.fail("it is kept"))
         again = load()
-    assert again.thresholds.p_value == first.thresholds.p_value
-    assert again.accuracy == first.accuracy
+        assert again.thresholds.p_value == first.thresholds.p_value
+        assert again.thresholds_for(50).p_value == smaller.p_value
+        assert again.accuracy == first.accuracy
     (tmp_path / "kept" / baselines.FILE).write_bytes(b"damaged")
     assert load().thresholds.p_value == first.thresholds.p_value
     workspace.calibration_set.unlink()

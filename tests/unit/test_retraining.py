@@ -51,8 +51,9 @@ def watched(
 ) -> State:
     """What watching has found."""
     window = Judged(
-        first="1", last="2", time=TIME, p_values={"mean": 0.0}, alarm=drift, distances={},
-        means={}, classes={}, novelty=0.0, estimated=None,
+        first="1", last="2", time=TIME, images=100, threshold=0.001,
+        p_values={"mean": 0.0}, alarm=drift, distances={}, means={}, classes={}, novelty=0.0,
+        estimated=None,
     )  # fmt: skip
     return State(
         model="mnist-cnn",
@@ -252,7 +253,7 @@ def test_only_a_person_promotes_over_a_champion_that_was_chosen_meanwhile(
 def test_a_release_that_is_gone_ends_its_retraining(run: Run) -> None:
     run.answer["requests"] = 1
     assert run.advance() == loop.WAITING
-    shutil.rmtree(releases.find_release(run.workspace, 2).folder)
+    shutil.rmtree(Releases.of(run.workspace).all[2].folder)
     run.answer["requests"] = 50
     assert run.advance() == loop.ENDED
     assert run.champion == 1
