@@ -181,8 +181,10 @@ def test_what_another_reviewer_has_labelled_leaves_the_queue(
     require_accessible(page)
     more, labels = make_digits(2, seed=2)
     make_journal(root, more, labels, columns={"random": [True] * 2})
-    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_role("button", name="Look again")).to_be_focused()
+    page.keyboard.press("Enter")
     expect(page.locator("#state")).to_contain_text("2 in the queue")
+    expect(page.locator("#item")).to_be_focused()
 
 
 def test_corrected_drawings_are_in_the_next_training(
