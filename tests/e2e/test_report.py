@@ -35,7 +35,9 @@ def page_file(mnist: tuple[Images, Images], tmp_path_factory: pytest.TempPathFac
     baseline = make_baseline(classifier.sha256, reference, calibrate(reference, WINDOW, 1000))
     shown = np.concatenate([images[200:350], 255 - images[350:]])
     known = add_answers(folder / "journal", classifier, shown, random=[True] * len(shown))
-    add_votes(folder / "journal", [(each, "reviewer:ann", "not a digit") for each in known])
+    wrong = [str((label + 1) % 10) for label in labels[200:]]
+    voted = [(each, "reviewer:ann", label) for each, label in zip(known, wrong, strict=True)]
+    add_votes(folder / "journal", voted)
     state, window = look(folder / "journal", baseline, None, now=START + timedelta(days=1))
     assert window is not None
     assert state.drift
