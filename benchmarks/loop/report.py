@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.loop.people import Answer
@@ -14,6 +15,7 @@ from pipeline.core.figures import save_figure
 from pipeline.core.files import write_json, write_text
 
 RECENT = 100  # answers of the moving accuracy
+APART = 0.03  # of the width, between labels
 
 
 def write(folder: Path, result: dict[str, Any], answers: Sequence[Answer]) -> None:
@@ -57,7 +59,10 @@ Accuracy of the running service on new digits, before and after one retraining:
 
 
 def plot(result: dict[str, Any], answers: Sequence[Answer]) -> Figure:
-    """The accuracy of the last answers over time, by the version that gave them."""
+    """The accuracy of the last answers over time, by the version that gave them.
+
+    Lines mark the events of the report, by their seconds.
+    """
     right = np.array([answer.right for answer in answers], float)
     times = np.array([answer.time for answer in answers])[RECENT - 1 :]
     moving = np.convolve(right, np.full(RECENT, 1 / RECENT), "valid")
@@ -68,5 +73,17 @@ def plot(result: dict[str, Any], answers: Sequence[Answer]) -> Figure:
         own = versions == version
         axes.plot(times[own], moving[own], ".", markersize=2, label=f"version {version}")
     axes.set(xlabel="seconds", ylabel=f"accuracy of the last {RECENT} answers", ylim=(0, 1.02))
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", markerscale=4)
+    _mark(axes, [event["seconds"] for event in result["events"] if event["seconds"] >= times[0]])
     return figure
+
+
+def _mark(axes: Axes, moments: Sequence[int]) -> None:
+    """Lines at moments in seconds, with labels above those that are not too close to the last."""
+    low, high = axes.get_xlim()
+    above, last = axes.get_xaxis_transform(), low
+    for moment in moments:
+        axes.axvline(moment, color="gray", linewidth=0.8, linestyle=":")
+        if moment - last > APART * (high - low):
+            axes.text(moment, 1.01, f"{moment}", size=8, ha="center", transform=above)
+            last = moment

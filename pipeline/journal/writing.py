@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -24,7 +25,7 @@ LOG = logging.getLogger(__name__)
 PAUSE = 1.0  # seconds between parts
 UPKEEP = 60.0  # seconds between looks at the limits
 WAITING_BYTES = 32 * 2**20  # of images that wait to be written; beyond it, they are dropped
-TICK = 1e-5  # seconds between votes
+TICK = timedelta(microseconds=10)  # between votes
 WAITING_VOTES = 10_000  # votes that wait to be written; beyond it, they are refused
 
 
@@ -75,7 +76,7 @@ class Writer:
         self._answered: deque[Answered] = deque()
         self._votes: deque[Vote] = deque()
         self._bytes = 0  # of the images that wait
-        self._voted = 0.0  # when the last vote was given
+        self._voted = datetime.min.replace(tzinfo=UTC)  # when the last vote was given
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._failing = False
         self._client = lru_cache(10_000)(folder.client)
@@ -106,8 +107,8 @@ class Writer:
         with self._lock:
             fits = len(self._votes) < WAITING_VOTES
             if fits:  # the latest vote counts, also after the clock was set back
-                self._voted = max(vote.seconds, self._voted + TICK)
-                self._votes.append(vote._replace(seconds=self._voted))
+                self._voted = max(vote.time, self._voted + TICK)
+                self._votes.append(vote._replace(time=self._voted))
         if not fits:
             self._count("votes", DROPPED, 1)
         return fits

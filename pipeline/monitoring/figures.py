@@ -9,7 +9,7 @@ from pipeline.monitoring.reference import Reference
 from pipeline.monitoring.state import State
 from pipeline.monitoring.windows import Window
 
-REFERENCE, IN_USE, ALARM = "tab:gray", "tab:blue", "tab:red"
+REFERENCE, IN_USE, ALARM, MEASURED = "tab:gray", "tab:blue", "tab:red", "black"
 COLUMNS = 10
 
 
@@ -42,11 +42,12 @@ def history(state: State) -> Figure:
     if measured := state.measured:
         error = [[measured.value - measured.low], [measured.high - measured.value]]
         below.errorbar(
-            [numbers[-1]], [measured.value], error, fmt="s", color=ALARM, capsize=3,
+            [numbers[-1]], [measured.value], error, fmt="s", color=MEASURED, capsize=3,
             label="measured with labels",
         )  # fmt: skip
-    below.set_title("Accuracy with its 95 % interval", loc="left")
+    below.set_title("accuracy with its 95% interval", loc="left")
     below.set_xlabel("window")
+    below.set_xlim(first - 0.5, state.judged + 0.5)
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(fontsize=8)
     return figure
@@ -66,7 +67,6 @@ def class_mix(state: State) -> Figure:
     ):
         axes.bar(places + offset, [shares[name] for name in names], 0.4, color=color, label=label)
     axes.set_xticks(places, names, parse_math=False)
-    axes.set_title("Predicted classes", loc="left")
     axes.legend(fontsize=8)
     return figure
 
@@ -83,11 +83,15 @@ def statistics(reference: Reference, observations: Observations, state: State) -
         seen = observations.statistics[:, number]
         low, high = np.quantile(np.concatenate([known, seen]), [0.001, 0.999])
         bins = np.linspace(low, max(high, low + 1e-6), 30)
-        for values, color in ((known, REFERENCE), (seen, IN_USE)):
-            axes.hist(values, bins, density=True, alpha=0.6, color=color)
+        for values, color, label in (
+            (known, REFERENCE, "reference"),
+            (seen, IN_USE, "last window"),
+        ):
+            axes.hist(values, bins, density=True, alpha=0.6, color=color, label=label)
         axes.set_title(f"{name.replace('_', ' ')}, distance {last.distances[name]:.2f}", size=10)
         axes.set_xlabel(title, size=7)
         axes.set_yticks([])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8)
     return figure
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from safetensors.numpy import load_file
 
 from pipeline.collection.mixing import training_images
 from pipeline.config import load_params
+from pipeline.inference.classifier import Classifier
 from pipeline.journal.keeping import JournalSettings
 from pipeline.journal.reading import entries, votes
 from pipeline.service import journaling
@@ -24,6 +26,8 @@ from tests.digits import make_digits
 from tests.e2e.test_page import STROKES, browser, draw, pytestmark  # noqa: F401
 from tests.journals import add_votes, make_journal
 from tests.services import listening, make_app
+from tests.templates import draw as render
+from tests.templates import write_model
 from tests.training_sets import collecting_workspace
 
 REVIEW_TOKEN = "look"
@@ -74,13 +78,18 @@ def test_people_correct_and_delete_what_they_have_drawn(
     draw(page, STROKES[7])
     expect(page.locator("#feedback")).to_be_visible()
     require_accessible(page)
+    page.locator("#file").focus()  # as after a file was chosen
     page.keyboard.press("3")
     expect(page.locator("#noted")).to_contain_text("3")
     page.get_by_role("button", name="The answer is right").click()
     expect(page.locator("#noted")).to_contain_text("7")
+    page.route("**/feedback", lambda route: route.abort())
+    page.keyboard.press("4")
+    expect(page.locator("#noted")).to_contain_text("service")
     expect(page.get_by_role("button", name="7", exact=True)).to_have_attribute(
         "aria-pressed", "true"
-    )
+    )  # still holds
+    page.unroute("**/feedback")
     journal.write()
     (vote,) = votes(root)
     assert vote.label == "7"
@@ -98,6 +107,26 @@ def test_people_correct_and_delete_what_they_have_drawn(
     expect(page.locator("#noted")).to_contain_text("Deleted")
     journal.write()
     assert votes(root) == [vote]
+
+
+def test_letters_are_labelled_with_and_without_shift(
+    browser: Browser,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    classifier = Classifier(write_model(tmp_path / "model.onnx"), threads=1)
+    Image.fromarray(render("E")).save(tmp_path / "e.png")
+    app = make_app(classifier=classifier, journal=JournalSettings(tmp_path / "journal"))
+    with closing(app.state.service.journal), listening(app) as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.locator("#file").set_input_files(tmp_path / "e.png")
+        expect(page.locator("#feedback")).to_be_visible()
+        for key, label in (("f", "F"), ("Shift+H", "H")):
+            page.keyboard.press(key)
+            expect(page.get_by_role("button", name=label, exact=True)).to_have_attribute(
+                "aria-pressed", "true"
+            )
+        page.close()
 
 
 def test_a_reviewer_labels_with_a_key_press_each(
@@ -180,8 +209,10 @@ def test_what_another_reviewer_has_labelled_leaves_the_queue(
     require_accessible(page)
     more, labels = make_digits(2, seed=2)
     make_journal(root, more, labels, columns={"random": [True] * 2})
-    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_role("button", name="Look again")).to_be_focused()
+    page.keyboard.press("Enter")
     expect(page.locator("#state")).to_contain_text("2 in the queue")
+    expect(page.locator("#item")).to_be_focused()
 
 
 def test_corrected_drawings_are_in_the_next_training(

@@ -70,8 +70,11 @@ function tell(text = "") {
 
 function show() {
   const [item] = items;
-  byId("item").hidden = !item;
-  byId("again").hidden = Boolean(item);
+  const again = byId("again");
+  const wasEmpty = canvas.hidden;
+  canvas.hidden = !item;
+  again.hidden = Boolean(item);
+  if (wasEmpty === Boolean(item)) (item ? canvas : again).focus(); // a hidden element loses it
   for (const button of byId("labels").children) button.disabled = !item;
   byId("skip").disabled = !item;
   byId("back").disabled = done.length === 0;
@@ -131,7 +134,7 @@ async function start() {
   byId("work").hidden = false;
   show();
   tell();
-  (items.length ? canvas : byId("again")).focus();
+  if (items.length) canvas.focus();
 }
 
 addButtons(byId("labels"), next);
