@@ -80,7 +80,7 @@ def near_pairs(images: Images, limit: int) -> NDArray[np.int64]:
 
 def _bits(images: Images) -> int:
     """The number of bits in the hash of such an image, without the padding."""
-    height, width = (min(FREQUENCIES, side) for side in images.shape[1:])
+    height, width = (min(FREQUENCIES, int(side)) for side in images.shape[1:])
     return height * width - 1
 
 

@@ -29,7 +29,7 @@ def retire(folder: JournalFolder, keeping: Keeping, before: float) -> None:
 
     @cache
     def labelled() -> set[str]:
-        return set(votes(folder.root)["id"].to_pylist())
+        return {vote.entry for vote in votes(folder.root)}
 
     failed: OSError | None = None
     paths = sorted_files(folder.parts)

@@ -90,7 +90,7 @@ def test_the_monitor_reads_what_the_service_keeps(
     first = watched.send(mnist[0][:IMAGES])
     vote = {"id": first, "label": "1"}
     assert requests.post(f"{watched.url}/feedback", json=vote, timeout=30).ok
-    wait_until(lambda: watched.count() == IMAGES and votes(watched.journal).num_rows == 1)
+    wait_until(lambda: watched.count() == IMAGES and len(votes(watched.journal)) == 1)
     assert owners(watched.journal) == {os.getuid()}
     wait_until(lambda: metric(watched.figures(), "monitor_windows_total") == 1, 150)
     assert metric(watched.figures(), "monitor_waiting_images") == IMAGES - 500

@@ -22,7 +22,7 @@ import requests
 import yaml
 
 from benchmarks.servers import free_port
-from docs.pictures import draw_dag
+from docs.diagrams import draw_dag
 from pipeline.core.reports import GateReport, Subject
 from tests.checkout import MODEL, PROJECT, kept
 from tests.servers import wait_until

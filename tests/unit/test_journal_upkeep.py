@@ -60,7 +60,7 @@ def test_old_entries_are_deleted_but_not_those_with_votes(folder: JournalFolder)
         (batch,) = entries(folder.root)
         assert batch.to_pylist() == before[1:2]
         assert (pixels_of(batch) == IMAGES[1:2]).all()
-        assert votes(folder.root)["id"].to_pylist() == [written[1]]
+        assert [vote.entry for vote in votes(folder.root)] == [written[1]]
 
 
 def test_votes_stay_as_long_as_their_entry(folder: JournalFolder) -> None:
@@ -76,7 +76,7 @@ def test_votes_stay_as_long_as_their_entry(folder: JournalFolder) -> None:
     age(folder, START.timestamp() + 2)
     keep_up(folder, Keeping(days=2), START.timestamp() + 300 * HOUR)
     assert read_ids(folder) == made[:1]
-    assert votes(folder.root)["voter"].to_pylist() == ["user:a", "user:b"]
+    assert [vote.voter for vote in votes(folder.root)] == ["user:a", "user:b"]
 
 
 def test_the_oldest_entries_are_deleted_beyond_the_bytes(folder: JournalFolder) -> None:
@@ -86,7 +86,7 @@ def test_the_oldest_entries_are_deleted_beyond_the_bytes(folder: JournalFolder) 
     keep_up(folder, Keeping(megabytes=left / 1_000_000), time.time())
     assert read_ids(folder) == [made[0][2], *made[1], *made[2]]
     assert len(parts(folder)) == 2
-    assert votes(folder.root).num_rows == 2
+    assert len(votes(folder.root)) == 2
 
 
 def test_labelled_entries_have_a_limit_of_their_own(folder: JournalFolder) -> None:
@@ -99,7 +99,7 @@ def test_labelled_entries_have_a_limit_of_their_own(folder: JournalFolder) -> No
     keeping = Keeping(megabytes=0, labelled_megabytes=sum(sizes[1:]) / 1_000_000)
     keep_up(folder, keeping, time.time() + 2000 * HOUR)
     assert read_ids(folder) == [ids[0] for ids in made[1:]]
-    assert votes(folder.root)["id"].to_pylist() == [ids[0] for ids in made[1:]]
+    assert [vote.entry for vote in votes(folder.root)] == [ids[0] for ids in made[1:]]
 
 
 def test_labelled_entries_are_merged_and_erased(folder: JournalFolder) -> None:
@@ -150,7 +150,7 @@ def test_upkeep_that_is_killed_loses_nothing_and_is_repeated(
     found = read_ids(folder)
     assert len(found) == len(set(found))
     assert set(labelled) <= set(found)
-    assert votes(folder.root)["id"].to_pylist() == labelled
+    assert [vote.entry for vote in votes(folder.root)] == labelled
     keep_up(folder, Keeping(days=2), later)
     assert parts(folder) == list(folder.votes.iterdir()) == []
     for files in (folder.labelled_parts, folder.labelled_votes):  # none is in two files
@@ -174,7 +174,7 @@ def test_a_full_disk_stops_no_deletion(
         assert read_ids(folder) == made[0]
     keep_up(folder, Keeping(megabytes=0), time.time() + 2 * HOUR)
     assert read_ids(folder) == [made[0][0]]
-    assert votes(folder.root).num_rows == 1
+    assert len(votes(folder.root)) == 1
 
 
 def test_files_of_an_hour_are_merged_and_no_entry_changes(folder: JournalFolder) -> None:
@@ -188,7 +188,7 @@ def test_files_of_an_hour_are_merged_and_no_entry_changes(folder: JournalFolder)
         name: [value for each in before for value in each[name]] for name in before[0]
     }
     assert (pixels_of(batch) == np.concatenate([IMAGES] * 3)).all()
-    assert votes(folder.root).num_rows == 3
+    assert len(votes(folder.root)) == 3
 
 
 def test_a_merge_that_was_interrupted_leaves_no_entry_twice(folder: JournalFolder) -> None:
@@ -219,7 +219,7 @@ def test_removed_entries_are_erased_from_the_files(folder: JournalFolder) -> Non
     keep_up(folder, Keeping(), time.time() + 2 * HOUR)
     assert list(folder.removed.iterdir()) == []
     assert read_ids(folder) == written[1:]
-    assert votes(folder.root)["id"].to_pylist() == [written[1]]
+    assert [vote.entry for vote in votes(folder.root)] == [written[1]]
 
 
 def test_a_foreign_file_is_not_deleted(folder: JournalFolder) -> None:
