@@ -22,7 +22,6 @@ import requests
 import yaml
 
 from benchmarks.servers import free_port
-from docs.diagrams import draw_dag
 from pipeline.core.reports import GateReport, Subject
 from tests.checkout import MODEL, PROJECT, kept
 from tests.servers import wait_until
@@ -159,12 +158,6 @@ def test_link_targets_exist(link: str) -> None:
     page = PROJECT / path if path else README
     assert page.exists()
     assert not anchor or anchor in anchors(page)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_the_picture_of_the_dag_matches_dvc_yaml() -> None:
-    """If not, run `python -m docs.pictures`."""
-    assert (PROJECT / "docs/images/dag.svg").read_text(encoding="utf-8") == draw_dag(PROJECT)
 
 
 def test_every_make_target_that_the_documentation_names_exists() -> None:
