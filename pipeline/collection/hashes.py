@@ -81,7 +81,7 @@ def near_pairs(images: Images, limit: int) -> NDArray[np.int64]:
 def _bits(images: Images) -> int:
     """The number of bits in the hash of such an image, without the padding."""
     height, width = (min(FREQUENCIES, side) for side in images.shape[1:])
-    return height * width - 1
+    return int(height * width - 1)
 
 
 def _differing(one: Hashes, other: Hashes, bits: int) -> NDArray[np.uint16]:
