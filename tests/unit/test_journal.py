@@ -137,3 +137,9 @@ def test_shares_are_uniform() -> None:
     shares = np.array([ids.share(ids.uuid7()) for _ in range(4000)])
     assert abs((shares < 0.05).mean() - 0.05) < 0.02
     assert abs((shares < 0.5).mean() - 0.5) < 0.05
+
+
+def test_a_part_whose_images_have_another_form_is_skipped(root: Path) -> None:
+    made = make_journal(root, IMAGES, LABELS)
+    make_journal(root, IMAGES, LABELS, columns={"pixels": [b"abc"] * len(IMAGES)})
+    assert [each for batch in entries(root) for each in batch["id"].to_pylist()] == made
