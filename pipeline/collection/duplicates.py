@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.collection.hashes import Images, digests, near_pairs
+from pipeline.collection.hashes import BLOCK, Images, digests, near, perceptual_hashes
 
 
 def originals(images: Images, limit: int) -> NDArray[np.int64]:
@@ -11,15 +11,23 @@ def originals(images: Images, limit: int) -> NDArray[np.int64]:
 
     Images come in the order of their age: a later image never changes what an earlier one is. A
     copy of a copy is not a copy unless it resembles the original too. `limit`: bits of the
-    perceptual hash in which copies may differ.
+    perceptual hash in which copies may differ. The memory does not grow with the number of copies.
     """
-    found = np.arange(len(images))
     first: dict[bytes, int] = {}
     exact = [first.setdefault(row.tobytes(), number) for number, row in enumerate(digests(images))]
     distinct = np.array(sorted(first.values()), np.int64)
-    pairs: dict[int, list[int]] = {}
-    for earlier, later in distinct[near_pairs(images[distinct], limit)]:
-        pairs.setdefault(int(later), []).append(int(earlier))
-    for later in sorted(pairs):
-        found[later] = next((n for n in sorted(pairs[later]) if found[n] == n), later)
+    hashes = perceptual_hashes(images)
+    found, known = np.arange(len(images)), np.zeros(0, np.int64)  # known: the originals so far
+    for start in range(0, len(distinct), BLOCK):
+        block = distinct[start : start + BLOCK]
+        candidates = np.concatenate([known, block])
+        alike = near(images[block], hashes[candidates], limit)
+        usable = np.arange(len(candidates)) < len(known)  # is known, or an original of the block
+        for place, number in enumerate(block):
+            earlier = np.flatnonzero(alike[place] & usable)
+            if len(earlier):
+                found[number] = candidates[earlier[0]]
+            else:
+                usable[len(known) + place] = True
+        known = candidates[usable]
     return found[np.array(exact, np.int64)]

@@ -60,28 +60,22 @@ def distances(images: Images, hashes: Hashes) -> NDArray[np.int64]:
     return nearest
 
 
-def near_pairs(images: Images, limit: int) -> NDArray[np.int64]:
-    """Pairs of images [P, 2] that are near: up to `limit` bits of their hashes differ.
+def near(images: Images, hashes: Hashes, limit: int) -> NDArray[np.bool_]:
+    """Whether each image, shifted and inverted as is best, is near each hash: [N, len(hashes)].
 
-    The earlier image of a pair comes first. The pairs are sorted by the later one.
+    Near: up to `limit` bits differ.
     """
-    hashes = perceptual_hashes(images)
-    found = [np.zeros((0, 2), np.int64)]
+    found = np.zeros((len(images), len(hashes)), bool)
     for down, right in SHIFTS:
         shifted = perceptual_hashes(np.roll(images, (down, right), axis=(1, 2)))
-        for start in range(0, len(images), BLOCK):
-            block = shifted[start : start + BLOCK]
-            near = _differing(block, hashes[: start + len(block)], _bits(images)) <= limit
-            later, earlier = np.nonzero(np.tril(near, start - 1))
-            found.append(np.stack([earlier, later + start], axis=1))
-    pairs = np.unique(np.concatenate(found)[:, ::-1], axis=0)
-    return pairs[:, ::-1]
+        found |= _differing(shifted, hashes, _bits(images)) <= limit
+    return found
 
 
 def _bits(images: Images) -> int:
     """The number of bits in the hash of such an image, without the padding."""
-    height, width = (min(FREQUENCIES, int(side)) for side in images.shape[1:])
-    return height * width - 1
+    height, width = (min(FREQUENCIES, side) for side in images.shape[1:])
+    return int(height * width - 1)
 
 
 def _differing(one: Hashes, other: Hashes, bits: int) -> NDArray[np.uint16]:

@@ -112,9 +112,12 @@ def _batches(
             found = file.schema_arrow
             if not found.remove_metadata().equals(schema.remove_metadata()):
                 raise ValueError("its columns are not those of a journal")
-            if images:
-                form_of(found)
+            height, width = form_of(found) if images else (0, 0)
             for batch in file.iter_batches(ROWS, columns=columns):
+                if "pixels" in columns and pc.any(
+                    pc.not_equal(pc.binary_length(batch["pixels"]), height * width)
+                ):
+                    raise ValueError("its images are not of the form that it states")
                 yield batch.select(columns).replace_schema_metadata(found.metadata)
     except FileNotFoundError:  # upkeep has copied it to another file
         return

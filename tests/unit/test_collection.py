@@ -1,5 +1,6 @@
 """Which labelled images from use are collected: votes, copies, caps, doubtful labels."""
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from pipeline.collection.candidates import Candidates, Reason
 from pipeline.collection.caps import within_cap
 from pipeline.collection.duplicates import originals
-from pipeline.collection.hashes import digests, distances, near_pairs, perceptual_hashes
+from pipeline.collection.hashes import digests, distances, perceptual_hashes
 from pipeline.collection.known import KnownImages
 from pipeline.collection.labels import LEAST, doubtful
 from pipeline.collection.selection import Known, Rules, Selection, select
@@ -108,11 +109,27 @@ def test_hashes_of_other_forms_are_whole_words() -> None:
     assert perceptual_hashes(small[:0]).shape == (0, 2)
 
 
-def test_pairs_of_near_images_name_the_earlier_one_first() -> None:
-    images = strokes(300, 1)  # more than are compared at a time
+def test_copies_are_found_among_more_images_than_are_compared_at_a_time() -> None:
+    images = strokes(600, 1)
     images[299] = np.roll(images[200], 1, axis=1)
     images[7] = 255 - images[3]
-    assert near_pairs(images, NEAR).tolist() == [[3, 7], [200, 299]]
+    images[599] = images[299] // 2
+    expected = np.arange(600)
+    expected[[7, 299, 599]] = 3, 200, 200
+    assert (originals(images, NEAR) == expected).all()
+
+
+def test_many_copies_need_no_more_memory_than_others() -> None:
+    """Anybody can send thousands of pictures that are almost the same."""
+    image = strokes(1, 1)[0]
+    images = np.broadcast_to(image, (3000, *image.shape)).copy()
+    images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(3000), 200)
+    tracemalloc.start()
+    try:
+        assert not originals(images, NEAR).any()
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_copies_belong_to_the_earliest_image() -> None:

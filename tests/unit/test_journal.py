@@ -164,3 +164,9 @@ def test_a_folder_that_cannot_be_written_is_refused(
     monkeypatch.setattr(folders, "NamedTemporaryFile", fail)
     with pytest.raises(UserError, match="cannot be written"):
         JournalFolder.create(root)
+
+
+def test_a_part_whose_images_have_another_form_is_skipped(root: Path) -> None:
+    made = make_journal(root, IMAGES, LABELS)
+    make_journal(root, IMAGES, LABELS, columns={"pixels": [b"abc"] * len(IMAGES)})
+    assert [each for batch in entries(root) for each in batch["id"].to_pylist()] == made
