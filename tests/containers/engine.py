@@ -51,7 +51,7 @@ def with_docker(workspace: Checkout) -> Checkout:
 
 def stop(container: str) -> int:
     """Stop a container and return its exit status, 137 if it had to be killed."""
-    engine("stop", "--time", "5", container)
+    engine("stop", "--time", "20", container)
     return int(inspect("container", container)["State"]["ExitCode"])
 
 

@@ -39,7 +39,7 @@ class Stack:
         }
         secrets = workspace.path / "docker/secrets"
         secrets.mkdir()
-        # two threads, which wait for each other, are slow beside the servers on two cores
+        # the servers use the same cores, on which two threads would wait for each other
         (secrets / "worker.env").write_text("OMP_NUM_THREADS=1\n")
 
     def make(self, target: str) -> str:

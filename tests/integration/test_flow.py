@@ -73,6 +73,8 @@ class Prefect:
             "PREFECT_API_URL": f"{self.url}/api",
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",  # seconds, as the next
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",
         }
         self.log = (home.parent / "prefect.log").open("a+")
         self.processes: list[subprocess.Popen[bytes]] = []
