@@ -33,11 +33,13 @@ CONTAINER_VARIABLES = (
     ),
     Variable("MLFLOW_PORT", CONTAINERS, "The port of MLflow on 127.0.0.1.", "5000"),
     Variable("PREFECT_PORT", CONTAINERS, "The port of Prefect on 127.0.0.1.", "4200"),
+    Variable("SERVE_PORT", CONTAINERS, "The port of the HTTP service on 127.0.0.1.", "8000"),
     Variable(
         "COMPOSE_PROFILES",
         CONTAINERS,
-        "`postgres` stores the data of MLflow and Prefect in PostgreSQL.",
-        "SQLite",
+        "`postgres` stores the data of MLflow and Prefect in PostgreSQL; `monitoring` adds the "
+        "HTTP service and what watches it.",
+        "neither: SQLite",
     ),
     Variable("COMPOSE_PROJECT_NAME", CONTAINERS, "The prefix of container names.", "gated-mnist"),
     Variable(

@@ -49,6 +49,13 @@ class Watched:
         wait_until(lambda: inspect("container", self.name(service))["State"]["Status"] == "exited")
         output_of("start", self.name(service))
 
+    def ready(self) -> bool:
+        """Whether the service answers."""
+        try:
+            return requests.get(f"{self.url}/v2/health/ready", timeout=5).ok
+        except requests.RequestException:
+            return False
+
     def count(self) -> int:
         """How many entries the journal has."""
         return sum(batch.num_rows for batch in entries(self.journal, columns=["id"]))
@@ -104,7 +111,7 @@ def test_killed_containers_resume_with_the_same_journal(
     wait_until(lambda: watched.count() == IMAGES + 30)
     for service in ("serve", "monitor"):
         watched.restart(service)
-    wait_until(lambda: requests.get(f"{watched.url}/v2/health/ready", timeout=5).ok, 60)
+    wait_until(watched.ready, 60)
     watched.send(mnist[0][:20])
     wait_until(lambda: watched.count() == IMAGES + 50)
     wait_until(lambda: metric(watched.figures(), "monitor_waiting_images") >= 50, 150)
