@@ -62,8 +62,10 @@ class State(Report):
     alarms: int = 0  #: windows that raised an alarm
     waiting: int = 0  #: entries after the last window
     windows: tuple[Judged, ...] = ()  #: the last ones
-    measured: Accuracy | None = None  #: on the reviewed random sample; None without any
-    labels: int = 0  #: labelled entries of this model
+    measured: Accuracy | None = (
+        None  #: on the classes in the reviewed random sample; None without any
+    )
+    labels: int = 0  #: entries of this model that are labelled with a class
     finished: Moment  #: when the journal was last read
     events: tuple[Event, ...] = ()  #: the last ones
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
+from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -24,7 +25,7 @@ from pipeline.monitoring import monitor as watching
 from pipeline.monitoring.state import State as Watched
 from pipeline.monitoring.state import state_file
 from pipeline.orchestration import retraining, trials
-from pipeline.orchestration.flow import bring_up_to_date
+from pipeline.orchestration.flow import RELEASE, bring_up_to_date
 from pipeline.orchestration.process import prepare
 from pipeline.orchestration.settings import RETRAIN
 from pipeline.registry import acts
@@ -71,7 +72,7 @@ def advance(workspace: Workspace) -> State[Any]:
         assert current is not None
     if current.trial is None:
         trained = bring_up_to_date(
-            workspace, [], force=False, set_params=[], forced=[COLLECT], hold=True
+            workspace, [RELEASE], force=False, set_params=[], forced=[COLLECT], hold=True
         )
         line = current.registration(Ledger(workspace.ledger).read())
         if line is None:
@@ -139,13 +140,25 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
         text = outcome.text
     if rules.approval == "rule" and rules.service is not None and not _is_held(workspace):
         return promote(workspace, release, f"its trial passed: {text}")
-    try:
-        answer = pause_flow_run(wait_for_input=Approval, timeout=int(rules.patience) or 1)
-    except FlowPauseTimeout:
-        return Completed(name=WAITING, message=f"release {release} waits for approval: {text}")
+    question = f"release-{release}-{trial.sha256}"
+    if (other := asked(question)) is not None:
+        return Completed(name=WAITING, message=f"the run {other!r} asks for approval: {text}")
+    # which ends this process; once a person has answered, the run starts again, and gets here
+    answer = suspend_flow_run(wait_for_input=Approval, key=question)
     if answer.promote:
         return promote(workspace, release, f"{answer.reason}; {text}")
     return end(workspace, f"release {release} is not promoted: {answer.reason}")
+
+
+def asked(question: str) -> str | None:
+    """The name of the run that asks a person this; None if nobody does."""
+    suspended = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=suspended)
+    return next(
+        (run.name for run in runs if run.state and run.state.state_details.pause_key == question),
+        None,
+    )
 
 
 def promote(workspace: Workspace, release: int, reason: str) -> State[Any]:
