@@ -42,7 +42,7 @@ def look(workspace: Workspace, journal: Path) -> Ending:
     assert champion is not None
     verify_checksums(champion.folder)
     state = State.read(state_file(workspace.root / FOLDER))
-    for path in journal.rglob(f"*{SUFFIX}"):
+    for path in journal.rglob(f"[!.]*{SUFFIX}"):  # a name with a dot: it was never finished
         try:
             pq.read_table(path)
         except (OSError, pa.ArrowException) as error:

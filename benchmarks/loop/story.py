@@ -9,7 +9,7 @@ gate and the release rule, runs as the service's challenger on copies of the tra
 promoted; the service follows while it answers.
 
 With `--shift letters` or `noise`, clients send what is no digit. The reviewer says so, and nothing
-is retrained. With `--kill`, servers and flow runs are killed on the way.
+is retrained. With `--kill`, servers and flow runs are killed meanwhile.
 
 Writes report.md, loop.json and loop.png to reports/loop, or to a folder in it. UserError if the
 service failed one request, although nothing was killed, or if the story ends differently. Takes
@@ -94,8 +94,8 @@ def folder(keep: Path | None) -> Iterator[Path]:
 
 def tell(setting: Setting) -> None:
     """All of it."""
-    with ThreadPoolExecutor(1) as beside:
-        prefect = beside.submit(setting.machines.start_prefect)
+    with ThreadPoolExecutor(1) as thread:
+        prefect = thread.submit(setting.machines.start_prefect)
         release_first(setting)
         prefect.result()
     setting.machines.start_service()

@@ -37,6 +37,8 @@ from pipeline.tracking import background
 WAITING, REVIEW, PROMOTED_NOW, ENDED = "Waiting", "Review", "Promoted", "Ended"  # final states
 COLLECT = "collect"  # the stage that reads the journal, which DVC does not watch
 POLL = 2.0  # seconds between looks at a trial
+HEARD = 10.0  # seconds until Prefect has processed a run's first heartbeat
+OPEN = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED"]  # states of a run that has not ended
 
 
 class Approval(RunInput):
@@ -143,7 +145,8 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
     question = f"release-{release}-{trial.sha256}"
     if (other := asked(question)) is not None:
         return Completed(name=WAITING, message=f"the run {other!r} asks for approval: {text}")
-    # which ends this process; once a person has answered, the run starts again, and gets here
+    time.sleep(HEARD)  # if a heartbeat comes after the suspension, the run counts as lost
+    # this ends the process; once a person has answered, the run starts again, and gets here
     answer = suspend_flow_run(wait_for_input=Approval, key=question)
     if answer.promote:
         return promote(workspace, release, f"{answer.reason}; {text}")
@@ -151,14 +154,14 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
 
 
 def asked(question: str) -> str | None:
-    """The name of the run that asks a person this; None if nobody does."""
-    suspended = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+    """The name of another run that asks a person this, or has the answer; None if none does."""
+    unfinished_runs = FlowRunFilter.model_validate({"state": {"type": {"any_": OPEN}}})
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(flow_run_filter=suspended)
-    return next(
-        (run.name for run in runs if run.state and run.state.state_details.pause_key == question),
-        None,
-    )
+        runs = client.read_flow_runs(flow_run_filter=unfinished_runs)
+    for run in runs:
+        if str(run.id) != flow_run.id and question in (run.empirical_policy.pause_keys or ()):
+            return str(run.name)
+    return None
 
 
 def promote(workspace: Workspace, release: int, reason: str) -> State[Any]:

@@ -136,6 +136,7 @@ class Run:
         set_(loop, "suspend_flow_run", self.ask)
         set_(loop, "asked", lambda _: self.asks)
         set_(loop, "POLL", 0.001)
+        set_(loop, "HEARD", 0)
         set_(trials, "look", lambda release, _: trials.judge(release, self.answer, 50))
         set_(background, "synchronise_later", lambda _: None)
 
