@@ -53,7 +53,7 @@ BENCHMARKS = {
             "data",
             "2 min",
         ),
-        ("loop", "loop.story", "one turn of the loop, with real servers", "nothing", "8 min"),
+        ("loop", "loop.story", "one turn of the loop, with real servers", "nothing", "5 min"),
         ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
         (
             "gpu",

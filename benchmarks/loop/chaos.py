@@ -1,23 +1,21 @@
-"""Kills servers at random moments with SIGKILL, and starts them again, as a supervisor would."""
+"""Kills servers and flow runs at random moments with SIGKILL; servers start again."""
 
 import random
 import threading
-from contextlib import suppress
 
-import psutil
+from benchmarks.loop.machines import RUNS, SERVERS, Machines
 
-from benchmarks.loop.machines import Machines
-
-VICTIMS = ("service", "worker", "server", "run")  # a run: the process of a flow run
-EARLIEST, LATEST = 10.0, 60.0  # seconds between two kills
+VICTIMS = (*SERVERS, *RUNS)
+EARLIEST, LATEST = 5.0, 40.0  # seconds between two kills
 
 
 class Chaos:
-    """Kills so many times, in a thread."""
+    """Kills so many times, in a thread, each kind of victim in turn."""
 
     def __init__(self, machines: Machines, kills: int, seed: int) -> None:
         self._machines, self._random = machines, random.Random(seed)  # noqa: S311
-        self.left, self.killed = kills, dict.fromkeys(VICTIMS, 0)
+        self.killed = dict.fromkeys(VICTIMS, 0)
+        self.left = plan(kills, self._random)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -26,30 +24,31 @@ class Chaos:
         self._thread.start()
 
     def stop(self) -> None:
-        """Kill no more; everything runs again afterwards."""
+        """Kill no more; every server runs again afterwards."""
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def _run(self) -> None:
-        order = [VICTIMS[number % len(VICTIMS)] for number in range(self.left)]
-        self._random.shuffle(order)
-        for victim in order:
-            if self._stopped.wait(self._random.uniform(EARLIEST, LATEST)):
-                return
-            if victim == "run":
-                if not self._kill_run():
-                    continue
-            else:
-                self._machines.restart(victim)
-            self.killed[victim] += 1
-            self.left -= 1
+        while self.left and not self._stopped.wait(self._random.uniform(EARLIEST, LATEST)):
+            while not self._kill_next():  # only flow runs are left, and none is in progress
+                if self._stopped.wait(0.2):
+                    return
 
-    def _kill_run(self) -> bool:
-        """Kill the flow run that is in progress, with all its children; whether there was one."""
-        worker = psutil.Process(self._machines.processes["worker"].pid)
-        found = worker.children(recursive=True)
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        return bool(found)
+    def _kill_next(self) -> bool:
+        """Kill a flow run if there is one to kill, else the next server; whether there was one."""
+        for victim in sorted(self.left, key=lambda victim: victim in SERVERS):
+            if victim in RUNS and not self._machines.kill_run(victim):
+                continue
+            if victim in SERVERS:
+                self._machines.restart(victim)
+            self.left.remove(victim)
+            self.killed[victim] += 1
+            return True
+        return False
+
+
+def plan(kills: int, order: random.Random) -> list[str]:
+    """So many victims, every kind as often as the others."""
+    rounds = [order.sample(VICTIMS, len(VICTIMS)) for _ in range(-(-kills // len(VICTIMS)))]
+    return [victim for each in rounds for victim in each][:kills]

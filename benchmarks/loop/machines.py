@@ -19,9 +19,12 @@ from pipeline.core.errors import UserError
 from tests.checkout import PROJECT, Checkout
 
 LONGEST = 600.0  # seconds to wait for anything
-LOST = 90.0  # seconds after which a pending run counts as lost
+REPEATED = 300.0  # seconds between two runs of a schedule in prefect.yaml
 PAUSE = 5.0  # seconds before something is tried again
 POOL = "local"
+SERVERS = ("service", "worker", "server")
+RUNS = ("monitor", "retrain")  # deployments
+UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING")  # states of a run that goes on without a person
 
 
 class Machines:
@@ -68,8 +71,7 @@ class Machines:
         wait_for("Prefect's server", lambda: _answers(f"{self._api}/health"))
         self.command("automation", "create", "--from-file", str(PROJECT / "docker/automation.yaml"))
         self.command("work-pool", "create", "--type", "process", POOL)
-        for deployment in ("monitor", "retrain"):
-            self.command("--no-prompt", "deploy", "--name", deployment)
+        self.command("--no-prompt", "deploy", *(f"--name={deployment}" for deployment in RUNS))
         self.start("worker")
 
     def start_service(self) -> None:
@@ -83,10 +85,6 @@ class Machines:
         if result.returncode != 0:
             raise UserError(f"`prefect {' '.join(arguments)}` failed: {result.stderr[-500:]}")
 
-    def run_monitor(self, **parameters: Any) -> dict[str, Any]:
-        """Run the deployment `monitor` once; the final state."""
-        return self.run("monitor/monitor", **parameters)
-
     def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
         """Run a deployment, and wait for its end; the final state. A lost run is repeated."""
         identifier = self._get(f"deployments/name/{deployment}")["id"]
@@ -99,28 +97,20 @@ class Machines:
             time.sleep(PAUSE)
 
     def _finish(self, run: str) -> dict[str, Any]:
-        """Wait for the end of a flow run; its final state.
-
-        A run whose worker is killed while it submits the run stays pending, and nobody else may
-        run the deployment: it is then marked as crashed, as a person would.
-        """
-        begun = time.monotonic()
-
-        def has_ended() -> object:
-            found = self._get(f"flow_runs/{run}")
-            if found["state"]["type"] == "PENDING" and time.monotonic() > begun + LOST:
-                state = {"type": "CRASHED", "message": "its worker was killed"}
-                self._post(f"flow_runs/{run}/set_state", state=state, force=True)
-            return found["end_time"]
-
-        wait_for("the end of a run", has_ended)
+        """Wait for the end of a flow run, or until its schedule repeats it; its state."""
+        with suppress(UserError):
+            wait_for(
+                "the end of a run", lambda: self._get(f"flow_runs/{run}")["end_time"], REPEATED
+            )
         state: dict[str, Any] = self._get(f"flow_runs/{run}")["state"]
         return state
 
-    def submit(self, deployment: str) -> None:
-        """Run a deployment, as its schedule would, and do not wait."""
+    def submit(self, deployment: str, **parameters: Any) -> None:
+        """Run a deployment as its schedule would, unless a run goes on, and do not wait."""
+        if any(run["state"]["type"] in UNFINISHED for run in self.runs(deployment)):
+            return
         identifier = self._get(f"deployments/name/{deployment}")["id"]
-        self._post(f"deployments/{identifier}/create_flow_run")
+        self._post(f"deployments/{identifier}/create_flow_run", parameters=parameters)
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
         """The runs of a deployment, oldest first."""
@@ -130,12 +120,12 @@ class Machines:
         return found
 
     def approve(self) -> bool:
-        """Approve the release for which a run of `retrain` has paused; whether there was one."""
+        """Approve the release about which a run of `retrain` asks; whether one asks."""
         for run in self.runs("retrain/retrain"):
             if run["state"]["type"] == "PAUSED":
                 answer = {"promote": True, "reason": "approved by a person"}
-                self._post(f"flow_runs/{run['id']}/resume", run_input=answer)
-                return True
+                said = self._post(f"flow_runs/{run['id']}/resume", run_input=answer)
+                return bool(said["status"] == "ACCEPT")
         return False
 
     def restart(self, name: str) -> None:
@@ -147,6 +137,24 @@ class Machines:
             time.sleep(PAUSE)
             if self.processes[name].poll() is None:  # else the port is not free yet
                 return
+
+    def kill_run(self, deployment: str) -> bool:
+        """Kill the process of a deployment's run with SIGKILL; whether there was one.
+
+        Its children live: the project has to end them.
+        """
+        for process in psutil.Process(self.processes["worker"].pid).children():
+            with suppress(psutil.Error, requests.RequestException):
+                run = process.environ().get("PREFECT__FLOW_RUN_ID")
+                if run and self._flow_of(run) == deployment:
+                    process.kill()
+                    return True
+        return False
+
+    def _flow_of(self, run: str) -> str:
+        """The name of the flow of a run, which is that of its deployment."""
+        flow = self._get(f"flow_runs/{run}")["flow_id"]
+        return str(self._get(f"flows/{flow}")["name"])
 
     def stop(self) -> None:
         """Stop everything that runs."""

@@ -1,5 +1,6 @@
-"""The people of the story: clients who send digits, and a reviewer who labels them."""
+"""The people of the story: clients who send images, and a reviewer who labels them."""
 
+import itertools
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -12,7 +13,7 @@ import requests
 from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 
-from benchmarks.loop.hands import Digits
+from benchmarks.loop.shifts import Traffic
 from pipeline.core.errors import UserError
 
 PAUSE = 0.02  # seconds between two requests of a client
@@ -31,7 +32,7 @@ class Answer:
 
 
 class Clients:
-    """Send digits one by one, and note answers and errors."""
+    """Send images one by one, and note answers and errors."""
 
     def __init__(self, url: str, model: str) -> None:
         self._url = f"{url}/v2/models/{model}/infer"
@@ -39,14 +40,13 @@ class Clients:
         self._session.mount("http://", HTTPAdapter(pool_maxsize=4))
         self.answers: list[Answer] = []
         self.errors: list[str] = []
-        self.truth: dict[bytes, int] = {}  # what each image shows, which only people know
+        self.truth: dict[bytes, str] = {}  # what each image shows, which only people know
 
-    def send(self, digits: Digits) -> list[Answer]:
+    def send(self, traffic: Traffic) -> list[Answer]:
         """Send all images, each again until the service answers; the answers."""
-        images, labels = digits
         found, end = [], time.monotonic() + LONGEST
-        for image, label in zip(images, labels.tolist(), strict=True):
-            while (answer := self._send(image, label)) is None:
+        for image, truth in zip(*traffic, strict=True):
+            while (answer := self._send(image, truth)) is None:
                 if time.monotonic() > end:
                     raise UserError(f"the service does not answer: {self.errors[-1]}")
                 time.sleep(1)
@@ -54,17 +54,15 @@ class Clients:
         return found
 
     @contextmanager
-    def sending(self, digits: Digits) -> Iterator[None]:
+    def sending(self, traffic: Traffic) -> Iterator[None]:
         """Send the images again and again during the block."""
         stopped = threading.Event()
 
         def run() -> None:
-            images, labels = digits
-            for number in iter(range(10**9)):
+            for image, truth in itertools.cycle(zip(*traffic, strict=True)):
                 if stopped.wait(PAUSE):
                     return
-                place = number % len(images)
-                self._send(images[place], int(labels[place]))
+                self._send(image, truth)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -74,8 +72,8 @@ class Clients:
             stopped.set()
             thread.join()
 
-    def _send(self, image: NDArray[np.uint8], label: int) -> Answer | None:
-        self.truth[image.tobytes()] = label
+    def _send(self, image: NDArray[np.uint8], truth: str) -> Answer | None:
+        self.truth[image.tobytes()] = truth
         shape = [1, *image.shape]
         tensor = {"name": "images", "shape": shape, "datatype": "UINT8"}
         body = {
@@ -90,7 +88,7 @@ class Clients:
             self.errors.append(f"{type(error).__name__}: {error}"[:300])
             return None
         probabilities = content["outputs"][0]["data"]
-        right = int(np.argmax(probabilities)) == label
+        right = str(np.argmax(probabilities)) == truth
         answer = Answer(time.monotonic() - self._begun, content["model_version"], right)
         self.answers.append(answer)
         return answer
@@ -108,14 +106,13 @@ class Reviewer:
         found: dict[str, int] = self._queue(1)["waiting"]
         return found
 
-    def label(self, truth: dict[bytes, int], count: int) -> int:
+    def label(self, truth: dict[bytes, str], count: int) -> int:
         """Label up to so many images, those that the queue names first; how many."""
         done: set[str] = set()
         while len(done) < count and (items := self._queue(QUEUE, done)["items"]):
             for item in items[: count - len(done)]:
                 image = np.array(item["image"], np.uint8)
-                label = str(truth[image.tobytes()])
-                body = {"id": item["id"], "label": label, "name": "anna"}
+                body = {"id": item["id"], "label": truth[image.tobytes()], "name": "anna"}
                 self._call("POST", "labels", json=body)
                 done.add(item["id"])
         return len(done)

@@ -39,17 +39,19 @@ def show(result: dict[str, Any]) -> str:
         )
         if before in result and after in result
     ]
+    killed = ", ".join(f"{name} {count}" for name, count in result["killed"].items() if count)
+    killed = f"{killed}; seed {result['seed']}" if killed else "nothing"
     events = "\n".join(f"- {event['seconds']} s: {event['text']}" for event in result["events"])
     return f"""# One turn of the loop
 
-Accuracy of the running service on new digits, before and after one retraining:
+Accuracy of the running service on new digits, before and after:
 
 {table(("Digits of", "before", "after"), rows)}
 
 - retrainings: {result["retrainings"]}
 - requests: {result["requests"]:,} answered, {result["errors"]} failed
 - labels: {result.get("labels", 0)}
-- servers killed: {sum(result["killed"].values())}
+- killed: {killed}
 - duration: {result["seconds"]} s
 
 ![Accuracy of the last {RECENT} answers over time](loop.png)

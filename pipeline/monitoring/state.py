@@ -65,8 +65,8 @@ class State(Report):
     alarms: int = 0  #: windows that raised an alarm
     waiting: int = 0  #: entries after the last window
     windows: tuple[Judged, ...] = ()  #: the last ones
-    measured: Accuracy | None = None  #: on the reviewed random sample; None without any
-    labels: int = 0  #: labelled entries of this model
+    measured: Accuracy | None = None  #: on the random sample's reviewed images of a class, if any
+    labels: int = 0  #: entries of this model that are labelled with a class
     review: dict[str, int] = Field(default_factory=dict)  #: images in the review queue by reason
     set_back: Moment | None = None  #: when it was seen that the clock is before the last window
     finished: Moment  #: when the journal was last read

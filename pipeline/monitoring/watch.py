@@ -169,8 +169,15 @@ def _with_event(state: State, kind: Kind, cause: str, time: str, message: str) -
 
 
 def _after_labels(state: State, journal: Path, signature: Signature, enough: int) -> State:
-    """The state with the accuracy on labelled entries, and an event for each `enough` labels."""
-    given = read_labels(journal)
+    """The state with the accuracy on labelled entries, and an event for each `enough` labels.
+
+    Entries that show no class do not count: the reference has none, and nobody trains on them.
+    """
+    given = {
+        identifier: label
+        for identifier, label in read_labels(journal).items()
+        if label.label != signature.foreign
+    }
     columns = ["id", "time", "sha256", "verdict", "label", "random"]
     own = [
         row
@@ -180,13 +187,13 @@ def _after_labels(state: State, journal: Path, signature: Signature, enough: int
     ]
     own.sort(key=lambda row: row["id"])
     sample = [row for row in own if row["random"] and given[row["id"]].reviewed][-RECENT:]
-    right = sum(given[row["id"]].label == (row["label"] or signature.foreign) for row in sample)
+    right = sum(given[row["id"]].label == row["label"] for row in sample)
     measured = measure(right, len(sample), state.reference_accuracy)
     new = state.model_copy(update={"measured": measured, "labels": len(own)})
     if sample:
         new = _with_fall(state, new, sample[-1]["id"], sample[-1]["time"].isoformat())
     if len(own) // enough > state.labels // enough:
-        message = f"{len(own)} images of this model have labels"
+        message = f"{len(own)} images of this model are labelled with a class"
         reached = str(len(own) // enough * enough)
         new = _with_event(new, LABELS, reached, own[-1]["time"].isoformat(), message)
     return new

@@ -10,9 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
+from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -25,7 +26,7 @@ from pipeline.monitoring import monitor as watching
 from pipeline.monitoring.state import State as Watched
 from pipeline.monitoring.state import state_file
 from pipeline.orchestration import retraining, trials
-from pipeline.orchestration.flow import bring_up_to_date
+from pipeline.orchestration.flow import RELEASE, bring_up_to_date
 from pipeline.orchestration.process import prepare
 from pipeline.orchestration.settings import RETRAIN
 from pipeline.registry import acts
@@ -37,6 +38,8 @@ from pipeline.tracking import background
 WAITING, REVIEW, PROMOTED_NOW, ENDED = "Waiting", "Review", "Promoted", "Ended"  # final states
 COLLECT = "collect"  # the stage that reads the journal, which DVC does not watch
 POLL = 2.0  # seconds between looks at a trial
+HEARD = 10.0  # seconds until Prefect has processed a run's first heartbeat
+OPEN = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED"]  # states of a run that has not ended
 
 
 class Approval(RunInput):
@@ -86,7 +89,7 @@ def take_steps(workspace: Workspace) -> State[Any]:
         assert current is not None
     if current.trial is None:
         trained = bring_up_to_date(
-            workspace, [], force=False, set_params=[], forced=[COLLECT], hold=True
+            workspace, [RELEASE], force=False, set_params=[], forced=[COLLECT], hold=True
         )
         line = current.registration(Ledger(workspace.ledger).read())
         if line is None:
@@ -161,13 +164,26 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
         and not _was_overtaken(workspace, release)
     ):
         return promote(workspace, release, f"its trial passed: {text}")
-    try:
-        answer = pause_flow_run(wait_for_input=Approval, timeout=int(rules.patience) or 1)
-    except FlowPauseTimeout:
-        return Completed(name=WAITING, message=f"release {release} waits for approval: {text}")
+    question = f"release-{release}-{trial.sha256}"
+    if (other := asked(question)) is not None:
+        return Completed(name=WAITING, message=f"the run {other!r} asks for approval: {text}")
+    time.sleep(HEARD)  # if a heartbeat comes after the suspension, the run counts as lost
+    # this ends the process; once a person has answered, the run starts again, and gets here
+    answer = suspend_flow_run(wait_for_input=Approval, key=question)
     if answer.promote:
         return promote(workspace, release, f"{answer.reason}; {text}")
     return end(workspace, f"release {release} is not promoted: {answer.reason}")
+
+
+def asked(question: str) -> str | None:
+    """The name of another run that asks a person this, or has the answer; None if none does."""
+    unfinished_runs = FlowRunFilter.model_validate({"state": {"type": {"any_": OPEN}}})
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=unfinished_runs)
+    for run in runs:
+        if str(run.id) != flow_run.id and question in (run.empirical_policy.pause_keys or ()):
+            return str(run.name)
+    return None
 
 
 def promote(workspace: Workspace, release: int, reason: str) -> State[Any]:

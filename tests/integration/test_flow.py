@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import requests
@@ -29,6 +30,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.core.workspace import Workspace
 from pipeline.inference.classifier import Classifier
+from pipeline.monitoring.monitor import FOLDER
+from pipeline.monitoring.state import State, state_file
 from pipeline.orchestration import dag, silence
 from pipeline.registry import acts
 from pipeline.registry.ledger import Act, Ledger
@@ -125,6 +128,11 @@ class Prefect:
         answer = self.session.post(f"{self.url}/api/{path}", json=query, timeout=10)
         assert answer.ok, answer.text
         return answer.json()
+
+    def delete(self, path: str) -> None:
+        """Delete something on the server."""
+        answer = self.session.delete(f"{self.url}/api/{path}", timeout=10)
+        assert answer.ok, answer.text
 
     def submit(self, *, deployment: str = "mnist-release/local", **parameters: Any) -> str:
         """Run a deployment as the Prefect UI does; return the run's ID."""
@@ -693,14 +701,16 @@ def test_ctrl_c_ends_a_run_and_its_temporary_server(workspace: Checkout) -> None
         assert store.execute("SELECT state_name FROM flow_run").fetchall() == [("Crashed",)]
 
 
-def test_watching_sends_an_event_when_a_change_begins(
+def test_two_thousand_noisy_images_are_one_alert_one_review_and_no_retraining(
     prefect: Prefect, workspace: Checkout
 ) -> None:
     classifier = Classifier(workspace.path / "models/mnist-cnn.onnx", threads=1)
-    journal, (digits, _) = workspace.path / "watched", make_digits(300, seed=9)
+    journal, (digits, _) = workspace.path / "watched", make_digits(2000, seed=9)
+    noise = np.random.default_rng(9).normal(0, 60, digits.shape)
+    noisy = (digits + noise).clip(0, 255).astype(np.uint8)
 
     def watch() -> tuple[str, str]:
-        parameters = {"journal": "watched", "window": 100, "enough_labels": 50}
+        parameters = {"journal": "watched", "window": 200, "enough_labels": 50}
         return prefect.finish(prefect.submit(deployment="monitor/monitor", **parameters))
 
     def events() -> list[Json]:
@@ -708,20 +718,55 @@ def test_watching_sends_an_event_when_a_change_begins(
         return list(prefect.post("events/filter", filter=query)["events"])
 
     assert watch()[0] == "Failed"  # there is no journal
-    add_answers(journal, classifier, 255 - digits[:200])
+    add_answers(journal, classifier, noisy[:1000])
     assert watch()[0] == "Found"
     wait_until(events)
     (event,) = events()
     assert event["event"] == "mnist.drift.found"
     assert event["resource"]["prefect.resource.id"] == "mnist.model.mnist-cnn"
     wait_until(lambda: acts_of(workspace)[-1] == Act.REVIEW)  # the event runs `retrain`
-    add_answers(journal, classifier, 255 - digits[200:], START + timedelta(days=1))
+    add_answers(journal, classifier, noisy[1000:], START + timedelta(days=1))
     assert watch()[0] == "Found"
-    state = read_json(workspace.path / "reports/monitoring/monitor.json")
-    assert (state["judged"], [found["sent"] for found in state["events"]]) == (3, [True])
+    state = State.read(state_file(workspace.path / FOLDER))
+    assert (state.judged, state.alarms) == (10, 10)
     assert [found["id"] for found in events()] == [event["id"]]
     retrain = prefect.get("deployments/name/retrain/retrain")["id"]
     run = prefect.post(f"deployments/{retrain}/create_flow_run")["id"]
     assert prefect.finish(run)[0] == "Waiting"
     assert acts_of(workspace).count(Act.REVIEW) == 1
     assert Act.RETRAIN not in acts_of(workspace)
+
+
+def test_a_run_that_its_worker_took_and_did_not_start_frees_the_deployment(
+    prefect: Prefect, workspace: Checkout
+) -> None:
+    """As if the worker was killed after each of the two states that it sets."""
+    automation = yaml.safe_load((workspace.path / "docker/automation.yaml").read_text())
+    automation["trigger"]["within"] = 10.0  # seconds, the minimum
+    made = prefect.post("automations/", **automation)["id"]
+
+    def take(deployment: str, *states: str) -> str:
+        """Set these states of a new run, as a worker does; the run."""
+        identifier = prefect.get(f"deployments/name/{deployment}")["id"]
+        later = {"scheduled_time": "2100-01-01T00:00:00Z"}  # no worker takes it by itself
+        scheduled = {"type": "SCHEDULED", "state_details": later}
+        run = prefect.post(f"deployments/{identifier}/create_flow_run", state=scheduled)["id"]
+        for name in states:
+            state = {"type": "PENDING", "name": name}
+            prefect.post(f"flow_runs/{run}/set_state", state=state)
+        return str(run)
+
+    taken = {"monitor/monitor": ["Pending"], "retrain/retrain": ["Pending", "Submitting"]}
+    try:
+        lost = [take(deployment, *states) for deployment, states in taken.items()]
+        assert [prefect.state(run)[0] for run in lost] == ["Pending", "Submitting"]
+        others = [take(deployment, "Pending") for deployment in taken]
+        assert [prefect.state(run)[0] for run in others] == ["Cancelled", "AwaitingConcurrencySlot"]
+        prefect.delete(f"flow_runs/{others[1]}")  # it would run soon
+        wait_until(lambda: {prefect.state(run)[0] for run in lost} == {"Crashed"})
+        again = [take(deployment, "Pending") for deployment in taken]
+        assert [prefect.state(run)[0] for run in again] == ["Pending", "Pending"]
+        for run in again:
+            prefect.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLED"})
+    finally:
+        prefect.delete(f"automations/{made}")

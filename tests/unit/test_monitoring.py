@@ -323,6 +323,21 @@ def test_a_fall_on_the_reviewed_random_sample_is_announced_once(
     assert look(tmp_path, baseline, after, now=NOW).state.events == after.events
 
 
+def test_entries_that_show_no_class_are_no_reason_to_retrain(
+    tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
+) -> None:
+    """Whatever the model says to them: the reference has none, and nobody trains on them."""
+    ids = add_answers(tmp_path, classifier, new[:90], random=[True] * 90)
+    add_votes(tmp_path, [(name, "reviewer:r", "not a digit") for name in ids[:80]])
+    labels = classifier.predict(new[80:90]).labels
+    known = [(name, label) for name, label in zip(ids[80:], labels, strict=True) if label]
+    add_votes(tmp_path, [(name, "reviewer:r", label) for name, label in known])
+    found = look(tmp_path, baseline, None, enough_labels=40, now=NOW).state
+    assert found.measured is not None
+    assert (found.measured.value, found.measured.images) == (1, len(known))
+    assert (found.labels, found.events) == (len(known), ())
+
+
 def test_enough_labels_are_announced_each_time(
     tmp_path: Path, baseline: Baseline, classifier: Classifier, new: Images
 ) -> None:

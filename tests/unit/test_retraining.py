@@ -134,11 +134,14 @@ class Run:
     def __init__(self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         self.workspace, self.trainings, self.answer = workspace, 0, dict(STATUS)
         self.verdict, self.approved = "better", True
+        self.asks: str | None = None  # the run that waits for a person
         set_ = monkeypatch.setattr
         set_(loop, "get_run_logger", lambda: logging.getLogger("test"))
         set_(loop, "bring_up_to_date", self.train)
-        set_(loop, "pause_flow_run", self.ask)
+        set_(loop, "suspend_flow_run", self.ask)
+        set_(loop, "asked", lambda _: self.asks)
         set_(loop, "POLL", 0.001)
+        set_(loop, "HEARD", 0)
         set_(trials, "look", lambda release, _: trials.judge(release, self.answer, 50))
         set_(background, "synchronise_later", lambda _: None)
 
@@ -215,6 +218,15 @@ def test_a_person_decides_if_params_say_so(run: Run, *, approved: bool) -> None:
     run.approved = approved
     assert run.advance() == (loop.PROMOTED_NOW if approved else loop.ENDED)
     assert run.champion == (2 if approved else 1)
+
+
+def test_a_person_is_asked_once(run: Run) -> None:
+    set_params(run.workspace, approval="human", service="http://s", journal="journal")
+    run.asks = "another run"
+    assert run.advance() == loop.WAITING
+    assert run.champion == 1
+    run.asks = None
+    assert run.advance() == loop.PROMOTED_NOW
 
 
 def test_without_a_service_only_a_person_promotes(run: Run) -> None:
