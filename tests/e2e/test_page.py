@@ -204,6 +204,27 @@ def test_a_palm_next_to_the_finger_draws_nothing(page: Page) -> None:
     assert rows[1] > 0.8 * 560
 
 
+def test_a_busy_browser_loses_no_part_of_a_stroke(page: Page) -> None:
+    """It then reports several moves in one event."""
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    corners = [[box["x"] + x * box["width"], box["y"] + y * box["height"]]
+               for x, y in STROKES[7][0]]  # fmt: skip
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    page.locator("#canvas").evaluate(
+        """(canvas, corners) => {
+          const [middle, last] = corners.map(
+            ([clientX, clientY]) => ({ clientX, clientY, pointerId: 1 }));
+          const coalescedEvents = [middle, last].map((at) => new PointerEvent("pointermove", at));
+          canvas.dispatchEvent(new PointerEvent("pointermove", { ...last, coalescedEvents }));
+        }""",
+        corners[1:],
+    )
+    page.mouse.up()
+    expect(page.locator("#verdict strong")).to_have_text("7")
+
+
 def test_undo_removes_one_stroke(page: Page) -> None:
     draw(page, [*STROKES[1], [(0.2, 0.5), (0.8, 0.5)]])
     page.keyboard.press("Control+z")

@@ -168,7 +168,8 @@ canvas.addEventListener("pointerdown", (event) => {
 
 canvas.addEventListener("pointermove", (event) => {
   if (event.pointerId !== pointer) return;
-  go(event);
+  const moves = event.getCoalescedEvents?.() ?? []; // several, if the browser was busy
+  (moves.length ? moves : [event]).forEach(go);
   drawn(true);
 });
 
