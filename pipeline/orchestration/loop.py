@@ -151,7 +151,7 @@ def await_decision(workspace: Workspace, rules: Loop, trial: Line) -> State[Any]
         return end(workspace, f"release {release} is not promoted: its folder is missing")
     text = "it had no trial, because loop.service is null"
     if rules.service is not None:
-        while (outcome := trials.look(release, rules)).state == "waiting":
+        while (outcome := trials.look(releases.all[release].version, rules)).state == "waiting":
             if time.monotonic() > deadline:
                 return Completed(name=WAITING, message=f"release {release}: {outcome.text}")
             time.sleep(POLL)

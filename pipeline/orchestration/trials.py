@@ -19,8 +19,8 @@ class Outcome(NamedTuple):
     text: str
 
 
-def look(release: int, rules: Loop) -> Outcome:
-    """What the service says about this release as its challenger.
+def look(version: str, rules: Loop) -> Outcome:
+    """What the service says about the release of this version as its challenger.
 
     It passes once enough requests are compared without evidence that it is slow or fails. Answers
     that differ do not count against it: the champion is what has become worse. What is right, the
@@ -34,17 +34,17 @@ def look(release: int, rules: Loop) -> Outcome:
         if response.status_code == requests.codes.not_found:
             return Outcome("waiting", "the service has no challenger: start it with --challenger")
         response.raise_for_status()
-        return judge(release, response.json(), rules.compared)
+        return judge(version, response.json(), rules.compared)
     except (KeyError, TypeError):
         return Outcome("waiting", "what answers there is no such service: mend loop.service")
     except (requests.RequestException, ValueError) as error:
         return Outcome("waiting", f"the service does not answer: {type(error).__name__}")
 
 
-def judge(release: int, status: dict[str, Any], compared: int) -> Outcome:
+def judge(version: str, status: dict[str, Any], compared: int) -> Outcome:
     """The outcome, from the JSON of the route /challenger."""
-    if status["release"] != release:
-        return Outcome("waiting", f"the service tries release {status['release']}")
+    if status["version"] != version:
+        return Outcome("waiting", f"the service tries version {status['version']}")
     requests_, differ = status["requests"], status["differ"]
     counts = f"{differ} of {requests_} requests answered differently"
     if status["state"] == "ended":

@@ -32,8 +32,9 @@ NOW = datetime(2026, 11, 2, tzinfo=UTC)
 RULES = Loop(
     approval="rule", labels=100, cooldown=3600, service="http://s", compared=50, patience=0.01
 )
+VERSION = "0123456789ab"
 STATUS: dict[str, Any] = {
-    "release": 2,
+    "version": VERSION,
     "state": "shadow",
     "requests": 50,
     "differ": 20,
@@ -114,8 +115,8 @@ def test_a_drift_is_reviewed_once() -> None:
     [
         ({}, "passed"),
         ({"requests": 49}, "waiting"),
-        ({"release": 1}, "waiting"),
-        ({"release": None}, "waiting"),
+        ({"version": "0" * 12}, "waiting"),
+        ({"version": None}, "waiting"),
         ({"state": "starting"}, "waiting"),
         ({"state": "ended", "explanation": "its process ended"}, "failed"),
         ({"evidence": {"latency": 300, "failures": 0}}, "failed"),
@@ -125,7 +126,7 @@ def test_a_drift_is_reviewed_once() -> None:
 def test_a_trial_passes_if_the_release_is_as_fast_and_reliable(
     changes: dict[str, Any], state: str
 ) -> None:
-    assert trials.judge(2, STATUS | changes, 50).state == state
+    assert trials.judge(VERSION, STATUS | changes, 50).state == state
 
 
 class Run:
@@ -142,7 +143,7 @@ class Run:
         set_(loop, "asked", lambda _: self.asks)
         set_(loop, "POLL", 0.001)
         set_(loop, "HEARD", 0)
-        set_(trials, "look", lambda release, _: trials.judge(release, self.answer, 50))
+        set_(trials, "look", self.look)
         set_(background, "synchronise_later", lambda _: None)
 
     def train(self, workspace: Workspace, *_: Any, hold: bool, **__: Any) -> RunState[Any]:
@@ -151,6 +152,10 @@ class Run:
         if len(Releases.of(workspace).all) < 2:
             make_release(workspace, 1, promoted=False, verdict=self.verdict)
         return Completed()
+
+    def look(self, version: str, _: Loop) -> trials.Outcome:
+        assert version == Releases.of(self.workspace).all[2].version
+        return trials.judge(VERSION, self.answer, 50)
 
     def ask(self, **_: Any) -> loop.Approval:
         return loop.Approval(promote=self.approved, reason="as a test says")
@@ -289,7 +294,7 @@ def test_a_service_of_another_kind_decides_nothing(
     response = requests.Response()
     response.status_code, response._content = 200, json.dumps(answer).encode()
     monkeypatch.setattr(requests, "get", lambda *_, **__: response)
-    assert trials.look(2, RULES).state == "waiting"
+    assert trials.look(VERSION, RULES).state == "waiting"
 
 
 def test_an_undecided_release_gets_no_trial(run: Run) -> None:
