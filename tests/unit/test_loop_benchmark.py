@@ -22,7 +22,8 @@ def test_every_kind_of_victim_is_killed_as_often_as_the_others() -> None:
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_a_shift_differs_from_the_known_hand(shift: str) -> None:
     known, (images, truth) = known_hand(20, 1), SHIFTS[shift](20, 1)
-    assert (images.shape, images.dtype) == (known.images.shape, np.uint8)
+    assert images.shape == known.images.shape
+    assert images.dtype == np.uint8
     assert not (images == known.images).all((1, 2)).any()
     assert truth == (known.truth if shift == "hand" else [NO_DIGIT] * 20)
 
