@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline.config import load_params
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_bytes, write_text
 from pipeline.core.workspace import Workspace
@@ -42,7 +43,8 @@ def monitor(
         with FileLock(folder / LOCK, timeout=0):
             baseline = load_baseline(workspace, workspace.released_model, window, folder)
             patience = None if minutes is None else timedelta(minutes=minutes)
-            state = _monitor(journal, folder, baseline, patience, enough_labels)
+            agreeing = load_params(workspace.params).collect.votes
+            state = _monitor(journal, folder, baseline, patience, enough_labels, agreeing)
     except Timeout as taken:
         raise UserError(
             f"another process watches with {folder}: wait until it ends, or use another --report"
@@ -58,10 +60,18 @@ def _monitor(
     baseline: Baseline,
     patience: timedelta | None,
     enough_labels: int,
+    agreeing: int,
 ) -> State:
     path = state_file(folder)
     previous = State.read(path) if path.exists() else None
-    state, shown = look(journal, baseline, previous, enough_labels=enough_labels, patience=patience)
+    state, shown = look(
+        journal,
+        baseline,
+        previous,
+        enough_labels=enough_labels,
+        agreeing=agreeing,
+        patience=patience,
+    )
     if shown is not None:
         from pipeline.monitoring.report import report  # slow to import
 

@@ -14,7 +14,7 @@ from pipeline.journal.reading import entries
 from pipeline.monitoring.baseline import Baseline
 from pipeline.monitoring.drift import TESTS, p_values
 from pipeline.monitoring.image_statistics import STATISTICS
-from pipeline.monitoring.labels import read_labels
+from pipeline.monitoring.labels import Label, read_labels
 from pipeline.monitoring.observations import Observations
 from pipeline.monitoring.quality import estimate, measure
 from pipeline.monitoring.state import (
@@ -32,6 +32,7 @@ from pipeline.monitoring.statistics import ks_distances
 from pipeline.monitoring.windows import Entry, Window, due_windows, read_windows
 
 ENOUGH_LABELS = 300
+AGREEING = 2
 RECENT = 200  # images of the random sample on which the accuracy is measured
 NAMESPACE = uuid.UUID("7b0c0f3e-8c1d-5d56-9d0f-6f1a0a0f6b57")  # of the ids of events
 
@@ -49,14 +50,15 @@ def look(
     previous: State | None,
     *,
     enough_labels: int = ENOUGH_LABELS,
+    agreeing: int = AGREEING,
     patience: timedelta | None = None,
     now: datetime | None = None,
 ) -> Look:
     """Judge the windows that have filled since `previous`, in order; measure the accuracy.
 
-    `patience`: how long entries wait for a window to fill; see `due_windows`. Only entries of the
-    baseline's model count, and a window never shares one with another. UserError if the folder is
-    not a journal.
+    `agreeing`: users who settle a label; see `read_labels`. `patience`: how long entries wait for a
+    window to fill; see `due_windows`. Only entries of the baseline's model count, and a window
+    never shares one with another. UserError if the folder is not a journal.
     """
     now = now or datetime.now(UTC)
     state = _resume(baseline, previous, now)
@@ -68,7 +70,8 @@ def look(
         state = _after_window(state, _judge(baseline, window))
     queue = review.find_queue(journal, signature.foreign)
     state = state.model_copy(update={"waiting": due.waiting, "review": queue.counts()})
-    return Look(_after_labels(state, journal, signature, enough_labels), window)
+    labels = read_labels(journal, agreeing)
+    return Look(_after_labels(state, journal, labels, signature, enough_labels), window)
 
 
 def _resume(baseline: Baseline, previous: State | None, now: datetime) -> State:
@@ -168,14 +171,16 @@ def _with_event(state: State, kind: Kind, cause: str, time: str, message: str) -
     return state.model_copy(update={"events": (*state.events, event)[-EVENTS:]})
 
 
-def _after_labels(state: State, journal: Path, signature: Signature, enough: int) -> State:
+def _after_labels(
+    state: State, journal: Path, labels: dict[str, Label], signature: Signature, enough: int
+) -> State:
     """The state with the accuracy on labelled entries, and an event for each `enough` labels.
 
     Entries that show no class do not count: the reference has none, and nobody trains on them.
     """
     given = {
         identifier: label
-        for identifier, label in read_labels(journal).items()
+        for identifier, label in labels.items()
         if label.label != signature.foreign
     }
     columns = ["id", "time", "sha256", "verdict", "label", "random"]

@@ -190,7 +190,7 @@ def test_reviewers_decide_and_most_users_have_to_agree(
 ) -> None:
     (name,) = make_journal(tmp_path, new[:1], [1])
     add_votes(tmp_path, [(name, voter, label) for voter, label in votes.items()])
-    assert read_labels(tmp_path) == ({} if expected is None else {name: expected})
+    assert read_labels(tmp_path, 2) == ({} if expected is None else {name: expected})
 
 
 def test_drift_is_announced_once_while_it_lasts(
@@ -459,6 +459,26 @@ def test_an_interrupted_run_repeats_its_windows_and_its_events(
     second = watching.monitor(workspace, journal, folder, window=SIZE)
     assert (second.judged, second.unsent) == (2, ())
     assert [event.id for event in second.events] == [event.id for event in first.events]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("agreeing", "labels"), [(2, 1), (3, 0)])
+def test_labels_count_as_collect_counts_them(
+    workspace: Workspace,
+    classifier: Classifier,
+    new: Images,
+    tmp_path: Path,
+    agreeing: int,
+    labels: int,
+) -> None:
+    params = workspace.params.read_text(encoding="utf-8")
+    assert "\n  votes: 2" in params
+    changed = params.replace("\n  votes: 2", f"\n  votes: {agreeing}")
+    workspace.params.write_text(changed, encoding="utf-8")
+    journal = tmp_path / "journal"
+    (name,) = add_answers(journal, classifier, new[:1])
+    add_votes(journal, [(name, f"user:{who}", "1") for who in "ab"])
+    assert watching.monitor(workspace, journal, window=SIZE).labels == labels
 
 
 @pytest.fixture
