@@ -20,7 +20,12 @@ from pipeline.journal.ids import uuid7
 
 SUFFIX = ".parquet"
 KEY_BYTES = 32
-COMPRESSION = "zstd"
+REPEATED = ("client", "label", "model", "sha256", "source", "verdict", "version", "voter")
+FORMAT = {  # of the files; dictionaries are for columns whose values repeat
+    "compression": "zstd",
+    "use_dictionary": list(REPEATED),
+    "write_statistics": False,
+}
 
 
 @dataclass(frozen=True)
@@ -181,5 +186,5 @@ def write_whole(table: pa.Table, folder: Path) -> Path:
     """Write a table to a new file of a folder, which appears whole; its path."""
     path = folder / f"{uuid7()}{SUFFIX}"
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression=COMPRESSION)
+        pq.write_table(table, temporary, **FORMAT)
     return path

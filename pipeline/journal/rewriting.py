@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import replacing
-from pipeline.journal.folder import COMPRESSION, SUFFIX
+from pipeline.journal.folder import FORMAT, SUFFIX
 from pipeline.journal.ids import seconds_of, uuid7
 
 LOG = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table | None:
 def write(table: pa.Table, path: Path) -> None:
     """Write a file, which appears whole."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, ROWS, compression=COMPRESSION)
+        pq.write_table(table, temporary, ROWS, **FORMAT)
 
 
 def rewrite(paths: list[Path], without: set[str]) -> None:

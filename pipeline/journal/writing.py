@@ -7,17 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipeline.collection.votes import Vote
-from pipeline.journal.entry import ENTRY_SCHEMA, VOTE_SCHEMA, blobs, entry_schema, lists
+from pipeline.journal.columns import Answered, Columns
+from pipeline.journal.entry import VOTE_SCHEMA
 from pipeline.journal.folder import JournalFolder
-from pipeline.journal.ids import following, is_kept, is_random
 from pipeline.journal.keeping import DROPPED, FAILED, WRITTEN, Keeping
 from pipeline.journal.upkeep import keep_up
 
@@ -29,41 +26,6 @@ TICK = timedelta(microseconds=10)  # between votes
 WAITING_VOTES = 10_000  # votes that wait to be written; beyond it, they are refused
 
 
-class Model(NamedTuple):
-    """What an entry says of the model that answered."""
-
-    model: str
-    version: str
-    sha256: str
-    release: int | None
-
-
-class Other(NamedTuple):
-    """The answers of the challenger to the first images of a request."""
-
-    version: str
-    labels: Sequence[str | None]
-    verdicts: Sequence[str]
-
-
-class Answered(NamedTuple):
-    """A request that was answered."""
-
-    first: str  # id of the first image
-    seconds: float  # since 1970
-    model: Model
-    images: NDArray[np.uint8]  # [N, H, W]
-    probabilities: NDArray[np.float32]  # [N, classes]
-    logits: NDArray[np.float32]  # [N, classes]
-    novelty: NDArray[np.float32]  # [N]
-    verdicts: Sequence[str]
-    labels: Sequence[str | None]
-    source: str
-    address: str  # of the client
-    latency: float  # seconds
-    challenger: Other | None = None
-
-
 Kind = Literal["entries", "votes"]
 Count = Callable[[Kind, str, int], None]  # with one of RESULTS, and how many
 
@@ -73,9 +35,9 @@ class Writer:
 
     def __init__(self, folder: JournalFolder, keeping: Keeping, count: Count) -> None:
         self._folder, self._keeping, self._count = folder, keeping, count
-        self._answered: deque[Answered] = deque()
+        self._columns = Columns()
         self._votes: deque[Vote] = deque()
-        self._bytes = 0  # of the images that wait
+        self._bytes = 0  # of the images that wait or are being written
         self._voted = datetime.min.replace(tzinfo=UTC)  # when the last vote was given
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._failing = False
@@ -98,7 +60,7 @@ class Writer:
             fits = self._bytes + answered.images.size <= WAITING_BYTES
             if fits:
                 self._bytes += answered.images.size
-                self._answered.append(answered)
+                self._columns.append(answered)
         if not fits:
             self._count("entries", DROPPED, len(answered.images))
 
@@ -122,20 +84,19 @@ class Writer:
 
     def _write_entries(self) -> None:
         with self._lock:
-            answered = list(self._answered)
-            self._answered.clear()
-        if not answered:
+            columns, self._columns = self._columns, Columns()
+        count, result = len(columns), FAILED
+        if not count:
             return
-        count, result = sum(len(each.images) for each in answered), FAILED
         try:
-            table = entry_table(answered, self._keeping.share, self._client)
+            table = columns.table(self._keeping.share, self._client)
             count = table.num_rows
             if count == 0 or self._attempt(lambda: self._folder.write_part(table)):
                 result = WRITTEN
         finally:  # also after an internal error: what it cost is counted, and leaves the queue
             self._count("entries", result, count)
             with self._lock:
-                self._bytes -= sum(each.images.size for each in answered)
+                self._bytes -= columns.bytes
 
     def _write_votes(self) -> None:
         with self._lock:
@@ -178,58 +139,7 @@ class Writer:
         return True
 
 
-def entry_table(
-    answered: Sequence[Answered], share: float, client: Callable[[str], str]
-) -> pa.Table:
-    """The entries of requests, of which this share is kept. `client`: the hash of an address."""
-    sizes = [len(each.images) for each in answered]
-    identifiers = list(chain(*(following(each.first, len(each.images)) for each in answered)))
-
-    def repeated(values: Sequence[object], kind: pa.DataType) -> pa.Array:
-        """A value of each request, for each of its images."""
-        return pa.array(values, kind).take(pa.array(np.repeat(np.arange(len(sizes)), sizes)))
-
-    values = {
-        "id": pa.array(identifiers, pa.string()),
-        "time": repeated([round(1e6 * each.seconds) for each in answered], _type("time")),
-        "pixels": blobs(np.concatenate([each.images for each in answered])),
-        "probabilities": lists(np.concatenate([each.probabilities for each in answered])),
-        "logits": lists(np.concatenate([each.logits for each in answered])),
-        "verdict": list(chain(*(each.verdicts for each in answered))),
-        "label": pa.array(list(chain(*(each.labels for each in answered))), pa.string()),
-        "novelty": np.concatenate([each.novelty for each in answered]),
-        "source": repeated([each.source for each in answered], pa.string()),
-        "client": repeated([client(each.address) for each in answered], pa.string()),
-        "latency": repeated([each.latency for each in answered], pa.float32()),
-        "challenger": list(chain(*map(_others, answered))),
-        "random": [is_random(text) for text in identifiers],
-    }
-    for number, name in enumerate(Model._fields):
-        values[name] = repeated([each.model[number] for each in answered], _type(name))
-    schema = entry_schema(*answered[0].images.shape[1:])
-    table = pa.Table.from_pydict(values, schema)
-    if share >= 1:
-        return table
-    return table.filter(pa.array([is_kept(text, share) for text in identifiers], pa.bool_()))
-
-
 def vote_table(votes: Sequence[Vote]) -> pa.Table:
     """The votes as a table."""
     rows = [dict(zip(VOTE_SCHEMA.names, vote, strict=True)) for vote in votes]
     return pa.Table.from_pylist(rows, VOTE_SCHEMA)
-
-
-def _type(name: str) -> pa.DataType:
-    return ENTRY_SCHEMA.field(name).type
-
-
-def _others(answered: Answered) -> list[dict[str, str | None] | None]:
-    """The challenger's answers for each image."""
-    other = answered.challenger
-    if other is None:
-        return [None] * len(answered.images)
-    found: list[dict[str, str | None] | None] = [
-        {"version": other.version, "label": label, "verdict": verdict}
-        for label, verdict in zip(other.labels, other.verdicts, strict=True)
-    ]
-    return found + [None] * (len(answered.images) - len(found))

@@ -13,10 +13,11 @@ from pipeline.collection.votes import REVIEWER, USER, Vote
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
 from pipeline.journal import review
+from pipeline.journal.columns import Answered, Model, Other
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import is_from, is_kept, uuid7
 from pipeline.journal.keeping import JournalSettings, Source
-from pipeline.journal.writing import Answered, Model, Other, Writer
+from pipeline.journal.writing import Writer
 from pipeline.pictures.images import Images
 from pipeline.service.errors import BUSY
 from pipeline.service.journal_metrics import JournalMetrics

@@ -54,8 +54,10 @@ def read_request(body: bytes, header_length: int | None, form: ImageForm) -> Req
     return Request(request.id, _images(request.inputs[0], body[end:]), outputs)
 
 
-def write_response(request: Request, model: ServedModel, predictions: Predictions) -> Response:
-    """Build the response to a request from the model's predictions."""
+def write_response(
+    request: Request, identifier: str | None, model: ServedModel, predictions: Predictions
+) -> Response:
+    """Build the response to a request from the model's predictions. `identifier`: of the answer."""
     outputs: list[dict[str, Any]] = []
     tensors = []
     for name, binary in request.outputs.items():
@@ -69,8 +71,8 @@ def write_response(request: Request, model: ServedModel, predictions: Prediction
         outputs.append(output)
     content: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     content["outputs"] = outputs
-    if request.id is not None:
-        content["id"] = request.id
+    if identifier is not None:
+        content["id"] = identifier
     header = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(b"".join([header, *tensors]), len(header) if tensors else None)
 

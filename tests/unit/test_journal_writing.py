@@ -12,12 +12,13 @@ import pytest
 
 from pipeline.collection.votes import Vote
 from pipeline.journal import writing
+from pipeline.journal.columns import Answered, Model, Other
 from pipeline.journal.entry import pixels_of
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import following, is_kept, uuid7
 from pipeline.journal.keeping import Keeping
 from pipeline.journal.reading import entries, votes
-from pipeline.journal.writing import Answered, Model, Other, Writer
+from pipeline.journal.writing import Writer
 from tests.digits import make_digits
 from tests.journals import START, make_journal
 

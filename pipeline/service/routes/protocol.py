@@ -96,12 +96,12 @@ def _respond(
     request: protocol.Request,
     computed: Computed,
 ) -> Response:
-    headers = {}
+    headers, identifier = {}, request.id
     if ticket is not None:
         headers[JOURNAL_ID] = ticket.first
-        if request.id is None:
-            request = request._replace(id=ticket.first)
-    content, length = protocol.write_response(request, model, computed.predictions)
+        if identifier is None:
+            identifier = ticket.first
+    content, length = protocol.write_response(request, identifier, model, computed.predictions)
     task = BackgroundTask(service.after_answer, model, request.images, computed, ticket)
     kind = "application/json" if length is None else "application/octet-stream"
     if length is not None:
