@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.inference.classifier import Predictions
 from pipeline.journal.entry import ENTRY_SCHEMA, blobs, entry_schema, lists
 from pipeline.journal.ids import following, is_kept, is_random
+from pipeline.journal.keeping import Source
 
 
 class Model(NamedTuple):
@@ -25,30 +27,24 @@ class Model(NamedTuple):
     release: int | None
 
 
-class Other(NamedTuple):
-    """The answers of the challenger to the first images of a request."""
+class Ticket(NamedTuple):
+    """A request that will be in the journal."""
 
-    version: str
-    labels: Sequence[str | None]
-    verdicts: Sequence[str]
+    first: str  # id of its first image
+    seconds: float  # since 1970
+    source: Source
+    address: str  # of the client
 
 
 class Answered(NamedTuple):
     """A request that was answered."""
 
-    first: str  # id of the first image
-    seconds: float  # since 1970
+    ticket: Ticket
     model: Model
     images: NDArray[np.uint8]  # [N, H, W]
-    probabilities: NDArray[np.float32]  # [N, classes]
-    logits: NDArray[np.float32]  # [N, classes]
-    novelty: NDArray[np.float32]  # [N]
-    verdicts: Sequence[str]
-    labels: Sequence[str | None]
-    source: str
-    address: str  # of the client
+    predictions: Predictions  # [N]
     latency: float  # seconds
-    challenger: Other | None = None
+    challenger: tuple[str, Predictions] | None = None  # its version, and for the first images
 
 
 class Columns:
@@ -56,9 +52,10 @@ class Columns:
 
     def __init__(self) -> None:
         self.bytes = 0  # of the images
-        self._form, self._classes = (0, 0), 0
-        self._requests: list[tuple[str, int, float, Model, str, str, float]] = []
-        self._others: list[tuple[int, Other]] = []  # with the number of the request
+        self._form: tuple[int, ...] = ()
+        self._classes = 0
+        self._requests: list[tuple[int, Ticket, Model, float]] = []
+        self._others: list[tuple[int, str, Predictions]] = []  # with the number of the request
         self._pixels, self._novelty = bytearray(), bytearray()
         self._probabilities, self._logits = bytearray(), bytearray()
         self._verdicts: list[str] = []
@@ -66,33 +63,30 @@ class Columns:
 
     def __len__(self) -> int:
         """The number of images."""
-        return sum(images for _, images, *_ in self._requests)
+        return sum(images for images, *_ in self._requests)
 
     def append(self, answered: Answered) -> None:
         """Add the entries of a request."""
-        images, *form = answered.images.shape
-        self._form, self._classes = tuple(form), answered.logits.shape[1]
-        self._pixels += answered.images.tobytes()
-        self._probabilities += answered.probabilities.tobytes()
-        self._logits += answered.logits.tobytes()
-        self._novelty += answered.novelty.tobytes()
-        self._verdicts += answered.verdicts
-        self._labels += answered.labels
-        if answered.challenger is not None:
-            self._others.append((len(self._requests), answered.challenger))
-        first, seconds, model = answered[:3]
-        asked = (answered.source, answered.address, answered.latency)
-        self._requests.append((first, images, seconds, model, *asked))
-        self.bytes += answered.images.size
+        ticket, model, images, predictions, latency, challenger = answered
+        self._form, self._classes = images.shape[1:], predictions.logits.shape[1]
+        self._pixels += images.tobytes()
+        self._probabilities += predictions.probabilities.tobytes()
+        self._logits += predictions.logits.tobytes()
+        self._novelty += predictions.novelty.tobytes()
+        self._verdicts += predictions.verdicts
+        self._labels += predictions.labels
+        if challenger is not None:
+            self._others.append((len(self._requests), *challenger))
+        self._requests.append((len(images), ticket, model, latency))
+        self.bytes += images.size
 
     def table(self, share: float, client: Callable[[str], str]) -> pa.Table:
         """This share of the entries. `client`: the hash of an address.
 
         ValueError if the columns differ in length.
         """
-        firsts, sizes, times, models, sources, addresses, latencies = zip(
-            *self._requests, strict=True
-        )
+        sizes, tickets, models, latencies = zip(*self._requests, strict=True)
+        firsts, times, sources, addresses = zip(*tickets, strict=True)
         identifiers = list(chain.from_iterable(map(following, firsts, sizes)))
         of_request = pa.array(np.repeat(np.arange(len(sizes)), sizes))
 
@@ -127,10 +121,10 @@ class Columns:
         """The challenger's answers for each image."""
         found: list[dict[str, str | None] | None] = [None] * sum(sizes)
         starts = np.cumsum([0, *sizes]).tolist()
-        for request, other in self._others:
-            answers = zip(other.labels, other.verdicts, strict=True)
+        for request, version, predictions in self._others:
+            answers = zip(predictions.labels, predictions.verdicts, strict=True)
             for place, (label, verdict) in enumerate(answers, starts[request]):
-                found[place] = {"version": other.version, "label": label, "verdict": verdict}
+                found[place] = {"version": version, "label": label, "verdict": verdict}
         return found
 
 

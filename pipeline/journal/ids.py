@@ -5,7 +5,7 @@ of this journal from others, and the place of the image among those of its reque
 """
 
 import hashlib
-import secrets
+import os
 import time
 import uuid
 from functools import lru_cache
@@ -22,7 +22,7 @@ def uuid7(key: bytes = b"", seconds: float | None = None) -> str:
     It is the id of the first image of a request; `following` gives those of the others.
     """
     milliseconds = time.time_ns() // 1_000_000 if seconds is None else int(1000 * seconds)
-    drawn = secrets.randbits(12 + RANDOM_BITS)
+    drawn = int.from_bytes(os.urandom(5)) >> (40 - 12 - RANDOM_BITS)
     high = (milliseconds << 16) | 0x7000 | (drawn >> RANDOM_BITS)
     low = drawn & (2**RANDOM_BITS - 1)
     return _text(high, low, _check(key, high, low), 0)

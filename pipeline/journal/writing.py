@@ -56,10 +56,11 @@ class Writer:
 
     def add(self, answered: Answered) -> None:
         """Write a request with the next part, or drop it if too much waits."""
+        size = answered.images.size
         with self._lock:
-            fits = self._bytes + answered.images.size <= WAITING_BYTES
+            fits = self._bytes + size <= WAITING_BYTES
             if fits:
-                self._bytes += answered.images.size
+                self._bytes += size
                 self._columns.append(answered)
         if not fits:
             self._count("entries", DROPPED, len(answered.images))

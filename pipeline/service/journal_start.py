@@ -1,5 +1,6 @@
 """Starts and stops the journal. Only a service with a journal loads its code, and pyarrow."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from pipeline.service.pool import ServedModel
 
 if TYPE_CHECKING:
     from pipeline.service.journaling import Journal
+
+SWITCH = 0.001  # seconds for which the thread that writes may hold up answers, 0.005 by default
 
 
 def create_folder(settings: JournalSettings) -> None:
@@ -34,6 +37,7 @@ def keeping(journal: "Journal | None") -> Iterator[None]:
     if journal is None:
         yield
         return
+    sys.setswitchinterval(SWITCH)
     journal.start()
     try:
         yield

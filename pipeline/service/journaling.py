@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from pipeline.collection.votes import REVIEWER, USER, Vote
 from pipeline.inference.classifier import Predictions
 from pipeline.inference.signature import Signature
 from pipeline.journal import review
-from pipeline.journal.columns import Answered, Model, Other
+from pipeline.journal.columns import Answered, Model, Ticket
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import is_from, is_kept, uuid7
 from pipeline.journal.keeping import JournalSettings, Source
@@ -26,15 +27,6 @@ from pipeline.service.rate_limit import RateLimit
 
 VOTES_PER_MINUTE = 60  # of each client, in each process
 FRESH = 5.0  # seconds for which the review queue is reused
-
-
-class Ticket(NamedTuple):
-    """A request that will be in the journal."""
-
-    first: str  # id of its first image
-    seconds: float  # since 1970
-    source: Source
-    address: str  # of the client
 
 
 class Journal:
@@ -54,6 +46,7 @@ class Journal:
         self._rate = RateLimit(VOTES_PER_MINUTE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue, self._found = review.Queue([]), -FRESH
+        self._entry_model = lru_cache(8)(_entry_model)
 
     def start(self) -> None:
         """Write from now on, in a thread."""
@@ -98,26 +91,8 @@ class Journal:
 
         `challenger`: the version of the other model, and its predictions for the first images.
         """
-        other = None
-        if challenger is not None:
-            labels, verdicts = challenger[1].labels, challenger[1].verdicts
-            other = Other(challenger[0], labels, verdicts)
         self._writer.add(
-            Answered(
-                first=ticket.first,
-                seconds=ticket.seconds,
-                model=Model(model.name, model.version, model.sha256, model.release),
-                images=images,
-                probabilities=predictions.probabilities,
-                logits=predictions.logits,
-                novelty=predictions.novelty,
-                verdicts=predictions.verdicts,
-                labels=predictions.labels,
-                source=ticket.source,
-                address=ticket.address,
-                latency=seconds,
-                challenger=other,
-            )
+            Answered(ticket, self._entry_model(model), images, predictions, seconds, challenger)
         )
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -182,3 +157,7 @@ class Journal:
             raise HTTPException(400, f"label: {label[:40]!r} is none of {known}")
         if not self._writer.vote(Vote(identifier, datetime.now(UTC), voter, label)):
             raise HTTPException(503, *BUSY)
+
+
+def _entry_model(model: ServedModel) -> Model:
+    return Model(model.name, model.version, model.sha256, model.release)

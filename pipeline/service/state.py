@@ -24,7 +24,8 @@ from pipeline.service.pool import ModelPool, ServedModel
 from pipeline.service.threads import Threads
 
 if TYPE_CHECKING:  # it requires pyarrow, which a service without a journal does not load
-    from pipeline.service.journaling import Journal, Ticket
+    from pipeline.journal.columns import Ticket
+    from pipeline.service.journaling import Journal
 
 
 class Computed(NamedTuple):
@@ -133,7 +134,8 @@ class Service:
 
 def address_of(request: Request) -> str:
     """The address of the client, as the server or a proxy on this machine knows it."""
-    return request.client.host if request.client else ""
+    client: tuple[str, int] | None = request.scope.get("client")
+    return client[0] if client else ""
 
 
 def require_journal(service: Service) -> "Journal":

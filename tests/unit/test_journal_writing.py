@@ -4,15 +4,15 @@ import errno
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.collection.votes import Vote
+from pipeline.inference.classifier import Predictions
 from pipeline.journal import writing
-from pipeline.journal.columns import Answered, Model, Other
+from pipeline.journal.columns import Answered, Model, Ticket
 from pipeline.journal.entry import pixels_of
 from pipeline.journal.folder import JournalFolder
 from pipeline.journal.ids import following, is_kept, uuid7
@@ -44,23 +44,35 @@ def make_writer(
     return Writer(folder, keeping or Keeping(), count)
 
 
-def answered(first: str, images: int = 4, **changes: Any) -> Answered:
-    """A request of `images` images."""
+MODEL = Model("mnist-cnn", "0" * 12, "0" * 64, 7)
+
+
+def predictions(images: int, labels: list[str | None]) -> Predictions:
+    """Answers to so many images."""
     probabilities = np.eye(10, dtype=np.float32)[LABELS[:images]]
-    return Answered(
-        first=first,
-        seconds=1_800_000_000.25,
-        model=Model("mnist-cnn", "0" * 12, "0" * 64, 7),
-        images=IMAGES[:images],
+    return Predictions(
+        verdicts=["digit"] * images,
+        classes=np.asarray(LABELS[:images]),
+        labels=labels,
+        confidences=np.ones(images, np.float32),
+        sets=probabilities > 0,
+        novelty=np.arange(images, dtype=np.float32),
         probabilities=probabilities,
         logits=2 * probabilities,
-        novelty=np.arange(images, dtype=np.float32),
-        verdicts=["digit"] * images,
-        labels=[None, *map(str, LABELS[1:images])],
-        source="page",
-        address="192.0.2.1",
-        latency=0.5,
-    )._replace(**changes)
+    )
+
+
+def answered(
+    first: str,
+    images: int = 4,
+    labels: list[str | None] | None = None,
+    model: Model = MODEL,
+    challenger: tuple[str, Predictions] | None = None,
+) -> Answered:
+    """A request of `images` images."""
+    ticket = Ticket(first, 1_800_000_000.25, "page", "192.0.2.1")
+    labels = labels or [None, *map(str, LABELS[1:images])]
+    return Answered(ticket, model, IMAGES[:images], predictions(images, labels), 0.5, challenger)
 
 
 def read_ids(folder: JournalFolder) -> list[str]:
@@ -76,8 +88,8 @@ def test_requests_become_entries(folder: JournalFolder, counts: Counter[tuple[st
     writer = make_writer(folder, counts)
     first, second = uuid7(folder.key), uuid7(folder.key)
     writer.add(answered(first))
-    other = Other("1" * 12, ["9"], ["unsure"])
-    writer.add(answered(second, 1, challenger=other, model=Model("m", "v", "s", None)))
+    other = "1" * 12, predictions(1, ["9"])
+    writer.add(answered(second, 1, None, Model("m", "v", "s", None), other))
     writer.write()
     assert len(parts(folder)) == 1
     (batch,) = entries(folder.root)
@@ -92,7 +104,7 @@ def test_requests_become_entries(folder: JournalFolder, counts: Counter[tuple[st
     assert rows[0]["time"].timestamp() == 1_800_000_000.25
     assert rows[0]["client"] == folder.client("192.0.2.1")
     assert rows[3]["challenger"] is None
-    assert rows[4]["challenger"] == {"version": "1" * 12, "label": "9", "verdict": "unsure"}
+    assert rows[4]["challenger"] == {"version": "1" * 12, "label": "9", "verdict": "digit"}
     assert counts == {("entries", "written"): 5}
 
 

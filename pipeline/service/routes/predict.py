@@ -21,7 +21,7 @@ from pipeline.service.state import Computed, Service, ServiceState, note_model
 from pipeline.service.uploads import read_picture
 
 if TYPE_CHECKING:
-    from pipeline.service.journaling import Ticket
+    from pipeline.journal.columns import Ticket
 
 MEDIUM = 2**20  # pixels: few pictures have more
 PIXEL, BYTE = 32, 4  # bytes of memory for each pixel of a picture and for each byte of its file

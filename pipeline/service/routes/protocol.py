@@ -43,7 +43,7 @@ from pipeline.service.state import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.service.journaling import Ticket
+    from pipeline.journal.columns import Ticket
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
