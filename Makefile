@@ -51,7 +51,7 @@ report: $(INSTALLED) ## print the gate's verdict and the changes in metrics sinc
 smoke: $(INSTALLED) ## run the whole DAG on a small digit set in a scratch folder
 	python -m tests.smoke
 
-loop: $(INSTALLED) ## one turn of the loop in 5 minutes: a shift, labels, one retraining, a new release
+loop: $(INSTALLED) ## one turn of the loop in 4 minutes: a shift, labels, one retraining, a new release
 	python -m benchmarks loop
 
 notebook: $(INSTALLED) ## rerun notebooks/walkthrough.ipynb, after make repro

@@ -35,7 +35,7 @@ BENCHMARKS = {
         ("serving", "service.serving", "our service, MLflow's, LitServe", "wrk", "16 min"),
         ("swaps", "service.swaps", "100 changes of the model under load", "-", "4 min"),
         ("shadow", "service.shadow", "what a challenger costs", "wrk", "5 min"),
-        ("journal", "service.journal", "what the journal costs", "wrk", "3 min"),
+        ("journal", "service.journal", "what the journal costs", "wrk", "4 min"),
         ("canary", "service.canary", "when a canary ends (simulated)", "nothing", "1 min"),
         (
             "overhead",
@@ -53,7 +53,7 @@ BENCHMARKS = {
             "data",
             "2 min",
         ),
-        ("loop", "loop.story", "one turn of the loop, with real servers", "nothing", "5 min"),
+        ("loop", "loop.story", "one turn of the loop, with real servers", "nothing", "4 min"),
         ("ablations", "training.ablations", "the recipe, one choice changed", "data", "a day"),
         (
             "gpu",

@@ -13,7 +13,7 @@ is retrained. With `--kill`, servers and flow runs are killed meanwhile.
 
 Writes report.md, loop.json and loop.png to reports/loop, or to a folder in it. UserError if the
 service failed one request, although nothing was killed, or if the story ends differently. Takes
-five minutes on two idle cores.
+four minutes on two idle cores.
 """
 
 import argparse

@@ -6,7 +6,7 @@ without in the same round, whose p99 and rate are compared with its own. A secon
 journal shows how much they differ by chance. wrk shares the cores with the services.
 
 Writes reports/benchmarks/journal.json and .md. Requires wrk (`apt-get install wrk`) and an idle
-machine. Takes three minutes.
+machine. Takes four minutes.
 """
 
 import argparse
