@@ -13,7 +13,7 @@ import requests
 from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 
-from benchmarks.loop.shifts import Traffic
+from benchmarks.loop.shifts import NO_DIGIT, Traffic
 from pipeline.core.errors import UserError
 
 PAUSE = 0.02  # seconds between two requests of a client
@@ -28,7 +28,7 @@ class Answer:
 
     time: float  # seconds since the story began
     version: str
-    right: bool  # whether the most probable class is the true one
+    right: bool | None  # whether the most probable class is the true one; None if there is none
 
 
 class Clients:
@@ -88,7 +88,7 @@ class Clients:
             self.errors.append(f"{type(error).__name__}: {error}"[:300])
             return None
         probabilities = content["outputs"][0]["data"]
-        right = str(np.argmax(probabilities)) == truth
+        right = None if truth == NO_DIGIT else str(np.argmax(probabilities)) == truth
         answer = Answer(time.monotonic() - self._begun, content["model_version"], right)
         self.answers.append(answer)
         return answer
@@ -139,5 +139,6 @@ class Reviewer:
 
 
 def accuracy(answers: Sequence[Answer]) -> float:
-    """The share of the images for which the most probable class is the true one."""
-    return sum(answer.right for answer in answers) / max(1, len(answers))
+    """The share of the digits for which the most probable class is the true one."""
+    right = [answer.right for answer in answers if answer.right is not None]
+    return sum(right) / max(1, len(right))

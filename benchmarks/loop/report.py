@@ -54,27 +54,28 @@ Accuracy of the running service on new digits, before and after:
 - killed: {killed}
 - duration: {result["seconds"]} s
 
-![Accuracy of the last {RECENT} answers over time](loop.png)
+![Accuracy on the last {RECENT} digits over time](loop.png)
 
 {events}
 """
 
 
 def plot(result: dict[str, Any], answers: Sequence[Answer]) -> Figure:
-    """The accuracy of the last answers over time, by the version that gave them.
+    """The accuracy of the last answers to digits over time, by the version that gave them.
 
     Lines mark the events of the report, by their seconds.
     """
-    right = np.array([answer.right for answer in answers], float)
-    times = np.array([answer.time for answer in answers])[RECENT - 1 :]
+    to_digits = [answer for answer in answers if answer.right is not None]
+    right = np.array([answer.right for answer in to_digits], float)
+    times = np.array([answer.time for answer in to_digits])[RECENT - 1 :]
     moving = np.convolve(right, np.full(RECENT, 1 / RECENT), "valid")
-    versions = np.array([answer.version for answer in answers])[RECENT - 1 :]
+    versions = np.array([answer.version for answer in to_digits])[RECENT - 1 :]
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
     for version in dict.fromkeys(versions.tolist()):
         own = versions == version
         axes.plot(times[own], moving[own], ".", markersize=2, label=f"version {version}")
-    axes.set(xlabel="seconds", ylabel=f"accuracy of the last {RECENT} answers", ylim=(0, 1.02))
+    axes.set(xlabel="seconds", ylabel=f"accuracy on the last {RECENT} digits", ylim=(0, 1.02))
     axes.legend(loc="lower left", markerscale=4)
     _mark(axes, [event["seconds"] for event in result["events"] if event["seconds"] >= times[0]])
     return figure
