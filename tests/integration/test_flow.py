@@ -564,7 +564,7 @@ def test_an_invalid_deployment_parameter_is_reported_before_anything_runs(
     run = prefect.submit(set_params=["train.epocs=2"])
     assert prefect.finish(run) == ("Failed", "'train.epocs=2': params.yaml has no train.epocs")
     assert not prefect.tasks(run)
-    assert "Traceback" not in "\n".join(prefect.logs(run))
+    assert "UserError" not in "\n".join(prefect.logs(run))  # as in a traceback
     assert workspace.run("git", "status", "--porcelain").stdout == before
 
 

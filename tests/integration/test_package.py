@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -106,8 +105,7 @@ def test_the_wheel_contains_only_the_package_and_the_release(built: Path) -> Non
 
 def test_the_source_distribution_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     (source,) = built.glob("*.tar.gz")
-    with tarfile.open(source) as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(source, tmp_path)
     build(tmp_path / source.name.removesuffix(".tar.gz"), tmp_path, "wheel")
     assert wheel(tmp_path).read_bytes() == wheel(built).read_bytes()
 
