@@ -7,6 +7,7 @@ from benchmarks.monitoring.report import per_thousand
 from benchmarks.monitoring.report import power_table as monitoring_table
 from benchmarks.pipeline.rule import power_table, slip_table
 from benchmarks.service.canary import rows
+from benchmarks.service.paired import ratio_table
 from benchmarks.service.rates import memory_growth, rates_of
 from benchmarks.tables import table
 from docs.measured import Values, made, read
@@ -160,4 +161,22 @@ def swaps(reports: Path) -> Values:
     }
 
 
-ALL = (rule, canary, monitoring, inference, pictures, scoring, serving, swaps)
+def journal(reports: Path) -> Values:
+    """What the journal costs."""
+    report = read(reports, "journal")
+    return {
+        "": ratio_table("journal", report["loads"], report["ratios"]),
+        "made": made(report),
+    }
+
+
+def shadow(reports: Path) -> Values:
+    """What a challenger costs."""
+    report = read(reports, "shadow")
+    return {
+        "": ratio_table("challenger", report["loads"], report["ratios"]),
+        "made": made(report),
+    }
+
+
+ALL = (rule, canary, monitoring, inference, pictures, scoring, serving, swaps, journal, shadow)

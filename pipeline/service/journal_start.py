@@ -1,6 +1,5 @@
 """Starts and stops the journal. Only a service with a journal loads its code, and pyarrow."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,8 +10,6 @@ from pipeline.service.pool import ServedModel
 
 if TYPE_CHECKING:
     from pipeline.service.journaling import Journal
-
-SWITCH = 0.001  # seconds for which the thread that writes may hold up answers, 0.005 by default
 
 
 def create_folder(settings: JournalSettings) -> None:
@@ -37,7 +34,6 @@ def keeping(journal: "Journal | None") -> Iterator[None]:
     if journal is None:
         yield
         return
-    sys.setswitchinterval(SWITCH)
     journal.start()
     try:
         yield
