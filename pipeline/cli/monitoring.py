@@ -81,7 +81,9 @@ def monitor(
     workspace = find_workspace(context)
     while True:
         state = monitor(
-            *(workspace, journal, report),
+            workspace,
+            journal,
+            report,
             window=window,
             minutes=minutes,
             enough_labels=labels,

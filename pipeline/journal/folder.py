@@ -19,6 +19,7 @@ from pipeline.core.files import replacing, sync
 from pipeline.journal.ids import uuid7
 
 SUFFIX = ".parquet"
+ROWS = 8192  # of a row group
 KEY_BYTES = 32
 REPEATED = ("client", "label", "model", "sha256", "source", "verdict", "version", "voter")
 FORMAT = {  # of the files; dictionaries are for columns whose values repeat
@@ -185,6 +186,11 @@ class JournalFolder:
 def write_whole(table: pa.Table, folder: Path) -> Path:
     """Write a table to a new file of a folder, which appears whole; its path."""
     path = folder / f"{uuid7()}{SUFFIX}"
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, **FORMAT)
+    write_file(table, path)
     return path
+
+
+def write_file(table: pa.Table, path: Path) -> None:
+    """Write a file of a journal, which appears whole."""
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, ROWS, **FORMAT)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.journal.folder import JournalFolder
+from pipeline.journal.folder import JournalFolder, write_file
 from pipeline.journal.keeping import Keeping
 from pipeline.journal.reading import entries, votes
-from pipeline.journal.rewriting import read, rewrite, sorted_files, write, written
+from pipeline.journal.rewriting import read, rewrite, sorted_files, written
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _move(path: Path, target: Path, kept: Callable[[set[str]], Collection[str]])
         chosen = pa.array(sorted(kept(set(table["id"].to_pylist()))), pa.string())
         table = table.filter(pc.is_in(table["id"], value_set=chosen))
         if table.num_rows:
-            write(table, target / path.name)
+            write_file(table, target / path.name)
     path.unlink(missing_ok=True)
 
 

@@ -6,12 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.files import replacing
-from pipeline.journal.folder import FORMAT, SUFFIX
+from pipeline.journal.folder import SUFFIX, write_file
 from pipeline.journal.ids import seconds_of, uuid7
 
 LOG = logging.getLogger(__name__)
-ROWS = 8192  # of a row group
 
 
 def sorted_files(folder: Path) -> list[Path]:
@@ -40,12 +38,6 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table | None:
         return None
 
 
-def write(table: pa.Table, path: Path) -> None:
-    """Write a file, which appears whole."""
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, ROWS, **FORMAT)
-
-
 def rewrite(paths: list[Path], without: set[str]) -> None:
     """Replace files of one folder by one, without these entries and with no row twice."""
     found = [(path, table) for path in paths if (table := read(path)) is not None]
@@ -60,6 +52,6 @@ def rewrite(paths: list[Path], without: set[str]) -> None:
     table = table.take(pa.array(sorted(first.values()), pa.int64()))
     if table.num_rows:
         last = found[-1][0]
-        write(table, last.with_name(f"{uuid7(seconds=written(last))}{SUFFIX}"))
+        write_file(table, last.with_name(f"{uuid7(seconds=written(last))}{SUFFIX}"))
     for path, _ in found:
         path.unlink(missing_ok=True)

@@ -97,7 +97,10 @@ def judge(
     candidates += _best(baselines, right, candidates[0][1])
     new = classes == labels
     comparisons = [compare(baseline, old, new, rule) for baseline, old in candidates]
-    live = compare_live(workspace, params, model, [baseline for baseline, _ in candidates])
+    live: list[Comparison] = []
+    if live_sha256 is not None:
+        compared = [baseline for baseline, _ in candidates]
+        live = compare_live(workspace, params, model, compared, live_sha256)
     verdict, reason = conclude([*comparisons, *live])
     return judgement(verdict, reason, look, (*comparisons, *live), live_sha256=live_sha256)
 
@@ -116,17 +119,19 @@ def judged(line: Line) -> Judgement:
 
 
 def compare_live(
-    workspace: Workspace, params: Params, model: OnnxModel, baselines: Sequence[Baseline]
+    workspace: Workspace,
+    params: Params,
+    model: OnnxModel,
+    baselines: Sequence[Baseline],
+    live_sha256: str,
 ) -> list[Comparison]:
-    """Compare a candidate with these baselines on the live test set, if that has enough images."""
-    if (digest := _judged_live_set(workspace, params)) is None:
-        return []
+    """Compare a candidate with these baselines on the live test set, which has this SHA-256."""
     live = read_tensors(workspace.live_set)
     images, labels, evaluate = live["images"], live["labels"], params.evaluate
     new = model.run(images, evaluate.batch_size).logits.argmax(1) == labels
     found = []
     for baseline in baselines:
-        classes = baseline.classes(model.signature, images, digest, evaluate.providers[0])
+        classes = baseline.classes(model.signature, images, live_sha256, evaluate.providers[0])
         found.append(compare(baseline, classes == labels, new, params.release, LIVE_TEST_SET))
     return found
 
